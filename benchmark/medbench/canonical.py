@@ -1,0 +1,25 @@
+"""Canonical JSON and SHA-256: what keys, digests and seeds are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """Return ``value`` as JSON with sorted keys, no spaces and no NaN.
+
+    Raises
+    ------
+    ValueError
+        If a float is not finite.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    )
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of UTF-8 ``text`` as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()

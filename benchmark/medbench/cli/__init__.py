@@ -1,0 +1,70 @@
+"""The command line: one module a command, each imported only when called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from medbench import __version__
+from medbench.cli.lazy import Command, LazyGroup
+from medbench.errors import MedbenchError
+
+_OWN = (
+    Command("run", "medbench.cli.run:run", "Run a protocol, or a part of it, and make the board."),
+    Command("status", "medbench.cli.status:status", "Say what is done, failed and to do."),
+    Command("results", "medbench.cli.results:results", "Print one row a run, also as CSV or JSON."),
+    Command("verify", "medbench.cli.verify:verify", "Recompute every metric, check every hash."),
+    Command("list", "medbench.cli.list:list_", "List plugins, protocols and what is broken."),
+    Command("show", "medbench.cli.show:show", "Describe one plugin or protocol in full."),
+    Command("data", "medbench.cli.data:data", "List datasets and check their files."),
+    Command("doctor", "medbench.cli.doctor:doctor", "Check this installation and machine."),
+)
+
+
+def _commands() -> Sequence[Command]:
+    from medbench.plugins.registry import discover
+
+    return [*_OWN, *discover().commands]
+
+
+@click.group(
+    cls=LazyGroup,
+    find=_commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Begin with: medbench run --all",
+)
+@click.version_option(__version__, prog_name="medbench")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Find out which self-supervised pretraining, with which method of learning with noisy
+    labels, holds up best on medical images, and whether the difference is real."""  # noqa: D205, D209
+    ctx.obj = debug
+
+
+def main() -> None:
+    """Run the command line; an error a user can mend is one line on stderr and status 2."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except MedbenchError as error:
+        if "--debug" in sys.argv:
+            raise
+        fail(str(error))
+    except click.exceptions.Abort:
+        fail("interrupted", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def fail(message: str, status: int = 2) -> None:
+    """Print one line on stderr and exit."""
+    click.echo(f"medbench: {' '.join(message.split())}", err=True)
+    sys.exit(status)

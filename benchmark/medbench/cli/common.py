@@ -1,0 +1,73 @@
+"""Options and helpers that commands share."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medbench.errors import StoreError
+
+#: Folder of results folders.
+RESULTS = Path("medbench-results")
+
+
+def default_cache() -> Path:
+    """Return the folder of prepared datasets: ``MEDBENCH_CACHE``, or the user's cache folder."""
+    if given := os.environ.get("MEDBENCH_CACHE"):
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "medbench"
+
+
+def find_results(given: Path | None) -> Path:
+    """Return the results folder to read: the one given, or the only one there is.
+
+    Raises
+    ------
+    StoreError
+        If none is given and there is not exactly one in ``medbench-results``.
+    """
+    if given is not None:
+        return given
+    found = sorted(marker.parent for marker in RESULTS.glob("*/medbench.json"))
+    if not found:
+        raise StoreError(f"no results in {RESULTS}; run `medbench run --all` first or give --results")
+    if len(found) > 1:
+        names = ", ".join(str(path) for path in found)
+        raise StoreError(f"several results folders ({names}); choose one with --results")
+    return found[0]
+
+
+results_option = click.option(
+    "--results",
+    "results_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Results folder.  [default: the only one in medbench-results]",
+)
+
+cache_option = click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_cache,
+    show_default="$MEDBENCH_CACHE or ~/.cache/medbench",
+    help="Folder of prepared datasets.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def console(*, stderr: bool = False) -> Any:
+    """Return a rich console; off a terminal it is 100 columns wide."""
+    from rich.console import Console
+
+    found = Console(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=100)

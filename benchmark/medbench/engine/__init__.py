@@ -1,0 +1,1 @@
+"""Images on the device, augmentation, seeds, pretraining, training, evaluation."""

@@ -1,0 +1,47 @@
+"""Devices, precision and determinism."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from medbench.errors import DeviceError
+from medbench.protocol.schema import Compute
+
+
+def prepare_process(compute: Compute, device: str) -> torch.device:
+    """Set this process up for reproducible work on ``device``.
+
+    Raises
+    ------
+    DeviceError
+        If CUDA is asked for and not there.
+    """
+    torch.set_num_threads(compute.threads)
+    torch.set_float32_matmul_precision("highest")
+    if compute.deterministic:
+        # cuBLAS needs a fixed workspace to repeat bit for bit
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(
+            f"device {device} was asked for, but torch {torch.__version__} sees no GPU; "
+            "use --device cpu, or install a CUDA build of torch and check the driver"
+        )
+    return torch.device(device)
+
+
+def autocast(device: torch.device, compute: Compute) -> AbstractContextManager[Any]:
+    """Enter the protocol's precision; float32 changes nothing."""
+    return torch.autocast(
+        device.type, dtype=torch.bfloat16, enabled=compute.precision == "bfloat16"
+    )
+
+
+def memory_format(compute: Compute) -> torch.memory_format:
+    """Return the memory layout the protocol asks for."""
+    return torch.channels_last if compute.channels_last else torch.contiguous_format

@@ -1,0 +1,206 @@
+"""The draw of a run: its images, its clean labels and its noisy ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medbench.engine.selection import read_images, select
+from medbench.engine.streams import derive_seed, numpy_stream
+from medbench.errors import MedbenchError
+from medbench.interfaces.dataset import DataContext, Dataset, DatasetCard
+from medbench.interfaces.noise import CleanLabels, NoiseModel
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.registry import Registry
+from medbench.protocol.schema import Images
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of a run.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, H, W, C)
+        At the protocol's size.
+    labels : ndarray of int64, shape (N,)
+        Clean labels.
+    ids : ndarray of str, shape (N,)
+        Ids in the dataset.
+    groups : ndarray of str, shape (N,), optional
+        Patient, slide or tile.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.str_]
+    groups: NDArray[np.str_] | None
+
+
+@dataclass(frozen=True)
+class DrawnImages:
+    """The images of a run, split, with clean labels."""
+
+    card: DatasetCard
+    train: Part
+    validation: Part
+    test: Part
+
+
+@dataclass(frozen=True)
+class DrawnNoise:
+    """The noisy labels of a run.
+
+    Parameters
+    ----------
+    train, validation : ndarray of int64, shape (N,)
+        Noisy labels.
+    matrix : ndarray of float64, shape (K, K), optional
+        The stated transition matrix.
+    realised : ndarray of float64, shape (K, K)
+        Realised on the training samples; the row of an absent class is NaN.
+    """
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    matrix: NDArray[np.float64] | None
+    realised: NDArray[np.float64]
+
+    @property
+    def learnable(self) -> bool:
+        """Whether the true class is the most frequent label of every class.
+
+        Where the matrix is not diagonally dominant a perfect learner scores
+        below chance. Judged by the stated matrix, or else the realised one.
+        """
+        matrix = self.realised if self.matrix is None else self.matrix
+        present = np.flatnonzero(~np.isnan(matrix).any(axis=1))
+        own = matrix[present, present]
+        others = matrix[present].copy()
+        others[np.arange(len(present)), present] = -np.inf
+        return bool((own > others.max(axis=1)).all())
+
+    def labels_hash(self) -> str:
+        """Return the SHA-256 of the noisy labels: equal for all entrants of a block and seed."""
+        content = np.concatenate([self.train, self.validation]).astype("<i8").tobytes()
+        return hashlib.sha256(content).hexdigest()
+
+
+def draw_images(
+    spec: Mapping[str, Any], registry: Registry, context: DataContext, *, train_only: bool = False
+) -> DrawnImages:
+    """Open the dataset of a run or pretraining and read the images it uses.
+
+    Parameters
+    ----------
+    spec : mapping
+        Of a run or a pretraining.
+    registry : Registry
+        Where the dataset's plugin is.
+    context : DataContext
+        Cache folder and decode budget.
+    train_only : bool
+        Read no image of the other splits.
+
+    Raises
+    ------
+    MedbenchError
+        If the data is not prepared, has changed since the run was planned, or
+        has fewer images than the protocol asks for.
+    """
+    named = spec["dataset"]
+    dataset: Dataset = registry.get(kind_named("dataset"), named["plugin"]).create(
+        named["name"], named["settings"]
+    )
+    card = dataset.card(context)
+    if card.content_hash != named["content_hash"]:
+        raise MedbenchError(
+            f"dataset {named['name']} has changed since this run was planned; run the command again"
+        )
+    images = Images.model_validate(spec["images"])
+    with dataset.open(context) as data:
+        chosen = select(data, images, spec["root_seed"], named["name"], spec["seed"])
+
+        def part(positions: NDArray[np.int64], *, read: bool) -> Part:
+            taken = positions if read else positions[:0]
+            return Part(
+                read_images(data.images, taken, images.size),
+                np.asarray(data.labels[taken], np.int64),
+                data.ids[taken],
+                None if data.groups is None else data.groups[taken],
+            )
+
+        return DrawnImages(
+            card,
+            part(chosen.train, read=True),
+            part(chosen.validation, read=not train_only),
+            part(chosen.test, read=not train_only),
+        )
+
+
+def draw_noise(spec: Mapping[str, Any], registry: Registry, images: DrawnImages) -> DrawnNoise:
+    """Draw the noisy labels of a run; they depend on dataset, noise model, rate and seed alone.
+
+    Raises
+    ------
+    MedbenchError
+        If the noise model gives labels of the wrong shape, type or range.
+    """
+    named, rate = spec["noise"], spec["rate"]
+    model: NoiseModel = registry.get(kind_named("noise"), named["plugin"]).create(
+        named["name"], named["settings"]
+    )
+    card, dataset = images.card, spec["dataset"]["name"]
+
+    def noisy(split: str, part: Part) -> NDArray[np.int64]:
+        rng = numpy_stream(
+            spec["root_seed"], "noise", split, dataset, named["name"], rate, spec["seed"]
+        )
+        clean = CleanLabels(part.labels.copy(), card.class_names, dataset, part.images)
+        return _checked(model.corrupt(clean, rate, rng), clean, named["name"])
+
+    train = noisy("train", images.train)
+    return DrawnNoise(
+        train=train,
+        validation=noisy("validation", images.validation),
+        matrix=model.transition_matrix(card.class_names, dataset, rate),
+        realised=realised_matrix(images.train.labels, train, card.num_classes),
+    )
+
+
+def realised_matrix(
+    clean: NDArray[np.int64], noisy: NDArray[np.int64], num_classes: int
+) -> NDArray[np.float64]:
+    """Return the share of each noisy label j among samples of class i, shape (K, K).
+
+    The row of a class without samples is NaN.
+    """
+    counts = np.bincount(clean * num_classes + noisy, minlength=num_classes**2)
+    counts = counts.reshape(num_classes, num_classes).astype(np.float64)
+    support = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
+
+
+def network_seed(spec: Mapping[str, Any]) -> int:
+    """Return the seed of initial weights: the same for all entrants of a dataset and seed."""
+    return derive_seed(spec["root_seed"], "networks", spec["dataset"]["name"], spec["seed"])
+
+
+def _checked(labels: Any, clean: CleanLabels, noise: str) -> NDArray[np.int64]:
+    labels = np.asarray(labels)
+    if labels.shape != clean.labels.shape or labels.dtype.kind not in "iu":
+        raise MedbenchError(
+            f"noise model {noise} gave {labels.dtype} labels of shape {labels.shape}; "
+            f"expected integers of shape {clean.labels.shape}"
+        )
+    if len(labels) and not (0 <= labels.min() and labels.max() < clean.num_classes):
+        raise MedbenchError(
+            f"noise model {noise} gave labels from {labels.min()} to {labels.max()}; "
+            f"expected 0 to {clean.num_classes - 1}"
+        )
+    return labels.astype(np.int64)

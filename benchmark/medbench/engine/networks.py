@@ -1,0 +1,140 @@
+"""Networks: normalisation, backbone and head, built from named streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medbench.engine.streams import derive_seed
+from medbench.interfaces.backbone import Backbone, ImageSpace
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@contextmanager
+def seeded_construction(root: int, purpose: str, *axes: str | int | float) -> Iterator[None]:
+    """Let module constructors draw from a named stream.
+
+    torch's constructors initialise from the global generator and take no
+    other. It is seeded here and put back as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(root, purpose, *axes))
+        yield
+
+
+class NormalisedBackbone(nn.Module):
+    """A backbone that normalises its images itself: (x - mean) / deviation by channel.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module
+        Maps normalised images to features.
+    mean, deviation : sequence of float, length C
+        Of pixel values in [0, 1].
+    """
+
+    def __init__(
+        self, backbone: nn.Module, mean: tuple[float, ...], deviation: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer(
+            "deviation", torch.tensor(deviation).view(1, -1, 1, 1), persistent=False
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images in [0, 1], (B, C, H, W), to features (B, D)."""
+        features: Tensor = self.backbone((images - self.mean) / self.deviation)
+        return features
+
+
+class Classifier(nn.Module):
+    """A backbone with a linear head: images in [0, 1] to logits (B, K)."""
+
+    def __init__(self, backbone: NormalisedBackbone, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(feature_dim, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits of shape (B, K)."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+def normalisation(
+    kind: str, images: NDArray[np.uint8]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation by channel, of pixel values in [0, 1].
+
+    Parameters
+    ----------
+    kind : {"dataset", "imagenet", "half"}
+        As in the protocol's ``images.normalise``.
+    images : ndarray of uint8, shape (N, H, W, C)
+        The training images.
+    """
+    channels = images.shape[3]
+    if kind == "half":
+        return (0.5,) * channels, (0.5,) * channels
+    if kind == "imagenet":
+        if channels == 3:
+            return _IMAGENET
+        mean, deviation = (sum(values) / 3 for values in _IMAGENET)
+        return (mean,), (deviation,)
+    # integer sums are exact, so the result does not depend on the order of addition
+    pixels = images.reshape(-1, channels)
+    count = len(pixels)
+    histograms = [np.bincount(pixels[:, channel], minlength=256) for channel in range(channels)]
+    values = np.arange(256) / 255
+    means = [float(counts @ values / count) for counts in histograms]
+    variances = [
+        float(counts @ (values - mean) ** 2 / count)
+        for counts, mean in zip(histograms, means, strict=True)
+    ]
+    return tuple(means), tuple(max(variance, 1e-6) ** 0.5 for variance in variances)
+
+
+def build_backbone(
+    backbone: Backbone,
+    space: ImageSpace,
+    mean: tuple[float, ...],
+    deviation: tuple[float, ...],
+    root: int,
+    *axes: str | int | float,
+) -> tuple[NormalisedBackbone, int]:
+    """Build a backbone initialised from the stream ``backbone`` at ``axes``."""
+    with seeded_construction(root, "backbone", *axes):
+        module, feature_dim = backbone.build(space)
+    return NormalisedBackbone(module, mean, deviation), feature_dim
+
+
+def weights_of(backbone: NormalisedBackbone) -> dict[str, NDArray[np.generic]]:
+    """Return the backbone's weights and buffers as arrays by name."""
+    return {
+        name: tensor.detach().cpu().contiguous().numpy()
+        for name, tensor in backbone.backbone.state_dict().items()
+    }
+
+
+def load_weights(backbone: NormalisedBackbone, weights: Mapping[str, NDArray[np.generic]]) -> None:
+    """Put back what :func:`weights_of` returned."""
+    state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+    backbone.backbone.load_state_dict(state)
+
+
+def first_filters(weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32] | None:
+    """Return the first convolution's filters (F, C, h, w), if the backbone begins with one."""
+    for array in weights.values():
+        if array.ndim == 4:
+            return array.astype(np.float32)
+    return None

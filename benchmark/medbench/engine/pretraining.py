@@ -1,0 +1,133 @@
+"""Pretraining: a backbone and a pretext's head, trained without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medbench.engine.device import autocast, memory_format, prepare_process
+from medbench.engine.networks import (
+    build_backbone,
+    load_weights,
+    normalisation,
+    seeded_construction,
+    weights_of,
+)
+from medbench.engine.optimisation import ScheduledOptimiser
+from medbench.engine.streams import torch_stream
+from medbench.engine.views import DeviceImages, shuffled_batches
+from medbench.interfaces.backbone import Backbone, ImageSpace
+from medbench.interfaces.pretext import Pretext
+from medbench.protocol.schema import Compute, Pretraining
+
+
+@dataclass(frozen=True)
+class PretrainingInput:
+    """All a pretraining is given: images and no labels.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, H, W, C)
+        The run's training images.
+    normalise : str
+        The protocol's ``images.normalise``.
+    stage : Pretraining
+        Epochs, batch size, optimiser.
+    compute : Compute
+        Precision, layout, determinism, threads.
+    network_seed, training_seed : int
+        From which initialisation, and order and augmentation, are drawn.
+    weights : mapping of str to ndarray, optional
+        Weights to start from: the step before in a curriculum.
+    """
+
+    images: NDArray[np.uint8]
+    normalise: str
+    stage: Pretraining
+    compute: Compute
+    network_seed: int
+    training_seed: int
+    weights: Mapping[str, NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class PretrainingEpoch:
+    """Mean loss and accuracy on the pretext's own questions, over one epoch."""
+
+    loss: float
+    accuracy: float
+
+
+class PretrainingStage:
+    """One pretraining, epoch by epoch.
+
+    Parameters
+    ----------
+    given : PretrainingInput
+        Images and settings.
+    backbone : Backbone
+        Builds the network.
+    pretext : Pretext
+        Poses the task.
+    device : str
+        Where to train.
+    """
+
+    def __init__(
+        self, given: PretrainingInput, backbone: Backbone, pretext: Pretext, device: str
+    ) -> None:
+        self.given = given
+        self.pretext = pretext
+        self.device = prepare_process(given.compute, device)
+        layout = memory_format(given.compute)
+        size, channels = given.images.shape[1], given.images.shape[3]
+        space = ImageSpace(channels=channels, size=size)
+        self.backbone, feature_dim = build_backbone(
+            backbone, space, *normalisation(given.normalise, given.images), given.network_seed
+        )
+        if given.weights is not None:
+            load_weights(self.backbone, given.weights)
+        with seeded_construction(given.network_seed, "pretext head"):
+            self.head = pretext.make_head(feature_dim, space)
+        self.backbone.to(self.device, memory_format=layout)
+        self.head.to(self.device)
+        self.images = DeviceImages(torch.from_numpy(given.images), self.device, layout)
+        self.optimiser = ScheduledOptimiser(
+            (self.backbone, self.head), given.stage.optimiser, given.stage.epochs
+        )
+
+    def epochs(self) -> Iterator[PretrainingEpoch]:
+        """Train, yielding after each epoch."""
+        for epoch in range(self.given.stage.epochs):
+            yield self._epoch(epoch)
+
+    def _epoch(self, epoch: int) -> PretrainingEpoch:
+        seed, device = self.given.training_seed, self.device
+        rng = torch_stream(seed, "pretraining", epoch, device=device)
+        self.backbone.train()
+        self.head.train()
+        self.optimiser.start_epoch(epoch)
+        loss = torch.zeros((), device=device)
+        correct = torch.zeros((), device=device)
+        questions = 0
+        everything = torch.arange(len(self.images), device=device)
+        for chosen in shuffled_batches(everything, self.given.stage.batch_size, rng):
+            images = self.images.take(chosen)
+            with autocast(device, self.given.compute):
+                step = self.pretext.loss(self.backbone, self.head, images, rng)
+            self.optimiser.step(step.loss)
+            loss += step.loss.detach() * len(chosen)
+            correct += step.correct
+            questions += step.questions
+        return PretrainingEpoch(
+            float(loss) / len(self.images), float(correct) / max(1, questions)
+        )
+
+    def weights(self) -> dict[str, NDArray[np.generic]]:
+        """Return the backbone's weights by name."""
+        return weights_of(self.backbone)

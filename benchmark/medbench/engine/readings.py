@@ -1,0 +1,155 @@
+"""From stored predictions to curves, readings and label quality.
+
+Everything here is computed from arrays that a record holds, so ``verify`` can
+compute it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medbench.engine import metrics
+from medbench.metric_names import LOWER_IS_BETTER, METRICS
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def read_run(arrays: Arrays, primary: str, last_epochs: int) -> tuple[dict[str, Any], Arrays]:
+    """Compute the readings and curves of a run from its predictions.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        ``test/labels`` (N,), ``test/probabilities`` (E, N, K),
+        ``validation/noisy_labels`` (V,), ``validation/probabilities``
+        (E, V, K), ``train/clean_labels`` (T,), ``train/noisy_labels`` (T,),
+        ``train/predicted`` (E, T) and, where the method reports it,
+        ``train/selected`` (E, M, T).
+    primary : str
+        Metric that chooses the epochs of ``selected`` and ``best``.
+    last_epochs : int
+        Epochs averaged in ``last``.
+
+    Returns
+    -------
+    readings : dict
+        By reading: every metric, ``recalls`` of each class, and ``epoch`` (of
+        ``last``: the first of those averaged).
+    curves : mapping of str to ndarray of float64, shape (E,) or (E, K)
+        ``curves/test/METRIC``, ``curves/validation/METRIC`` (the primary one,
+        against noisy labels) and ``curves/train/...`` (label quality).
+    """
+    test_labels, test = arrays["test/labels"], arrays["test/probabilities"]
+    by_epoch = [metrics.evaluate(test_labels, probabilities) for probabilities in test]
+    class_recalls = [_recalls(test_labels, probabilities) for probabilities in test]
+    noisy = arrays["validation/noisy_labels"]
+    validation = np.array(
+        [metrics.evaluate(noisy, p)[primary] for p in arrays["validation/probabilities"]]
+    )
+    curves: dict[str, NDArray[Any]] = {
+        f"curves/test/{name}": np.array([values[name] for values in by_epoch]) for name in METRICS
+    }
+    curves["curves/test/recalls"] = np.array(class_recalls)
+    curves[f"curves/validation/{primary}"] = validation
+    curves |= label_quality(arrays)
+
+    epochs = len(by_epoch)
+    first_of_last = max(0, epochs - last_epochs)
+    chosen = {
+        "last": slice(first_of_last, epochs),
+        "selected": _single(_best_epoch(validation, primary)),
+        "best": _single(_best_epoch(curves[f"curves/test/{primary}"], primary)),
+    }
+    readings = {
+        reading: {
+            "epoch": span.start,
+            "recalls": _finite(curves["curves/test/recalls"][span].mean(axis=0)),
+            **{
+                name: _finite(curves[f"curves/test/{name}"][span].mean()) for name in METRICS
+            },
+        }
+        for reading, span in chosen.items()
+    }
+    return readings, curves
+
+
+def label_quality(arrays: Arrays) -> dict[str, NDArray[np.float64]]:
+    """Return what became of the labels, epoch by epoch.
+
+    On mislabelled training samples the prediction equals the noisy label
+    (``memorised``), the clean one (``recovered``) or neither (``other``);
+    shares, each (E,). With a selection: its precision (share of clean labels
+    among the selected) and recall (share selected of the clean labels), pooled
+    over networks, (E,), and by noisy class, (E, K). NaN where there is nothing
+    to take a share of.
+    """
+    clean, noisy = arrays["train/clean_labels"], arrays["train/noisy_labels"]
+    predicted = arrays["train/predicted"]
+    wrong = clean != noisy
+    memorised = _share(predicted[:, wrong] == noisy[wrong])
+    recovered = _share(predicted[:, wrong] == clean[wrong])
+    quality = {
+        "curves/train/memorised": memorised,
+        "curves/train/recovered": recovered,
+        "curves/train/other": 1 - memorised - recovered,
+    }
+    if "train/selected" in arrays:
+        quality |= _selection_quality(arrays["train/selected"], clean, noisy, arrays)
+    return quality
+
+
+def _selection_quality(
+    selected: NDArray[np.bool_], clean: NDArray[Any], noisy: NDArray[Any], arrays: Arrays
+) -> dict[str, NDArray[np.float64]]:
+    num_classes = arrays["test/probabilities"].shape[2]
+    right = clean == noisy
+    networks = selected.shape[1]
+    member = noisy[:, None] == np.arange(num_classes)  # (T, K)
+    taken = selected.sum(axis=1).astype(np.float64)  # (E, T): by how many networks
+    hits_by_class, taken_by_class = (taken * right) @ member, taken @ member
+    clean_by_class = networks * (right @ member)
+    return {
+        "curves/train/selection_precision": _ratio((taken * right).sum(1), taken.sum(1)),
+        "curves/train/selection_recall": _ratio((taken * right).sum(1), networks * right.sum()),
+        "curves/train/selection_precision_by_class": _ratio(hits_by_class, taken_by_class),
+        "curves/train/selection_recall_by_class": _ratio(hits_by_class, clean_by_class),
+    }
+
+
+def _recalls(labels: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    classes = probabilities.shape[1]
+    return metrics.recalls(
+        metrics.confusion_matrix(labels, probabilities.argmax(axis=1), classes)
+    )
+
+
+def _best_epoch(curve: NDArray[np.float64], metric: str) -> int:
+    """Return the first epoch with the best value."""
+    return int(np.argmin(curve) if metric in LOWER_IS_BETTER else np.argmax(curve))
+
+
+def _single(epoch: int) -> slice:
+    return slice(epoch, epoch + 1)
+
+
+def _share(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if hits.shape[1] == 0:
+        return np.full(len(hits), np.nan)
+    share: NDArray[np.float64] = hits.mean(axis=1)
+    return share
+
+
+def _ratio(above: NDArray[Any], below: NDArray[Any] | float) -> NDArray[np.float64]:
+    below = np.broadcast_to(np.asarray(below, np.float64), above.shape)
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+
+
+def _finite(value: Any) -> Any:
+    """Turn NaN into None: JSON knows no NaN."""
+    if isinstance(value, np.ndarray):
+        return [_finite(item) for item in value]
+    return float(value) if np.isfinite(value) else None

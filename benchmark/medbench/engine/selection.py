@@ -1,0 +1,133 @@
+"""Which images of a dataset a run uses, and at what size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from medbench.engine.streams import numpy_stream
+from medbench.errors import MedbenchError
+from medbench.interfaces.dataset import SPLITS, ArrayLike, LabelledImages
+from medbench.protocol.schema import Images
+
+#: Bytes of images read and resized at once.
+_CHUNK_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Sorted positions in the dataset of the images a run uses, by split."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def select(
+    data: LabelledImages, images: Images, root_seed: int, dataset: str, seed: int
+) -> Selection:
+    """Draw the subsets of a run.
+
+    Training and validation subsets depend on dataset and seed, the test subset
+    on the dataset alone, so that all seeds are read on the same test images.
+
+    Raises
+    ------
+    MedbenchError
+        If a split is empty or smaller than the protocol asks.
+    """
+    sizes = {"train": images.train, "validation": images.validation, "test": images.test}
+    axes: Mapping[str, tuple[str | int, ...]] = {
+        "train": (dataset, seed),
+        "validation": (dataset, seed),
+        "test": (dataset,),
+    }
+    chosen = {}
+    for split, code in SPLITS.items():
+        positions = np.flatnonzero(np.asarray(data.split) == code)
+        size = sizes[split]
+        if len(positions) == 0 or (size is not None and size > len(positions)):
+            raise MedbenchError(
+                f"dataset {dataset} has {len(positions)} {split} images, the protocol's "
+                f"images.{split} asks for {size or 'at least one'}; lower it or leave it out"
+            )
+        rng = numpy_stream(root_seed, "subset", split, *axes[split])
+        chosen[split] = positions[stratified_subset(data.labels[positions], size, rng)]
+    return Selection(**chosen)
+
+
+def stratified_subset(
+    labels: NDArray[np.int64], size: int | None, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw ``size`` positions so that each class keeps its share, to within one sample.
+
+    Shares are rounded by largest remainder.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (N,)
+        Classes.
+    size : int or None
+        Samples to draw; ``None`` takes all.
+    rng : numpy.random.Generator
+        Source of the draw.
+
+    Returns
+    -------
+    ndarray of int64, shape (size,)
+        Sorted positions.
+    """
+    if size is None or size == len(labels):
+        return np.arange(len(labels))
+    classes, counts = np.unique(labels, return_counts=True)
+    exact = counts * (size / len(labels))
+    quota = np.floor(exact).astype(int)
+    by_remainder = np.argsort(quota - exact, kind="stable")
+    quota[by_remainder[: size - quota.sum()]] += 1
+    drawn = [
+        rng.choice(np.flatnonzero(labels == label), count, replace=False)
+        for label, count in zip(classes, quota, strict=True)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def read_images(array: ArrayLike, positions: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """Read images and bring them to ``size`` x ``size``.
+
+    Resizing is antialiased bilinear, done on the CPU whatever the device, so
+    that all devices see the same pixels.
+
+    Parameters
+    ----------
+    array : array-like of uint8, shape (N, H, W, C)
+        All images of the dataset.
+    positions : ndarray of int64, shape (n,)
+        Sorted positions.
+    size : int
+        Height and width in pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, size, size, C)
+    """
+    _, height, width, channels = array.shape
+    images = np.empty((len(positions), size, size, channels), np.uint8)
+    step = max(1, _CHUNK_BYTES // (4 * height * width * channels))
+    for start in range(0, len(positions), step):
+        part = np.asarray(array[positions[start : start + step]])
+        images[start : start + len(part)] = resize(part, size)
+    return images
+
+
+def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize uint8 images (n, H, W, C) to (n, size, size, C)."""
+    if images.shape[1:3] == (size, size):
+        return images
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    resized = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+    return resized.round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()

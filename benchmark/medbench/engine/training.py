@@ -1,0 +1,229 @@
+"""Training of a method on noisy labels, epoch by epoch, with predictions after each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medbench.engine.device import autocast, memory_format, prepare_process
+from medbench.engine.networks import (
+    Classifier,
+    build_backbone,
+    load_weights,
+    normalisation,
+    seeded_construction,
+)
+from medbench.engine.optimisation import ScheduledOptimiser
+from medbench.engine.streams import derive_seed, numpy_stream, torch_stream
+from medbench.engine.views import DeviceImages, NoisyDeviceImages
+from medbench.interfaces.backbone import Backbone, ImageSpace
+from medbench.interfaces.method import (
+    EpochReport,
+    LearningTask,
+    LNLMethod,
+    OptimiserSettings,
+    Oracle,
+)
+from medbench.protocol.schema import Compute, Training
+
+
+@dataclass(frozen=True)
+class TrainingInput:
+    """All a method's training is given. No clean label, no noise rate, no test label.
+
+    Parameters
+    ----------
+    train_images, validation_images, test_images : ndarray of uint8, (N, H, W, C)
+        Images of the three splits.
+    train_labels, validation_labels : ndarray of int64, shape (N,)
+        Noisy labels.
+    num_classes : int
+        K.
+    normalise : str
+        The protocol's ``images.normalise``.
+    training : Training
+        Epoch budget, batch size, optimiser, augmentation.
+    compute : Compute
+        Precision, layout, determinism, threads.
+    evaluation_batch : int
+        Images a forward pass when predicting.
+    network_seed, training_seed : int
+        From which initialisation, and all else, are drawn.
+    weights : mapping of str to ndarray, optional
+        Pretrained weights of the backbone.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    validation_images: NDArray[np.uint8]
+    validation_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    num_classes: int
+    normalise: str
+    training: Training
+    compute: Compute
+    evaluation_batch: int
+    network_seed: int
+    training_seed: int
+    weights: Mapping[str, NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch leaves: the method's report and predictions.
+
+    Parameters
+    ----------
+    report : EpochReport
+        The method's own report.
+    predicted : ndarray of int16, shape (N,)
+        Predicted class of each training sample, not augmented.
+    validation, test : ndarray of float32, shape (N, K)
+        Predicted probabilities.
+    """
+
+    report: EpochReport
+    predicted: NDArray[np.int16]
+    validation: NDArray[np.float32]
+    test: NDArray[np.float32]
+
+
+class TrainerHarness:
+    """Makes networks, optimisers and generators (``medbench.interfaces.method.Harness``)."""
+
+    def __init__(
+        self, given: TrainingInput, backbone: Backbone, oracle: Oracle, device: torch.device
+    ) -> None:
+        self.oracle = oracle
+        self._given = given
+        self._backbone = backbone
+        self._device = device
+        self._normalisation = normalisation(given.normalise, given.train_images)
+
+    def make_network(self, index: int) -> nn.Module:
+        """Build a classifier; see :meth:`LearningTask.make_network`."""
+        given = self._given
+        size, channels = given.train_images.shape[1], given.train_images.shape[3]
+        space = ImageSpace(channels=channels, size=size)
+        backbone, feature_dim = build_backbone(
+            self._backbone, space, *self._normalisation, given.network_seed, index
+        )
+        if given.weights is not None:
+            load_weights(backbone, given.weights)
+        with seeded_construction(given.network_seed, "head", index):
+            network = Classifier(backbone, feature_dim, given.num_classes)
+        return network.to(self._device, memory_format=memory_format(given.compute))
+
+    def make_optimiser(
+        self, network: nn.Module, settings: OptimiserSettings | None
+    ) -> ScheduledOptimiser:
+        """Build an optimiser over the epoch budget."""
+        training = self._given.training
+        return ScheduledOptimiser((network,), settings or training.optimiser, training.epochs)
+
+    def rng(self, purpose: str, epoch: int) -> torch.Generator:
+        """Return a torch generator of the run."""
+        return torch_stream(self._given.training_seed, purpose, epoch, device=self._device)
+
+    def numpy_rng(self, purpose: str, epoch: int) -> np.random.Generator:
+        """Return a numpy generator of the run."""
+        return numpy_stream(self._given.training_seed, purpose, epoch)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Enter the protocol's precision."""
+        return autocast(self._device, self._given.compute)
+
+
+class TrainingStage:
+    """One method's training.
+
+    Parameters
+    ----------
+    given : TrainingInput
+        Images, noisy labels and settings.
+    backbone : Backbone
+        Builds the networks' feature extractors.
+    method : LNLMethod
+        What is trained.
+    oracle : Oracle
+        Answers, and counts, what the method asks.
+    device : str
+        Where to train.
+    """
+
+    def __init__(
+        self,
+        given: TrainingInput,
+        backbone: Backbone,
+        method: LNLMethod,
+        oracle: Oracle,
+        device: str,
+    ) -> None:
+        self.given = given
+        self.method = method
+        self.device = prepare_process(given.compute, device)
+        self.train = self._images(given.train_images)
+        self.validation = self._images(given.validation_images)
+        self.test = self._images(given.test_images)
+        method.start(
+            LearningTask(
+                num_classes=given.num_classes,
+                epochs=given.training.epochs,
+                batch_size=given.training.batch_size,
+                train=self._noisy(self.train, given.train_labels),
+                validation=self._noisy(self.validation, given.validation_labels),
+                device=self.device,
+                harness=TrainerHarness(given, backbone, oracle, self.device),
+            )
+        )
+
+    def epochs(self) -> Iterator[EpochResult]:
+        """Train, yielding predictions after each epoch."""
+        for epoch in range(self.given.training.epochs):
+            self._fence_global_generators(epoch)
+            report = self.method.train_epoch(epoch)
+            with torch.inference_mode():
+                yield EpochResult(
+                    report,
+                    self._predict(self.train).argmax(axis=1).astype(np.int16),
+                    self._predict(self.validation),
+                    self._predict(self.test),
+                )
+
+    def _predict(self, images: DeviceImages) -> NDArray[np.float32]:
+        with autocast(self.device, self.given.compute):
+            batches = [
+                self.method.predict(batch).float()
+                for batch in images.chunks(self.given.evaluation_batch)
+            ]
+        probabilities: NDArray[np.float32] = torch.cat(batches).cpu().numpy()
+        return probabilities
+
+    def _fence_global_generators(self, epoch: int) -> None:
+        """Seed the process's global generators for an epoch.
+
+        medbench draws from named streams only, but dropout in a third party's
+        backbone can draw from nowhere else; so that such runs repeat too, and
+        can be resumed at an epoch, the global generators start each epoch anew.
+        """
+        seed = derive_seed(self.given.training_seed, "process", epoch)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is what is fenced
+        torch.manual_seed(seed)
+
+    def _images(self, images: NDArray[np.uint8]) -> DeviceImages:
+        return DeviceImages(
+            torch.from_numpy(images), self.device, memory_format(self.given.compute)
+        )
+
+    def _noisy(self, images: DeviceImages, labels: NDArray[np.int64]) -> NoisyDeviceImages:
+        on_device = torch.from_numpy(labels).to(self.device)
+        return NoisyDeviceImages(images, on_device, self.given.training.augmentation)

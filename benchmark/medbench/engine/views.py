@@ -1,0 +1,108 @@
+"""Images on the device: uint8 until a batch is asked for, augmented there in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from medbench.engine.augment import augment
+from medbench.engine.augment_settings import AugmentationSettings
+from medbench.interfaces.method import Batch
+
+
+class DeviceImages:
+    """Images (N, C, H, W) as uint8 on the device.
+
+    Parameters
+    ----------
+    images : torch.Tensor of uint8, shape (N, H, W, C)
+        As stored.
+    device : torch.device
+        Where they are to live.
+    memory_format : torch.memory_format
+        Layout of the batches.
+    """
+
+    def __init__(
+        self, images: Tensor, device: torch.device, memory_format: torch.memory_format
+    ) -> None:
+        self.pixels = images.to(device).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+        self.memory_format = memory_format
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images live."""
+        return self.pixels.device
+
+    def take(self, indices: Tensor | slice) -> Tensor:
+        """Return images in [0, 1], float32, shape (B, C, H, W)."""
+        taken = self.pixels[indices].float().div_(255)
+        return taken.contiguous(memory_format=self.memory_format)
+
+    def chunks(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield all images in order, ``batch_size`` at a time."""
+        for start in range(0, len(self), batch_size):
+            yield self.take(slice(start, start + batch_size))
+
+
+def shuffled_batches(indices: Tensor, batch_size: int, rng: torch.Generator) -> list[Tensor]:
+    """Split ``indices`` into random mini-batches.
+
+    A last batch of a single sample joins the batch before it: batch
+    normalisation has no variance to estimate from one sample.
+    """
+    order = indices[torch.randperm(len(indices), generator=rng, device=indices.device)]
+    batches = list(order.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+class NoisyDeviceImages:
+    """Images with noisy labels, as methods see them (``medbench.interfaces.NoisyImages``).
+
+    Parameters
+    ----------
+    images : DeviceImages
+        N images.
+    labels : torch.Tensor of int64, shape (N,)
+        Noisy labels on the same device.
+    augmentation : AugmentationSettings
+        The protocol's.
+    """
+
+    def __init__(
+        self, images: DeviceImages, labels: Tensor, augmentation: AugmentationSettings
+    ) -> None:
+        self._images = images
+        self.labels = labels
+        self._augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batches(
+        self,
+        batch_size: int,
+        rng: torch.Generator,
+        *,
+        indices: Tensor | None = None,
+        views: int = 1,
+    ) -> Iterator[Batch]:
+        """Yield shuffled, augmented mini-batches: one epoch."""
+        pool = torch.arange(len(self), device=self.labels.device) if indices is None else indices
+        for chosen in shuffled_batches(pool, batch_size, rng):
+            images = self._images.take(chosen)
+            augmented = tuple(augment(images, self._augmentation, rng) for _ in range(views))
+            yield Batch(augmented, self.labels[chosen], chosen)
+
+    def plain_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield all samples in order, not augmented."""
+        everything = torch.arange(len(self), device=self.labels.device)
+        for chosen in everything.split(batch_size):
+            yield Batch((self._images.take(chosen),), self.labels[chosen], chosen)

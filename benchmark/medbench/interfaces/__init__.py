@@ -1,0 +1,55 @@
+"""The kinds of plugin and the small records they exchange. Loads no torch."""
+
+from medbench.interfaces.backbone import Backbone, ImageSpace
+from medbench.interfaces.dataset import (
+    SPLITS,
+    DataContext,
+    Dataset,
+    DatasetCard,
+    LabelledImages,
+)
+from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
+from medbench.interfaces.method import (
+    Batch,
+    EpochReport,
+    LearningTask,
+    LNLMethod,
+    MethodSettings,
+    NoisyImages,
+    Optimiser,
+    OptimiserSettings,
+    Oracle,
+)
+from medbench.interfaces.noise import CleanLabels, MatrixNoise, NoiseModel
+from medbench.interfaces.pretext import Pretext, PretextSettings, PretextStep
+from medbench.interfaces.settings import Settings
+
+__all__ = [
+    "SPLITS",
+    "Backbone",
+    "Batch",
+    "CleanLabels",
+    "DataContext",
+    "Dataset",
+    "DatasetCard",
+    "EpochReport",
+    "Executor",
+    "ImageSpace",
+    "Job",
+    "JobEnd",
+    "JobProgress",
+    "LNLMethod",
+    "LabelledImages",
+    "LearningTask",
+    "MatrixNoise",
+    "MethodSettings",
+    "NoiseModel",
+    "NoisyImages",
+    "Optimiser",
+    "OptimiserSettings",
+    "Oracle",
+    "Pretext",
+    "PretextSettings",
+    "PretextStep",
+    "Settings",
+]

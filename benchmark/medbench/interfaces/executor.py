@@ -1,0 +1,110 @@
+"""Executors: where jobs are carried out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from medbench.interfaces.settings import Settings
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work: a pretraining or a run.
+
+    Parameters
+    ----------
+    kind : {"pretraining", "run"}
+        What to do.
+    key : str
+        Key of the pretraining or run; names what it leaves in the store.
+    label : str
+        What a person calls it.
+    spec : mapping
+        Everything that decides the outcome, as plain JSON values.
+    results : pathlib.Path
+        The results folder.
+    cache : pathlib.Path
+        Folder of prepared datasets.
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
+    timeout : float, optional
+        Seconds after which the job is ended.
+    attempt : int
+        Counts from 1; names the attempt's log and failure.
+    """
+
+    kind: Literal["pretraining", "run"]
+    key: str
+    label: str
+    spec: dict[str, Any]
+    results: Path
+    cache: Path
+    device: str
+    timeout: float | None = None
+    attempt: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as plain JSON values."""
+        return {**self.__dict__, "results": str(self.results), "cache": str(self.cache)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Job:
+        """Rebuild a job from :meth:`to_json`'s values."""
+        paths = {"results": Path(values["results"]), "cache": Path(values["cache"])}
+        return cls(**{**values, **paths})
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a running job is: ``done`` of ``total`` epochs."""
+
+    key: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """A job has ended; what it made, or why it failed, is in the store."""
+
+    key: str
+    state: Literal["done", "failed", "timeout", "interrupted"]
+    reason: str = ""
+
+
+class Executor(ABC):
+    """Carries out jobs, each isolated from the others.
+
+    Parameters
+    ----------
+    slots : int
+        Jobs that may run at once.
+    settings : Settings
+        An instance of the class's ``Settings``.
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, slots: int, settings: Any) -> None:
+        self.slots = slots
+        self.settings = settings
+
+    @abstractmethod
+    def submit(self, job: Job) -> None:
+        """Start a job; call only while fewer than ``slots`` are running."""
+
+    @abstractmethod
+    def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
+        """Return what happened since the last call, waiting at most ``wait`` seconds.
+
+        A job gives exactly one :class:`JobEnd`, after its record or failure is
+        in the store.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all running jobs and release everything held."""

@@ -1,0 +1,130 @@
+"""Noise models: from clean labels to noisy ones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medbench.interfaces.dataset import ArrayLike
+from medbench.interfaces.settings import Settings
+
+
+@dataclass(frozen=True)
+class CleanLabels:
+    """What a noise model corrupts.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (N,)
+        True classes, 0 to K-1.
+    class_names : tuple of str
+        Names of the K classes.
+    dataset : str
+        Name of the dataset, for noise models with a setting a dataset.
+    images : array-like of uint8, shape (N, H, W, C)
+        The images, for noise that depends on what is seen.
+    """
+
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    dataset: str
+    images: ArrayLike
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.class_names)
+
+
+class NoiseModel(ABC):
+    """Turns clean labels into noisy ones.
+
+    The draw may depend on the data, the rate and the generator, and on nothing
+    else: never on pretext or method, so that all entrants of a block meet the
+    same noisy labels.
+
+    Parameters
+    ----------
+    name : str
+        The name under which the noise model stands in the protocol.
+    settings : Settings
+        An instance of the class's ``Settings``.
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, name: str, settings: Any) -> None:
+        self.name = name
+        self.settings = settings
+
+    @abstractmethod
+    def transition_matrix(
+        self, class_names: tuple[str, ...], dataset: str, rate: float
+    ) -> NDArray[np.float64] | None:
+        """Return T with T[i, j] = P(noisy = j | true = i), or ``None`` if there is no such matrix.
+
+        Parameters
+        ----------
+        class_names : tuple of str
+            Names of the K classes.
+        dataset : str
+            Name of the dataset.
+        rate : float
+            Nominal noise rate in [0, 1].
+
+        Returns
+        -------
+        ndarray of float64, shape (K, K), or None
+            Rows sum to 1.
+
+        Raises
+        ------
+        medbench.errors.MedbenchError
+            If the rate or the settings do not fit the dataset.
+        """
+
+    @abstractmethod
+    def corrupt(
+        self, data: CleanLabels, rate: float, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Return noisy labels.
+
+        Parameters
+        ----------
+        data : CleanLabels
+            True labels of N samples.
+        rate : float
+            Nominal noise rate in [0, 1].
+        rng : numpy.random.Generator
+            The only source of randomness.
+
+        Returns
+        -------
+        ndarray of int64, shape (N,)
+            Noisy classes, 0 to K-1.
+        """
+
+
+class MatrixNoise(NoiseModel):
+    """Noise given wholly by its transition matrix: labels flip independently of one another."""
+
+    @abstractmethod
+    def transition_matrix(
+        self, class_names: tuple[str, ...], dataset: str, rate: float
+    ) -> NDArray[np.float64]:
+        """Return T, shape (K, K); see :meth:`NoiseModel.transition_matrix`."""
+
+    def corrupt(
+        self, data: CleanLabels, rate: float, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Draw each noisy label from the row of T of its true class (inverse transform)."""
+        cumulative = np.cumsum(
+            self.transition_matrix(data.class_names, data.dataset, rate), axis=1
+        )
+        cumulative[:, -1] = 1.0  # rounding must not leave a gap below 1
+        uniform = rng.random(len(data.labels))
+        return (uniform[:, None] >= cumulative[data.labels]).sum(axis=1).astype(np.int64)

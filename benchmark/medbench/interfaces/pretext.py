@@ -1,0 +1,104 @@
+"""Pretexts: self-supervised pretraining tasks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from medbench.interfaces.backbone import ImageSpace
+from medbench.interfaces.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PretextStep:
+    """Outcome of a pretext on one batch.
+
+    Parameters
+    ----------
+    loss : torch.Tensor, shape ()
+        What the harness minimises.
+    correct : torch.Tensor, shape ()
+        How many of the task's own questions were answered rightly.
+    questions : int
+        How many there were, so that ``correct / questions`` is the task's
+        accuracy; ``chance`` of the pretext is what guessing gives.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    questions: int
+
+
+class PretextSettings(Settings):
+    """Settings every pretext has."""
+
+    #: False only where nothing is to be learned and the backbone stays as initialised.
+    trains: ClassVar[bool] = True
+
+
+class Pretext(ABC):
+    """A task that teaches a backbone without labels.
+
+    The harness builds the backbone and the head, owns optimiser, epochs and
+    batches, and keeps the backbone's weights; the head is thrown away.
+
+    Parameters
+    ----------
+    name : str
+        The name under which the pretext stands in the protocol.
+    settings : PretextSettings
+        An instance of the class's ``Settings``.
+    """
+
+    Settings: ClassVar[type[PretextSettings]] = PretextSettings
+
+    def __init__(self, name: str, settings: Any) -> None:
+        self.name = name
+        self.settings = settings
+
+    @abstractmethod
+    def make_head(self, feature_dim: int, space: ImageSpace) -> nn.Module:
+        """Build the head that sits on the backbone during pretraining.
+
+        Called with torch's generator seeded from a named stream.
+
+        Parameters
+        ----------
+        feature_dim : int
+            D, features the backbone gives an image.
+        space : ImageSpace
+            Shape of the images.
+
+        Raises
+        ------
+        medbench.errors.MedbenchError
+            If the images are too small for the task.
+        """
+
+    @abstractmethod
+    def loss(
+        self, backbone: nn.Module, head: nn.Module, images: Tensor, rng: torch.Generator
+    ) -> PretextStep:
+        """Pose the task on one batch and return its loss.
+
+        Parameters
+        ----------
+        backbone : torch.nn.Module
+            Maps float images in [0, 1], shape (B', C, h, w), to features
+            (B', D); it normalises them itself.
+        head : torch.nn.Module
+            What :meth:`make_head` returned.
+        images : torch.Tensor of float32, shape (B, C, H, W)
+            Images in [0, 1] on the device, not augmented.
+        rng : torch.Generator
+            On the images' device; the only source of randomness.
+        """
+
+    def chance(self, batch_size: int) -> float:
+        """Return the accuracy of guessing, in [0, 1], for batches of ``batch_size`` images."""
+        raise NotImplementedError(f"{type(self).__name__} does not state its chance level")

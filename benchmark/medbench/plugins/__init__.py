@@ -1,0 +1,1 @@
+"""Hook specifications, discovery, lazy loading and provenance of plugins."""

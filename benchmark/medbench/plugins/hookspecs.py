@@ -1,0 +1,146 @@
+"""The hooks a plugin package may implement.
+
+A package declares an entry point in the group ``medbench`` that names a module
+(or object) holding functions marked with :data:`medbench.hookimpl`::
+
+    [project.entry-points.medbench]
+    my-lab = "my_lab.medbench_hooks"
+
+Every registering hook returns :class:`medbench.Plugin` records, which name the
+classes without importing them. The built-ins use the same hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medbench.plugins.markers import Plugin, hookspec
+
+if TYPE_CHECKING:
+    from medbench.cli.lazy import Command
+
+
+@hookspec
+def medbench_datasets() -> Iterable[Plugin]:
+    """Announce datasets: subclasses of :class:`medbench.interfaces.Dataset`.
+
+    Returns
+    -------
+    iterable of Plugin
+        One record a dataset.
+    """
+
+
+@hookspec
+def medbench_noise_models() -> Iterable[Plugin]:
+    """Announce noise models: subclasses of :class:`medbench.interfaces.NoiseModel`.
+
+    Returns
+    -------
+    iterable of Plugin
+        One record a noise model.
+    """
+
+
+@hookspec
+def medbench_pretexts() -> Iterable[Plugin]:
+    """Announce pretexts: subclasses of :class:`medbench.interfaces.Pretext`.
+
+    Returns
+    -------
+    iterable of Plugin
+        One record a pretext.
+    """
+
+
+@hookspec
+def medbench_methods() -> Iterable[Plugin]:
+    """Announce methods: subclasses of :class:`medbench.interfaces.LNLMethod`.
+
+    Returns
+    -------
+    iterable of Plugin
+        One record a method.
+    """
+
+
+@hookspec
+def medbench_backbones() -> Iterable[Plugin]:
+    """Announce backbones: subclasses of :class:`medbench.interfaces.Backbone`.
+
+    Returns
+    -------
+    iterable of Plugin
+        One record a backbone.
+    """
+
+
+@hookspec
+def medbench_executors() -> Iterable[Plugin]:
+    """Announce executors: subclasses of :class:`medbench.interfaces.Executor`.
+
+    Returns
+    -------
+    iterable of Plugin
+        One record an executor.
+    """
+
+
+@hookspec
+def medbench_protocols() -> Iterable[Path]:
+    """Announce protocol files that a package ships.
+
+    Returns
+    -------
+    iterable of pathlib.Path
+        TOML files; the file's stem is the name for ``--protocol``.
+    """
+
+
+@hookspec
+def medbench_commands() -> Iterable[Command]:
+    """Announce further commands of the ``medbench`` command line.
+
+    Returns
+    -------
+    iterable of Command
+        Each names a click command by its import path and carries the line
+        shown by ``medbench --help``, so that help imports nothing.
+    """
+
+
+@hookspec(firstresult=True)
+def medbench_build_board(results: Path, out: Path) -> Path | None:
+    """Make the board of a results folder; called when ``medbench run`` ends.
+
+    Parameters
+    ----------
+    results : pathlib.Path
+        The results folder.
+    out : pathlib.Path
+        Folder for the board's files.
+
+    Returns
+    -------
+    pathlib.Path or None
+        ``out``, or ``None`` to let another plugin make the board.
+    """
+
+
+@hookspec(firstresult=True)
+def medbench_show_board(results: Path) -> str | None:
+    """Return the board of a results folder as text for the terminal.
+
+    Parameters
+    ----------
+    results : pathlib.Path
+        The results folder.
+
+    Returns
+    -------
+    str or None
+        A table at most 100 columns wide, or ``None`` to leave it to another
+        plugin.
+    """

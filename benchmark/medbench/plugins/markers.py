@@ -1,0 +1,53 @@
+"""What a plugin package imports to announce itself: a marker and one small record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pluggy
+
+#: Name of the pluggy project and of the entry-point group.
+PROJECT = "medbench"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Announces one plugin without importing its code.
+
+    Parameters
+    ----------
+    name : str
+        The word users write in protocols and on the command line: lower-case
+        letters, digits, ``-`` and ``_``.
+    target : str
+        Where the class is, as ``"package.module:Class"``. It is imported only
+        when the plugin is used, so announcing costs nothing.
+    summary : str
+        One line for ``medbench list``.
+    interface : int
+        The interface version the plugin was written for
+        (:data:`medbench.INTERFACE_VERSION` at that time, as a literal number).
+    revision : int
+        Raise it whenever a change alters the plugin's outcome: it is part of
+        the run key, so results of different revisions are never mixed.
+    defaults : mapping
+        Settings that this name presets, so that one class can serve several
+        names.
+    settings : str
+        Where the class's ``Settings`` can be imported without importing the
+        class (and torch with it), as ``"package.module:Settings"``. With it a
+        protocol is checked in a moment; without it the class is imported.
+    """
+
+    name: str
+    target: str
+    summary: str
+    interface: int
+    revision: int = 1
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    settings: str = ""

@@ -1,0 +1,1 @@
+"""Protocols: reading, checking and expanding into runs. Loads no torch."""

@@ -1,0 +1,142 @@
+"""Reading and checking a protocol file; errors name file, key and allowed values."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from medbench.errors import ProtocolError
+from medbench.protocol.schema import Protocol
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_SHIPPED = Path(__file__).parent / "protocols"
+
+
+@dataclass(frozen=True)
+class ProtocolFile:
+    """A checked protocol and the text it was read from."""
+
+    path: Path
+    text: str
+    protocol: Protocol
+
+
+def shipped_protocols() -> dict[str, Path]:
+    """Return the protocols that ship with medbench, by name."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.toml"))}
+
+
+def find_protocol(name_or_file: str, announced: dict[str, Path]) -> Path:
+    """Return the path of a protocol given by name or by file.
+
+    Raises
+    ------
+    ProtocolError
+        If neither a protocol of that name nor such a file exists.
+    """
+    known = {**announced, **shipped_protocols()}
+    if name_or_file in known:
+        return known[name_or_file]
+    path = Path(name_or_file)
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or path.parent != Path():
+        raise ProtocolError(f"there is no protocol file {name_or_file}")
+    near = difflib.get_close_matches(name_or_file, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+    raise ProtocolError(
+        f"no protocol is called {name_or_file!r}; {hint} A file is given by its path, FILE.toml"
+    )
+
+
+def read_protocol(path: Path) -> ProtocolFile:
+    """Read and check a protocol file.
+
+    Raises
+    ------
+    ProtocolError
+        If the file cannot be read, is not TOML or says something a protocol
+        may not; the message names the file, the key and what is allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"{path} cannot be read: {error}") from error
+    return ProtocolFile(path, text, parse_protocol(text, path.name))
+
+
+def parse_protocol(text: str, file: str) -> Protocol:
+    """Check the text of a protocol; ``file`` is its name in messages.
+
+    Raises
+    ------
+    ProtocolError
+        As for :func:`read_protocol`.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProtocolError(f"{file} is not valid TOML: {error}") from error
+    return checked(Protocol, values, file)
+
+
+def checked(model: type[Model], values: Any, where: str) -> Model:
+    """Validate ``values`` against a pydantic model; one line on the first fault.
+
+    Raises
+    ------
+    ProtocolError
+        Naming ``where``, the key and what is allowed.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = error.errors()
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ProtocolError(f"{where}: {_explain(model, faults[0])}{more}") from error
+
+
+def _explain(model: type[BaseModel], fault: ErrorDetails) -> str:
+    location = [part for part in fault["loc"] if part in _path_words(fault)]
+    key = ".".join(str(part) for part in location) or "protocol"
+    if fault["type"] == "extra_forbidden":
+        allowed = sorted(_fields_at(model, location[:-1]))
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{key}: unknown key; {hint}allowed: {', '.join(allowed) or 'none'}"
+    if fault["type"] == "missing":
+        return f"{key}: missing; it must be given"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {message} (found {fault['input']!r:.60})"
+
+
+def _path_words(fault: ErrorDetails) -> list[int | str]:
+    """Drop from a location what pydantic adds for branches of unions."""
+    return [
+        part
+        for part in fault["loc"]
+        if not (isinstance(part, str) and (part.startswith(("tuple[", "literal[")) or "[" in part))
+    ]
+
+
+def _fields_at(model: type[BaseModel], location: list[int | str]) -> list[str]:
+    """Return the keys allowed in the table at ``location`` below ``model``."""
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [
+            option
+            for option in options
+            if isinstance(option, type) and issubclass(option, BaseModel)
+        ]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""Plan, executors, the processes of a job, and the loop that keeps them busy."""

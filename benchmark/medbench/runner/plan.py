@@ -1,0 +1,145 @@
+"""The plan: what of a protocol is done, what is to do, what is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medbench.errors import NotPreparedError
+from medbench.interfaces.executor import Job
+from medbench.protocol.runs import Expansion, PretrainingRun, Run
+from medbench.store.results import Failure, PlannedRun, Results
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a ``medbench run`` will do.
+
+    Parameters
+    ----------
+    runs : tuple of Run
+        All runs asked for.
+    done : frozenset of str
+        Keys of runs and pretrainings whose record is there.
+    failed : mapping of str to Failure
+        Last failures of runs and pretrainings that are neither done nor to be
+        retried.
+    attempts : mapping of str to int
+        Attempts so far, by key.
+    pretrainings : mapping of str to PretrainingRun
+        Pretrainings that runs to do start from, each after its own parent.
+    """
+
+    runs: tuple[Run, ...]
+    done: frozenset[str]
+    failed: Mapping[str, Failure]
+    attempts: Mapping[str, int]
+    pretrainings: Mapping[str, PretrainingRun]
+
+    @property
+    def to_do(self) -> list[Run]:
+        """Runs neither done nor failed."""
+        return [run for run in self.runs if run.key not in self.done and run.key not in self.failed]
+
+    @property
+    def pretrainings_to_do(self) -> list[PretrainingRun]:
+        """Pretrainings that runs to do are waiting for."""
+        return [
+            step
+            for key, step in self.pretrainings.items()
+            if key not in self.done and key not in self.failed
+        ]
+
+    @property
+    def runs_failed(self) -> list[Failure]:
+        """Failed runs that are not retried."""
+        return [self.failed[run.key] for run in self.runs if run.key in self.failed]
+
+
+def make_plan(expansion: Expansion, results: Results | None, *, retry_failed: bool) -> Plan:
+    """Compare a protocol's runs with what a results folder holds.
+
+    Parameters
+    ----------
+    expansion : Expansion
+        The runs asked for.
+    results : Results or None
+        The folder; ``None`` stands for an empty one.
+    retry_failed : bool
+        Whether failed runs and pretrainings are to be done again.
+    """
+    done: set[str] = set()
+    failures: dict[str, list[Failure]] = {}
+    if results is not None:
+        done = results.done("runs") | results.done("pretrainings")
+        failures = results.failures()
+    failed = {
+        key: attempts[-1]
+        for key, attempts in failures.items()
+        if key not in done and not retry_failed
+    }
+    waiting = [
+        run for run in expansion.runs if run.key not in done and run.key not in failed
+    ]
+    return Plan(
+        runs=expansion.runs,
+        done=frozenset(done),
+        failed=failed,
+        attempts={key: attempts[-1].attempt for key, attempts in failures.items()},
+        pretrainings=Expansion(tuple(waiting), {}).pretrainings(),
+    )
+
+
+def planned(run: Run) -> PlannedRun:
+    """Return a run as the results folder's plan lists it."""
+    return PlannedRun(run.key, run.axes, run.pretraining.key if run.pretraining else None)
+
+
+def check_prepared(expansion: Expansion) -> None:
+    """Refuse to start while a dataset is not prepared.
+
+    Raises
+    ------
+    NotPreparedError
+        Naming the first dataset and the command that prepares it.
+    """
+    for message in expansion.not_prepared.values():
+        raise NotPreparedError(message)
+
+
+@dataclass(frozen=True)
+class JobMaker:
+    """Turns runs and pretrainings into jobs.
+
+    Parameters
+    ----------
+    results, cache : pathlib.Path
+        Results folder and folder of prepared datasets, absolute.
+    device : str
+        Where to compute.
+    timeout : float or None
+        Seconds a job may take.
+    """
+
+    results: Path
+    cache: Path
+    device: str
+    timeout: float | None
+
+    def run(self, run: Run, attempt: int) -> Job:
+        """Return the job of a run."""
+        key = run.pretraining.key if run.pretraining else None
+        return self._job("run", run.key, run.label, {**run.spec, "pretraining_key": key}, attempt)
+
+    def pretraining(self, step: PretrainingRun, attempt: int) -> Job:
+        """Return the job of a pretraining."""
+        key = step.parent.key if step.parent else None
+        label = f"pretraining {step.label}"
+        return self._job("pretraining", step.key, label, {**step.spec, "parent_key": key}, attempt)
+
+    def _job(self, kind: Any, key: str, label: str, spec: dict[str, Any], attempt: int) -> Job:
+        return Job(
+            kind, key, label, spec, self.results, self.cache, self.device, self.timeout, attempt
+        )

@@ -1,0 +1,63 @@
+"""Where a result comes from: versions, device, plugins."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+import medbench
+from medbench.interfaces.executor import Job
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.registry import Registry
+
+_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "h5py")
+
+
+def provenance(registry: Registry, job: Job) -> dict[str, Any]:
+    """Return what made a result: true, but not under its digest."""
+    return {
+        "medbench": medbench.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "device": _device(job.device),
+        "attempt": job.attempt,
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "plugins": _plugins(registry, job.spec),
+    }
+
+
+def _plugins(registry: Registry, spec: dict[str, Any]) -> dict[str, str]:
+    """Return distribution and version of each plugin of a run."""
+    found = {}
+    for kind in ("dataset", "noise", "backbone", "method", "pretext"):
+        named = spec.get(kind)
+        if isinstance(named, dict):
+            entry = registry.get(kind_named(kind), named["plugin"])
+            found[kind] = f"{entry.name} ({entry.distribution} {entry.version})"
+    return found
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _device(device: str) -> str:
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    return "cpu"
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
+        return names[0] if names else platform.processor()
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,158 @@
+"""The trainer: the process in which pretexts and methods run.
+
+It is started before the job is known and receives, over a channel, only what a
+method may see: images, noisy labels, settings and seeds already derived. Clean
+labels, the noise rate and the run's axes are never in its memory.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medbench.engine.pretraining import PretrainingInput, PretrainingStage
+from medbench.engine.training import EpochResult, TrainingInput, TrainingStage
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.registry import Registry
+from medbench.protocol.schema import Compute, Pretraining, Training
+from medbench.runner.channel import Channel, Message
+
+#: Prefix of weight arrays in messages.
+WEIGHTS = "weights/"
+
+
+class AskingOracle:
+    """Passes a method's questions to the judge, which answers and counts."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def _ask(self, question: str, **arrays: NDArray[Any]) -> Message:
+        self._channel.send(Message("question", {"question": question}, arrays))
+        return self._channel.receive()
+
+    def noise_rate(self) -> float:
+        """Return the nominal noise rate, in [0, 1]."""
+        return float(self._ask("noise_rate").values["answer"])
+
+    def noise_is_symmetric(self) -> bool:
+        """Return whether the noise is the same for all pairs of classes."""
+        return bool(self._ask("noise_is_symmetric").values["answer"])
+
+    def transition_matrix(self) -> NDArray[np.float64] | None:
+        """Return the noise's transition matrix (K, K), where it has one."""
+        return self._ask("transition_matrix").arrays.get("answer")
+
+    def clean_labels(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the true labels at ``indices``: one answer each."""
+        asked = np.asarray(indices, np.int64)
+        return self._ask("clean_labels", indices=asked).arrays["answer"]
+
+
+def trainer_main(channel: Channel, registry: Registry) -> None:
+    """Serve one job; what goes wrong is told to the judge, with the traceback."""
+    sys.argv = ["medbench"]  # the command line may name a rate
+    try:
+        job = channel.receive()
+        if job.kind == "pretraining":
+            _pretrain(job, channel, registry)
+        else:
+            _train(job, channel, registry)
+    except EOFError:
+        return  # the judge is gone, and nobody waits for an answer
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        values = {"reason": reason, "traceback": traceback.format_exc()}
+        channel.send(Message("failed", values))
+        raise
+
+
+def _pretrain(job: Message, channel: Channel, registry: Registry) -> None:
+    values = job.values
+    stage = PretrainingStage(
+        PretrainingInput(
+            images=job.arrays["images"],
+            normalise=values["normalise"],
+            stage=Pretraining.model_validate(values["stage"]),
+            compute=Compute.model_validate(values["compute"]),
+            network_seed=values["network_seed"],
+            training_seed=values["training_seed"],
+            weights=_weights(job.arrays),
+        ),
+        _create(registry, "backbone", values["backbone"]),
+        _create(registry, "pretext", values["pretext"]),
+        values["device"],
+    )
+    for epoch in stage.epochs():
+        channel.send(Message("epoch", {"loss": epoch.loss, "accuracy": epoch.accuracy}))
+    weights = {WEIGHTS + name: array for name, array in stage.weights().items()}
+    chance = stage.pretext.chance(min(stage.given.stage.batch_size, len(stage.images)))
+    channel.send(Message("end", {"chance": chance, **_resources(stage.device)}, weights))
+
+
+def _train(job: Message, channel: Channel, registry: Registry) -> None:
+    values, arrays = job.values, job.arrays
+    stage = TrainingStage(
+        TrainingInput(
+            train_images=arrays["train_images"],
+            train_labels=arrays["train_labels"],
+            validation_images=arrays["validation_images"],
+            validation_labels=arrays["validation_labels"],
+            test_images=arrays["test_images"],
+            num_classes=values["num_classes"],
+            normalise=values["normalise"],
+            training=Training.model_validate(values["training"]),
+            compute=Compute.model_validate(values["compute"]),
+            evaluation_batch=values["evaluation_batch"],
+            network_seed=values["network_seed"],
+            training_seed=values["training_seed"],
+            weights=_weights(arrays),
+        ),
+        _create(registry, "backbone", values["backbone"]),
+        _create(registry, "method", values["method"]),
+        AskingOracle(channel),
+        values["device"],
+    )
+    for result in stage.epochs():
+        channel.send(_epoch_message(result))
+    channel.send(Message("end", _resources(stage.device)))
+
+
+def _epoch_message(result: EpochResult) -> Message:
+    report = result.report
+    arrays: dict[str, NDArray[Any]] = {
+        "train/predicted": result.predicted,
+        "validation/probabilities": result.validation,
+        "test/probabilities": result.test,
+    }
+    if report.selected is not None:
+        arrays["train/selected"] = np.atleast_2d(np.asarray(report.selected, bool))
+    if report.clean_probability is not None:
+        arrays["train/clean_probability"] = np.asarray(report.clean_probability, np.float32)
+    if report.corrected is not None:
+        arrays["train/corrected"] = np.asarray(report.corrected, np.int16)
+    return Message("epoch", {"loss": float(report.loss)}, arrays)
+
+
+def _create(registry: Registry, kind: str, named: Mapping[str, Any]) -> Any:
+    entry = registry.get(kind_named(kind), named["plugin"])
+    return entry.create(named["name"], named["settings"])
+
+
+def _weights(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
+    found = {n.removeprefix(WEIGHTS): a for n, a in arrays.items() if n.startswith(WEIGHTS)}
+    return found or None
+
+
+def _resources(device: torch.device) -> dict[str, Any]:
+    if device.type != "cuda":
+        return {"gpu_bytes": None}
+    return {"gpu_bytes": int(torch.cuda.max_memory_allocated(device))}
+
+

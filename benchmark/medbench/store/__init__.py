@@ -1,0 +1,1 @@
+"""Records, pretrained weights and failures on disk. Loads no torch."""

@@ -1,0 +1,47 @@
+"""medbench_leaderboard: reads records, makes the board; never imports torch.
+
+This module holds the hooks only. Everything heavier is imported when a board
+is made, so that ``medbench --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medbench import hookimpl
+
+if TYPE_CHECKING:
+    from medbench.cli.lazy import Command
+
+
+@hookimpl
+def medbench_commands() -> Iterable[Command]:
+    """Announce ``medbench leaderboard``."""
+    from medbench.cli.lazy import Command
+
+    return [
+        Command(
+            name="leaderboard",
+            target="medbench_leaderboard.command:leaderboard",
+            summary="Make the board of a results folder: CSV tables and one offline page.",
+        )
+    ]
+
+
+@hookimpl
+def medbench_build_board(results: Path, out: Path) -> Path:
+    """Write ``leaderboard.csv``, ``runs.csv`` and ``index.html`` into ``out``."""
+    from medbench_leaderboard.build import build_board
+
+    return build_board(results, out)
+
+
+@hookimpl
+def medbench_show_board(results: Path) -> str:
+    """Return the ranked table as plain text, 100 columns wide."""
+    from medbench_leaderboard.board import read_board
+    from medbench_leaderboard.terminal import plain_text
+
+    return plain_text(read_board(results))

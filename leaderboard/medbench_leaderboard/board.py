@@ -1,0 +1,242 @@
+"""The board: who met where, what is missing, who ranks how."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from medbench.metric_names import READINGS
+from medbench.store.results import Results
+from medbench_leaderboard.protocol_facts import ProtocolFacts, read_facts
+from medbench_leaderboard.scores import read_scores
+from medbench_leaderboard.statistics import Findings, examine
+from medbench_leaderboard.table import BLOCK, ENTRANT, competing, make_cells, mean_ranks
+
+
+class Entrant(NamedTuple):
+    """What competes: a pretext with a method."""
+
+    pretext: str
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.pretext} + {self.method}"
+
+
+class Block(NamedTuple):
+    """Where entrants meet: dataset, noise model and rate."""
+
+    dataset: str
+    noise: str
+    rate: float
+
+    def __str__(self) -> str:
+        return f"{self.dataset}, {self.noise} {self.rate:g}"
+
+
+@dataclass(frozen=True)
+class BlockState:
+    """What is there of a block.
+
+    Parameters
+    ----------
+    block : Block
+        Which.
+    planned, done : int
+        Runs.
+    complete : bool
+        Whether no competing entrant misses a run, by the primary metric.
+    learnable : bool, optional
+        Whether its noise leaves the true class most frequent; none while no
+        run is done.
+    chance : float, optional
+        Value of guessing by the primary metric, where known.
+    """
+
+    block: Block
+    planned: int
+    done: int
+    complete: bool
+    learnable: bool | None
+    chance: float | None
+
+    @property
+    def counted(self) -> bool:
+        """Whether the block enters mean ranks."""
+        return self.complete and self.learnable is not False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An entrant's line in the ranked table.
+
+    Parameters
+    ----------
+    entrant : Entrant
+        Which.
+    place : int, optional
+        One more than the number of entrants with a smaller mean rank; none
+        where the entrant is not ranked.
+    mean_rank : float, optional
+        Over the blocks that count.
+    means : mapping of str to float or None
+        By reading: mean of the primary metric over the blocks that count.
+    done, planned : int
+        Runs over all blocks.
+    oracle_answers : float
+        Answers from the oracle, all runs together.
+    """
+
+    entrant: Entrant
+    place: int | None
+    mean_rank: float | None
+    means: Mapping[str, float | None]
+    done: int
+    planned: int
+    oracle_answers: float
+
+    @property
+    def missing(self) -> int:
+        """Planned runs that are not done."""
+        return self.planned - self.done
+
+
+@dataclass(frozen=True)
+class Board:
+    """Everything the board's files show.
+
+    Parameters
+    ----------
+    facts : ProtocolFacts
+        Of the protocol.
+    runs : pandas.DataFrame
+        One row a run, columns of ``medbench_leaderboard.scores.COLUMNS``.
+    cells : pandas.DataFrame
+        Columns of ``medbench_leaderboard.table.COLUMNS``.
+    blocks : tuple of BlockState
+        In the plan's order.
+    standings : mapping of str to tuple of Standing
+        By reading, best first; entrants without a rank come last.
+    findings : Findings
+        What may be said about differences.
+    cards : mapping of str to mapping
+        Dataset cards, where known.
+    """
+
+    facts: ProtocolFacts
+    runs: pd.DataFrame
+    cells: pd.DataFrame
+    blocks: tuple[BlockState, ...]
+    standings: Mapping[str, tuple[Standing, ...]]
+    findings: Findings
+    cards: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Runs by status."""
+        return Counter(str(status) for status in self.runs["status"])
+
+    @property
+    def counted_blocks(self) -> int:
+        """Blocks that enter mean ranks."""
+        return sum(state.counted for state in self.blocks)
+
+
+def read_board(results: Path) -> Board:
+    """Read the board of a results folder.
+
+    Raises
+    ------
+    medbench.errors.StoreError
+        If the folder is not one of results or is damaged.
+    """
+    opened = Results.open(results)
+    scores = read_scores(opened)
+    return make_board(read_facts(opened), scores.runs, scores.cards)
+
+
+def make_board(
+    facts: ProtocolFacts, runs: pd.DataFrame, cards: Mapping[str, Mapping[str, Any]]
+) -> Board:
+    """Make the board from a table of runs."""
+    cells = make_cells(runs)
+    return Board(
+        facts=facts,
+        runs=runs,
+        cells=cells,
+        blocks=_blocks(facts, runs, cells),
+        standings={reading: _standings(facts, runs, cells, reading) for reading in READINGS},
+        findings=examine(cells, facts),
+        cards=cards,
+    )
+
+
+def _blocks(
+    facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame
+) -> tuple[BlockState, ...]:
+    done = (runs["status"] == "done").groupby([runs[name] for name in BLOCK], sort=False)
+    planned, finished = done.size(), done.sum()
+    chosen = cells[(cells["reading"] == facts.reading) & (cells["metric"] == facts.primary)]
+    first = chosen.groupby(BLOCK, sort=False)[["complete", "learnable", "chance"]].first()
+    return tuple(
+        BlockState(
+            block=Block(*key),
+            planned=int(planned[key]),
+            done=int(finished[key]),
+            complete=bool(complete),
+            learnable=None if pd.isna(learnable) else bool(learnable),
+            chance=None if pd.isna(chance) else float(chance),
+        )
+        for key, complete, learnable, chance in first.itertuples(name=None)
+    )
+
+
+def _standings(
+    facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, reading: str
+) -> tuple[Standing, ...]:
+    groups = runs.groupby(ENTRANT, sort=False)
+    planned, oracle = groups.size(), groups["oracle_answers"].sum()
+    done = (runs["status"] == "done").groupby([runs[name] for name in ENTRANT], sort=False).sum()
+    tables = {name: mean_ranks(cells, name, facts.primary) for name in READINGS}
+    ranks = {Entrant(*key): float(rank) for key, rank in tables[reading]["mean_rank"].items()}
+    means = {
+        name: {Entrant(*key): float(mean) for key, mean in table["mean"].items()}
+        for name, table in tables.items()
+    }
+    entrants = [Entrant(*key) for key in planned.index]
+    standings = [
+        Standing(
+            entrant=entrant,
+            place=_place(ranks, entrant),
+            mean_rank=ranks.get(entrant),
+            means={name: means[name].get(entrant) for name in READINGS},
+            done=int(done[entrant]),
+            planned=int(planned[entrant]),
+            oracle_answers=float(oracle[entrant]),
+        )
+        for entrant in entrants
+    ]
+    competitors = set(competing(runs))
+    # a stable sort: equal ranks keep the plan's order
+    return tuple(
+        sorted(
+            standings,
+            key=lambda s: (
+                s.mean_rank is None,
+                s.mean_rank or 0,
+                tuple(s.entrant) not in competitors,
+            ),
+        )
+    )
+
+
+def _place(ranks: Mapping[Entrant, float], entrant: Entrant) -> int | None:
+    mine = ranks.get(entrant)
+    if mine is None:
+        return None
+    return 1 + sum(other < mine - 1e-9 for other in ranks.values())

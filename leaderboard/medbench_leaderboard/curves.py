@@ -1,0 +1,110 @@
+"""Curves: what records and pretrainings hold epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medbench.store.results import Results
+
+Curve = NDArray[np.float64]
+
+#: Curves on the training labels; those on the test set are named by metric.
+TRAIN = ("memorised", "recovered", "selection_precision")
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves of finished runs and of the pretrainings they started from.
+
+    Parameters
+    ----------
+    runs : mapping of str to mapping of str to ndarray, shape (E,)
+        By run key and name: ``test``, and those of :data:`TRAIN`. A run lacks
+        what its method does not report.
+    pretrainings : mapping of str to ndarray, shape (E,)
+        Loss by key.
+    unreadable : mapping of str to str
+        Keys whose curves cannot be read, and why.
+    """
+
+    runs: Mapping[str, Mapping[str, Curve]]
+    pretrainings: Mapping[str, Curve]
+    unreadable: Mapping[str, str]
+
+    def named(self, name: str, keys: Iterable[str]) -> list[Curve]:
+        """Return the curves called ``name`` of those runs that have it."""
+        found = (self.runs.get(key, {}).get(name) for key in keys)
+        return [curve for curve in found if curve is not None and len(curve)]
+
+
+def read_curves(results: Results, runs: pd.DataFrame, metric: str) -> Curves:
+    """Read the curves of all finished runs.
+
+    Parameters
+    ----------
+    results : Results
+        The results folder.
+    runs : pandas.DataFrame
+        As :class:`medbench_leaderboard.scores.Scores` holds it.
+    metric : str
+        Metric of the curve on the test set.
+    """
+    wanted = {"test": f"curves/test/{metric}", **{name: f"curves/train/{name}" for name in TRAIN}}
+    done = runs[runs["status"] == "done"]
+    unreadable: dict[str, str] = {}
+    found = {
+        str(key): _read(results.record_path(str(key)), wanted, str(key), unreadable)
+        for key in done["run_key"]
+    }
+    pretrainings = {}
+    for key in sorted(set(done["pretraining"]) - {""}):
+        path = results.pretraining_path(str(key))
+        # results passed on without the heavy weights are whole all the same
+        if path.is_file():
+            curve = _read(path, {"loss": "curves/loss"}, str(key), unreadable).get("loss")
+            if curve is not None and len(curve):
+                pretrainings[str(key)] = curve
+    return Curves(found, pretrainings, unreadable)
+
+
+def summarise(curves: list[Curve]) -> tuple[Curve, Curve]:
+    """Return mean and sample standard deviation at each epoch, NaN where there is too little.
+
+    Curves of unequal length are summarised over those that reach an epoch.
+    """
+    longest = max(len(curve) for curve in curves)
+    stack = np.full((len(curves), longest), np.nan)
+    for row, curve in zip(stack, curves, strict=True):
+        row[: len(curve)] = curve
+    there = np.isfinite(stack)
+    number = there.sum(axis=0)
+    mean = _ratio(np.where(there, stack, 0).sum(axis=0), number)
+    squares = np.where(there, stack - mean, 0) ** 2
+    return mean, np.sqrt(_ratio(squares.sum(axis=0), number - 1))
+
+
+def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Curve:
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+
+
+def _read(
+    path: Path, wanted: Mapping[str, str], key: str, unreadable: dict[str, str]
+) -> dict[str, Curve]:
+    try:
+        with h5py.File(path, "r") as file:
+            return {
+                name: np.asarray(file[place][()], np.float64).reshape(-1)
+                for name, place in wanted.items()
+                if place in file
+            }
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        unreadable[key] = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return {}

@@ -1,0 +1,226 @@
+"""What all figures share: size, colours, and the way to SVG.
+
+A chart is a set of small panels, each an SVG of its own, so that a narrow
+screen stacks them instead of shrinking their text. Figures are drawn in
+stand-in colours that become CSS variables of the page, so they follow its
+light, dark and print styles.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+#: Stand-in colours; which colour they are is the style sheet's business.
+INK, MUTED, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
+_SERIES = tuple(f"#0201{index:02x}" for index in range(8))
+_VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--rule)",
+    PAPER: "var(--paper)",
+    **{colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)},
+}
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_DASHES: tuple[object, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+
+#: Panels of one chart beyond which the rest is left out, and said to be.
+MOST_PANELS = 48
+
+_SETTINGS = {
+    "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
+    "text.parse_math": False,  # a name is never a formula
+    "font.size": 9,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "text.color": INK,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a series is told from others: by colour, and by marker and dashes too."""
+
+    colour: str
+    marker: str
+    dash: object
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A line of a chart's legend."""
+
+    label: str
+    swatch: Markup
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One small figure.
+
+    Parameters
+    ----------
+    title : str
+        What it shows.
+    svg : markupsafe.Markup
+        The drawing.
+    alternative : str
+        The same in words.
+    """
+
+    title: str
+    svg: Markup
+    alternative: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A set of panels with one title, caption and legend.
+
+    Parameters
+    ----------
+    name : str
+        Anchor on the page.
+    title, caption : str
+        Heading, and what to look for.
+    panels : sequence of Panel
+        May be empty: then ``nothing`` says why.
+    legend : sequence of LegendEntry
+        What lines mean.
+    nothing : str
+        Shown where there are no panels.
+    left_out : int
+        Panels that were not drawn for want of room.
+    wide : bool
+        Whether panels need more width than usual.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+    legend: Sequence[LegendEntry] = ()
+    nothing: str = ""
+    left_out: int = 0
+    wide: bool = False
+
+
+def look(index: int, *, baseline: bool = False) -> Look:
+    """Return the look of a series; the baseline's is neutral."""
+    if baseline:
+        return Look(MUTED, _MARKERS[index % len(_MARKERS)], (0, (3, 1.5)))
+    turn = index // len(_SERIES)
+    return Look(
+        _SERIES[index % len(_SERIES)],
+        _MARKERS[index % len(_MARKERS)],
+        _DASHES[turn % len(_DASHES)],
+    )
+
+
+class Canvas:
+    """A figure with one set of axes, drawn without any global state of pyplot.
+
+    Use as a context manager: settings hold inside it only.
+
+    Parameters
+    ----------
+    name : str
+        Unique on the page; part of all ids in the SVG.
+    width, height : float
+        Inches.
+    """
+
+    def __init__(self, name: str, width: float = 3.5, height: float = 2.3) -> None:
+        self.name = name
+        self._context = mpl.rc_context({**_SETTINGS, "svg.hashsalt": name})
+        self._size = (width, height)
+
+    def __enter__(self) -> Canvas:
+        self._context.__enter__()
+        self.figure = Figure(figsize=self._size, layout="constrained")
+        self.axes: Axes = self.figure.add_subplot()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._context.__exit__(None, None, None)
+
+    def svg(self) -> Markup:
+        """Return the figure as SVG to be put into HTML."""
+        buffer = io.StringIO()
+        FigureCanvasSVG(self.figure).print_svg(buffer, metadata={"Date": None})
+        return _inline(buffer.getvalue(), self.name)
+
+
+def swatch(name: str, style: Look, *, line: bool = True, hollow: bool = False) -> Markup:
+    """Draw the sample of a series for a legend."""
+    with Canvas(name, 0.42, 0.16) as canvas:
+        canvas.figure.set_layout_engine("none")
+        canvas.axes.set_position((0, 0, 1, 1))
+        canvas.axes.set_axis_off()
+        canvas.axes.set(xlim=(0, 1), ylim=(-1, 1))
+        canvas.axes.plot(
+            [0.04, 0.5, 0.96],
+            [0, 0, 0],
+            color=style.colour,
+            linestyle=style.dash if line else "none",
+            linewidth=1.8,
+            marker=style.marker,
+            markevery=[1],
+            markersize=5,
+            markerfacecolor=PAPER if hollow else style.colour,
+        )
+        return canvas.svg()
+
+
+def _inline(document: str, name: str) -> Markup:
+    """Turn an SVG document into an element for HTML with ids of its own."""
+    svg = document[document.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    opening = re.match(r"<svg[^>]*>", svg, flags=re.DOTALL)
+    assert opening is not None
+    box = re.search(r'viewBox="([^"]*)"', opening.group())
+    assert box is not None
+    body = svg[opening.end() :].replace("xlink:href", "href")
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
+
+    def own_id(match: re.Match[str]) -> str:
+        return f' id="{name}-{match[1]}"' if match[1] in used else ""
+
+    body = re.sub(r'\s+id="([^"]*)"', own_id, body)
+    body = re.sub(r'(href="#|url\(#)([^")]+)', rf"\g<1>{name}-\g<2>", body)
+    body = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", body)
+    for stand_in, variable in _VARIABLES.items():
+        body = body.replace(stand_in, variable)
+    body = re.sub(r">\s+<", "><", body)
+    _, _, width, height = box[1].split()
+    # hidden from assistive technology: the element around it says it in words
+    return Markup(
+        f'<svg viewBox="{box[1]}" width="{width}" height="{height}" aria-hidden="true" '
+        f'focusable="false">{body.strip()}'
+    )

@@ -1,0 +1,75 @@
+"""What the board must know of the protocol: a few facts from its text."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medbench.errors import StoreError
+from medbench.metric_names import METRICS, READINGS
+from medbench.store.results import Results
+
+
+@dataclass(frozen=True)
+class ProtocolFacts:
+    """The protocol as the board shows it.
+
+    Parameters
+    ----------
+    name, description : str
+        As the protocol calls itself.
+    primary : str
+        Metric by which entrants are ranked.
+    last_epochs : int
+        Epochs averaged in the reading ``last``.
+    reading : str
+        Reading declared for ranking and tests.
+    alpha : float
+        Declared level of all tests.
+    baseline_pretext : str, optional
+        Pretext the others are compared with.
+    """
+
+    name: str
+    description: str = ""
+    primary: str = METRICS[0]
+    last_epochs: int = 5
+    reading: str = READINGS[0]
+    alpha: float = 0.05
+    baseline_pretext: str | None = None
+
+
+def read_facts(results: Results) -> ProtocolFacts:
+    """Read the facts from the protocol's text in a results folder.
+
+    Raises
+    ------
+    StoreError
+        If the text is missing or damaged.
+    """
+    path = results.protocol_path
+    try:
+        text = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}); `medbench run` with the same protocol and folder "
+            "writes it anew and repeats nothing"
+        ) from error
+    given: dict[str, Any] = {
+        "name": results.protocol_name,
+        "description": text.get("description"),
+        "primary": _table(text, "evaluation").get("primary"),
+        "last_epochs": _table(text, "evaluation").get("last_epochs"),
+        "reading": _table(text, "statistics").get("reading"),
+        "alpha": _table(text, "statistics").get("alpha"),
+        "baseline_pretext": _table(text, "statistics").get("baseline_pretext"),
+    }
+    # what the protocol leaves out has the protocol's default
+    return ProtocolFacts(**{name: value for name, value in given.items() if value is not None})
+
+
+def _table(text: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = text.get(name, {})
+    return table if isinstance(table, Mapping) else {}

@@ -1,0 +1,108 @@
+"""The board in plain sentences: the same ones on the page and the terminal."""
+
+from __future__ import annotations
+
+from medbench.metric_names import READINGS
+from medbench_leaderboard.board import Board, Standing
+
+#: What the readings mean.
+READING_WORDS = {
+    "last": "mean of the last epochs: what training leaves you with",
+    "selected": "the epoch best on the validation set with its noisy labels: "
+    "what you can pick in practice",
+    "best": "the epoch best on the test set: optimistic, not reachable in practice",
+}
+
+#: States of a run, and the words for several of them.
+_STATES = {
+    "failed": "failed",
+    "timeout": "ran out of time",
+    "skipped": "skipped because the pretraining failed",
+    "pending": "not yet run",
+    "unreadable": "with an unreadable record",
+}
+
+
+def readable(name: str) -> str:
+    """Return a metric's name as words."""
+    known = {
+        "mcc": "MCC", "brier": "Brier score", "nll": "NLL", "ece": "ECE",
+        "macro_f1": "macro F1", "macro_auroc": "macro AUROC", "macro_ap": "macro AP",
+    }  # fmt: skip
+    return known.get(name, name.replace("_", " "))
+
+
+def summary(board: Board) -> list[str]:
+    """Say how much there is, what is missing and who stands first."""
+    return [*coverage(board), *leaders(board)]
+
+
+def coverage(board: Board) -> list[str]:
+    """Say how many runs are done, what became of the others and which blocks count."""
+    counts, total = board.counts, len(board.runs)
+    done = counts["done"]
+    if done == 0:
+        first = f"None of the {_many(total, 'planned run')} is done yet, so there is nothing to rank."
+    elif done == total:
+        first = f"All {_many(total, 'planned run')} are done."
+    else:
+        first = f"{done} of {_many(total, 'planned run')} are done; {total - done} are missing."
+    others = [f"{counts[state]} {words}" for state, words in _STATES.items() if counts[state]]
+    sentences = [first]
+    if others:
+        sentences.append(f"Of the missing runs {_list(others)}.")
+    if done:
+        sentences.append(_blocks(board))
+    if absent := [str(s.entrant) for s in board.standings[board.facts.reading] if not s.done]:
+        sentences.append(
+            f"Without a single finished run, and so outside the ranking: {_list(absent)}."
+        )
+    return sentences
+
+
+def leaders(board: Board) -> list[str]:
+    """Name who stands first by each reading."""
+    sentences = []
+    for reading in READINGS:
+        first = leading(board, reading)
+        if not first:
+            continue
+        names = _list([str(standing.entrant) for standing in first])
+        verb = "has" if len(first) == 1 else "share"
+        sentences.append(
+            f"By the reading {reading}, {names} {verb} the lowest mean rank "
+            f"({first[0].mean_rank:.2f})."
+        )
+    return sentences
+
+
+def leading(board: Board, reading: str) -> list[Standing]:
+    """Return the entrants in first place."""
+    return [standing for standing in board.standings[reading] if standing.place == 1]
+
+
+def _blocks(board: Board) -> str:
+    total, counted = len(board.blocks), board.counted_blocks
+    incomplete = sum(not state.complete for state in board.blocks)
+    unlearnable = sum(state.learnable is False for state in board.blocks)
+    if counted == total:
+        return f"Mean ranks are over all {_many(total, 'block')}; none is incomplete."
+    reasons = []
+    if incomplete:
+        reasons.append(f"{incomplete} incomplete")
+    if unlearnable:
+        reasons.append(f"{unlearnable} unlearnable")
+    left_out = _list(reasons)
+    if counted == 0:
+        return f"No block counts for a mean rank yet: of {_many(total, 'block')}, {left_out}."
+    return (
+        f"Mean ranks are over {counted} of {_many(total, 'block')}; left out: {left_out}."
+    )
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

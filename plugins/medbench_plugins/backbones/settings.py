@@ -1,0 +1,34 @@
+"""Settings of the built-in backbones; protocols are checked against them without torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from medbench.interfaces import Settings
+
+
+class NarrowSettings(Settings):
+    """Settings of the narrow network."""
+
+    width: int = Field(16, ge=1, le=512, description="channels of the stem and the first stage")
+    stages: int = Field(
+        3, ge=1, le=5, description="stages; each but the first halves the side, doubles the width"
+    )
+    blocks: int = Field(1, ge=1, le=16, description="residual blocks a stage")
+    stem_kernel: Literal[3, 5, 7, 9, 11] = Field(
+        5, description="side of the first layer's filters: large enough to show a texture"
+    )
+    stem_stride: int = Field(2, ge=1, le=4, description="stride of the first layer")
+
+
+class TorchvisionSettings(Settings):
+    """Settings of torchvision's networks."""
+
+    architecture: str = Field("resnet18", description="torchvision's name of the network")
+    stem: Literal["imagenet", "small"] = Field(
+        "imagenet",
+        description="imagenet: the first layer as published; small (ResNets only): 3x3 convolution "
+        "of stride 1 without pooling, for images of about 32 px",
+    )

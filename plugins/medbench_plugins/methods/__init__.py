@@ -1,0 +1,24 @@
+"""Built-in methods of learning with noisy labels."""
+
+from medbench import Plugin
+
+METHODS: tuple[Plugin, ...] = (
+    Plugin(
+        name="cross-entropy",
+        target="medbench_plugins.methods.cross_entropy:CrossEntropy",
+        summary="plain cross-entropy: believes every label; the baseline",
+        interface=1,
+    ),
+    Plugin(
+        name="co-teaching",
+        target="medbench_plugins.methods.co_teaching:CoTeaching",
+        summary="two networks pick small-loss samples for each other (Han et al. 2018)",
+        interface=1,
+    ),
+    Plugin(
+        name="dividemix",
+        target="medbench_plugins.methods.dividemix:DivideMix",
+        summary="splits off doubtful labels and learns semi-supervised (Li et al. 2020)",
+        interface=1,
+    ),
+)

@@ -1,0 +1,142 @@
+"""Co-teaching (Han et al. 2018, NeurIPS, arXiv 1804.06872)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod, MethodSettings
+from medbench_plugins.methods.averages import DeviceMean
+from medbench_plugins.methods.mixmatch import mean_probability
+from medbench_plugins.methods.ramps import power_ramp, warmup_length
+from medbench_plugins.methods.selection import exchange
+
+
+class CoTeachingSettings(MethodSettings):
+    """Settings of :class:`CoTeaching`. Sources: [P] paper, [R] its code, [I] chosen here."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # Han et al. 2018: Adam; their linear fall of the rate from epoch 80 of
+        # 200 is no schedule of ours, cosine is the nearest [I].
+        "paper": {
+            "warmup_epochs": 10,
+            "exponent": 1.0,
+            "predict_with": "first",
+            "optimiser": {
+                "name": "adam",
+                "lr": 1e-3,
+                "weight_decay": 0.0,
+                "schedule": "cosine",
+            },
+        },
+        # Khanal et al. 2024 (arXiv 2407.05973), the label-noise phase [A].
+        "khanal": {
+            "warmup_epochs": 10,
+            "exponent": 1.0,
+            "predict_with": "first",
+            "optimiser": {
+                "name": "sgd",
+                "lr": 0.01,
+                "momentum": 0.9,
+                "weight_decay": 1e-4,
+                "schedule": "cosine",
+            },
+        },
+    }
+
+    forget_rate: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="tau, the share of a batch forgotten in the end; "
+        "none asks the oracle for the true noise rate, as the paper does [P]",
+    )
+    warmup_epochs: int | None = Field(
+        None,
+        ge=0,
+        description="T_k, epochs over which the forget rate rises from 0 to tau; "
+        "none takes 10 [P], or half of a budget below 20 epochs [I]",
+    )
+    exponent: float = Field(
+        1.0, gt=0, description="c, the shape of that rise: 1 is linear, 2 starts gently [P]"
+    )
+    predict_with: Literal["first", "mean"] = Field(
+        "first",
+        description="network 1 alone, as the paper scores each network on its own [P], "
+        "or the mean of both networks' probabilities, an ensemble the paper does not use [I]",
+    )
+
+
+class CoTeaching(LNLMethod):
+    r"""Two networks choose small-loss samples for each other.
+
+    In each mini-batch each network keeps the :math:`(1 - R(t)) B` samples of
+    smallest loss of its own, and its peer learns from them, where
+    :math:`R(t) = \tau \min((t / T_k)^c, 1)` with t counted from 0 [P; R has the
+    same line for c = 1, one epoch shorter]. Both networks see the same batches
+    with the same augmentation [R].
+
+    ``EpochReport.selected[m]`` marks the samples that network m kept, that is
+    held for clean.
+    """
+
+    Settings = CoTeachingSettings
+    settings: CoTeachingSettings
+
+    stateful = ("network_1", "network_2", "optimiser_1", "optimiser_2", "forget_rate")
+
+    def start(self, task: LearningTask) -> None:
+        """Build two networks that differ in their heads, and their optimisers."""
+        self.task = task
+        self.network_1 = task.make_network(0)
+        self.network_2 = task.make_network(1)
+        self.optimiser_1 = task.make_optimiser(self.network_1, self.settings.optimiser)
+        self.optimiser_2 = task.make_optimiser(self.network_2, self.settings.optimiser)
+        self.warmup_epochs = warmup_length(self.settings.warmup_epochs, task.epochs)
+        # NaN: not asked yet. Kept in the state, so that a run that is taken up
+        # again does not ask twice.
+        tau = self.settings.forget_rate
+        self.forget_rate = math.nan if tau is None else tau
+
+    def train_epoch(self, epoch: int) -> EpochReport:
+        """Train both networks on what the other kept of each batch."""
+        task = self.task
+        if math.isnan(self.forget_rate):
+            self.forget_rate = float(task.oracle.noise_rate())
+        rate = self.forget_rate * power_ramp(epoch, self.warmup_epochs, self.settings.exponent)
+
+        self.network_1.train()
+        self.network_2.train()
+        self.optimiser_1.start_epoch(epoch)
+        self.optimiser_2.start_epoch(epoch)
+        mean = DeviceMean(task.device)
+        selected = torch.zeros((2, len(task.train)), dtype=torch.bool, device=task.device)
+        for batch in task.train.batches(task.batch_size, task.rng("train", epoch)):
+            with task.autocast():
+                logits_1 = self.network_1(batch.images)
+                logits_2 = self.network_2(batch.images)
+            loss_1, loss_2, kept_1, kept_2 = exchange(logits_1, logits_2, batch.labels, rate)
+            self.optimiser_1.step(loss_1)
+            self.optimiser_2.step(loss_2)
+            selected[0, batch.indices[kept_1]] = True
+            selected[1, batch.indices[kept_2]] = True
+            mean.add((loss_1.detach() + loss_2.detach()) / 2, len(batch.labels))
+        return EpochReport(loss=mean.read(), selected=np.asarray(selected.cpu().numpy()))
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the probabilities of network 1, or the mean of both, shape (B, K)."""
+        networks = [self.network_1]
+        if self.settings.predict_with == "mean":
+            networks.append(self.network_2)
+        logits = []
+        for network in networks:
+            network.eval()
+            with self.task.autocast():
+                logits.append(network(images))
+        return mean_probability(logits)

@@ -1,0 +1,110 @@
+"""Class-dependent noise: any transition matrix, scaled to the rate."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from medbench.errors import MedbenchError
+from medbench.interfaces.noise import MatrixNoise
+from medbench.interfaces.settings import Settings
+from medbench_plugins.noise.limits import check
+
+#: How far a row of a matrix typed by hand may be from summing to 1.
+ROW_TOLERANCE = 1e-6
+
+
+class ClassDependentSettings(Settings):
+    """Settings of :class:`ClassDependent`: one matrix for all datasets, or one for each."""
+
+    matrix: list[list[float]] | None = Field(
+        None,
+        description="transition matrix for every dataset without one of its own: row i holds the "
+        "probabilities of the noisy classes of true class i; only its shape counts, not its rate",
+    )
+    matrices: dict[str, list[list[float]]] = Field(
+        default_factory=dict, description="transition matrices by dataset name"
+    )
+
+
+class ClassDependent(MatrixNoise):
+    r"""Labels flip as a given matrix M of confusions says, as often as the rate says.
+
+    .. math:: T = I + s (M - I), \qquad
+              s = \rho \Big/ \tfrac{1}{K} \sum_i (1 - M_{ii})
+
+    M gives the shape: which classes are confused with which, and how much more
+    often than others. The rate gives the size: the mean over classes of the
+    probability to flip is rho. With classes of unequal size the realised rate
+    differs from rho.
+    """
+
+    Settings = ClassDependentSettings
+    settings: ClassDependentSettings
+
+    def transition_matrix(
+        self, class_names: tuple[str, ...], dataset: str, rate: float
+    ) -> NDArray[np.float64]:
+        """Return T, shape (K, K); see :meth:`medbench.interfaces.NoiseModel.transition_matrix`."""
+        K = check(self.name, class_names, dataset, rate)
+        M = self._shape(class_names, dataset)
+        flips = M.copy()
+        np.fill_diagonal(flips, 0.0)
+        mass = flips.sum(axis=1)  # P(flip | true = i), shape (K,)
+        mean = mass.mean()
+        if rate == 0.0:
+            return np.eye(K, dtype=np.float64)
+        if mean == 0.0:
+            raise MedbenchError(
+                f"{self._where(dataset)} is the identity: it flips no label, so it cannot be "
+                f"scaled to the rate {rate}; give the classes that are confused"
+            )
+        worst = int(mass.argmax())
+        largest = float(mean / mass[worst])
+        # A rate typed with few digits may exceed the largest one by rounding alone.
+        if rate > largest * (1.0 + 1e-9):
+            raise MedbenchError(
+                f"{self._where(dataset)} cannot be scaled to the rate {rate}: class "
+                f"{class_names[worst]!r} would flip with probability {rate / largest:.4g}; the "
+                f"largest possible rate is {np.floor(largest * 1e6) / 1e6:g}"
+            )
+        T: NDArray[np.float64] = flips * (rate / mean)
+        # From the row sums rather than from M, so that every row of T sums to 1.
+        np.fill_diagonal(T, np.maximum(0.0, 1.0 - T.sum(axis=1)))
+        return T
+
+    def _shape(self, class_names: tuple[str, ...], dataset: str) -> NDArray[np.float64]:
+        """Return the checked matrix M, shape (K, K), that holds for ``dataset``."""
+        rows = self.settings.matrices.get(dataset, self.settings.matrix)
+        if rows is None:
+            raise MedbenchError(
+                f"noise {self.name!r} has no transition matrix for dataset {dataset!r}: set "
+                f"'matrix', or 'matrices.{dataset}', in the protocol's table [noise.{self.name}]"
+            )
+        K = len(class_names)
+        if len(rows) != K or any(len(row) != K for row in rows):
+            lengths = sorted({len(row) for row in rows})
+            raise MedbenchError(
+                f"{self._where(dataset)} must have {K} rows of {K} numbers, one row and one "
+                f"column a class; it has {len(rows)} rows of "
+                f"{' or '.join(map(str, lengths)) or 'no'} numbers"
+            )
+        M = np.asarray(rows, dtype=np.float64)
+        for name, row in zip(class_names, M, strict=True):
+            if not np.isfinite(row).all() or (row < 0.0).any():
+                raise MedbenchError(
+                    f"{self._where(dataset)}: the row of class {name!r} has an entry that is not "
+                    f"a probability"
+                )
+            if abs(row.sum() - 1.0) > ROW_TOLERANCE:
+                raise MedbenchError(
+                    f"{self._where(dataset)}: the row of class {name!r} sums to "
+                    f"{row.sum():.6g}, not to 1"
+                )
+        return M
+
+    def _where(self, dataset: str) -> str:
+        """Return the words that name the matrix in the protocol."""
+        key = f"matrices.{dataset}" if dataset in self.settings.matrices else "matrix"
+        return f"[noise.{self.name}] {key} (for dataset {dataset!r})"

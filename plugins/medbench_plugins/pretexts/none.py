@@ -1,0 +1,48 @@
+"""No pretraining."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from medbench.interfaces import ImageSpace, Pretext
+from medbench_plugins.pretexts.settings import NoPretextSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class NoPretext(Pretext):
+    """The baseline: random initialisation. Asks nothing and trains nothing.
+
+    Parameters
+    ----------
+    name : str
+        The name under which the pretext stands in the protocol.
+    settings : NoPretextSettings
+        There are none.
+    """
+
+    Settings = NoPretextSettings
+
+    def make_head(self, feature_dim: int, space: ImageSpace) -> nn.Module:
+        """Return a head that does nothing."""
+        from torch import nn
+
+        return nn.Identity()
+
+    def loss(
+        self, backbone: nn.Module, head: nn.Module, images: Tensor, rng: torch.Generator
+    ) -> NoReturn:
+        """Refuse: the settings' ``trains`` is false, so nobody should ask.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise NotImplementedError("the pretext 'none' has no loss: check trains first")
+
+    def chance(self, batch_size: int) -> float:
+        """Return 0: no questions are asked, so none is answered rightly."""
+        return 0.0

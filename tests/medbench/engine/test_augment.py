@@ -1,0 +1,308 @@
+"""Augmentation, held against torchvision, scipy and numpy."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from medbench.engine.augment import augment, colour, geometry, simclr_view
+from medbench.engine.augment_settings import AugmentationSettings, ViewSettings
+from pydantic import ValidationError
+from scipy import ndimage
+from torchvision.transforms import functional as tv
+
+NOTHING = {
+    "horizontal_flip": False,
+    "rotation_degrees": 0,
+    "sharpness": 0,
+    "autocontrast": 0,
+    "equalise": 0,
+}
+SHAPES = [(4, 3, 32, 32), (4, 1, 32, 32), (1, 3, 17, 23), (3, 1, 9, 8)]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(*shape, seed=1):
+    return torch.rand(shape, generator=generator(seed))
+
+
+def quantised(*shape, seed=1):
+    return torch.randint(0, 256, shape, generator=generator(seed), dtype=torch.uint8)
+
+
+def everything():
+    return [
+        lambda images, rng: augment(images, AugmentationSettings(translate=0.1), rng),
+        lambda images, rng: augment(
+            images, AugmentationSettings(rotation_degrees=0, translate=0.1), rng
+        ),
+        lambda images, rng: simclr_view(images, ViewSettings(), rng),
+    ]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("change", everything())
+def test_one_generator_state_gives_one_result(change, shape):
+    images = pictures(*shape)
+    before, untouched = torch.get_rng_state(), images.clone()
+    first, again, other = (change(images, generator(seed)) for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(images, untouched)
+    assert first.shape == images.shape
+    assert first.dtype == torch.float32
+    assert first.min() >= 0
+    assert first.max() <= 1
+
+
+@pytest.mark.parametrize("change", everything())
+def test_memory_layout_and_autocast_change_nothing(change):
+    images = pictures(8, 3, 32, 32)
+    plain = change(images, generator())
+    last = change(images.contiguous(memory_format=torch.channels_last), generator())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = change(images, generator())
+    assert torch.equal(plain, last)
+    assert torch.equal(plain, cast)
+
+
+@pytest.mark.parametrize("change", everything())
+def test_samples_draw_their_own_parameters(change):
+    images = pictures(1, 3, 32, 32).expand(16, -1, -1, -1)
+    changed = change(images, generator())
+    assert len({tuple(image.flatten().tolist()) for image in changed}) > 8
+
+
+def test_nothing_asked_nothing_done():
+    images = pictures(4, 3, 32, 32)
+    assert torch.equal(augment(images, AugmentationSettings(**NOTHING), generator()), images)
+
+
+def test_half_of_the_images_are_mirrored_exactly():
+    images = pictures(400, 1, 9, 8)
+    settings = AugmentationSettings(**NOTHING | {"horizontal_flip": True})
+    flipped = augment(images, settings, generator())
+    mirrored = torch.from_numpy(images.numpy()[..., ::-1].copy())
+    is_mirrored = (flipped == mirrored).flatten(1).all(1)
+    is_same = (flipped == images).flatten(1).all(1)
+    assert torch.equal(is_mirrored, ~is_same)
+    assert 0.4 < is_mirrored.float().mean() < 0.6
+
+
+@pytest.mark.parametrize(("down", "right", "flip"), [(0, 0, 1), (3, -2, 0), (-5, 4, 1)])
+def test_shift_is_a_reflect_padded_crop(down, right, flip):
+    images = pictures(2, 3, 11, 13)
+    moved = geometry.shift(
+        images, torch.full((2,), down), torch.full((2,), right), torch.full((2,), bool(flip))
+    )
+    pad = 6
+    source = images.numpy()[..., ::-1] if flip else images.numpy()
+    padded = np.pad(source, ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode="reflect")
+    expected = padded[..., pad - down : pad - down + 11, pad - right : pad - right + 13]
+    np.testing.assert_array_equal(moved.numpy(), expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (2, 1, 21, 30)])
+def test_warp_without_rotation_is_shift(shape):
+    images, flip = pictures(*shape), torch.tensor([True, False])
+    down, right = torch.tensor([2, -3]), torch.tensor([-1, 4])
+    warped = geometry.warp(images, torch.zeros(2), down.float(), right.float(), flip)
+    inner = (..., slice(5, -5), slice(5, -5))  # grid_sample reflects at edges, not centres
+    expected = geometry.shift(images, down, right, flip)
+    torch.testing.assert_close(warped[inner], expected[inner], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("degrees", [-10.0, 7.5, 90.0])
+def test_warp_rotates_as_torchvision(degrees):
+    images = pictures(2, 3, 33, 33)
+    rotated = geometry.warp(
+        images, torch.full((2,), degrees), torch.zeros(2), torch.zeros(2), torch.zeros(2).bool()
+    )
+    expected = tv.rotate(images, degrees, tv.InterpolationMode.BILINEAR)
+    inner = (..., slice(5, -5), slice(5, -5))  # torchvision fills corners with black
+    torch.testing.assert_close(rotated[inner], expected[inner], atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 7), (20, 31)])
+def test_crop_resize_is_crop_then_antialiased_interpolation(size):
+    images = pictures(2, 3, 24, 26)
+    top, left = torch.tensor([[0, 5], [14, 3]]), torch.tensor([[16, 2], [0, 8]])
+    tiles = geometry.crop_resize(
+        images, top.float(), left.float(), torch.full((1, 1), 8.0), torch.full((1, 1), 8.0), size
+    )
+    for image in range(2):
+        for tile in range(2):
+            y, x = int(top[image, tile]), int(left[image, tile])
+            expected = torch.nn.functional.interpolate(
+                images[None, image, :, y : y + 8, x : x + 8], size, mode="bilinear", antialias=True
+            )[0]
+            if size == (8, 8):
+                assert torch.equal(tiles[image, tile], expected)
+            torch.testing.assert_close(tiles[image, tile], expected, atol=1e-5, rtol=0)
+
+
+def test_crop_resize_shrinks_a_whole_image_as_pillow_does():
+    images = pictures(1, 3, 30, 30)
+    whole = torch.full((1, 1), 30.0)
+    small = geometry.crop_resize(images, whole * 0, whole * 0, whole, whole, (7, 7))[:, 0]
+    expected = torch.nn.functional.interpolate(images, (7, 7), mode="bilinear", antialias=True)
+    torch.testing.assert_close(small, expected, atol=1e-5, rtol=0)
+
+
+def test_random_resized_crop_keeps_to_scale_and_ratio():
+    # On a picture of its own coordinates, a crop's slopes are its sides.
+    ramp = (torch.arange(64.0) + 0.5) / 64
+    images = torch.stack([ramp[:, None].expand(64, 64), ramp.expand(64, 64)])
+    images = torch.cat([images, images[:1]])[None].expand(500, -1, -1, -1)
+    crops = geometry.random_resized_crop(images, generator(), scale=(0.25, 0.5), ratio=1.5)
+    height = (crops[:, 0, 40, 0] - crops[:, 0, 24, 0]) * 4
+    width = (crops[:, 1, 0, 40] - crops[:, 1, 0, 24]) * 4
+    area, ratio = height * width, width / height
+    assert area.min() > 0.249
+    assert area.max() < 0.501
+    assert 0.36 < area.mean() < 0.39
+    assert ratio.min() > 1 / 1.51
+    assert ratio.max() < 1.51
+    assert crops[:, 0].amin() < 0.02
+    assert crops[:, 0].amax() > 0.98
+
+
+FACTORS = {
+    "brightness": [0.0, 0.4, 1.0, 1.7],
+    "contrast": [0.0, 0.4, 1.0, 1.7],
+    "saturation": [0.0, 0.4, 1.0, 1.7],
+    "hue": [-0.5, -0.13, 0.0, 0.31, 0.5],
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", FACTORS)
+def test_colours_are_adjusted_as_by_torchvision(name, channels):
+    factors = FACTORS[name]
+    images = pictures(len(factors), channels, 12, 15)
+    images[:, :, 0, :3] = torch.tensor([0.0, 0.5, 1.0])  # grey pixels have no hue
+    images[:, 0, 1] = images[:, -1, 1]  # two channels share the maximum here and there
+    adjusted = getattr(colour, f"adjust_{name}")(images, torch.tensor(factors))
+    for image, factor, result in zip(images, factors, adjusted, strict=True):
+        expected = getattr(tv, f"adjust_{name}")(image, factor)
+        # torchvision's hue passes through a coarser floor; its weights of luma have 3 digits.
+        torch.testing.assert_close(result, expected, atol=2e-4, rtol=0)
+
+
+def test_neutral_factors_change_nothing():
+    images, one = pictures(4, 3, 16, 16), torch.ones(4)
+    assert torch.equal(colour.adjust_brightness(images, one), images)
+    assert torch.equal(colour.adjust_contrast(images, one), images)
+    assert torch.equal(colour.adjust_saturation(images, one), images)
+    torch.testing.assert_close(colour.adjust_hue(images, one * 0), images, atol=1e-6, rtol=0)
+
+
+def test_jitter_leaves_out_what_it_says():
+    images = pictures(400, 3, 4, 4)
+    amounts = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2}
+    jittered = colour.colour_jitter(images, generator(), **amounts, probability=0.3)
+    share = (jittered != images).flatten(1).any(1).float().mean()
+    assert 0.2 < share < 0.4
+
+
+def test_grey_is_the_luma_in_all_channels():
+    images = pictures(3, 3, 8, 8)
+    grey = colour.to_grey(images, torch.tensor([True, False, True]))
+    assert torch.equal(grey[1], images[1])
+    expected = tv.rgb_to_grayscale(images[[0, 2]], num_output_channels=3)
+    torch.testing.assert_close(grey[[0, 2]], expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 32, 32), (3, 1, 19, 26)])
+@pytest.mark.parametrize("radius", [1, 4])
+def test_blur_is_a_truncated_gaussian_with_mirrored_edges(shape, radius):
+    images, sigmas = pictures(*shape), [0.1, 0.9, 2.0]
+    blurred = colour.gaussian_blur(images, torch.tensor(sigmas), radius)
+    for image, sigma, result in zip(images, sigmas, blurred, strict=True):
+        taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+        taps /= taps.sum()
+        expected = ndimage.correlate1d(image.numpy().astype(float), taps, 1, mode="mirror")
+        expected = ndimage.correlate1d(expected, taps, 2, mode="mirror")
+        np.testing.assert_allclose(result.numpy(), expected, atol=1e-5)
+        by_torchvision = tv.gaussian_blur(image, [2 * radius + 1] * 2, [sigma] * 2)
+        torch.testing.assert_close(result, by_torchvision, atol=1e-5, rtol=0)
+
+
+def test_blur_of_sigma_zero_is_the_identity():
+    images = pictures(2, 3, 32, 32)
+    assert torch.equal(colour.gaussian_blur(images, torch.zeros(2), 3), images)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("shape", [(2, 3, 16, 11), (2, 1, 3, 3)])
+def test_sharpening_as_by_torchvision(factor, shape):
+    images = pictures(*shape)
+    expected = tv.adjust_sharpness(images, factor)
+    torch.testing.assert_close(colour.sharpen(images, factor), expected, atol=1e-5, rtol=0)
+
+
+def test_images_too_small_to_sharpen_stay():
+    images = pictures(2, 1, 2, 2)
+    assert torch.equal(colour.sharpen(images, 2.0), images)
+
+
+def test_autocontrast_as_by_torchvision():
+    images = 0.2 + 0.5 * pictures(4, 3, 16, 11)
+    images[1, 2] = 0.3  # a constant channel
+    expected = torch.stack([tv.autocontrast(image) for image in images])
+    torch.testing.assert_close(colour.autocontrast(images), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 40, 33), (6, 1, 64, 64)])
+def test_equalisation_as_by_torchvision_to_the_level(shape):
+    levels = quantised(*shape)
+    levels[1] = levels[1] // 8  # dark
+    levels[2] = 77  # constant
+    levels[3, :, :, 3:] = 255  # one level takes nearly all
+    levels[4] = levels[4] // 64 * 64  # few levels
+    equalised = colour.equalise(levels.float() / 255)
+    expected = torch.stack([tv.equalize(image) for image in levels])
+    assert torch.equal((equalised * 255).round().to(torch.uint8), expected)
+
+
+@pytest.mark.parametrize(
+    "operation", [colour.equalise, colour.autocontrast, lambda images: colour.sharpen(images, 2.0)]
+)
+def test_samples_do_not_see_each_other(operation):
+    images, order = pictures(5, 3, 16, 16), torch.tensor([3, 0, 4, 1, 2])
+    assert torch.equal(operation(images[order]), operation(images)[order])
+
+
+def test_probabilities_are_shares_of_images():
+    images = 0.25 + 0.5 * pictures(400, 1, 8, 8)
+    settings = AugmentationSettings(**NOTHING | {"autocontrast": 0.25})
+    stretched = augment(images, settings, generator())
+    assert 0.18 < (stretched != images).flatten(1).any(1).float().mean() < 0.32
+
+
+def test_grey_images_keep_one_channel_and_colour_images_lose_none():
+    always = ViewSettings(grey=1.0, jitter=1.0)
+    assert simclr_view(pictures(3, 1, 16, 16), always, generator()).shape == (3, 1, 16, 16)
+    grey = simclr_view(pictures(3, 3, 16, 16), always, generator())
+    assert torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_settings_refuse_nonsense_and_load_no_torch():
+    with pytest.raises(ValidationError, match="crop_scale_min"):
+        ViewSettings(crop_scale_min=0.9, crop_scale_max=0.5)
+    with pytest.raises(ValidationError, match="blur_sigma_min"):
+        ViewSettings(blur_sigma_min=3)
+    with pytest.raises(ValidationError):
+        AugmentationSettings(equalise=1.5)
+    code = "import medbench.engine.augment_settings, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,197 @@
+"""What every built-in method owes the harness."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_task import (
+    CPU,
+    TinyHarness,
+    assert_same,
+    clean_labels,
+    frozen_state,
+    make_task,
+    predict,
+    questions,
+    started,
+)
+
+from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod
+from medbench_plugins.methods import METHODS
+
+
+def load(target: str) -> type[LNLMethod]:
+    module, _, name = target.partition(":")
+    cls: type[LNLMethod] = getattr(importlib.import_module(module), name)
+    return cls
+
+
+CLASSES = {plugin.name: load(plugin.target) for plugin in METHODS}
+EVERY = pytest.mark.parametrize("method_class", CLASSES.values(), ids=CLASSES.keys())
+
+
+def run(method: LNLMethod, epochs: range, *, look: bool = True) -> list[EpochReport]:
+    reports = []
+    for epoch in epochs:
+        reports.append(method.train_epoch(epoch))
+        if look:
+            predict(method, torch.rand((5, 1, 8, 8), generator=torch.Generator().manual_seed(0)))
+    return reports
+
+
+def test_the_built_in_methods() -> None:
+    assert list(CLASSES) == ["cross-entropy", "co-teaching", "dividemix"]
+    assert all(plugin.interface == 1 and plugin.summary for plugin in METHODS)
+
+
+@EVERY
+def test_presets_are_valid_settings(method_class: type[LNLMethod]) -> None:
+    presets = method_class.Settings.presets
+    assert "paper" in presets
+    for values in presets.values():
+        assert method_class.Settings(**values).optimiser is not None
+
+
+@EVERY
+def test_every_setting_is_described(method_class: type[LNLMethod]) -> None:
+    for name, field in method_class.Settings.model_fields.items():
+        assert field.description, name
+
+
+@EVERY
+def test_reports_and_predictions_have_their_shapes(method_class: type[LNLMethod]) -> None:
+    task = make_task(samples=61, num_classes=4, epochs=3)
+    method = started(method_class, task)
+    for report in run(method, range(3)):
+        assert isinstance(report.loss, float) and math.isfinite(report.loss)
+        if report.selected is not None:
+            assert report.selected.dtype == np.bool_ and report.selected.shape == (2, 61)
+        if report.clean_probability is not None:
+            w = report.clean_probability
+            assert w.dtype == np.float32 and w.shape == (61,)
+            assert (w >= 0).all() and (w <= 1).all()
+        if report.corrected is not None:
+            c = report.corrected
+            assert c.dtype == np.int64 and c.shape == (61,)
+            assert (c >= 0).all() and (c < 4).all()
+    p = predict(method, task.train.images[:7])  # type: ignore[attr-defined]
+    assert p.shape == (7, 4) and p.dtype == torch.float32
+    torch.testing.assert_close(p.sum(1), torch.ones(7))
+
+
+@EVERY
+def test_same_task_same_bits_and_no_global_generator_is_touched(
+    method_class: type[LNLMethod],
+) -> None:
+    first = started(method_class, make_task())
+    one = run(first, range(4))
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002 - the global generator is what must not matter
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    second = started(method_class, make_task())
+    two = run(second, range(4))
+    after = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert torch.equal(before[0], after[0]) and before[1] == after[1]
+    assert_same(one, two)
+    assert_same(first.state_dict(), second.state_dict())
+
+
+@EVERY
+def test_predicting_in_between_changes_nothing(method_class: type[LNLMethod]) -> None:
+    watched, unwatched = (started(method_class, make_task()) for _ in range(2))
+    assert_same(run(watched, range(4), look=True), run(unwatched, range(4), look=False))
+    assert_same(watched.state_dict(), unwatched.state_dict())
+
+
+@EVERY
+@pytest.mark.parametrize("done", [0, 1, 2, 4])
+def test_taken_up_again_after_any_epoch(method_class: type[LNLMethod], done: int) -> None:
+    whole = started(method_class, make_task())
+    run(whole, range(done))
+    state = frozen_state(whole)
+    rest = started(method_class, make_task())
+    rest.load_state_dict(state)
+    assert_same(run(whole, range(done, done + 2)), run(rest, range(done, done + 2)))
+    assert_same(whole.state_dict(), rest.state_dict())
+
+
+@EVERY
+def test_state_survives_a_file_read_without_unpickling(
+    method_class: type[LNLMethod], tmp_path: Any
+) -> None:
+    method = started(method_class, make_task())
+    run(method, range(4))
+    plain = {
+        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for key, value in method.state_dict().items()
+    }
+    torch.save(plain, tmp_path / "state.pt")
+    assert_same(torch.load(tmp_path / "state.pt", weights_only=True), plain)
+
+
+@EVERY
+def test_no_clean_label_is_asked_for_and_the_data_stay_as_they_are(
+    method_class: type[LNLMethod],
+) -> None:
+    task = make_task()
+    labels, images = task.train.labels.clone(), task.train.images.clone()  # type: ignore[attr-defined]
+    run(started(method_class, task), range(4))
+    asked = questions(task)
+    assert asked["clean_labels"] == 0 and asked["transition_matrix"] == 0
+    assert sum(asked.values()) <= 1
+    assert torch.equal(task.train.labels, labels)
+    assert torch.equal(task.train.images, images)  # type: ignore[attr-defined]
+
+
+@EVERY
+def test_it_learns(method_class: type[LNLMethod]) -> None:
+    task = make_task(samples=240, rate=0.2, epochs=6)
+    method = started(method_class, task, optimiser={"lr": 0.02, "schedule": "step"})
+    run(method, range(6))
+    p = predict(method, task.train.images).argmax(1)  # type: ignore[attr-defined]
+    assert (p.numpy() == clean_labels(task)).mean() > 0.9
+
+
+@EVERY
+def test_its_own_optimiser_comes_before_the_protocols(method_class: type[LNLMethod]) -> None:
+    method = started(method_class, make_task(), optimiser={"name": "adam", "lr": 0.123})
+    optimiser = getattr(method, "optimiser", None) or method.optimiser_2
+    assert isinstance(optimiser.inner, torch.optim.Adam)
+    assert optimiser.settings.lr == 0.123
+
+
+@EVERY
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_the_shortest_budgets(method_class: type[LNLMethod], epochs: int) -> None:
+    reports = run(started(method_class, make_task(epochs=epochs)), range(epochs))
+    assert all(math.isfinite(report.loss) for report in reports)
+
+
+@EVERY
+def test_two_classes(method_class: type[LNLMethod]) -> None:
+    reports = run(started(method_class, make_task(num_classes=2, epochs=3)), range(3))
+    assert all(math.isfinite(report.loss) for report in reports)
+
+
+class LowPrecision(TinyHarness):
+    def autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast("cpu", torch.bfloat16)
+
+
+@EVERY
+def test_low_precision_stays_in_the_networks(method_class: type[LNLMethod]) -> None:
+    task = make_task(samples=48, epochs=4)
+    low = LowPrecision(0, 3, 4, task.oracle)  # type: ignore[arg-type]
+    task = LearningTask(3, 4, 16, task.train, task.validation, CPU, low)
+    method = started(method_class, task)
+    reports = run(method, range(4))
+    assert all(math.isfinite(report.loss) for report in reports)
+    p = predict(method, task.train.images)  # type: ignore[attr-defined]
+    assert p.dtype == torch.float32
+    torch.testing.assert_close(p.sum(1), torch.ones(len(p)))
