@@ -5,14 +5,15 @@ import sys
 
 import pytest
 import torch
+from pydantic import ValidationError
+from torch import nn
+from torchvision import models
+
 from medbench.errors import MedbenchError
 from medbench.interfaces import ImageSpace
 from medbench_plugins.backbones import BACKBONES
 from medbench_plugins.backbones.narrow import Narrow
 from medbench_plugins.backbones.torchvision import TorchvisionBackbone
-from pydantic import ValidationError
-from torch import nn
-from torchvision import models
 
 DIMS = {
     "narrow": 64,
@@ -119,7 +120,7 @@ def test_small_stem_keeps_the_resolution():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(MedbenchError, match="small.*densenet121 has none"):
+    with pytest.raises(MedbenchError, match=r"densenet121 has none"):
         build("densenet121", 3, 32, stem="small")
     unknown = TorchvisionBackbone("it", TorchvisionBackbone.Settings(architecture="resnet19"))
     with pytest.raises(MedbenchError, match="no network 'resnet19'"):

@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from medbench.engine.augment import augment, colour, geometry, simclr_view
-from medbench.engine.augment_settings import AugmentationSettings, ViewSettings
 from pydantic import ValidationError
 from scipy import ndimage
 from torchvision.transforms import functional as tv
+
+from medbench.engine.augment import augment, colour, geometry, simclr_view
+from medbench.engine.augment_settings import AugmentationSettings, ViewSettings
 
 NOTHING = {
     "horizontal_flip": False,
