@@ -203,11 +203,8 @@ def _standings(
     planned, oracle = groups.size(), groups["oracle_answers"].sum()
     done = (runs["status"] == "done").groupby([runs[name] for name in ENTRANT], sort=False).sum()
     tables = {name: mean_ranks(cells, name, facts.primary) for name in READINGS}
-    ranks = {Entrant(*key): float(rank) for key, rank in tables[reading]["mean_rank"].items()}
-    means = {
-        name: {Entrant(*key): float(mean) for key, mean in table["mean"].items()}
-        for name, table in tables.items()
-    }
+    ranks = _by_entrant(tables[reading]["mean_rank"])
+    means = {name: _by_entrant(table["mean"]) for name, table in tables.items()}
     entrants = [Entrant(*key) for key in planned.index]
     standings = [
         Standing(
@@ -229,10 +226,15 @@ def _standings(
             key=lambda s: (
                 s.mean_rank is None,
                 s.mean_rank or 0,
-                tuple(s.entrant) not in competitors,
+                s.entrant not in competitors,
             ),
         )
     )
+
+
+def _by_entrant(values: pd.Series) -> dict[Entrant, float]:
+    keys = (Entrant(*key) for key in values.index)
+    return dict(zip(keys, values.tolist(), strict=True))
 
 
 def _place(ranks: Mapping[Entrant, float], entrant: Entrant) -> int | None:

@@ -9,7 +9,7 @@ import pandas as pd
 from medbench.errors import StoreError
 from medbench.store.atomic import write_text
 from medbench.store.results import Results
-from medbench_leaderboard.board import read_board
+from medbench_leaderboard.board import Board, read_board
 from medbench_leaderboard.curves import read_curves
 from medbench_leaderboard.page import render_page
 
@@ -18,6 +18,12 @@ FILES = ("leaderboard.csv", "runs.csv", "index.html")
 
 
 def build_board(results: Path, out: Path) -> Path:
+    """Make the board of a results folder and return ``out``; see :func:`write_board`."""
+    write_board(results, out)
+    return out
+
+
+def write_board(results: Path, out: Path) -> Board:
     """Make the board of a results folder.
 
     Writes ``leaderboard.csv`` (columns:
@@ -34,8 +40,8 @@ def build_board(results: Path, out: Path) -> Path:
 
     Returns
     -------
-    pathlib.Path
-        ``out``.
+    Board
+        What was written.
 
     Raises
     ------
@@ -53,7 +59,7 @@ def build_board(results: Path, out: Path) -> Path:
         raise StoreError(
             f"{out} cannot be written: {error.strerror or error}; choose another folder with --out"
         ) from error
-    return out
+    return board
 
 
 def _csv(table: pd.DataFrame) -> str:

@@ -92,7 +92,8 @@ def summarise(curves: list[Curve]) -> tuple[Curve, Curve]:
 
 
 def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Curve:
-    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+    ratio: Curve = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+    return ratio
 
 
 def _read(

@@ -6,7 +6,8 @@ and rate), read by one reading and one metric.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,11 @@ def make_cells(runs: pd.DataFrame) -> pd.DataFrame:
     cells["complete"] = _complete(cells, runs)
     cells["counted"] = cells["complete"] & cells["learnable"].fillna(True).astype(bool)
     return cells[list(COLUMNS)]
+
+
+def grouped(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """Return the parts of a table by the values of some columns, in order of first appearance."""
+    return [(key, part) for key, part in frame.groupby(list(by), sort=False)]
 
 
 def competing(runs: pd.DataFrame) -> list[tuple[str, str]]:

@@ -22,26 +22,31 @@ def ranked_table(board: Board) -> Table:
     reading = board.facts.reading
     tie_groups = board.findings.tie_groups
     table = Table(
-        title=Text(f"{board.facts.name}: {readable(board.facts.primary)}, by mean rank of {reading}"),
+        title=Text(
+            f"{board.facts.name}: {readable(board.facts.primary)}, by mean rank of {reading}"
+        ),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
     )
-    table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("pretext", no_wrap=True, overflow="ellipsis", min_width=7)
-    table.add_column("method", no_wrap=True, overflow="ellipsis", min_width=6)
-    table.add_column("mean rank", justify="right", no_wrap=True)
+    # fixed widths, so that a long name is what gets shortened and never a number
+    table.add_column("#", justify="right", no_wrap=True, min_width=2)
+    names = 16 if tie_groups else 19
+    table.add_column("pretext", no_wrap=True, overflow="ellipsis", max_width=names)
+    table.add_column("method", no_wrap=True, overflow="ellipsis", max_width=names)
+    table.add_column("mean rank", justify="right", no_wrap=True, min_width=9)
     if tie_groups:
         table.add_column("ties", no_wrap=True)
     for name in READINGS:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("runs", justify="right", no_wrap=True)
-    table.add_column("missing", justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(5, len(name)))
+    table.add_column("runs", justify="right", no_wrap=True, min_width=7)
+    table.add_column("missing", justify="right", no_wrap=True, min_width=7)
     for standing in board.standings[reading]:
         cells = _cells(standing)
         if tie_groups:
-            cells.insert(4, tie_groups.get(tuple(standing.entrant), ""))
+            cells.insert(4, tie_groups.get(standing.entrant, ""))
         # Text, so that a plugin's name is never taken for markup
         table.add_row(*(Text(cell) for cell in cells))
     return table

@@ -42,11 +42,13 @@ def coverage(board: Board) -> list[str]:
     counts, total = board.counts, len(board.runs)
     done = counts["done"]
     if done == 0:
-        first = f"None of the {_many(total, 'planned run')} is done yet, so there is nothing to rank."
+        runs = _many(total, "planned run")
+        first = f"None of the {runs} is done yet, so there is nothing to rank."
     elif done == total:
-        first = f"All {_many(total, 'planned run')} are done."
+        first = f"All {total} planned runs are done." if total > 1 else "The planned run is done."
     else:
-        first = f"{done} of {_many(total, 'planned run')} are done; {total - done} are missing."
+        missing = "1 is" if total - done == 1 else f"{total - done} are"
+        first = f"{done} of {_many(total, 'planned run')} are done; {missing} missing."
     others = [f"{counts[state]} {words}" for state, words in _STATES.items() if counts[state]]
     sentences = [first]
     if others:
@@ -61,18 +63,19 @@ def coverage(board: Board) -> list[str]:
 
 
 def leaders(board: Board) -> list[str]:
-    """Name who stands first by each reading."""
+    """Name who has the lowest mean rank by each reading, in one sentence where they agree."""
+    first = {reading: leading(board, reading) for reading in READINGS}
+    names = {
+        reading: _list([str(standing.entrant) for standing in standings])
+        for reading, standings in first.items()
+        if standings
+    }
     sentences = []
-    for reading in READINGS:
-        first = leading(board, reading)
-        if not first:
-            continue
-        names = _list([str(standing.entrant) for standing in first])
-        verb = "has" if len(first) == 1 else "share"
-        sentences.append(
-            f"By the reading {reading}, {names} {verb} the lowest mean rank "
-            f"({first[0].mean_rank:.2f})."
-        )
+    for name in dict.fromkeys(names.values()):
+        readings = [reading for reading in names if names[reading] == name]
+        verb = "have" if len(first[readings[0]]) > 1 else "has"
+        ranks = _list([f"{first[reading][0].mean_rank:.2f} by {reading}" for reading in readings])
+        sentences.append(f"{name} {verb} the lowest mean rank: {ranks}.")
     return sentences
 
 
@@ -86,7 +89,7 @@ def _blocks(board: Board) -> str:
     incomplete = sum(not state.complete for state in board.blocks)
     unlearnable = sum(state.learnable is False for state in board.blocks)
     if counted == total:
-        return f"Mean ranks are over all {_many(total, 'block')}; none is incomplete."
+        return f"Mean ranks are over {'all' if total > 1 else 'the'} {_many(total, 'block')}."
     reasons = []
     if incomplete:
         reasons.append(f"{incomplete} incomplete")

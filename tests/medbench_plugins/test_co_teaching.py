@@ -237,6 +237,15 @@ def test_prediction_of_one_network_or_the_mean_of_both() -> None:
     torch.testing.assert_close(predict(mean, images), (p1 + p2) / 2)
 
 
+def test_predicting_with_both_networks_in_between_changes_nothing() -> None:
+    """Prediction leaves networks in eval mode; training has to take both out of it."""
+    methods = [started(CoTeaching, make_task(), predict_with="mean") for _ in range(2)]
+    for epoch in range(3):
+        predict(methods[0], methods[0].task.train.images)
+        assert_same(methods[0].train_epoch(epoch), methods[1].train_epoch(epoch))
+    assert_same(methods[0].state_dict(), methods[1].state_dict())
+
+
 def test_taken_up_again_it_goes_on_bit_for_bit() -> None:
     settings: dict[str, Any] = {"warmup_epochs": 3}
     method = started(CoTeaching, make_task(), **settings)

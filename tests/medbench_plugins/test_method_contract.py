@@ -179,6 +179,21 @@ def test_two_classes(method_class: type[LNLMethod]) -> None:
     assert all(math.isfinite(report.loss) for report in reports)
 
 
+def test_cross_entropy_is_the_epoch_done_by_hand() -> None:
+    method, twin = (started(CLASSES["cross-entropy"], make_task(samples=41)) for _ in range(2))
+    report = method.train_epoch(0)
+    task, net = twin.task, twin.network.train()
+    total = 0.0
+    for batch in task.train.batches(16, task.rng("train", 0)):
+        p = net(batch.images).softmax(1)
+        losses = -torch.stack([p[i, y].log() for i, y in enumerate(batch.labels)])
+        total += float(losses.detach().sum())
+        twin.optimiser.step(losses.sum() / len(losses))
+    assert report.loss == pytest.approx(total / 41, rel=1e-5)  # of samples, not of batches
+    for a, b in zip(method.network.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
 class LowPrecision(TinyHarness):
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast("cpu", torch.bfloat16)

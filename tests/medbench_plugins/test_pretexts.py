@@ -204,7 +204,7 @@ def least_distance(permutations):
 
 
 @pytest.mark.parametrize(
-    ("items", "count", "least"), [(9, 24, 7), (9, 100, 5), (4, 24, 2), (16, 30, 13)]
+    ("items", "count", "least"), [(9, 24, 7), (9, 100, 6), (4, 24, 2), (16, 30, 13)]
 )
 def test_permutations_are_far_apart(items, count, least):
     chosen = distant_permutations(items, count)
@@ -353,7 +353,7 @@ def test_jigmag_order_is_the_answer():
     orders = list(itertools.permutations(range(4)))
     for row, answer in zip(slope, answers.tolist(), strict=True):
         expected = torch.tensor([1 / (1.0, 2.0, 3.0, 4.0)[place] for place in orders[answer]])
-        torch.testing.assert_close(row, expected, atol=3e-3, rtol=0)
+        torch.testing.assert_close(row, expected, atol=0.02, rtol=0)
     assert len(answers.unique()) > 15
     assert task.chance(8) == pytest.approx(1 / 24)
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -31,12 +33,13 @@ _VARIABLES = {
 }
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_DASHES: tuple[object, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 
 #: Panels of one chart beyond which the rest is left out, and said to be.
 MOST_PANELS = 48
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": "medbench",  # the same drawing gives the same bytes
     "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
     "text.parse_math": False,  # a name is never a formula
     "font.size": 9,
@@ -68,7 +71,7 @@ class Look:
 
     colour: str
     marker: str
-    dash: object
+    dash: Any
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ class Panel:
 
     Parameters
     ----------
-    title : str
-        What it shows.
+    title, subtitle : str
+        What it shows, and where.
     svg : markupsafe.Markup
         The drawing.
     alternative : str
@@ -94,6 +97,7 @@ class Panel:
     """
 
     title: str
+    subtitle: str
     svg: Markup
     alternative: str
 
@@ -106,8 +110,8 @@ class Chart:
     ----------
     name : str
         Anchor on the page.
-    title, caption : str
-        Heading, and what to look for.
+    title, short, caption : str
+        Heading, its form for the page's bar, and what to look for.
     panels : sequence of Panel
         May be empty: then ``nothing`` says why.
     legend : sequence of LegendEntry
@@ -116,18 +120,19 @@ class Chart:
         Shown where there are no panels.
     left_out : int
         Panels that were not drawn for want of room.
-    wide : bool
-        Whether panels need more width than usual.
+    size : str
+        ``"small"`` or ``"wide"`` where panels need less or more width than usual.
     """
 
     name: str
     title: str
+    short: str
     caption: str
     panels: Sequence[Panel]
     legend: Sequence[LegendEntry] = ()
     nothing: str = ""
     left_out: int = 0
-    wide: bool = False
+    size: str = ""
 
 
 def look(index: int, *, baseline: bool = False) -> Look:
@@ -142,10 +147,18 @@ def look(index: int, *, baseline: bool = False) -> Look:
     )
 
 
-class Canvas:
-    """A figure with one set of axes, drawn without any global state of pyplot.
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Set the style of all canvases; it holds inside the context only."""
+    with mpl.rc_context(_SETTINGS):
+        yield
 
-    Use as a context manager: settings hold inside it only.
+
+class Canvas:
+    """A figure with one set of axes, drawn without pyplot and its global state.
+
+    The margins are fixed, so that the axes of panels side by side line up.
+    Canvases are made and drawn inside :func:`drawing_style`.
 
     Parameters
     ----------
@@ -153,48 +166,53 @@ class Canvas:
         Unique on the page; part of all ids in the SVG.
     width, height : float
         Inches.
+    left : float
+        Inches left of the axes, for tick labels.
+    bare : bool
+        Without axes and margins.
     """
 
-    def __init__(self, name: str, width: float = 3.5, height: float = 2.3) -> None:
+    def __init__(
+        self,
+        name: str,
+        width: float = 3.5,
+        height: float = 2.3,
+        left: float = 0.58,
+        *,
+        bare: bool = False,
+    ) -> None:
         self.name = name
-        self._context = mpl.rc_context({**_SETTINGS, "svg.hashsalt": name})
-        self._size = (width, height)
-
-    def __enter__(self) -> Canvas:
-        self._context.__enter__()
-        self.figure = Figure(figsize=self._size, layout="constrained")
-        self.axes: Axes = self.figure.add_subplot()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._context.__exit__(None, None, None)
+        self.figure = Figure(figsize=(width, height))
+        place = (left / width, 0.42 / height, 1 - (left + 0.16) / width, 1 - 0.5 / height)
+        self.axes: Axes = self.figure.add_axes((0, 0, 1, 1) if bare else place)
+        if bare:
+            self.axes.set_axis_off()
 
     def svg(self) -> Markup:
         """Return the figure as SVG to be put into HTML."""
         buffer = io.StringIO()
-        FigureCanvasSVG(self.figure).print_svg(buffer, metadata={"Date": None})
+        # the canvas directly: savefig would draw everything twice
+        canvas: Any = FigureCanvasSVG(self.figure)
+        canvas.print_svg(buffer, metadata={"Date": None})
         return _inline(buffer.getvalue(), self.name)
 
 
 def swatch(name: str, style: Look, *, line: bool = True, hollow: bool = False) -> Markup:
     """Draw the sample of a series for a legend."""
-    with Canvas(name, 0.42, 0.16) as canvas:
-        canvas.figure.set_layout_engine("none")
-        canvas.axes.set_position((0, 0, 1, 1))
-        canvas.axes.set_axis_off()
-        canvas.axes.set(xlim=(0, 1), ylim=(-1, 1))
-        canvas.axes.plot(
-            [0.04, 0.5, 0.96],
-            [0, 0, 0],
-            color=style.colour,
-            linestyle=style.dash if line else "none",
-            linewidth=1.8,
-            marker=style.marker,
-            markevery=[1],
-            markersize=5,
-            markerfacecolor=PAPER if hollow else style.colour,
-        )
-        return canvas.svg()
+    canvas = Canvas(name, 0.42, 0.16, bare=True)
+    canvas.axes.set(xlim=(0, 1), ylim=(-1, 1))
+    canvas.axes.plot(
+        [0.04, 0.5, 0.96],
+        [0, 0, 0],
+        color=style.colour,
+        linestyle=style.dash if line else "none",
+        linewidth=1.8,
+        marker=style.marker,
+        markevery=[1],
+        markersize=5,
+        markerfacecolor=PAPER if hollow else style.colour,
+    )
+    return canvas.svg()
 
 
 def _inline(document: str, name: str) -> Markup:

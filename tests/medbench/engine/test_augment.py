@@ -84,6 +84,15 @@ def test_samples_draw_their_own_parameters(change):
     assert len({tuple(image.flatten().tolist()) for image in changed}) > 8
 
 
+def test_every_image_is_shifted_its_own_way():
+    columns = torch.arange(20.0) / 20
+    across, down = columns.expand(200, 1, 20, 20), columns[:, None].expand(200, 1, 20, 20)
+    settings = AugmentationSettings(**NOTHING | {"translate": 0.2})
+    for ramp in (across, down):
+        shifts = ((ramp - augment(ramp, settings, generator()))[:, 0, 10, 10] * 20).round()
+        assert shifts.unique().tolist() == [float(shift) for shift in range(-4, 5)]
+
+
 def test_nothing_asked_nothing_done():
     images = pictures(4, 3, 32, 32)
     assert torch.equal(augment(images, AugmentationSettings(**NOTHING), generator()), images)

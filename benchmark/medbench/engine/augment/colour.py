@@ -272,6 +272,6 @@ def equalise(images: Tensor) -> Tensor:
     brightest = counts.gather(1, levels.amax(1, keepdim=True))
     step = (pixels - brightest) // 255
     below = counts.cumsum(1) - counts
-    table = ((below + 0) // step.clamp(min=1)).clamp(0, 255)
+    table = ((below + step // 2) // step.clamp(min=1)).clamp(0, 255)
     equalised = (table.gather(1, levels).float() / 255).view_as(images)
     return torch.where(step.view(*images.shape[:2], 1, 1) > 0, equalised, images)

@@ -1,0 +1,138 @@
+"""The board's page: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from medbench.metric_names import READINGS
+from medbench_leaderboard import scores, table
+from medbench_leaderboard.board import Board
+from medbench_leaderboard.curves import Curves
+from medbench_leaderboard.figures import draw
+from medbench_leaderboard.ranking import Ranking
+from medbench_leaderboard.words import READING_WORDS, coverage, leaders, leading, readable
+
+#: Columns of the table of raw runs; the files have more.
+_RUN_COLUMNS = (*scores.AXES, "status", *(f"{r}_" for r in READINGS), "oracle_answers", "seconds")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A reason why runs are missing, and which."""
+
+    status: str
+    reason: str
+    labels: tuple[str, ...]
+
+
+def render_page(board: Board, curves: Curves) -> str:
+    """Return the page as HTML.
+
+    Everything that comes from records, plugins or data passes through the
+    template's escaping; only the drawings and our own style and script do not.
+    """
+    environment = Environment(
+        loader=PackageLoader("medbench_leaderboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.filters |= {"number": _number, "words": readable}
+    script = _asset("page.js")
+    ranking = Ranking(board)
+    return environment.get_template("page.html").render(
+        board=board,
+        facts=board.facts,
+        metric=readable(board.facts.primary),
+        coverage=coverage(board),
+        leaders=leaders(board),
+        leading={reading: leading(board, reading) for reading in READINGS},
+        reading_words=READING_WORDS,
+        counts=_counts(board),
+        ranking=ranking.rows(),
+        ranking_data=ranking.to_json(),
+        charts=draw(board, curves),
+        reasons=_reasons(board.runs),
+        unreadable_curves=dict(sorted(curves.unreadable.items())),
+        runs=_runs(board),
+        oracle=_oracle(board.runs),
+        devices=sorted(set(board.runs["device"]) - {""}),
+        hours=float(board.runs["seconds"].sum()) / 3600,
+        cards=_cards(board.cards),
+        files={
+            "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
+            "runs.csv": ("one row a run", scores.COLUMNS),
+        },
+        style=Markup(_asset("style.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("medbench_leaderboard") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    """Return a number for people; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _counts(board: Board) -> list[tuple[str, int]]:
+    """Return runs by status, in the order of the bar on the page."""
+    order = ("done", "failed", "timeout", "skipped", "unreadable", "pending")
+    return [(status, board.counts[status]) for status in order if board.counts[status]]
+
+
+def _reasons(runs: pd.DataFrame) -> list[Reason]:
+    """Group what went wrong by its reason, most frequent first."""
+    wrong = runs[~runs["status"].isin(["done", "pending"])]
+    found = [
+        Reason(str(status), str(reason), tuple(_label(row) for _, row in part.iterrows()))
+        for (status, reason), part in wrong.groupby(["status", "reason"], sort=True)
+    ]
+    return sorted(found, key=lambda reason: -len(reason.labels))
+
+
+def _label(row: pd.Series) -> str:
+    return (
+        f"{row['dataset']}, {row['noise']} {row['rate']:g}, {row['pretext']} + {row['method']}, "
+        f"seed {row['seed']}"
+    )
+
+
+def _runs(board: Board) -> list[dict[str, Any]]:
+    """Return the columns of the runs that the page shows."""
+    names = [
+        name + board.facts.primary if name.endswith("_") else name for name in _RUN_COLUMNS
+    ]
+    short = [name.removesuffix("_") for name in _RUN_COLUMNS]
+    shown = board.runs[[*names, "digest"]].set_axis([*short, "digest"], axis="columns")
+    return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
+
+
+def _oracle(runs: pd.DataFrame) -> list[str]:
+    """Return the methods that asked the oracle anything."""
+    asked = runs[runs["oracle_answers"] > 0]
+    return [str(method) for method in dict.fromkeys(asked["method"])]
+
+
+def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return dataset cards with every field there, whatever a record left out."""
+    empty: dict[str, Any] = {
+        "title": "", "modality": "", "class_names": (), "split_sizes": {}, "licence": "",
+        "citation": "", "source": "", "confounders": (), "group_meaning": "",
+    }  # fmt: skip
+    return [{**empty, "name": name, **card} for name, card in sorted(cards.items())]

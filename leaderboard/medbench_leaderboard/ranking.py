@@ -1,0 +1,157 @@
+"""The ranked table of the page: its data for the script, and its first view without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
+from medbench_leaderboard.board import Block, Board, Entrant, Standing
+from medbench_leaderboard.table import BLOCK, ENTRANT
+from medbench_leaderboard.words import readable
+
+#: Values of a cell, in the order in which the script gets them.
+_VALUES = ["mean", "sd", "seeds", "rank"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An entrant in a block: ``heat`` is 0 for the worst of the block, 1 for the best."""
+
+    mean: float
+    sd: float
+    seeds: int
+    rank: float
+    planned: int
+    heat: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entrant's row; a cell is none where the entrant was not planned."""
+
+    standing: Standing
+    ties: str
+    cells: tuple[Cell | None, ...]
+
+
+class Ranking:
+    """All cells of a board as one array.
+
+    Parameters
+    ----------
+    board : Board
+        The board.
+
+    Attributes
+    ----------
+    values : ndarray of float64, shape (readings, metrics, entrants, blocks, 4)
+        Mean, sd, seeds and rank; NaN where there is none.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.standings = board.standings[board.facts.reading]
+        cells = board.cells
+        entrants = {standing.entrant: i for i, standing in enumerate(self.standings)}
+        blocks = {state.block: i for i, state in enumerate(board.blocks)}
+        place = (
+            cells["reading"].map({name: i for i, name in enumerate(READINGS)}).to_numpy(),
+            cells["metric"].map({name: i for i, name in enumerate(METRICS)}).to_numpy(),
+            [entrants[Entrant(*key)] for key in cells[ENTRANT].itertuples(index=False)],
+            [blocks[Block(*key)] for key in cells[BLOCK].itertuples(index=False)],
+        )
+        shape = (len(READINGS), len(METRICS), len(entrants), len(blocks))
+        self.values: NDArray[np.float64] = np.full((*shape, len(_VALUES)), np.nan)
+        self.values[place] = cells[_VALUES].to_numpy(np.float64)
+        self.planned: NDArray[np.int64] = np.zeros(shape, np.int64)
+        self.planned[place] = cells["planned"].to_numpy()
+        self.counted: NDArray[np.bool_] = np.zeros((shape[0], shape[1], shape[3]), np.bool_)
+        self.counted[place[0], place[1], place[3]] = cells["counted"].to_numpy(bool)
+        self.chance: NDArray[np.float64] = np.full((shape[1], shape[3]), np.nan)
+        self.chance[place[1], place[3]] = cells["chance"].to_numpy(np.float64)
+
+    def rows(self) -> list[Row]:
+        """Return the rows by the protocol's reading and metric, best first."""
+        facts = self.board.facts
+        view = READINGS.index(facts.reading), METRICS.index(facts.primary)
+        values, planned = self.values[view], self.planned[view]
+        heat = _heat(values[..., 0], lower=facts.primary in LOWER_IS_BETTER)
+        ties = self.board.findings.tie_groups
+        return [
+            Row(
+                standing,
+                ties.get(standing.entrant, ""),
+                tuple(
+                    _cell(values[i, j], int(planned[i, j]), float(heat[i, j]))
+                    for j in range(len(self.board.blocks))
+                ),
+            )
+            for i, standing in enumerate(self.standings)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the page's script needs to show any reading and metric."""
+        facts = self.board.facts
+        return {
+            "protocol": facts.name,
+            "readings": list(READINGS),
+            "metrics": [
+                {"name": name, "label": readable(name), "lower": name in LOWER_IS_BETTER}
+                for name in METRICS
+            ],
+            "reading": READINGS.index(facts.reading),
+            "metric": METRICS.index(facts.primary),
+            "blocks": [
+                {**state.block._asdict(), "learnable": state.learnable is not False}
+                for state in self.board.blocks
+            ],
+            "entrants": [
+                {
+                    **standing.entrant._asdict(),
+                    "oracle": standing.oracle_answers,
+                    "done": standing.done,
+                    "planned": standing.planned,
+                    "ties": self.board.findings.tie_groups.get(standing.entrant, ""),
+                }
+                for standing in self.standings
+            ],
+            "planned": self.planned[0, 0].tolist(),
+            "counted": self.counted.astype(int).tolist(),
+            "chance": _plain(self.chance),
+            # cells flat in the order reading, metric, entrant, block: small and quick to parse
+            "cells": _plain(self.values.reshape(-1)),
+        }
+
+
+def _heat(means: NDArray[np.float64], *, lower: bool) -> NDArray[np.float64]:
+    """Return where each mean lies between the worst and the best of its block."""
+    signed = -means if lower else means
+    there = np.isfinite(signed)
+    low = np.where(there, signed, np.inf).min(axis=0, initial=np.inf)
+    high = np.where(there, signed, -np.inf).max(axis=0, initial=-np.inf)
+    span = high - low
+    varied = there & (span > 0)
+    heat: NDArray[np.float64] = np.where(there, 0.5, 0.0)
+    np.divide(signed - low, span, out=heat, where=varied)
+    return heat
+
+
+def _cell(values: NDArray[np.float64], planned: int, heat: float) -> Cell | None:
+    if planned == 0:
+        return None
+    mean, sd, seeds, rank = values.tolist()
+    return Cell(mean, sd, int(seeds), rank, planned, heat)
+
+
+def _plain(array: NDArray[np.float64]) -> Any:
+    """Return an array as nested lists with None for NaN, whole numbers as such, 8 decimals."""
+    if array.ndim > 1:
+        return [_plain(part) for part in array]
+    return [
+        None if value != value else int(value) if value == int(value) else round(value, 8)
+        for value in array.tolist()
+    ]

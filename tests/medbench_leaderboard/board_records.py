@@ -1,0 +1,140 @@
+"""Real records with made-up values, for the tests of the board."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medbench.canonical import canonical_json, sha256
+from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
+from medbench.store.records import make_record, write_record
+from medbench.store.results import Failure, PlannedRun, Results
+from medbench.store.weights import PretrainedWeights, write_weights
+
+AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
+EPOCHS = 4
+
+PROTOCOL = """
+name = "toy"
+description = "A toy of a protocol"
+[grid]
+datasets = "*"
+[evaluation]
+last_epochs = 2
+"""
+
+CARD = {
+    "name": "chest", "title": "Chest X-rays", "modality": "chest X-ray",
+    "class_names": ["no", "yes"], "image_shape": [64, 64, 1],
+    "split_sizes": {"train": 80, "validation": 10, "test": 10}, "licence": "CC BY 4.0",
+    "citation": "Nobody 2020", "source": "https://example.org/chest",
+    "confounders": ["the hospital's mark in the corner"], "group_meaning": "", "content_hash": "0",
+}  # fmt: skip
+
+
+def key_of(axes: Mapping[str, Any]) -> str:
+    return sha256(canonical_json(dict(axes)))
+
+
+def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
+    """All axes' combinations; what is not given has one value."""
+    defaults: dict[str, Sequence[Any]] = {
+        "dataset": ["chest"], "noise": ["symmetric"], "rate": [0.2],
+        "pretext": ["none"], "method": ["ce"], "seed": [0],
+    }  # fmt: skip
+    named = {**defaults, **values}
+    return [dict(zip(AXES, point, strict=True)) for point in itertools.product(*named.values())]
+
+
+def plan(root: Path, points: Sequence[Mapping[str, Any]], protocol: str = PROTOCOL) -> Results:
+    results = Results.create(root, "toy")
+    runs = [PlannedRun(key_of(axes), axes, pretraining_key(axes)) for axes in points]
+    results.write_plan(protocol, runs)
+    return results
+
+
+def pretraining_key(axes: Mapping[str, Any]) -> str | None:
+    if axes["pretext"] == "none":
+        return None
+    return sha256(canonical_json([axes["dataset"], axes["pretext"], axes["seed"]]))
+
+
+def finish(
+    results: Results,
+    axes: Mapping[str, Any],
+    value: float | Mapping[str, float | None],
+    *,
+    learnable: bool = True,
+    oracle: Mapping[str, int] | None = None,
+    curves: Mapping[str, Any] | None = None,
+    card: Mapping[str, Any] | None = None,
+    classes: Sequence[str] = ("no", "yes"),
+    shifts: Mapping[str, float] | None = None,
+) -> None:
+    """Write the record of a run.
+
+    ``value`` is every metric's (losses get one minus it), or maps metrics to
+    values; ``shifts`` is added by reading.
+    """
+    shifts = shifts or {}
+    readings: dict[str, Any] = {}
+    for reading in READINGS:
+        shift = shifts.get(reading, 0.0)
+        readings[reading] = {"epoch": EPOCHS - 1, "recalls": [0.5, 0.5]}
+        for metric in METRICS:
+            if isinstance(value, Mapping):
+                readings[reading][metric] = value.get(metric)
+            else:
+                lower = metric in LOWER_IS_BETTER
+                readings[reading][metric] = 1 - value - shift if lower else value + shift
+    start = pretraining_key(axes)
+    summary = {
+        "readings": readings,
+        "noise": {
+            "nominal_rate": axes["rate"], "realised_rate": axes["rate"] + 0.01,
+            "labels_hash": "0", "learnable": learnable,
+        },
+        "oracle": dict(oracle or {}),
+        "pretraining": start and {"key": start, "loss": 0.5, "accuracy": 0.8, "chance": 0.25},
+        "classes": list(classes),
+        "epochs": EPOCHS,
+        **({"card": dict(card)} if card else {}),
+    }  # fmt: skip
+    if curves is None:
+        curves = {"test/balanced_accuracy": np.linspace(0.5, 0.7, EPOCHS)}
+    accidents = {
+        "provenance": {"device": "cpu"}, "times": {"data": 0.5, "training": 2.0, "evaluation": 0.5},
+    }  # fmt: skip
+    arrays = {f"curves/{name}": np.asarray(curve, float) for name, curve in curves.items()}
+    key = key_of(axes)
+    record = make_record(key, axes, {"toy": True}, summary, arrays, accidents)
+    write_record(results.record_path(key), record)
+
+
+def fail(results: Results, axes: Mapping[str, Any], reason: str, state: str = "failed") -> None:
+    results.write_failure(Failure(key_of(axes), "a label", "run", 1, state, reason, ""))
+
+
+def pretrain(results: Results, axes: Mapping[str, Any], loss: Sequence[float]) -> None:
+    key = pretraining_key(axes)
+    assert key is not None
+    path = results.pretraining_path(key)
+    if not path.exists():
+        weights = {"w": np.zeros(2, np.float32)}
+        curve = np.array(loss)
+        write_weights(
+            path, PretrainedWeights(key, {}, weights, curve, curve * 0 + 0.5, 0.25, {"times": {}})
+        )
+
+
+def finish_all(
+    results: Results,
+    points: Sequence[Mapping[str, Any]],
+    value: Callable[[Mapping[str, Any]], float],
+) -> None:
+    for axes in points:
+        finish(results, axes, value(axes))

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import board_records as toy
+import numpy as np
+import pandas as pd
+import pytest
+
+from medbench.errors import StoreError
+from medbench.store.results import Results
+from medbench_leaderboard import medbench_build_board, medbench_show_board
+from medbench_leaderboard.build import FILES, build_board
+from medbench_leaderboard.figures.canvas import _VARIABLES
+from medbench_leaderboard.scores import COLUMNS as RUN_COLUMNS
+from medbench_leaderboard.table import COLUMNS as CELL_COLUMNS
+
+ATTACK = "<script>alert(1)</script>"
+POINTS = toy.grid(
+    rate=[0.2, 0.4], pretext=["none", "simclr"], method=["ce", "co-teaching"], seed=[0, 1]
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Some of everything: a failure, an attack, a run to do, curves, a card, an oracle."""
+    results = toy.plan(tmp_path_factory.mktemp("page") / "results", POINTS)
+    card = {**toy.CARD, "title": f"Chest {ATTACK}", "source": 'https://x/"><img src=https://y>'}
+    for index, axes in enumerate(POINTS[:-2]):
+        rising = np.linspace(0.4, 0.9, toy.EPOCHS)
+        curves = {
+            "test/balanced_accuracy": rising,
+            "train/memorised": rising - 0.4,
+            "train/recovered": 1 - rising,
+        }
+        if axes["method"] == "co-teaching":
+            curves["train/selection_precision"] = rising
+        asked = {"noise_rate": 1} if axes["method"] == "co-teaching" else None
+        toy.finish(results, axes, 0.5 + index / 64, curves=curves, card=card, oracle=asked)
+        if axes["pretext"] != "none":
+            toy.pretrain(results, axes, [2.0, 1.5, 1.0])
+    toy.fail(results, POINTS[-2], f"RuntimeError: {ATTACK} & co")
+    return results
+
+
+@pytest.fixture(scope="module")
+def board(results: Results) -> Path:
+    return medbench_build_board(results.root, results.board)
+
+
+@pytest.fixture(scope="module")
+def page(board: Path) -> str:
+    return (board / "index.html").read_text("utf-8")
+
+
+class Elements(HTMLParser):
+    """All elements of a page, and what is open at its end."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in {"meta", "br", "img", "link"}:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+
+def test_what_is_hostile_is_shown_as_text(page: str) -> None:
+    assert ATTACK not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in page
+    tags = [tag for tag, _ in Elements(page).found]
+    assert tags.count("script") == 2
+    assert "img" not in tags
+
+
+def test_the_page_asks_nothing_of_any_network(page: str) -> None:
+    for tag, attributes in Elements(page).found:
+        for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            assert not re.match(r"(?i)\s*(https?:)?//", attributes.get(name) or ""), (tag, name)
+    assert not re.search(r"url\((?!#)", page)
+    assert "@import" not in page
+    assert "Content-Security-Policy\" content=\"default-src 'none'" in page
+
+
+def test_ids_are_unique_and_references_lead_somewhere(page: str) -> None:
+    elements = Elements(page)
+    assert elements.stack == []
+    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in elements.found:
+        for value in (attributes.get("href"), attributes.get("clip-path")):
+            if match := re.fullmatch(r"(?:url\()?#([^)]*)\)?", value or ""):
+                assert match[1] in ids
+
+
+def test_every_figure_has_its_words_and_the_pages_colours(page: str) -> None:
+    figures = re.findall(r'<figure>.*?<div role="img" aria-label="([^"]*)">', page, re.DOTALL)
+    # blocks x methods for robustness (2), learning (4); a block each: readings, memorised, selected
+    assert len(figures) == 2 + 2 + 4 + 2 + 2 + 1
+    assert all(len(words) > 40 for words in figures)
+    assert "none: 0.508 at 0.2, 0.633 at 0.4; simclr: 0.570 at 0.2, 0.695 at 0.4." in figures[0]
+    assert not any(stand_in in page for stand_in in _VARIABLES)
+
+
+def test_the_page_says_what_is_there(page: str) -> None:
+    for words in (
+        "<h1>toy</h1>",
+        "A toy of a protocol",
+        "14 of 16 planned runs are done; 2 are missing.",
+        "Differences are not yet tested for significance",
+        'id="statistics"',
+        "the hospital&#39;s mark in the corner",
+        "LAST is the mean of the last 2 epochs",
+        "1 failed",
+        "here: co-teaching",
+    ):
+        assert words in page
+
+
+def test_data_for_the_script_is_what_the_csv_says(page: str, board: Path) -> None:
+    data = json.loads(
+        re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[1]  # type: ignore[index]
+    )
+    table = pd.read_csv(board / "leaderboard.csv")
+    names = [metric["name"] for metric in data["metrics"]]
+    entrants = [(e["pretext"], e["method"]) for e in data["entrants"]]
+    blocks = [(b["dataset"], b["noise"], b["rate"]) for b in data["blocks"]]
+    assert len(data["cells"]) == 4 * len(table)
+    for row in table.to_dict("records"):
+        place = data["readings"].index(row["reading"])
+        place = place * len(names) + names.index(row["metric"])
+        place = place * len(entrants) + entrants.index((row["pretext"], row["method"]))
+        place = place * len(blocks) + blocks.index((row["dataset"], row["noise"], row["rate"]))
+        mean, sd, seeds, rank = data["cells"][4 * place : 4 * place + 4]
+        assert seeds == row["seeds"]
+        for found, wanted in ((mean, row["mean"]), (sd, row["sd"]), (rank, row["rank"])):
+            assert (found is None and pd.isna(wanted)) or found == pytest.approx(wanted, abs=1e-5)
+
+
+def test_csv_files_have_the_documented_columns(board: Path, page: str) -> None:
+    cells, runs = pd.read_csv(board / "leaderboard.csv"), pd.read_csv(board / "runs.csv")
+    assert list(cells.columns) == list(CELL_COLUMNS)
+    assert list(runs.columns) == list(RUN_COLUMNS)
+    assert len(runs) == len(POINTS)
+    assert len(cells) == 2 * 4 * 3 * 10
+    assert runs["status"].value_counts().to_dict() == {"done": 14, "failed": 1, "pending": 1}
+    assert ATTACK in runs["reason"][14]
+    for column in (*CELL_COLUMNS, *RUN_COLUMNS):
+        assert f"<dt><code>{column}</code></dt>" in page
+
+
+def test_hostile_names_are_shown_as_text(tmp_path: Path) -> None:
+    points = toy.grid(dataset=[f"</script>{ATTACK}"], pretext=["none", f"{ATTACK}$x_1$"])
+    results = toy.plan(tmp_path / "results", points)
+    toy.finish_all(results, points, lambda axes: 0.5)
+    page = (build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    assert ATTACK not in page
+    elements = Elements(page)
+    assert elements.stack == []
+    assert [tag for tag, _ in elements.found].count("script") == 2
+    assert ATTACK[:12] in medbench_show_board(results.root)
+
+
+def test_the_same_records_give_the_same_bytes(
+    results: Results, board: Path, tmp_path: Path
+) -> None:
+    again = build_board(results.root, tmp_path / "again")
+    for name in FILES:
+        assert (again / name).read_bytes() == (board / name).read_bytes()
+
+
+def test_nothing_done_yet(tmp_path: Path) -> None:
+    results = toy.plan(tmp_path / "results", POINTS)
+    out = build_board(results.root, results.board)
+    page = (out / "index.html").read_text("utf-8")
+    assert "None of the 16 planned runs is done yet" in page
+    assert "No run is done yet." in page
+    assert Elements(page).stack == []
+    assert "nothing to rank" in medbench_show_board(results.root)
+
+
+def test_records_without_curves_or_card(tmp_path: Path) -> None:
+    results = toy.plan(tmp_path / "results", POINTS)
+    for axes in POINTS:
+        toy.finish(results, axes, 0.5, curves={}, learnable=axes["rate"] < 0.4)
+    page = (build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    assert "No finished run holds a learning curve." in page
+    assert "<em>unlearnable</em>" in page
+    assert 'id="datasets"' not in page
+
+
+def test_a_folder_that_cannot_be_written(results: Results, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="choose another folder with --out"):
+        build_board(results.root, tmp_path / "file")
+
+
+def test_the_board_needs_no_torch(results: Results, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; import medbench_leaderboard as board\n"
+        "light = {'pandas', 'matplotlib', 'jinja2', 'numpy', 'h5py', 'torch'} & set(sys.modules)\n"
+        "assert not light, light\n"
+        "board.medbench_build_board(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "board.medbench_show_board(Path(sys.argv[1]))\n"
+        "heavy = {'torch', 'sklearn', 'matplotlib.pyplot'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, str(results.root), str(tmp_path / "board")], check=True
+    )
