@@ -119,7 +119,7 @@ class Board:
     cells : pandas.DataFrame
         Columns of ``medbench_leaderboard.table.COLUMNS``.
     blocks : tuple of BlockState
-        In the plan's order.
+        In the plan's order, but unlearnable ones last.
     standings : mapping of str to tuple of Standing
         By reading, best first; entrants without a rank come last.
     findings : Findings
@@ -183,7 +183,7 @@ def _blocks(
     planned, finished = done.size(), done.sum()
     chosen = cells[(cells["reading"] == facts.reading) & (cells["metric"] == facts.primary)]
     first = chosen.groupby(BLOCK, sort=False)[["complete", "learnable", "chance"]].first()
-    return tuple(
+    states = (
         BlockState(
             block=Block(*key),
             planned=int(planned[key]),
@@ -194,6 +194,8 @@ def _blocks(
         )
         for key, complete, learnable, chance in first.itertuples(name=None)
     )
+    # unlearnable ones aside, after the others
+    return tuple(sorted(states, key=lambda state: state.learnable is False))
 
 
 def _standings(

@@ -115,9 +115,7 @@ def _label(row: pd.Series) -> str:
 
 def _runs(board: Board) -> list[dict[str, Any]]:
     """Return the columns of the runs that the page shows."""
-    names = [
-        name + board.facts.primary if name.endswith("_") else name for name in _RUN_COLUMNS
-    ]
+    names = [name + board.facts.primary if name.endswith("_") else name for name in _RUN_COLUMNS]
     short = [name.removesuffix("_") for name in _RUN_COLUMNS]
     shown = board.runs[[*names, "digest"]].set_axis([*short, "digest"], axis="columns")
     return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]

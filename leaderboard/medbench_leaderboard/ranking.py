@@ -58,12 +58,13 @@ class Ranking:
         cells = board.cells
         entrants = {standing.entrant: i for i, standing in enumerate(self.standings)}
         blocks = {state.block: i for i, state in enumerate(board.blocks)}
-        place = (
-            cells["reading"].map({name: i for i, name in enumerate(READINGS)}).to_numpy(),
-            cells["metric"].map({name: i for i, name in enumerate(METRICS)}).to_numpy(),
+        codes = (
+            cells["reading"].map({name: i for i, name in enumerate(READINGS)}),
+            cells["metric"].map({name: i for i, name in enumerate(METRICS)}),
             [entrants[Entrant(*key)] for key in cells[ENTRANT].itertuples(index=False)],
             [blocks[Block(*key)] for key in cells[BLOCK].itertuples(index=False)],
         )
+        place = tuple(np.asarray(code, np.intp) for code in codes)
         shape = (len(READINGS), len(METRICS), len(entrants), len(blocks))
         self.values: NDArray[np.float64] = np.full((*shape, len(_VALUES)), np.nan)
         self.values[place] = cells[_VALUES].to_numpy(np.float64)

@@ -98,9 +98,7 @@ def _blocks(board: Board) -> str:
     left_out = _list(reasons)
     if counted == 0:
         return f"No block counts for a mean rank yet: of {_many(total, 'block')}, {left_out}."
-    return (
-        f"Mean ranks are over {counted} of {_many(total, 'block')}; left out: {left_out}."
-    )
+    return f"Mean ranks are over {counted} of {_many(total, 'block')}; left out: {left_out}."
 
 
 def _many(number: int, noun: str) -> str:

@@ -11,11 +11,13 @@ import board_records as toy
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from medbench.errors import StoreError
 from medbench.store.results import Results
 from medbench_leaderboard import medbench_build_board, medbench_show_board
 from medbench_leaderboard.build import FILES, build_board
+from medbench_leaderboard.command import leaderboard
 from medbench_leaderboard.figures.canvas import _VARIABLES
 from medbench_leaderboard.scores import COLUMNS as RUN_COLUMNS
 from medbench_leaderboard.table import COLUMNS as CELL_COLUMNS
@@ -209,6 +211,17 @@ def test_a_folder_that_cannot_be_written(results: Results, tmp_path: Path) -> No
         build_board(results.root, tmp_path / "file")
 
 
+def test_the_command_prints_the_table_or_json(results: Results, tmp_path: Path) -> None:
+    arguments = ["--results", str(results.root), "--out", str(tmp_path / "board")]
+    shown = CliRunner().invoke(leaderboard, arguments)
+    assert shown.exit_code == 0
+    assert "mean rank" in shown.output
+    assert shown.output.splitlines()[-1] == str(tmp_path / "board" / "index.html")
+    found = json.loads(CliRunner().invoke(leaderboard, [*arguments, "--json"]).output)
+    assert Path(found["files"]["runs.csv"]).is_file()
+    assert found["runs"] == {"planned": 16, "done": 14, "failed": 1, "pending": 1}
+
+
 def test_the_board_needs_no_torch(results: Results, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; import medbench_leaderboard as board\n"
@@ -222,3 +235,9 @@ def test_the_board_needs_no_torch(results: Results, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", program, str(results.root), str(tmp_path / "board")], check=True
     )
+
+
+def test_an_empty_plan_is_no_crash(tmp_path: Path) -> None:
+    results = toy.plan(tmp_path / "results", [])
+    page = (build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    assert "None of the 0 planned runs is done yet" in page

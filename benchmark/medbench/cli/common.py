@@ -35,7 +35,9 @@ def find_results(given: Path | None) -> Path:
         return given
     found = sorted(marker.parent for marker in RESULTS.glob("*/medbench.json"))
     if not found:
-        raise StoreError(f"no results in {RESULTS}; run `medbench run --all` first or give --results")
+        raise StoreError(
+            f"no results in {RESULTS}; make them with `medbench run --all`, or give --results"
+        )
     if len(found) > 1:
         names = ", ".join(str(path) for path in found)
         raise StoreError(f"several results folders ({names}); choose one with --results")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -18,13 +18,16 @@ from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import Registry, discover
 from medbench.protocol.read import ProtocolFile, find_protocol, read_protocol
 from medbench.protocol.runs import Expansion, Filters, expand
+from medbench.protocol.shipped import protocol_paths
 from medbench.runner.plan import JobMaker, Plan, check_prepared, make_plan, planned
 from medbench.store.results import Results
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-def _filter(name: str, axis: str, kind: Any = str) -> Any:
+
+def _filter(name: str, kind: Any = str) -> Callable[[Decorated], Decorated]:
     return click.option(
-        f"--{name}", axis, multiple=True, type=kind, help=f"Only this {name}; may be repeated."
+        f"--{name}", multiple=True, type=kind, help=f"Only this {name}; may be repeated."
     )
 
 
@@ -41,12 +44,12 @@ Examples:
 @click.option(
     "--protocol", "protocol_name", default="quick", show_default=True, help="A name or a TOML file."
 )
-@_filter("dataset", "dataset")
-@_filter("noise", "noise")
-@_filter("rate", "rate", float)
-@_filter("pretext", "pretext")
-@_filter("method", "method")
-@_filter("seed", "seed", int)
+@_filter("dataset")
+@_filter("noise")
+@_filter("rate", float)
+@_filter("pretext")
+@_filter("method")
+@_filter("seed", int)
 @click.option(
     "--results",
     "results_dir",
@@ -63,7 +66,9 @@ Examples:
     show_default=True,
     help="auto, cpu, cuda or cuda:N.",
 )
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a run may take.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a run may take."
+)
 @click.option("--retry-failed", is_flag=True, help="Do failed runs again.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
 @json_option
@@ -91,7 +96,7 @@ def run(
             "--pretext, --method, --seed"
         )
     registry = discover()
-    file = read_protocol(find_protocol(protocol_name, registry.protocols))
+    file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
     context = DataContext(cache.absolute())
     expansion = expand(file, registry, context, Filters(axes))
     root = (results_dir or RESULTS / file.protocol.name).absolute()
@@ -164,7 +169,12 @@ def _conclude(
 
 
 def _say(
-    registry: Registry, counts: dict[str, Any], board: Path | None, results: Results, *, changed: bool
+    registry: Registry,
+    counts: dict[str, Any],
+    board: Path | None,
+    results: Results,
+    *,
+    changed: bool,
 ) -> None:
     if board is not None and changed:
         table = registry.manager.hook.medbench_show_board(results=results.root)
@@ -249,7 +259,9 @@ def resolve_device(device: str) -> str:
     """
     if device == "cpu":
         return device
-    if device == "auto" and not (Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")):
+    if device == "auto" and not (
+        Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")
+    ):
         return "cpu"
     if device != "auto" and not (
         device == "cuda" or (device.startswith("cuda:") and device[5:].isdigit())
@@ -277,7 +289,10 @@ def _modules(registry: Registry, expansion: Expansion) -> list[str]:
     """
     used: set[str] = set()
     for run_ in expansion.runs:
-        specs = [run_.spec, *(s.spec for s in (run_.pretraining.chain() if run_.pretraining else ()))]
+        specs = [
+            run_.spec,
+            *(s.spec for s in (run_.pretraining.chain() if run_.pretraining else ())),
+        ]
         for spec in specs:
             for kind in KINDS:
                 named = spec.get(kind.name)
@@ -289,5 +304,3 @@ def _modules(registry: Registry, expansion: Expansion) -> list[str]:
         if f"{axis}/{name}" in used and entry.distribution == PROJECT
     ]
     return sorted(set(found))
-
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -26,14 +28,17 @@ def verify(results_dir: Path | None, as_json: bool) -> int:
     results = Results.open(find_results(results_dir))
     from medbench.runner.verification import verify_pretraining, verify_run
 
-    checks = [(results.record_path(key), verify_run) for key in sorted(results.done("runs"))]
+    checks: list[tuple[Path, Callable[[Path], str]]] = [
+        (results.record_path(key), verify_run) for key in sorted(results.done("runs"))
+    ]
     checks += [
         (results.pretraining_path(key), verify_pretraining)
         for key in sorted(results.done("pretrainings"))
     ]
     faults: list[dict[str, str]] = []
-    with click.progressbar(checks, label="Verifying", file=click.get_text_stream("stderr")) as bar:
-        for path, check in bar:
+    with click.progressbar(length=len(checks), label="Verifying", file=sys.stderr) as bar:
+        for path, check in checks:
+            bar.update(1)
             if fault := check(path):
                 faults.append({"file": str(path.relative_to(results.root)), "fault": fault})
     if as_json:

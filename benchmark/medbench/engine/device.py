@@ -27,7 +27,7 @@ def prepare_process(compute: Compute, device: str) -> torch.device:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
         # filling new memory serves to find reads before writes, at an eighth of the time
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(

@@ -183,7 +183,9 @@ def realised_matrix(
     counts = np.bincount(clean * num_classes + noisy, minlength=num_classes**2)
     counts = counts.reshape(num_classes, num_classes).astype(np.float64)
     support = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
+    shares: NDArray[np.float64] = np.full(counts.shape, np.nan)
+    np.divide(counts, support, out=shares, where=support > 0)
+    return shares
 
 
 def network_seed(spec: Mapping[str, Any]) -> int:
@@ -198,9 +200,10 @@ def _checked(labels: Any, clean: CleanLabels, noise: str) -> NDArray[np.int64]:
             f"noise model {noise} gave {labels.dtype} labels of shape {labels.shape}; "
             f"expected integers of shape {clean.labels.shape}"
         )
-    if len(labels) and not (0 <= labels.min() and labels.max() < clean.num_classes):
+    if len(labels) and not (labels.min() >= 0 and labels.max() < clean.num_classes):
         raise MedbenchError(
             f"noise model {noise} gave labels from {labels.min()} to {labels.max()}; "
             f"expected 0 to {clean.num_classes - 1}"
         )
-    return labels.astype(np.int64)
+    checked: NDArray[np.int64] = labels.astype(np.int64)
+    return checked

@@ -25,9 +25,9 @@ def confusion_matrix(labels: Labels, predicted: Labels, num_classes: int) -> NDA
 def recalls(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the recall of each class, shape (K,); NaN for a class without samples."""
     support = confusion.sum(axis=1)
-    return np.divide(
-        np.diag(confusion), support, out=np.full(len(support), np.nan), where=support > 0
-    )
+    shares: NDArray[np.float64] = np.full(len(support), np.nan)
+    np.divide(np.diag(confusion), support, out=shares, where=support > 0)
+    return shares
 
 
 def balanced_accuracy(confusion: NDArray[np.int64]) -> float:

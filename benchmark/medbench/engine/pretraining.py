@@ -94,7 +94,7 @@ class PretrainingStage:
             load_weights(self.backbone, given.weights)
         with seeded_construction(given.network_seed, "pretext head"):
             self.head = pretext.make_head(feature_dim, space)
-        self.backbone.to(self.device, memory_format=layout)
+        self.backbone.to(self.device).to(memory_format=layout)
         self.head.to(self.device)
         self.images = DeviceImages(torch.from_numpy(given.images), self.device, layout)
         self.optimiser = ScheduledOptimiser(
@@ -124,9 +124,7 @@ class PretrainingStage:
             loss += step.loss.detach() * len(chosen)
             correct += step.correct
             questions += step.questions
-        return PretrainingEpoch(
-            float(loss) / len(self.images), float(correct) / max(1, questions)
-        )
+        return PretrainingEpoch(float(loss) / len(self.images), float(correct) / max(1, questions))
 
     def weights(self) -> dict[str, NDArray[np.generic]]:
         """Return the backbone's weights by name."""

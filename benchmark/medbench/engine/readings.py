@@ -68,9 +68,7 @@ def read_run(arrays: Arrays, primary: str, last_epochs: int) -> tuple[dict[str, 
         reading: {
             "epoch": span.start,
             "recalls": _finite(curves["curves/test/recalls"][span].mean(axis=0)),
-            **{
-                name: _finite(curves[f"curves/test/{name}"][span].mean()) for name in METRICS
-            },
+            **{name: _finite(curves[f"curves/test/{name}"][span].mean()) for name in METRICS},
         }
         for reading, span in chosen.items()
     }
@@ -122,9 +120,7 @@ def _selection_quality(
 
 def _recalls(labels: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.float64]:
     classes = probabilities.shape[1]
-    return metrics.recalls(
-        metrics.confusion_matrix(labels, probabilities.argmax(axis=1), classes)
-    )
+    return metrics.recalls(metrics.confusion_matrix(labels, probabilities.argmax(axis=1), classes))
 
 
 def _best_epoch(curve: NDArray[np.float64], metric: str) -> int:
@@ -137,15 +133,14 @@ def _single(epoch: int) -> slice:
 
 
 def _share(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
-    if hits.shape[1] == 0:
-        return np.full(len(hits), np.nan)
-    share: NDArray[np.float64] = hits.mean(axis=1)
-    return share
+    return _ratio(hits.sum(axis=1), float(hits.shape[1]))
 
 
 def _ratio(above: NDArray[Any], below: NDArray[Any] | float) -> NDArray[np.float64]:
     below = np.broadcast_to(np.asarray(below, np.float64), above.shape)
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    ratio: NDArray[np.float64] = np.full(above.shape, np.nan)
+    np.divide(above, below, out=ratio, where=below > 0)
+    return ratio
 
 
 def _finite(value: Any) -> Any:

@@ -120,7 +120,7 @@ class TrainerHarness:
             load_weights(backbone, given.weights)
         with seeded_construction(given.network_seed, "head", index):
             network = Classifier(backbone, feature_dim, given.num_classes)
-        return network.to(self._device, memory_format=memory_format(given.compute))
+        return network.to(self._device).to(memory_format=memory_format(given.compute))
 
     def make_optimiser(
         self, network: nn.Module, settings: OptimiserSettings | None
@@ -190,16 +190,15 @@ class TrainingStage:
         for epoch in range(self.given.training.epochs):
             self._fence_global_generators(epoch)
             report = self.method.train_epoch(epoch)
-            with torch.inference_mode():
-                yield EpochResult(
-                    report,
-                    self._predict(self.train).argmax(axis=1).astype(np.int16),
-                    self._predict(self.validation),
-                    self._predict(self.test),
-                )
+            yield EpochResult(
+                report,
+                self._predict(self.train).argmax(axis=1).astype(np.int16),
+                self._predict(self.validation),
+                self._predict(self.test),
+            )
 
     def _predict(self, images: DeviceImages) -> NDArray[np.float32]:
-        with autocast(self.device, self.given.compute):
+        with torch.inference_mode(), autocast(self.device, self.given.compute):
             batches = [
                 self.method.predict(batch).float()
                 for batch in images.chunks(self.given.evaluation_batch)

@@ -57,7 +57,7 @@ def shuffled_batches(indices: Tensor, batch_size: int, rng: torch.Generator) -> 
     normalisation has no variance to estimate from one sample.
     """
     order = indices[torch.randperm(len(indices), generator=rng, device=indices.device)]
-    batches = list(order.split(batch_size))
+    batches = list(torch.split(order, batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
@@ -104,5 +104,5 @@ class NoisyDeviceImages:
     def plain_batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield all samples in order, not augmented."""
         everything = torch.arange(len(self), device=self.labels.device)
-        for chosen in everything.split(batch_size):
+        for chosen in torch.split(everything, batch_size):
             yield Batch((self._images.take(chosen),), self.labels[chosen], chosen)

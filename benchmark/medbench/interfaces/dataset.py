@@ -22,7 +22,9 @@ class ArrayLike(Protocol):
     """An array or an HDF5 dataset: has a shape and can be read by sorted indices."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+
     def __getitem__(self, key: Any) -> Any: ...
 
 

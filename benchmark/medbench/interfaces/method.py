@@ -114,8 +114,11 @@ class Optimiser(Protocol):
     def step(self, loss: Tensor) -> None:
         """Clear gradients, go backward from ``loss`` and take one step."""
 
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Return the optimiser's state."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
 
 
 class Oracle(Protocol):
@@ -209,14 +212,23 @@ class Harness(Protocol):
     """What stands behind :class:`LearningTask`; methods use the task."""
 
     @property
-    def oracle(self) -> Oracle: ...
-    def make_network(self, index: int) -> nn.Module: ...
-    def make_optimiser(
-        self, network: nn.Module, settings: OptimiserSettings | None
-    ) -> Optimiser: ...
-    def rng(self, purpose: str, epoch: int) -> torch.Generator: ...
-    def numpy_rng(self, purpose: str, epoch: int) -> np.random.Generator: ...
-    def autocast(self) -> AbstractContextManager[Any]: ...
+    def oracle(self) -> Oracle:
+        """The counted oracle."""
+
+    def make_network(self, index: int) -> nn.Module:
+        """See :meth:`LearningTask.make_network`."""
+
+    def make_optimiser(self, network: nn.Module, settings: OptimiserSettings | None) -> Optimiser:
+        """See :meth:`LearningTask.make_optimiser`."""
+
+    def rng(self, purpose: str, epoch: int) -> torch.Generator:
+        """See :meth:`LearningTask.rng`."""
+
+    def numpy_rng(self, purpose: str, epoch: int) -> np.random.Generator:
+        """See :meth:`LearningTask.numpy_rng`."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """See :meth:`LearningTask.autocast`."""
 
 
 @dataclass(frozen=True)

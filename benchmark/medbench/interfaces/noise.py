@@ -122,9 +122,8 @@ class MatrixNoise(NoiseModel):
         self, data: CleanLabels, rate: float, rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """Draw each noisy label from the row of T of its true class (inverse transform)."""
-        cumulative = np.cumsum(
-            self.transition_matrix(data.class_names, data.dataset, rate), axis=1
-        )
-        cumulative[:, -1] = 1.0  # rounding must not leave a gap below 1
+        cumulative = np.cumsum(self.transition_matrix(data.class_names, data.dataset, rate), axis=1)
+        cumulative /= cumulative[:, -1:]  # rounding must not leave a gap below 1
         uniform = rng.random(len(data.labels))
-        return (uniform[:, None] >= cumulative[data.labels]).sum(axis=1).astype(np.int64)
+        noisy: NDArray[np.int64] = (uniform[:, None] >= cumulative[data.labels]).sum(axis=1)
+        return noisy

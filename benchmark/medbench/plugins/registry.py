@@ -20,13 +20,13 @@ import pluggy
 
 import medbench
 from medbench.errors import PluginError
-from medbench.interfaces.settings import Settings
 from medbench.plugins import hookspecs
 from medbench.plugins.kinds import KINDS, Kind
 from medbench.plugins.markers import PROJECT, Plugin
 
 if TYPE_CHECKING:
     from medbench.cli.lazy import Command
+    from medbench.interfaces.settings import Settings
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(:[a-z0-9_-]+)?")
 
@@ -87,6 +87,8 @@ class Entry:
         PluginError
             If it cannot be imported or is not a subclass of ``Settings``.
         """
+        from medbench.interfaces.settings import Settings
+
         self._check_interface()
         if not self.plugin.settings:
             return self.load().Settings  # type: ignore[no-any-return]
@@ -166,7 +168,7 @@ class Registry:
 
     def add(self, entry: Entry, entry_point: str) -> None:
         """Add an entry, or note as broken one that is ill-formed or whose name is taken."""
-        plugin = entry.plugin
+        plugin: Any = entry.plugin  # foreign code may have given anything
         reason = ""
         if not isinstance(plugin, Plugin):
             reason = (
@@ -182,9 +184,8 @@ class Registry:
             )
         elif (taken := self.entries.get((entry.kind.axis, plugin.name))) is not None:
             reason = (
-                f"{entry.kind.name} {plugin.name!r} of {entry.distribution} {entry.version} clashes "
-                f"with the one of {taken.distribution} {taken.version}, which is used; rename one or "
-                "uninstall one"
+                f"{entry.who} clashes with the one of {taken.distribution} {taken.version}, "
+                "which is used; rename one or uninstall one"
             )
         if reason:
             self.broken.append(Broken(entry_point, entry.distribution, reason))
@@ -258,9 +259,7 @@ def _collect(
     registry: Registry, module: object, point: str, distribution: str, version: str
 ) -> None:
     """Call the announcing hooks of one package, so that a fault is that package's alone."""
-    others = [
-        plugin for plugin in registry.manager.get_plugins() if plugin is not module
-    ]
+    others = [plugin for plugin in registry.manager.get_plugins() if plugin is not module]
     hooks = registry.manager.subset_hook_caller
 
     def announced(hook: str) -> list[Any]:
@@ -277,7 +276,7 @@ def _import_target(target: str, who: str) -> Any:
     module_name, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - any fault of foreign code
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"{who} cannot be imported from {target}: {type(error).__name__}: {error}"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +17,6 @@ from medbench.protocol.schema import Protocol
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_SHIPPED = Path(__file__).parent / "protocols"
-
 
 @dataclass(frozen=True)
 class ProtocolFile:
@@ -28,20 +27,14 @@ class ProtocolFile:
     protocol: Protocol
 
 
-def shipped_protocols() -> dict[str, Path]:
-    """Return the protocols that ship with medbench, by name."""
-    return {path.stem: path for path in sorted(_SHIPPED.glob("*.toml"))}
-
-
-def find_protocol(name_or_file: str, announced: dict[str, Path]) -> Path:
-    """Return the path of a protocol given by name or by file.
+def find_protocol(name_or_file: str, known: Mapping[str, Path]) -> Path:
+    """Return the path of a protocol given by file, or by a name among the ``known``.
 
     Raises
     ------
     ProtocolError
         If neither a protocol of that name nor such a file exists.
     """
-    known = {**announced, **shipped_protocols()}
     if name_or_file in known:
         return known[name_or_file]
     path = Path(name_or_file)

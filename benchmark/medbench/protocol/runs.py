@@ -186,9 +186,7 @@ class _Expander:
                 }
             )
             for noise, rate, method in itertools.product(noises, rates, methods):
-                axes = dict(
-                    zip(AXES, (dataset, noise, rate, pretext, method, seed), strict=True)
-                )
+                axes = dict(zip(AXES, (dataset, noise, rate, pretext, method, seed), strict=True))
                 own = {"method": methods[method], "noise": noises[noise], "rate": rate}
                 runs.append(Run(shared.key_with(own), axes, {**shared.spec, **own}, pretraining))
         order = {name: index for index, name in enumerate(AXES)}
@@ -226,9 +224,7 @@ class _Expander:
             table.pop(key, None)
         return self._resolve(kind_named(axis), name, table, f"{self.where}: [{axis}.{name}]")
 
-    def _resolve(
-        self, kind: Kind, name: str, table: dict[str, Any], where: str
-    ) -> dict[str, Any]:
+    def _resolve(self, kind: Kind, name: str, table: dict[str, Any], where: str) -> dict[str, Any]:
         plugin_name = table.pop("plugin", name)
         preset = table.pop("preset", None)
         entry: Entry = self.registry.get(kind, plugin_name)
@@ -343,9 +339,7 @@ def _preset(model: type[Any], preset: str | None, where: str) -> Mapping[str, An
     return presets[preset]
 
 
-def _merged(
-    table: StageTable, changes: Mapping[str, Any], where: str
-) -> StageTable:
+def _merged(table: StageTable, changes: Mapping[str, Any], where: str) -> StageTable:
     if not changes:
         return table
     values = table.model_dump()
@@ -353,4 +347,3 @@ def _merged(
         nested = isinstance(values.get(key), dict) and isinstance(value, Mapping)
         values[key] = {**values[key], **value} if nested else value
     return checked(type(table), values, where)
-

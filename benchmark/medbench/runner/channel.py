@@ -48,7 +48,7 @@ class Channel:
         shapes = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
         self.connection.send_bytes(json.dumps([message.kind, message.values, shapes]).encode())
         for array in arrays.values():
-            content = memoryview(array.reshape(-1).view(np.uint8))
+            content = memoryview(array.reshape(-1).view(np.uint8).data)
             for start in range(0, len(content), _PIECE):
                 self.connection.send_bytes(content[start : start + _PIECE])
 
@@ -64,7 +64,7 @@ class Channel:
         arrays = {}
         for name, dtype, shape in shapes:
             array = np.empty(shape, np.dtype(dtype))
-            content = memoryview(array.reshape(-1).view(np.uint8))
+            content = memoryview(array.reshape(-1).view(np.uint8).data)
             for start in range(0, len(content), _PIECE):
                 self.connection.recv_bytes_into(content[start : start + _PIECE])
             arrays[name] = array

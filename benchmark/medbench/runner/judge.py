@@ -126,9 +126,7 @@ def judge_run(
     noise = draw_noise(spec, registry, images)
     oracle = CountedOracle(spec["rate"], noise.matrix, images.train.labels)
     start = spec["pretraining"]
-    pretrained = (
-        read_weights(results.pretraining_path(spec["pretraining_key"])) if start else None
-    )
+    pretrained = read_weights(results.pretraining_path(spec["pretraining_key"])) if start else None
     clock.lap("data")
     trainer.send(_training_message(job, images, noise, pretrained))
     epochs, resources = _follow_training(job, trainer, oracle, progress)
@@ -231,12 +229,10 @@ def _training_message(
         "backbone": spec["backbone"],
         "method": spec["method"],
         "network_seed": network_seed(spec),
-        "training_seed": derive_seed(
-            spec["root_seed"], "training", *(axes[axis] for axis in AXES)
-        ),
+        "training_seed": derive_seed(spec["root_seed"], "training", *(axes[axis] for axis in AXES)),
         "device": job.device,
     }
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "train_images": images.train.images,
         "train_labels": noise.train,
         "validation_images": images.validation.images,
@@ -335,7 +331,7 @@ def _public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _start_trainer(registry: Registry, parent: Connection) -> Trainer:
-    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    context: Any = get_context("fork" if sys.platform == "linux" else "spawn")
     mine, theirs = context.Pipe()
     process = context.Process(target=_trainer_entry, args=(theirs, mine, parent, registry))
     process.start()

@@ -80,9 +80,7 @@ def make_plan(expansion: Expansion, results: Results | None, *, retry_failed: bo
         for key, attempts in failures.items()
         if key not in done and not retry_failed
     }
-    waiting = [
-        run for run in expansion.runs if run.key not in done and run.key not in failed
-    ]
+    waiting = [run for run in expansion.runs if run.key not in done and run.key not in failed]
     return Plan(
         runs=expansion.runs,
         done=frozenset(done),

@@ -15,16 +15,16 @@ class Observer(Protocol):
     """Is told what happens; shows it to people."""
 
     def started(self, job: Job) -> None:
-        """A job was submitted."""
+        """Note that a job was submitted."""
 
     def progressed(self, job: Job, progress: JobProgress) -> None:
-        """A job finished an epoch."""
+        """Note that a job finished an epoch."""
 
     def ended(self, job: Job, end: JobEnd) -> None:
-        """A job ended."""
+        """Note that a job ended."""
 
     def skipped(self, run: Run, reason: str) -> None:
-        """A run cannot be done, because what it starts from failed."""
+        """Note that a run cannot be done, because what it starts from failed."""
 
 
 @dataclass
@@ -51,9 +51,7 @@ class Scheduler:
         Is told.
     """
 
-    def __init__(
-        self, plan: Plan, maker: JobMaker, executor: Executor, observer: Observer
-    ) -> None:
+    def __init__(self, plan: Plan, maker: JobMaker, executor: Executor, observer: Observer) -> None:
         self._plan = plan
         self._maker = maker
         self._executor = executor

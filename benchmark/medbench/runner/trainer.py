@@ -154,5 +154,3 @@ def _resources(device: torch.device) -> dict[str, Any]:
     if device.type != "cuda":
         return {"gpu_bytes": None}
     return {"gpu_bytes": int(torch.cuda.max_memory_allocated(device))}
-
-

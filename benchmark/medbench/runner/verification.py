@@ -54,9 +54,7 @@ def verify_pretraining(path: Path) -> str:
 
 def _recomputed(record: Record) -> str:
     evaluation = record.header.spec["evaluation"]
-    readings, curves = read_run(
-        record.arrays, evaluation["primary"], evaluation["last_epochs"]
-    )
+    readings, curves = read_run(record.arrays, evaluation["primary"], evaluation["last_epochs"])
     stored: Any = record.header.summary["readings"]
     for reading, values in readings.items():
         for name, value in values.items():

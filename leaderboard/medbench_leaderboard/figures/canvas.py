@@ -9,7 +9,6 @@ light, dark and print styles.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from medbench_leaderboard.figures.svg import inline
 
 #: Stand-in colours; which colour they are is the style sheet's business.
 INK, MUTED, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
@@ -194,7 +195,7 @@ class Canvas:
         # the canvas directly: savefig would draw everything twice
         canvas: Any = FigureCanvasSVG(self.figure)
         canvas.print_svg(buffer, metadata={"Date": None})
-        return _inline(buffer.getvalue(), self.name)
+        return inline(buffer.getvalue(), self.name, _VARIABLES)
 
 
 def swatch(name: str, style: Look, *, line: bool = True, hollow: bool = False) -> Markup:
@@ -213,32 +214,3 @@ def swatch(name: str, style: Look, *, line: bool = True, hollow: bool = False) -
         markerfacecolor=PAPER if hollow else style.colour,
     )
     return canvas.svg()
-
-
-def _inline(document: str, name: str) -> Markup:
-    """Turn an SVG document into an element for HTML with ids of its own."""
-    svg = document[document.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    opening = re.match(r"<svg[^>]*>", svg, flags=re.DOTALL)
-    assert opening is not None
-    box = re.search(r'viewBox="([^"]*)"', opening.group())
-    assert box is not None
-    body = svg[opening.end() :].replace("xlink:href", "href")
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
-
-    def own_id(match: re.Match[str]) -> str:
-        return f' id="{name}-{match[1]}"' if match[1] in used else ""
-
-    body = re.sub(r'\s+id="([^"]*)"', own_id, body)
-    body = re.sub(r'(href="#|url\(#)([^")]+)', rf"\g<1>{name}-\g<2>", body)
-    body = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", body)
-    for stand_in, variable in _VARIABLES.items():
-        body = body.replace(stand_in, variable)
-    body = re.sub(r">\s+<", "><", body)
-    _, _, width, height = box[1].split()
-    # hidden from assistive technology: the element around it says it in words
-    return Markup(
-        f'<svg viewBox="{box[1]}" width="{width}" height="{height}" aria-hidden="true" '
-        f'focusable="false">{body.strip()}'
-    )

@@ -86,14 +86,17 @@ def epoch_panel(
             color=style.colour,
             linestyle=style.dash,
             linewidth=1.5,
-            marker=style.marker,
+            # a single epoch is a point, and a line through it cannot be seen
+            marker=style.marker or ("o" if len(mean) == 1 else ""),
             markersize=4,
             markevery=max(1, len(mean) // 6),
         )
     if level is not None:
         axes.axhline(level.value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
     axes.set(xlabel="epoch", ylabel=quantity, ylim=limits)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    longest = max(len(mean) for _, mean, _ in drawn)
+    axes.set_xlim(0.9 - 0.03 * longest, 1.03 * longest + 0.1)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     title, where = titles
     said = "; ".join(f"{line.label} {_course(mean, digits)}" for line, mean, _ in drawn)
     words = f"{quantity} by epoch, {title}, {where}: {said}."

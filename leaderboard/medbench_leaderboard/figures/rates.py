@@ -52,7 +52,7 @@ def _limits(part: pd.DataFrame) -> tuple[float, float]:
     """Return the same range for all panels of a dataset, so that they can be compared."""
     sd = part["sd"].fillna(0)
     low, high = (part["mean"] - sd).min(), (part["mean"] + sd).max()
-    margin = 0.06 * max(high - low, 0.02)
+    margin = max(0.06 * (high - low), 0.02)
     return float(low - margin), float(high + margin)
 
 

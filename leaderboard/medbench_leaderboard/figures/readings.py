@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from medbench.metric_names import READINGS
 from medbench_leaderboard.board import Board, Entrant
 from medbench_leaderboard.figures.canvas import (
     GRID,
@@ -59,7 +60,7 @@ def best_against_last(board: Board) -> Chart:
 
 def _panel(name: str, part: pd.DataFrame, looks: Mapping[str, Look], metric: str) -> Panel:
     means = part.pivot(index=ENTRANT, columns="reading", values="mean")
-    means = means.sort_values("last", kind="stable")
+    means = means.reindex(columns=list(READINGS)).sort_values("last", kind="stable")
     entrants = [Entrant(*key) for key in means.index]
     block = part.iloc[0]
     # labels are the widest thing here: room by their length
@@ -84,8 +85,7 @@ def _panel(name: str, part: pd.DataFrame, looks: Mapping[str, Look], metric: str
     where = f"{block['noise']} {block['rate']:g}"
     title = f"{block['dataset']}, {where}"
     said = [
-        f"{entrant}: last {row['last']:.3f}, selected {row['selected']:.3f}, "
-        f"best {row['best']:.3f}"
+        f"{entrant}: last {row['last']:.3f}, selected {row['selected']:.3f}, best {row['best']:.3f}"
         for entrant, (_, row) in zip(entrants[::-1], means[::-1].iterrows(), strict=True)
     ]
     words = f"{metric} by three readings on {title}. " + "; ".join(said) + "."

@@ -92,7 +92,7 @@ def _limits(found: list[Curve]) -> tuple[float, float] | None:
     if not len(values):
         return None
     low, high = float(values.min()), float(values.max())
-    margin = 0.05 * max(high - low, 0.02)
+    margin = max(0.05 * (high - low), 0.02)
     return low - margin, high + margin
 
 

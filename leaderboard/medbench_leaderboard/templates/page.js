@@ -136,19 +136,19 @@
       tr.append(who, element("td", number(row.rank, 2), "num strong"), element("td", number(row.mean), "num"));
       if (withTies) tr.append(element("td", entrant.ties));
       tr.append(element("td", `${entrant.done}/${entrant.planned}`, entrant.done < entrant.planned ? "num short" : "num"));
-      for (const b of view.blocks) tr.append(cellOf(row.cells[b], span[b], sign));
+      for (const b of view.blocks) tr.append(cellOf(row.cells[b], span[b], sign, data.counted[view.reading][view.metric][b]));
       return tr;
     });
   }
 
-  function cellOf(found, [low, high], sign) {
+  function cellOf(found, [low, high], sign, counted) {
     if (!found.planned) return element("td", "–", "cell");
     if (!found.seeds) {
       const td = element("td", "missing", "cell none");
       td.append(element("small", `0/${found.planned} seeds`));
       return td;
     }
-    const td = element("td", undefined, "cell");
+    const td = element("td", undefined, counted ? "cell" : "cell out");
     td.style.setProperty("--heat", high > low ? ((sign * found.mean - low) / (high - low)).toFixed(3) : "0.5");
     const small = element("small", found.seeds > 1 ? `±${number(found.sd)} · ` : "");
     small.append(found.seeds < found.planned

@@ -3,74 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod, MethodSettings
+from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod
 from medbench_plugins.methods.averages import DeviceMean
 from medbench_plugins.methods.mixmatch import mean_probability
 from medbench_plugins.methods.ramps import power_ramp, warmup_length
 from medbench_plugins.methods.selection import exchange
-
-
-class CoTeachingSettings(MethodSettings):
-    """Settings of :class:`CoTeaching`. Sources: [P] paper, [R] its code, [I] chosen here."""
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # Han et al. 2018: Adam; their linear fall of the rate from epoch 80 of
-        # 200 is no schedule of ours, cosine is the nearest [I].
-        "paper": {
-            "warmup_epochs": 10,
-            "exponent": 1.0,
-            "predict_with": "first",
-            "optimiser": {
-                "name": "adam",
-                "lr": 1e-3,
-                "weight_decay": 0.0,
-                "schedule": "cosine",
-            },
-        },
-        # Khanal et al. 2024 (arXiv 2407.05973), the label-noise phase [A].
-        "khanal": {
-            "warmup_epochs": 10,
-            "exponent": 1.0,
-            "predict_with": "first",
-            "optimiser": {
-                "name": "sgd",
-                "lr": 0.01,
-                "momentum": 0.9,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-            },
-        },
-    }
-
-    forget_rate: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="tau, the share of a batch forgotten in the end; "
-        "none asks the oracle for the true noise rate, as the paper does [P]",
-    )
-    warmup_epochs: int | None = Field(
-        None,
-        ge=0,
-        description="T_k, epochs over which the forget rate rises from 0 to tau; "
-        "none takes 10 [P], or half of a budget below 20 epochs [I]",
-    )
-    exponent: float = Field(
-        1.0, gt=0, description="c, the shape of that rise: 1 is linear, 2 starts gently [P]"
-    )
-    predict_with: Literal["first", "mean"] = Field(
-        "first",
-        description="network 1 alone, as the paper scores each network on its own [P], "
-        "or the mean of both networks' probabilities, an ensemble the paper does not use [I]",
-    )
+from medbench_plugins.methods.settings import CoTeachingSettings
 
 
 class CoTeaching(LNLMethod):

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod, MethodSettings
+from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod
 from medbench_plugins.methods.averages import DeviceMean
-
-
-class CrossEntropySettings(MethodSettings):
-    """Settings of :class:`CrossEntropy`: those every method has."""
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # Khanal et al.'s later code [A].
-        "paper": {
-            "optimiser": {
-                "name": "sgd",
-                "lr": 0.01,
-                "momentum": 0.9,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-            }
-        }
-    }
+from medbench_plugins.methods.settings import CrossEntropySettings
 
 
 class CrossEntropy(LNLMethod):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,7 +16,6 @@ from medbench.interfaces.method import (
     EpochReport,
     LearningTask,
     LNLMethod,
-    MethodSettings,
     Optimiser,
 )
 from medbench_plugins.methods.averages import DeviceMean
@@ -34,6 +31,7 @@ from medbench_plugins.methods.mixmatch import (
 )
 from medbench_plugins.methods.mixture import clean_probability, normalise
 from medbench_plugins.methods.ramps import linear_ramp, warmup_length
+from medbench_plugins.methods.settings import DivideMixSettings
 
 #: The reference warms up on batches twice the size [R].
 WARMUP_BATCHES = 2
@@ -43,81 +41,6 @@ SMALLEST_DIVISION = 2
 
 #: Answers of the oracle, as numbers, so that they fit into the saved state.
 NOT_ASKED, SYMMETRIC, ASYMMETRIC = -1, 0, 1
-
-
-#: Li et al. 2020 on CIFAR-10 [P, R]; lambda_u as for a rate of .5.
-PAPER: Mapping[str, Any] = {
-    "warmup_epochs": 10,
-    "p_threshold": 0.5,
-    "temperature": 0.5,
-    "alpha": 4.0,
-    "lambda_u": 25.0,
-    "rampup_epochs": 16.0,
-    "lambda_prior": 1.0,
-    "loss_history": 1,
-    "optimiser": {
-        "name": "sgd",
-        "lr": 0.02,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "schedule": "step",
-        "step_at": 0.5,
-        "step_factor": 0.1,
-    },
-}
-
-
-class DivideMixSettings(MethodSettings):
-    """Settings of :class:`DivideMix`. Sources: [P] paper, [R] its code, [I] chosen here."""
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": PAPER,
-        # At a rate of .9 on CIFAR-100: the authors' answer to users (issue 10 of
-        # their repository); losses averaged over five epochs [R].
-        "high-noise": {**PAPER, "lambda_u": 150.0, "p_threshold": 0.6, "loss_history": 5},
-        # Asymmetric noise on CIFAR-10: the authors' answer to users (issue 15).
-        "asymmetric": {**PAPER, "lambda_u": 0.0},
-        # C2D (Zheltonozhskii et al. 2022), where SimCLR's weights are the start.
-        "after-pretraining": {**PAPER, "p_threshold": 0.03},
-    }
-
-    warmup_epochs: int | None = Field(
-        None,
-        ge=0,
-        description="epochs of plain cross-entropy before the first division; "
-        "none takes 10 [P], or half of a budget below 20 epochs [I]",
-    )
-    p_threshold: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="a label is believed if it is clean with a probability above this [P]; "
-        "the authors take .6 at a rate of .9, C2D .03 after self-supervised pretraining",
-    )
-    temperature: float = Field(0.5, gt=0, description="T, sharpening of guessed labels [P]")
-    alpha: float = Field(4.0, gt=0, description="mix-up: l is drawn from Beta(alpha, alpha) [P]")
-    lambda_u: float = Field(
-        25.0,
-        ge=0,
-        description="weight of the unlabelled samples' loss [R]; the paper chooses among 0, 25, 50 "
-        "and 150 on validation data, users and authors report 0 at a rate of .2 and for asymmetric "
-        "noise, 150 at .9",
-    )
-    rampup_epochs: float = Field(
-        16.0, ge=0, description="epochs after warm-up over which lambda_u grows from 0 [R]"
-    )
-    lambda_prior: float = Field(1.0, ge=0, description="weight of the uniform-prior penalty [P]")
-    asymmetric: bool | None = Field(
-        None,
-        description="whether to penalise certainty during warm-up, meant for asymmetric noise; "
-        "none asks the oracle whether the noise is symmetric [P]",
-    )
-    loss_history: int = Field(
-        1,
-        ge=1,
-        description="epochs over which the normalised losses are averaged before the division; "
-        "the reference takes 5 at a rate of .9 [R]",
-    )
 
 
 class DivideMix(LNLMethod):

@@ -1,0 +1,138 @@
+"""``medbench show``."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic.fields import FieldInfo
+
+from medbench.cli.common import cache_option, console, json_option, print_json
+from medbench.errors import MedbenchError, NotPreparedError
+from medbench.interfaces.dataset import DataContext
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.registry import Entry, discover
+from medbench.protocol.read import find_protocol, read_protocol
+from medbench.protocol.shipped import protocol_paths
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  medbench show method dividemix
+  medbench show dataset covid-qu-ex-mini
+  medbench show protocol quick > my.toml"""
+)
+@click.argument("kind")
+@click.argument("name")
+@cache_option
+@json_option
+def show(kind: str, name: str, cache: Path, as_json: bool) -> None:
+    """Describe one plugin or protocol in full: source, settings, presets, card."""
+    registry = discover()
+    if kind in ("protocol", "protocols"):
+        file = read_protocol(find_protocol(name, protocol_paths(registry)))
+        if as_json:
+            print_json(file.protocol.model_dump(mode="json"))
+        else:
+            click.echo(file.text, nl=False)
+        return
+    entry = registry.get(kind_named(kind), name)
+    values = describe(entry, DataContext(cache))
+    if as_json:
+        print_json(values)
+    else:
+        _print(values)
+
+
+def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
+    """Return all that can be said of a plugin, as plain JSON values."""
+    model = entry.load_settings()
+    found = entry.load()
+    values: dict[str, Any] = {
+        "kind": entry.kind.name,
+        "name": entry.name,
+        "summary": entry.plugin.summary,
+        "from": f"{entry.distribution} {entry.version}",
+        "target": entry.plugin.target,
+        "interface": entry.plugin.interface,
+        "revision": entry.plugin.revision,
+        "description": inspect.getdoc(found) or "",
+        "settings": [
+            {
+                "name": name,
+                "type": _type(field.annotation),
+                "default": _plain(
+                    entry.plugin.defaults.get(name, field.get_default(call_default_factory=True))
+                ),
+                "description": field.description or "",
+            }
+            for name, field in model.model_fields.items()
+        ],
+        "presets": {name: dict(values) for name, values in model.presets.items()},
+    }
+    if entry.kind.name == "dataset":
+        values["card"] = _card(entry, context)
+    return values
+
+
+def _card(entry: Entry, context: DataContext) -> dict[str, Any] | str:
+    try:
+        card: dict[str, Any] = entry.create(entry.name, {}).card(context).to_json()
+    except NotPreparedError as error:
+        return str(error)
+    except MedbenchError as error:
+        return f"its card cannot be read: {error}"
+    return card
+
+
+def _type(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return text.replace("typing.", "").replace("medbench.interfaces.method.", "")
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+def _print(values: dict[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console()
+    screen.print(Text(f"{values['kind']} {values['name']}", style="bold"))
+    screen.print(Text(values["summary"]))
+    screen.print(
+        Text(f"from {values['from']}, {values['target']}, revision {values['revision']}"),
+        style="dim",
+    )
+    screen.print()
+    screen.print(Text(values["description"]))
+    if values["settings"]:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("setting", "type", "default", "meaning"):
+            table.add_column(heading)
+        for setting in values["settings"]:
+            table.add_row(
+                *(Text(str(setting[k])) for k in ("name", "type", "default", "description"))
+            )
+        screen.print()
+        screen.print(table)
+    for name, preset in values["presets"].items():
+        screen.print(Text(f"\npreset {name}: {preset}"))
+    card = values.get("card")
+    if isinstance(card, str):
+        screen.print(Text(f"\n{card}"))
+    elif card:
+        screen.print()
+        for key, value in card.items():
+            for line in (
+                value if isinstance(value, (list, tuple)) and key == "confounders" else [value]
+            ):
+                screen.print(Text(f"{key.replace('_', ' ')}: {line}"))
