@@ -168,21 +168,9 @@ class Registry:
 
     def add(self, entry: Entry, entry_point: str) -> None:
         """Add an entry, or note as broken one that is ill-formed or whose name is taken."""
-        plugin: Any = entry.plugin  # foreign code may have given anything
-        reason = ""
-        if not isinstance(plugin, Plugin):
-            reason = (
-                f"hook {entry.kind.hook} gave {type(plugin).__name__} "
-                f"{plugin!r:.80}; it must give medbench.Plugin records"
-            )
-        elif not isinstance(plugin.interface, int) or not isinstance(plugin.target, str):
-            reason = f"{entry.kind.name} {plugin.name!r:.80} announces no valid interface or target"
-        elif not _NAME.fullmatch(str(plugin.name)):
-            reason = (
-                f"{entry.kind.name} name {plugin.name!r:.80} is not made of lower-case letters, "
-                "digits, '-' and '_'; rename it"
-            )
-        elif (taken := self.entries.get((entry.kind.axis, plugin.name))) is not None:
+        reason = _ill_formed(entry.plugin, entry.kind)
+        taken = None if reason else self.entries.get((entry.kind.axis, entry.name))
+        if taken is not None:
             reason = (
                 f"{entry.who} clashes with the one of {taken.distribution} {taken.version}, "
                 "which is used; rename one or uninstall one"
@@ -190,7 +178,26 @@ class Registry:
         if reason:
             self.broken.append(Broken(entry_point, entry.distribution, reason))
         else:
-            self.entries[entry.kind.axis, plugin.name] = entry
+            self.entries[entry.kind.axis, entry.name] = entry
+
+
+def _ill_formed(plugin: Any, kind: Kind) -> str:
+    """Return what is wrong with a record that foreign code announced, or an empty string."""
+    if not isinstance(plugin, Plugin):
+        return (
+            f"hook {kind.hook} gave {type(plugin).__name__} {plugin!r:.80}; "
+            "it must give medbench.Plugin records"
+        )
+    name: Any = plugin.name
+    interface: Any = plugin.interface
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return (
+            f"{kind.name} name {name!r:.80} is not made of lower-case letters, digits, "
+            "'-' and '_'; rename it"
+        )
+    if not isinstance(interface, int) or not isinstance(plugin.target, str):
+        return f"{kind.name} {name!r} announces no valid interface or target"
+    return ""
 
 
 def _manager() -> pluggy.PluginManager:

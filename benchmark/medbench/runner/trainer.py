@@ -7,6 +7,7 @@ labels, the noise rate and the run's axes are never in its memory.
 
 from __future__ import annotations
 
+import resource
 import sys
 import traceback
 from collections.abc import Mapping
@@ -151,6 +152,8 @@ def _weights(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | No
 
 
 def _resources(device: torch.device) -> dict[str, Any]:
-    if device.type != "cuda":
-        return {"gpu_bytes": None}
-    return {"gpu_bytes": int(torch.cuda.max_memory_allocated(device))}
+    cuda = device.type == "cuda"
+    return {
+        "trainer_peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "gpu_bytes": int(torch.cuda.max_memory_allocated(device)) if cuda else None,
+    }
