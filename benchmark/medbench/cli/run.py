@@ -217,6 +217,7 @@ def _dry_run(
         "pretrainings": len(expansion.pretrainings()),
         "pretrainings_to_do": len(plan.pretrainings_to_do),
         "not_prepared": dict(expansion.not_prepared),
+        "unlearnable": [list(block) for block in expansion.unlearnable],
         "results": str(root),
     }
     if as_json:
@@ -233,6 +234,11 @@ def _dry_run(
         f"{counts['pretrainings_to_do']} to do"
     )
     click.echo(f"Results folder: {_short(root)}")
+    for dataset, noise, rate in expansion.unlearnable:
+        click.echo(
+            f"Unlearnable: {dataset} with {noise} noise at {rate:g} leaves another class more "
+            "frequent than the true one"
+        )
     for message in expansion.not_prepared.values():
         click.echo(f"Not prepared: {message}")
     return 0

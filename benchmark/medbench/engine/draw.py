@@ -14,7 +14,7 @@ from medbench.engine.selection import read_images, select
 from medbench.engine.streams import derive_seed, numpy_stream
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext, Dataset, DatasetCard
-from medbench.interfaces.noise import CleanLabels, NoiseModel
+from medbench.interfaces.noise import CleanLabels, NoiseModel, is_diagonally_dominant
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry
 from medbench.protocol.schema import Images
@@ -75,15 +75,9 @@ class DrawnNoise:
     def learnable(self) -> bool:
         """Whether the true class is the most frequent label of every class.
 
-        Where the matrix is not diagonally dominant a perfect learner scores
-        below chance. Judged by the stated matrix, or else the realised one.
+        Judged by the stated matrix, or else the realised one.
         """
-        matrix = self.realised if self.matrix is None else self.matrix
-        present = np.flatnonzero(~np.isnan(matrix).any(axis=1))
-        own = matrix[present, present]
-        others = matrix[present].copy()
-        others[np.arange(len(present)), present] = -np.inf
-        return bool((own > others.max(axis=1)).all())
+        return is_diagonally_dominant(self.realised if self.matrix is None else self.matrix)
 
     def labels_hash(self) -> str:
         """Return the SHA-256 of the noisy labels: equal for all entrants of a block and seed."""

@@ -40,6 +40,24 @@ class CleanLabels:
         return len(self.class_names)
 
 
+def is_diagonally_dominant(matrix: NDArray[np.float64]) -> bool:
+    """Return whether the true class is the most frequent label of every class.
+
+    Where it is not, a perfect learner scores below chance: the block cannot be
+    learned even in principle.
+
+    Parameters
+    ----------
+    matrix : ndarray of float64, shape (K, K)
+        Transition matrix; rows with NaN (classes without samples) are left out.
+    """
+    present = np.flatnonzero(~np.isnan(matrix).any(axis=1))
+    own = matrix[present, present]
+    others = matrix[present].copy()
+    others[np.arange(len(present)), present] = -np.inf
+    return bool((own > others.max(axis=1)).all())
+
+
 class NoiseModel(ABC):
     """Turns clean labels into noisy ones.
 

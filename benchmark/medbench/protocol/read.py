@@ -99,6 +99,7 @@ def checked(model: type[Model], values: Any, where: str) -> Model:
 def _explain(model: type[BaseModel], fault: ErrorDetails) -> str:
     location = [part for part in fault["loc"] if part in _path_words(fault)]
     key = ".".join(str(part) for part in location) or "protocol"
+    key = key.replace("grid.0.", "grid.")  # the only grid of most protocols
     if fault["type"] == "extra_forbidden":
         allowed = sorted(_fields_at(model, location[:-1]))
         near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
@@ -122,8 +123,10 @@ def _path_words(fault: ErrorDetails) -> list[int | str]:
 def _fields_at(model: type[BaseModel], location: list[int | str]) -> list[str]:
     """Return the keys allowed in the table at ``location`` below ``model``."""
     for part in location:
+        if isinstance(part, int):
+            continue
         annotation = model.model_fields[str(part)].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
+        options = [annotation, *getattr(annotation, "__args__", ())]  # X | None, tuple[X, ...]
         inner = [
             option
             for option in options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from medbench.engine.augment_settings import AugmentationSettings
 from medbench.interfaces.method import OptimiserSettings
@@ -38,6 +38,11 @@ class Grid(Table):
             repeated = next(item for item in value if value.count(item) > 1)
             raise ValueError(f"{repeated!r} is listed twice")
         return value
+
+
+def _as_list(value: Any) -> Any:
+    """Let a protocol with one grid write ``[grid]``, one with several ``[[grid]]``."""
+    return [value] if isinstance(value, dict) else value
 
 
 class Images(Table):
@@ -120,6 +125,7 @@ class BackboneTable(BaseModel):
 class Override(Table):
     """Tables that differ for one dataset; keys given here win."""
 
+    backbone: dict[str, Any] = {}
     images: dict[str, Any] = {}
     pretraining: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -127,6 +133,9 @@ class Override(Table):
 
 class Protocol(Table):
     """One protocol file.
+
+    ``[grid]`` spans the runs; ``[[grid]]``, given several times, spans the union
+    of several grids.
 
     The tables ``datasets``, ``noise``, ``pretexts`` and ``methods`` hold the
     settings of the plugins named in the grid. A table with ``plugin = "..."``
@@ -139,7 +148,7 @@ class Protocol(Table):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="as in the board's title")
     description: str = Field("", description="one line for people")
     root_seed: int = Field(0, ge=0, description="from which all streams are derived")
-    grid: Grid
+    grid: Annotated[tuple[Grid, ...], BeforeValidator(_as_list), Field(min_length=1)]
     images: Images = Images()
     backbone: BackboneTable = BackboneTable()
     pretraining: Pretraining = Pretraining()

@@ -9,7 +9,8 @@ from typing import Any
 
 from medbench.errors import NotPreparedError
 from medbench.interfaces.executor import Job
-from medbench.protocol.runs import Expansion, PretrainingRun, Run
+from medbench.protocol.resolve import PretrainingRun
+from medbench.protocol.runs import Expansion, Run
 from medbench.store.results import Failure, PlannedRun, Results
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
-from medbench.protocol.runs import PretrainingRun, Run
+from medbench.protocol.resolve import PretrainingRun
+from medbench.protocol.runs import Run
 from medbench.runner.plan import JobMaker, Plan
 
 

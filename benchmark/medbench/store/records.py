@@ -13,7 +13,8 @@ Layout of a record::
     curves/...       what medbench.engine.readings computes from the above
 
 ``?`` marks what only some runs have. Everything but ``accidents`` is
-scientific and stands under the digest.
+scientific and stands under the digest. HDF5 checks sums over all of it, its own
+structures included, so that an altered byte is found when it is read.
 """
 
 from __future__ import annotations
@@ -115,24 +116,45 @@ def make_record(
 def write_record(path: Path, record: Record) -> None:
     """Write a record; it is whole or absent."""
     header = record.header
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
-        file.attrs["format"] = FORMAT
+    with created(path) as file:
         file.attrs["key"] = header.key
         file.attrs["digest"] = header.digest
-        _write_json(file, "header", [header.axes, header.spec, header.summary])
-        _write_json(file, "accidents", header.accidents)
+        write_json(file, "header", [header.axes, header.spec, header.summary])
+        write_json(file, "accidents", header.accidents)
         write_arrays(file, record.arrays)
 
 
+@contextmanager
+def created(path: Path) -> Iterator[h5py.File]:
+    """Create an HDF5 file that is whole or absent; it carries the format's version."""
+    # from version 1.10 on, HDF5 keeps checksums of its own structures; before, an
+    # altered byte in them could give other content or a reader that never ends
+    options = {"libver": ("v110", "v110"), "track_order": True}
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", **options) as file:
+        file.attrs["format"] = FORMAT
+        yield file
+
+
+def write_json(file: h5py.File, name: str, value: Any) -> None:
+    """Write a JSON value beside the arrays."""
+    # a dataset, since attributes are limited to 64 KiB
+    text = np.frombuffer(canonical_json(value).encode(), np.uint8)
+    _write_array(file, f".{name}", text)
+
+
 def write_arrays(group: h5py.Group, arrays: Arrays) -> None:
-    """Write arrays as compressed, checksummed datasets."""
+    """Write arrays as checksummed datasets, the larger ones compressed."""
     for name in sorted(arrays):
-        array = _storable(arrays[name])
-        options: dict[str, Any] = {}
-        if array.size > 64:
-            options = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-            options["fletcher32"] = True
-        group.create_dataset(name, data=array, track_times=False, **options)
+        _write_array(group, name, _storable(arrays[name]))
+
+
+def _write_array(group: h5py.Group, name: str, array: NDArray[Any]) -> None:
+    options: dict[str, Any] = {}
+    if array.ndim and array.size:  # HDF5 has no filters for single values
+        options["fletcher32"] = True
+    if array.size > 64:
+        options |= {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+    group.create_dataset(name, data=array, track_times=False, **options)
 
 
 def read_header(path: Path) -> Header:
@@ -143,7 +165,7 @@ def read_header(path: Path) -> Header:
     RecordError
         If the file is truncated, altered in its header or of a newer format.
     """
-    with _opened(path) as file:
+    with opened(path, "record") as file:
         return _header(file)
 
 
@@ -153,18 +175,23 @@ def read_record(path: Path) -> Record:
     Raises
     ------
     RecordError
-        As :func:`read_header`, and if an array fails its checksum.
+        As :func:`read_header`, and if an array fails its checksum or the
+        content does not match the digest.
     """
-    with _opened(path) as file:
-        return Record(_header(file), read_arrays(file))
+    with opened(path, "record") as file:
+        header, arrays = _header(file), read_arrays(file)
+        content = digest_of(header.key, header.axes, header.spec, header.summary, arrays)
+        if content != header.digest:
+            raise ValueError("its content does not match its digest")
+        return Record(header, arrays)
 
 
 def read_arrays(group: h5py.Group) -> dict[str, NDArray[Any]]:
-    """Read all datasets below a group; texts come back as str arrays."""
+    """Read all arrays below a group; texts come back as str arrays."""
     arrays: dict[str, NDArray[Any]] = {}
 
     def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and not name.startswith("."):
             array = item[()]
             arrays[name] = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
@@ -173,42 +200,45 @@ def read_arrays(group: h5py.Group) -> dict[str, NDArray[Any]]:
 
 
 def _header(file: h5py.File) -> Header:
-    axes, spec, summary = _read_json(file, "header")
+    axes, spec, summary = read_json(file, "header")
     return Header(
         key=str(file.attrs["key"]),
         axes=axes,
         spec=spec,
         summary=summary,
         digest=str(file.attrs["digest"]),
-        accidents=_read_json(file, "accidents"),
+        accidents=read_json(file, "accidents"),
     )
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def opened(path: Path, what: str) -> Iterator[h5py.File]:
+    """Open a file that :func:`created` made; ``what`` it is stands in messages.
+
+    Raises
+    ------
+    RecordError
+        If it cannot be read, is of a newer format, or what is done with it
+        finds it damaged.
+    """
     try:
         with h5py.File(path, "r") as file:
             version = int(file.attrs["format"])
             if version > FORMAT:
                 raise RecordError(
-                    f"{path} has record format {version}, this medbench reads up to {FORMAT}: "
+                    f"{path} has {what} format {version}, this medbench reads up to {FORMAT}: "
                     "update medbench"
                 )
             yield file
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecordError(
-            f"{path} is not a whole record ({reason}); move it away and run again to remake it"
+            f"{path} is not a whole {what} ({reason}); move it away and run again to remake it"
         ) from error
 
 
-def _write_json(file: h5py.File, name: str, value: Any) -> None:
-    # a dataset, since attributes are limited to 64 KiB
-    text = np.bytes_(canonical_json(value).encode())
-    file.create_dataset(f".{name}", data=text, track_times=False)
-
-
-def _read_json(file: h5py.File, name: str) -> Any:
+def read_json(file: h5py.File, name: str) -> Any:
+    """Read what :func:`write_json` wrote."""
     return json.loads(bytes(file[f".{name}"][()]).decode())
 
 

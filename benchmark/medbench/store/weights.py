@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.canonical import canonical_json
-from medbench.errors import RecordError
-from medbench.store.atomic import atomic_path
-from medbench.store.records import FORMAT, digest_of, read_arrays, write_arrays
+from medbench.store.records import (
+    created,
+    digest_of,
+    opened,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,10 @@ class PretrainedWeights:
 
 def write_weights(path: Path, weights: PretrainedWeights) -> None:
     """Write pretrained weights; the file is whole or absent."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
-        file.attrs["format"] = FORMAT
+    with created(path) as file:
         file.attrs["digest"] = weights.digest()
         head = [weights.key, weights.spec, weights.chance, weights.accidents]
-        file.create_dataset(".header", data=np.bytes_(canonical_json(head).encode()))
+        write_json(file, "header", head)
         write_arrays(file, weights._arrays())
 
 
@@ -71,29 +73,21 @@ def read_weights(path: Path) -> PretrainedWeights:
     Raises
     ------
     RecordError
-        If the file is truncated or altered.
+        If the file is truncated, altered or of a newer format.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            key, spec, chance, accidents = json.loads(bytes(file[".header"][()]).decode())
-            arrays = read_arrays(file)
-            digest = str(file.attrs["digest"])
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise RecordError(_damaged(path, str(error).splitlines()[0])) from error
     prefix = "weights/"
-    found = PretrainedWeights(
-        key=key,
-        spec=spec,
-        weights={n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)},
-        loss=arrays["curves/loss"],
-        accuracy=arrays["curves/accuracy"],
-        chance=chance,
-        accidents=accidents,
-    )
-    if found.digest() != digest:
-        raise RecordError(_damaged(path, "its content does not match its digest"))
-    return found
-
-
-def _damaged(path: Path, reason: str) -> str:
-    return f"{path} is not a whole pretraining ({reason}); remove it and run again to remake it"
+    with opened(path, "pretraining") as file:
+        key, spec, chance, accidents = read_json(file, "header")
+        arrays = read_arrays(file)
+        found = PretrainedWeights(
+            key=key,
+            spec=spec,
+            weights={n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)},
+            loss=arrays["curves/loss"],
+            accuracy=arrays["curves/accuracy"],
+            chance=chance,
+            accidents=accidents,
+        )
+        if found.digest() != str(file.attrs["digest"]):
+            raise ValueError("its content does not match its digest")
+        return found

@@ -1,0 +1,261 @@
+"""Resolving names: each plugin a protocol names, with all its settings, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import medbench
+from medbench.canonical import canonical_json, sha256
+from medbench.errors import NotPreparedError, ProtocolError
+from medbench.interfaces.dataset import DataContext, DatasetCard
+from medbench.interfaces.noise import NoiseModel, is_diagonally_dominant
+from medbench.plugins.kinds import Kind, kind_named
+from medbench.plugins.registry import Entry, Registry
+from medbench.protocol.read import checked
+from medbench.protocol.schema import (
+    BackboneTable,
+    Images,
+    Override,
+    Pretraining,
+    Protocol,
+    Training,
+)
+
+AnyTable = TypeVar("AnyTable", Images, Pretraining, Training, BackboneTable)
+
+
+@dataclass(frozen=True)
+class PretrainingRun:
+    """A pretraining that runs share.
+
+    Parameters
+    ----------
+    key : str
+        SHA-256 of the canonical JSON of ``spec``.
+    spec : mapping
+        Everything that decides the weights; ``parent`` is the spec of the step
+        before in a curriculum, or null.
+    label : str
+        What a person calls it.
+    parent : PretrainingRun, optional
+        The step before.
+    """
+
+    key: str
+    spec: Mapping[str, Any]
+    label: str
+    parent: PretrainingRun | None = None
+
+    def chain(self) -> list[PretrainingRun]:
+        """Return the steps from the first to this one."""
+        return [*(self.parent.chain() if self.parent else []), self]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables that may differ for a dataset, and its backbone, resolved."""
+
+    images: Images
+    pretraining: Pretraining
+    training: Training
+    backbone: Mapping[str, Any]
+
+
+class Resolver:
+    """Turns the names in a protocol into specs, each once.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        What was checked.
+    where : str
+        The file's name in messages.
+    registry : Registry
+        Where plugins are found.
+    context : DataContext
+        Where datasets are found.
+
+    Raises
+    ------
+    ProtocolError
+        If a table of settings belongs to nothing in the grids.
+    """
+
+    def __init__(
+        self, protocol: Protocol, where: str, registry: Registry, context: DataContext
+    ) -> None:
+        self.protocol = protocol
+        self.not_prepared: dict[str, str] = {}
+        self._where = where
+        self._registry = registry
+        self._context = context
+        self._datasets: dict[str, dict[str, Any]] = {}
+        self._cards: dict[str, DatasetCard] = {}
+        self._tables: dict[str, Tables] = {}
+        self._check_tables()
+
+    def names(self, axis: str, listed: Literal["*"] | Sequence[str]) -> list[str]:
+        """Return the names listed on an axis; ``"*"`` stands for every registered plugin."""
+        if listed == "*":
+            return [entry.name for entry in self._registry.of_kind(kind_named(axis))]
+        return list(listed)
+
+    def plugin(self, axis: str, name: str) -> dict[str, Any]:
+        """Resolve one plugin: its name, where it comes from and all its settings."""
+        table = getattr(self.protocol, axis).get(name, {})
+        return self._resolve(kind_named(axis), name, table, f"[{axis}.{name}]")
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        """Resolve one dataset, with the hash of its content where it is prepared."""
+        if name not in self._datasets:
+            resolved = self.plugin("datasets", name)
+            entry = self._registry.get(kind_named("dataset"), resolved["plugin"])
+            try:
+                self._cards[name] = entry.create(name, resolved["settings"]).card(self._context)
+            except NotPreparedError as error:
+                self.not_prepared[name] = str(error)
+            card = self._cards.get(name)
+            self._datasets[name] = {**resolved, "content_hash": card.content_hash if card else None}
+        return self._datasets[name]
+
+    def learnable(self, dataset: str, noise: str, rate: float) -> bool:
+        """Return whether a block can be learned, as far as its noise model states a matrix.
+
+        Raises
+        ------
+        MedbenchError
+            If the noise model does not fit the dataset or the rate.
+        """
+        card = self._cards.get(dataset)
+        if card is None:
+            return True
+        resolved = self.plugin("noise", noise)
+        entry = self._registry.get(kind_named("noise"), resolved["plugin"])
+        model: NoiseModel = entry.create(noise, resolved["settings"])
+        matrix = model.transition_matrix(card.class_names, dataset, rate)
+        return matrix is None or is_diagonally_dominant(matrix)
+
+    def tables(self, dataset: str) -> Tables:
+        """Return the tables as they are for one dataset."""
+        if dataset not in self._tables:
+            self._tables[dataset] = self._make_tables(dataset)
+        return self._tables[dataset]
+
+    def _make_tables(self, dataset: str) -> Tables:
+        override = self.protocol.overrides.get(dataset, Override())
+        where = f"[overrides.{dataset}"
+        # settings of one backbone mean nothing to another
+        base = BackboneTable() if "name" in override.backbone else self.protocol.backbone
+        backbone = self._merged(base, override.backbone, f"{where}.backbone]")
+        own = backbone.model_dump()
+        name = own.pop("name")
+        return Tables(
+            self._merged(self.protocol.images, override.images, f"{where}.images]"),
+            self._merged(self.protocol.pretraining, override.pretraining, f"{where}.pretraining]"),
+            self._merged(self.protocol.training, override.training, f"{where}.training]"),
+            self._resolve(kind_named("backbone"), name, own, "[backbone]"),
+        )
+
+    def pretraining(self, pretext: str, dataset: str, seed: int) -> PretrainingRun | None:
+        """Resolve the chain of steps behind a pretext; none where nothing is trained."""
+        table = dict(self.protocol.pretexts.get(pretext, {}))
+        steps = table.pop("steps", None)
+        where = f"[pretexts.{pretext}]"
+        if steps is not None and table:
+            raise ProtocolError(
+                f"{self._where}: {where}: steps stand alone; move {', '.join(table)} into a step"
+            )
+        latest: PretrainingRun | None = None
+        for index, step in enumerate([table] if steps is None else steps):
+            own = dict(step)
+            changes = own.pop("pretraining", {})
+            name = pretext if steps is None else own.get("plugin", pretext)
+            resolved = self._resolve(kind_named("pretext"), name, own, where)
+            if self._trains(resolved["plugin"]):
+                stage = self._merged(self.tables(dataset).pretraining, changes, where)
+                latest = self._step(latest, index, resolved, stage, dataset, seed)
+        return latest
+
+    def _step(
+        self,
+        parent: PretrainingRun | None,
+        index: int,
+        pretext: Mapping[str, Any],
+        stage: Pretraining,
+        dataset: str,
+        seed: int,
+    ) -> PretrainingRun:
+        tables = self.tables(dataset)
+        spec = {
+            "backbone": tables.backbone,
+            "compute": self.protocol.compute.model_dump(),
+            "dataset": self.dataset(dataset),
+            "engine": medbench.ENGINE_REVISION,
+            "images": tables.images.model_dump(),
+            "interface": medbench.INTERFACE_VERSION,
+            "parent": dict(parent.spec) if parent else None,
+            "pretext": pretext,
+            "root_seed": self.protocol.root_seed,
+            "seed": seed,
+            "stage": stage.model_dump(),
+            "step": index,
+        }
+        label = f"{dataset} {pretext['name']} seed {seed}"
+        return PretrainingRun(sha256(canonical_json(spec)), spec, label, parent)
+
+    def _trains(self, pretext: str) -> bool:
+        settings = self._registry.get(kind_named("pretext"), pretext).load_settings()
+        return bool(getattr(settings, "trains", True))
+
+    def _resolve(
+        self, kind: Kind, name: str, table: Mapping[str, Any], where: str
+    ) -> dict[str, Any]:
+        given = dict(table)
+        where = f"{self._where}: {where}"
+        plugin_name = given.pop("plugin", name)
+        preset = given.pop("preset", None)
+        entry: Entry = self._registry.get(kind, plugin_name)
+        model = entry.load_settings()
+        values = {**entry.plugin.defaults, **_preset(model, preset, where), **given}
+        return {
+            "distribution": entry.distribution,
+            "name": name,
+            "plugin": plugin_name,
+            "revision": entry.plugin.revision,
+            "settings": checked(model, values, where).model_dump(mode="json"),
+        }
+
+    def _merged(self, table: AnyTable, changes: Mapping[str, Any], where: str) -> AnyTable:
+        """Return a table with some keys changed; nested tables are merged, not replaced."""
+        if not changes:
+            return table
+        values = table.model_dump()
+        for key, value in changes.items():
+            nested = isinstance(values.get(key), dict) and isinstance(value, Mapping)
+            values[key] = {**values[key], **value} if nested else value
+        return checked(type(table), values, f"{self._where}: {where}")
+
+    def _check_tables(self) -> None:
+        """Refuse settings of plugins that no axis names: a misspelt table would go unnoticed."""
+        for axis in ("datasets", "noise", "pretexts", "methods", "overrides"):
+            of_grid = "datasets" if axis == "overrides" else axis
+            listed = [getattr(grid, of_grid) for grid in self.protocol.grid]
+            names = [name for each in listed for name in self.names(of_grid, each)]
+            for table in getattr(self.protocol, axis):
+                if table not in names:
+                    raise ProtocolError(
+                        f"{self._where}: [{axis}.{table}] belongs to nothing in grid.{of_grid}; "
+                        f"that lists {', '.join(dict.fromkeys(names))}"
+                    )
+
+
+def _preset(model: type[Any], preset: str | None, where: str) -> Mapping[str, Any]:
+    if preset is None:
+        return {}
+    presets: Mapping[str, Mapping[str, Any]] = model.presets
+    if preset not in presets:
+        names = ", ".join(presets) or "none"
+        raise ProtocolError(f"{where}: preset: no preset is called {preset!r}; there are {names}")
+    return presets[preset]
