@@ -4,9 +4,9 @@ The core knows the kinds of plugin and none of the plugins. Importing this
 package is cheap: it loads neither torch nor any plugin.
 """
 
-from medbench.plugins.markers import Plugin, hookimpl
+from medbench.plugins.markers import Command, Plugin, hookimpl
 
-__all__ = ["INTERFACE_VERSION", "Plugin", "__version__", "hookimpl"]
+__all__ = ["ENGINE_REVISION", "INTERFACE_VERSION", "Command", "Plugin", "__version__", "hookimpl"]
 
 __version__ = "0.1.0"
 

@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from medbench import hookimpl
-
-if TYPE_CHECKING:
-    from medbench.cli.lazy import Command
+from medbench import Command, hookimpl
 
 
 @hookimpl
 def medbench_commands() -> Iterable[Command]:
     """Announce ``medbench leaderboard``."""
-    from medbench.cli.lazy import Command
-
     return [
         Command(
             name="leaderboard",

@@ -21,7 +21,7 @@ SCORES = tuple(f"{reading}_{metric}" for reading in READINGS for metric in METRI
 
 #: The columns of ``runs.csv`` and what they mean, in order.
 COLUMNS: Mapping[str, str] = {
-    "dataset": "data set",
+    "dataset": "dataset",
     "noise": "noise model",
     "rate": "nominal noise rate",
     "pretext": "self-supervised pretraining",

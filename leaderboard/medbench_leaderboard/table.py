@@ -20,7 +20,7 @@ ENTRANT = ["pretext", "method"]
 
 #: The columns of ``leaderboard.csv`` and what they mean, in order.
 COLUMNS: Mapping[str, str] = {
-    "dataset": "data set of the block",
+    "dataset": "dataset of the block",
     "noise": "noise model of the block",
     "rate": "nominal noise rate of the block",
     "pretext": "self-supervised pretraining of the entrant",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
 
 from medbench import __version__
-from medbench.cli.lazy import Command, LazyGroup
+from medbench.cli.lazy import LazyGroup
 from medbench.errors import MedbenchError
+from medbench.plugins.markers import Command
 
 _OWN = (
     Command("run", "medbench.cli.run:run", "Run a protocol, or a part of it, and make the board."),
@@ -44,19 +46,28 @@ def cli(ctx: click.Context, debug: bool) -> None:
     ctx.obj = debug
 
 
+#: What click 8.2 and newer raise where a command is missing; before, it shows the help itself.
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
 def main() -> None:
     """Run the command line; an error a user can mend is one line on stderr and status 2."""
     try:
         status = cli.main(standalone_mode=False)
     except MedbenchError as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         fail(str(error))
-    except click.exceptions.Abort:
-        fail("interrupted", 130)
+    except click.exceptions.Abort as stop:
+        fail(str(stop) or "interrupted", 130)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "medbench"
+        if isinstance(error, _NO_ARGUMENTS):
+            error.show()  # the help
+            sys.exit(error.exit_code)
+        fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", error.exit_code)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        fail(error.format_message(), error.exit_code)
     except BrokenPipeError:
         # the reader of our output has gone, as `head` does
         sys.stderr.close()

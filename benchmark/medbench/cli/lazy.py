@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
-
-@dataclass(frozen=True)
-class Command:
-    """A command of the command line, announced without importing it.
-
-    Parameters
-    ----------
-    name : str
-        The word after ``medbench``.
-    target : str
-        The click command, as ``"package.module:command"``.
-    summary : str
-        The line ``medbench --help`` shows.
-    """
-
-    name: str
-    target: str
-    summary: str
+from medbench.plugins.markers import Command
 
 
 class LazyGroup(click.Group):

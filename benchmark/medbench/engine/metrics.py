@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import config_context
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -91,18 +89,38 @@ def one_against_rest(labels: Labels, probabilities: Probabilities) -> tuple[floa
     """Return macro AUROC and macro average precision, each class against the rest.
 
     The mean is over classes with samples both in and out of the class; NaN
-    where there is none.
+    where there is none, or where a probability is NaN.
     """
-    aurocs, precisions = [], []
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        for index in range(probabilities.shape[1]):
-            mine = labels == index
-            if mine.any() and not mine.all():
-                aurocs.append(roc_auc_score(mine, probabilities[:, index]))
-                precisions.append(average_precision_score(mine, probabilities[:, index]))
-    if not aurocs:
+    if np.isnan(probabilities).any():
         return float("nan"), float("nan")
+    both = [
+        _ranking(labels == index, probabilities[:, index])
+        for index in range(probabilities.shape[1])
+        if 0 < np.count_nonzero(labels == index) < len(labels)
+    ]
+    if not both:
+        return float("nan"), float("nan")
+    aurocs, precisions = zip(*both, strict=True)
     return float(np.mean(aurocs)), float(np.mean(precisions))
+
+
+def _ranking(mine: NDArray[np.bool_], scores: NDArray[np.floating]) -> tuple[float, float]:
+    """Return AUROC and average precision of ``scores`` for the samples that are ``mine``.
+
+    Samples of equal score are taken together. AUROC is by trapezia, so that a
+    tie counts half; average precision is sum_n (R_n - R_(n-1)) P_n, not
+    interpolated. As scikit-learn computes them, without its checks of every
+    argument, which took 40 times as long as the sums.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # last of each tie
+    hits = np.cumsum(mine[order])[ends]
+    taken = ends + 1
+    misses = taken - hits
+    gained, missed = np.diff(hits, prepend=0), np.diff(misses, prepend=0)
+    area = missed @ (hits - gained / 2) / (hits[-1] * misses[-1])
+    precision = gained @ (hits / taken) / hits[-1]
+    return float(area), float(precision)
 
 
 def evaluate(labels: Labels, probabilities: Probabilities) -> Mapping[str, float]:

@@ -119,9 +119,9 @@ def build_backbone(
 
 
 def weights_of(backbone: NormalisedBackbone) -> dict[str, NDArray[np.generic]]:
-    """Return the backbone's weights and buffers as arrays by name."""
+    """Return a copy of the backbone's weights and buffers as arrays by name."""
     return {
-        name: tensor.detach().cpu().contiguous().numpy()
+        name: tensor.detach().cpu().contiguous().numpy().copy()
         for name, tensor in backbone.backbone.state_dict().items()
     }
 

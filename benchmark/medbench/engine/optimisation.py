@@ -20,7 +20,7 @@ def learning_rate(settings: OptimiserSettings, epoch: int, epochs: int) -> float
     """
     if settings.schedule == "cosine":
         return settings.lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
-    if settings.schedule == "step" and epoch >= settings.step_at * epochs:
+    if settings.schedule == "step" and epoch / epochs >= settings.step_at:
         return settings.lr * settings.step_factor
     return settings.lr
 

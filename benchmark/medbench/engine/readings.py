@@ -124,8 +124,9 @@ def _recalls(labels: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.fl
 
 
 def _best_epoch(curve: NDArray[np.float64], metric: str) -> int:
-    """Return the first epoch with the best value."""
-    return int(np.argmin(curve) if metric in LOWER_IS_BETTER else np.argmax(curve))
+    """Return the first epoch with the best value; one without a value (NaN) is never best."""
+    gain = -curve if metric in LOWER_IS_BETTER else curve
+    return int(np.argmax(np.where(np.isnan(gain), -np.inf, gain)))
 
 
 def _single(epoch: int) -> slice:

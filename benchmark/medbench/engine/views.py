@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medbench.engine.augment import augment
-from medbench.engine.augment_settings import AugmentationSettings
+from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import Batch
 
 

@@ -16,12 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from medbench.plugins.markers import Plugin, hookspec
-
-if TYPE_CHECKING:
-    from medbench.cli.lazy import Command
+from medbench.plugins.markers import Command, Plugin, hookspec
 
 
 @hookspec

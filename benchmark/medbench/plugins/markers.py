@@ -1,4 +1,4 @@
-"""What a plugin package imports to announce itself: a marker and one small record."""
+"""What a plugin package imports to announce itself: a marker and two small records."""
 
 from __future__ import annotations
 
@@ -51,3 +51,22 @@ class Plugin:
     revision: int = 1
     defaults: Mapping[str, Any] = field(default_factory=dict)
     settings: str = ""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line, announced without importing it.
+
+    Parameters
+    ----------
+    name : str
+        The word after ``medbench``.
+    target : str
+        The click command, as ``"package.module:command"``.
+    summary : str
+        The line ``medbench --help`` shows.
+    """
+
+    name: str
+    target: str
+    summary: str

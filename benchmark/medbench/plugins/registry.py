@@ -22,10 +22,9 @@ import medbench
 from medbench.errors import PluginError
 from medbench.plugins import hookspecs
 from medbench.plugins.kinds import KINDS, Kind
-from medbench.plugins.markers import PROJECT, Plugin
+from medbench.plugins.markers import PROJECT, Command, Plugin
 
 if TYPE_CHECKING:
-    from medbench.cli.lazy import Command
     from medbench.interfaces.settings import Settings
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(:[a-z0-9_-]+)?")

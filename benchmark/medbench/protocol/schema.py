@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from medbench.engine.augment_settings import AugmentationSettings
+from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import OptimiserSettings
 from medbench.metric_names import METRICS
 

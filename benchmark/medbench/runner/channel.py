@@ -44,7 +44,8 @@ class Channel:
         BrokenPipeError
             If the other side is gone.
         """
-        arrays = {name: np.ascontiguousarray(array) for name, array in message.arrays.items()}
+        # not np.ascontiguousarray, which gives a number without axes one
+        arrays = {name: np.asarray(array, order="C") for name, array in message.arrays.items()}
         shapes = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
         self.connection.send_bytes(json.dumps([message.kind, message.values, shapes]).encode())
         for array in arrays.values():

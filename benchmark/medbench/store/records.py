@@ -117,8 +117,8 @@ def write_record(path: Path, record: Record) -> None:
     """Write a record; it is whole or absent."""
     header = record.header
     with created(path) as file:
-        file.attrs["key"] = header.key
-        file.attrs["digest"] = header.digest
+        write_attribute(file, "key", header.key)
+        write_attribute(file, "digest", header.digest)
         write_json(file, "header", [header.axes, header.spec, header.summary])
         write_json(file, "accidents", header.accidents)
         write_arrays(file, record.arrays)
@@ -133,6 +133,17 @@ def created(path: Path) -> Iterator[h5py.File]:
     with atomic_path(path) as temporary, h5py.File(temporary, "w", **options) as file:
         file.attrs["format"] = FORMAT
         yield file
+
+
+def write_attribute(file: h5py.File, name: str, text: str) -> None:
+    """Write a short ASCII text as an attribute."""
+    # of fixed length: HDF5 keeps no checksum of where it puts variable ones
+    file.attrs[name] = np.bytes_(text.encode("ascii"))
+
+
+def read_attribute(file: h5py.File, name: str) -> str:
+    """Read what :func:`write_attribute` wrote."""
+    return str(np.asarray(file.attrs[name]).astype(str).item())
 
 
 def write_json(file: h5py.File, name: str, value: Any) -> None:
@@ -202,11 +213,11 @@ def read_arrays(group: h5py.Group) -> dict[str, NDArray[Any]]:
 def _header(file: h5py.File) -> Header:
     axes, spec, summary = read_json(file, "header")
     return Header(
-        key=str(file.attrs["key"]),
+        key=read_attribute(file, "key"),
         axes=axes,
         spec=spec,
         summary=summary,
-        digest=str(file.attrs["digest"]),
+        digest=read_attribute(file, "digest"),
         accidents=read_json(file, "accidents"),
     )
 

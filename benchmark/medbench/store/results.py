@@ -216,7 +216,7 @@ class Results:
                 PlannedRun(row.pop("key"), pretraining=row.pop("pretraining"), axes=row)
                 for row in rows
             ]
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise StoreError(
                 f"{path} cannot be read ({error}); `medbench run` with the same protocol and "
                 "folder writes it anew and repeats nothing"

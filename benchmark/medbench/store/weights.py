@@ -15,8 +15,10 @@ from medbench.store.records import (
     digest_of,
     opened,
     read_arrays,
+    read_attribute,
     read_json,
     write_arrays,
+    write_attribute,
     write_json,
 )
 
@@ -61,7 +63,7 @@ class PretrainedWeights:
 def write_weights(path: Path, weights: PretrainedWeights) -> None:
     """Write pretrained weights; the file is whole or absent."""
     with created(path) as file:
-        file.attrs["digest"] = weights.digest()
+        write_attribute(file, "digest", weights.digest())
         head = [weights.key, weights.spec, weights.chance, weights.accidents]
         write_json(file, "header", head)
         write_arrays(file, weights._arrays())
@@ -88,6 +90,6 @@ def read_weights(path: Path) -> PretrainedWeights:
             chance=chance,
             accidents=accidents,
         )
-        if found.digest() != str(file.attrs["digest"]):
+        if found.digest() != read_attribute(file, "digest"):
             raise ValueError("its content does not match its digest")
         return found

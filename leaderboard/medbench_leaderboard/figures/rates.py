@@ -39,7 +39,7 @@ def robustness(board: Board) -> Chart:
         short="Robustness",
         caption=f"{readable(facts.primary).capitalize()} by the reading {facts.reading}: mean over "
         "seeds, with a band of one sample standard deviation where there are two seeds or more. "
-        "A flat line holds up. Panels of a data set share one scale, which does not begin at zero; "
+        "A flat line holds up. Panels of a dataset share one scale, which does not begin at zero; "
         "hollow marks are unlearnable blocks, and where chance lies on the scale it is dotted.",
         panels=panels,
         legend=legend("robustness", looks) if panels else (),

@@ -46,7 +46,7 @@ def learning(board: Board, curves: Curves) -> Chart:
         short="Learning",
         caption=f"{metric[0].upper()}{metric[1:]} on the clean test set after each epoch, mean "
         "over seeds. A curve that rises and falls again has begun to memorise wrong labels. "
-        "Panels of a data set share one scale; dotted is chance.",
+        "Panels of a dataset share one scale; dotted is chance.",
         panels=panels,
         legend=legend("learning", looks) if panels else (),
         nothing="No finished run holds a learning curve.",
@@ -67,7 +67,7 @@ def pretraining(board: Board, curves: Curves) -> Chart:
             Line(str(dataset), _losses(curves, own["pretraining"]), looks[dataset], band=True)
             for (dataset,), own in grouped(part, ["dataset"])
         ]
-        titles = str(pretext), "loss by data set"
+        titles = str(pretext), "loss by dataset"
         panels += epoch_panel(
             f"pretraining-{len(panels)}", titles, "loss", lines, digits=2, small=True
         )

@@ -10,6 +10,7 @@ from medbench.errors import MedbenchError
 from medbench.interfaces.noise import MatrixNoise
 from medbench.interfaces.settings import Settings
 from medbench_plugins.noise.limits import check
+from medbench_plugins.noise.scaling import scaled
 
 #: How far a row of a matrix typed by hand may be from summing to 1.
 ROW_TOLERANCE = 1e-6
@@ -47,32 +48,9 @@ class ClassDependent(MatrixNoise):
         self, class_names: tuple[str, ...], dataset: str, rate: float
     ) -> NDArray[np.float64]:
         """Return T, shape (K, K); see :meth:`medbench.interfaces.NoiseModel.transition_matrix`."""
-        K = check(self.name, class_names, dataset, rate)
+        check(self.name, class_names, dataset, rate)
         M = self._shape(class_names, dataset)
-        flips = M.copy()
-        np.fill_diagonal(flips, 0.0)
-        mass = flips.sum(axis=1)  # P(flip | true = i), shape (K,)
-        mean = mass.mean()
-        if rate == 0.0:
-            return np.eye(K, dtype=np.float64)
-        if mean == 0.0:
-            raise MedbenchError(
-                f"{self._where(dataset)} is the identity: it flips no label, so it cannot be "
-                f"scaled to the rate {rate}; give the classes that are confused"
-            )
-        worst = int(mass.argmax())
-        largest = float(mean / mass[worst])
-        # A rate typed with few digits may exceed the largest one by rounding alone.
-        if rate > largest * (1.0 + 1e-9):
-            raise MedbenchError(
-                f"{self._where(dataset)} cannot be scaled to the rate {rate}: class "
-                f"{class_names[worst]!r} would flip with probability {rate / largest:.4g}; the "
-                f"largest possible rate is {np.floor(largest * 1e6) / 1e6:g}"
-            )
-        T: NDArray[np.float64] = flips * (rate / mean)
-        # From the row sums rather than from M, so that every row of T sums to 1.
-        np.fill_diagonal(T, np.maximum(0.0, 1.0 - T.sum(axis=1)))
-        return T
+        return scaled(M, rate, class_names, self._where(dataset))
 
     def _shape(self, class_names: tuple[str, ...], dataset: str) -> NDArray[np.float64]:
         """Return the checked matrix M, shape (K, K), that holds for ``dataset``."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from medbench.engine.augment import augment
-from medbench.engine.augment_settings import AugmentationSettings
 from medbench.interfaces import ImageSpace, Pretext, PretextStep
+from medbench.interfaces.augmentation import AugmentationSettings
 from medbench_plugins.pretexts.answers import choose
 from medbench_plugins.pretexts.settings import RotationSettings
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from medbench.engine.augment_settings import ViewSettings
 from medbench.interfaces import PretextSettings
+from medbench.interfaces.augmentation import ViewSettings
 
 
 class NoPretextSettings(PretextSettings):

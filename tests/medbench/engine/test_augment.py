@@ -11,7 +11,7 @@ from scipy import ndimage
 from torchvision.transforms import functional as tv
 
 from medbench.engine.augment import augment, colour, geometry, simclr_view
-from medbench.engine.augment_settings import AugmentationSettings, ViewSettings
+from medbench.interfaces.augmentation import AugmentationSettings, ViewSettings
 
 NOTHING = {
     "horizontal_flip": False,
@@ -314,5 +314,5 @@ def test_settings_refuse_nonsense_and_load_no_torch():
         ViewSettings(blur_sigma_min=3)
     with pytest.raises(ValidationError):
         AugmentationSettings(equalise=1.5)
-    code = "import medbench.engine.augment_settings, sys; sys.exit('torch' in sys.modules)"
+    code = "import medbench.interfaces.augmentation, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

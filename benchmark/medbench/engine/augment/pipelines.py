@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medbench.engine.augment import colour, geometry
 from medbench.engine.augment.draws import bernoulli, uniform
-from medbench.engine.augment_settings import AugmentationSettings, ViewSettings
+from medbench.interfaces.augmentation import AugmentationSettings, ViewSettings
 
 
 def augment(images: Tensor, settings: AugmentationSettings, rng: torch.Generator) -> Tensor:
