@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from medbench import Plugin, hookimpl
 from medbench_plugins.backbones import BACKBONES
 from medbench_plugins.datasets import DATASETS
+from medbench_plugins.executors import EXECUTORS
 from medbench_plugins.methods import METHODS
 from medbench_plugins.noise import NOISE_MODELS
 from medbench_plugins.pretexts import PRETEXTS
@@ -38,6 +39,12 @@ def medbench_pretexts() -> Iterable[Plugin]:
 def medbench_methods() -> Iterable[Plugin]:
     """Announce the built-in methods."""
     return METHODS
+
+
+@hookimpl
+def medbench_executors() -> Iterable[Plugin]:
+    """Announce the built-in executor."""
+    return EXECUTORS
 
 
 @hookimpl

@@ -36,7 +36,9 @@ CONTEXT = DataContext(cache=Path("unused"))
 
 
 def dataset(name: str) -> Hdf5Dataset:
-    return embedded.EmbeddedDataset(name, Settings())
+    (plugin,) = [plugin for plugin in DATASETS if plugin.name == name]
+    kind: type[Hdf5Dataset] = getattr(embedded, plugin.target.partition(":")[2])
+    return kind(name, Settings())
 
 
 @pytest.fixture(scope="module", params=EMBEDDED)

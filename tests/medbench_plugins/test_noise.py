@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -178,7 +180,6 @@ def test_class_dependent_without_a_matrix_names_the_setting_and_the_table() -> N
         ([], "has 0 rows of no numbers"),
         ([[0.5, 0.4, 0.0], [0, 1, 0], [0, 0, 1]], "'class 0' sums to 0.9"),
         ([[1, 0, 0], [-0.1, 1.1, 0], [0, 0, 1]], "'class 1' has an entry"),
-        ([[1, 0, 0], [0, 1, 0], [float("nan"), 0, 1]], "'class 2' has an entry"),
         ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], "is the identity"),
     ],
 )
@@ -186,6 +187,12 @@ def test_class_dependent_refuses_what_is_no_matrix(matrix: Any, message: str) ->
     with pytest.raises(MedbenchError, match=message) as caught:
         make("class-dependent", matrix=matrix).transition_matrix(names(3), "toy", 0.2)
     assert "'toy'" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_class_dependent_refuses_what_is_no_number(value: float) -> None:
+    with pytest.raises((MedbenchError, ValueError)):
+        make("class-dependent", matrix=[[1, 0], [value, 0]]).transition_matrix(names(2), "toy", 0.2)
 
 
 @pytest.mark.parametrize("name", [*PLAIN, "class-dependent"])
@@ -210,12 +217,36 @@ def test_draws_depend_on_the_generator_alone(name: str) -> None:
     assert (draw[0] != draw[2]).any()
 
 
+def test_upstream_fault_two_meanings_of_symmetric_under_one_name() -> None:
+    exclusive = make("symmetric").transition_matrix(names(4), "toy", 0.4)
+    inclusive = make("symmetric-inclusive").transition_matrix(names(4), "toy", 0.4)
+    assert exclusive is not None and inclusive is not None
+    np.testing.assert_allclose(np.diag(exclusive), 0.6)
+    np.testing.assert_allclose(np.diag(inclusive), 0.7)
+    summaries = {p.name: p.summary for p in NOISE_MODELS}
+    assert "1 - rate" in summaries["symmetric"]
+    assert "rate/K" in summaries["symmetric-inclusive"]
+
+
+def test_announcing_and_settings_load_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from medbench.plugins.registry import discover\n"
+        "from medbench.plugins.kinds import kind_named\n"
+        "for entry in discover().of_kind(kind_named('noise')): entry.load_settings()\n"
+        "assert 'torch' not in sys.modules and 'scipy.stats' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_record_leads_to_a_noise_model() -> None:
     assert [p.name for p in NOISE_MODELS] == [
         "symmetric",
         "symmetric-inclusive",
         "pair-flip",
         "class-dependent",
+        "annotator",
+        "instance-dependent",
     ]
     for plugin in NOISE_MODELS:
         module, _, cls = plugin.target.partition(":")

@@ -72,6 +72,10 @@ def main() -> None:
         # the reader of our output has gone, as `head` does
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - a fault of ours or of a plugin's
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        fail(f"{type(error).__name__}: {error}; `medbench --debug` before the command shows where")
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -68,8 +68,8 @@ def print_json(value: Any) -> None:
 
 
 def console(*, stderr: bool = False) -> Any:
-    """Return a rich console; off a terminal it is 100 columns wide."""
+    """Return a rich console; off a terminal it is wide enough not to cut tables."""
     from rich.console import Console
 
     found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=100)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=160)

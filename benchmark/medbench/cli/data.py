@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medbench.cli.common import cache_option, console, json_option, print_json
-from medbench.errors import MedbenchError, NotPreparedError
+from medbench.cli.common import cache_option, console, default_cache, json_option, print_json
+from medbench.errors import MedbenchError, NotPreparedError, PluginError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.registry import Entry, discover
+from medbench.plugins.registry import Entry, Registry, discover
+
+if TYPE_CHECKING:
+    from medbench.data.hdf5_dataset import PreparedDataset
+    from medbench.data.prepare import Observer, Prepared
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  medbench data list
+  medbench data prepare nct-crc-he-100k NCT-CRC-HE-100K.zip CRC-VAL-HE-7K.zip
+  medbench data prepare folder:my-clinic ./images --size 224
+  medbench data verify"""
+)
 def data() -> None:
-    """List datasets and check their files."""
+    """List datasets, prepare your own copies and check their files."""
 
 
 @data.command(
@@ -30,7 +49,9 @@ Examples:
 @json_option
 def data_list(cache: Path, as_json: bool) -> None:
     """List datasets: which are ready, how large they are, under which licence."""
-    rows = [_row(entry, DataContext(cache)) for entry in discover().of_kind(kind_named("dataset"))]
+    context = DataContext(cache)
+    rows = [_row(entry, context) for entry in discover().of_kind(kind_named("dataset"))]
+    rows += _other_rows(rows, context)
     if as_json:
         print_json(rows)
         return
@@ -56,15 +77,266 @@ def data_list(cache: Path, as_json: bool) -> None:
     screen = console()
     screen.print(table)
     for row in rows:
-        if row["cure"]:
+        if row["state"] == "broken":
             screen.print(Text(row["cure"]))
+    if any(row["state"] == "not prepared" for row in rows):
+        screen.print(
+            "To prepare one: medbench data prepare NAME SOURCE. "
+            "What SOURCE is: medbench show dataset NAME"
+        )
 
 
 def _row(entry: Entry, context: DataContext) -> dict[str, Any]:
     try:
-        card = entry.create(entry.name, {}).card(context)
+        card = entry.create(entry.name, entry.plugin.defaults).card(context)
     except NotPreparedError as error:
         return {"name": entry.name, "state": "not prepared", "card": None, "cure": str(error)}
     except MedbenchError as error:
         return {"name": entry.name, "state": "broken", "card": None, "cure": str(error)}
+    except Exception as error:  # noqa: BLE001 - a third party's fault must not hide the others
+        cure = f"{entry.who} is broken: {type(error).__name__}: {error}"
+        return {"name": entry.name, "state": "broken", "card": None, "cure": cure}
     return {"name": entry.name, "state": "ready", "card": card.to_json(), "cure": ""}
+
+
+def _other_rows(rows: list[dict[str, Any]], context: DataContext) -> list[dict[str, Any]]:
+    """Return rows for prepared files that no registered name reads: a protocol may name them."""
+    from medbench.data.images_file import read_card
+
+    known = {row["name"] for row in rows}
+    found = []
+    for path in sorted(context.cache.glob("*.h5")):
+        if path.stem in known:
+            continue
+        try:
+            card: dict[str, Any] | None = read_card(path).to_json()
+            state, cure = "ready", ""
+        except MedbenchError as error:
+            card, state, cure = None, "broken", str(error)
+        found.append({"name": path.stem, "state": state, "card": card, "cure": cure})
+    return found
+
+
+@data.command(
+    "prepare",
+    epilog="""\b
+Examples:
+  medbench data prepare nct-crc-he-100k NCT-CRC-HE-100K.zip CRC-VAL-HE-7K.zip
+  medbench data prepare covid-qu-ex archive.zip
+  medbench data prepare medmnist:pathmnist pathmnist_64.npz
+  medbench data prepare folder:my-clinic ./images --size 224
+  medbench data prepare folder:my-clinic ./images/labels.csv --size 224""",
+)
+@click.argument("name")
+@click.argument(
+    "sources",
+    metavar="SOURCE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+)
+@click.option(
+    "--size",
+    type=click.IntRange(8, 1024),
+    metavar="PX",
+    help="Cut the largest centred square and scale it.  [default: images stay as they are]",
+)
+@click.option(
+    "--channels",
+    type=click.Choice(["grey", "colour"]),
+    help="Store images so.  [default: as the dataset, or its images, are]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=lambda: min(8, os.cpu_count() or 1),
+    show_default="one a core, at most 8",
+    help="Processes that decode, as far as memory allows.",
+)
+@click.option(
+    "--allow-unreadable",
+    is_flag=True,
+    help="Leave unreadable images out even if they are more than 1 %.",
+)
+@cache_option
+@json_option
+def data_prepare(
+    name: str,
+    sources: tuple[Path, ...],
+    size: int | None,
+    channels: Any,
+    workers: int,
+    allow_unreadable: bool,
+    cache: Path,
+    as_json: bool,
+) -> None:
+    """Turn your own copy of a dataset into one checked file.
+
+    NAME is a dataset of `medbench data list`, or folder:NAME for images of your
+    own; SOURCE is a folder, zip archive, CSV or npz file. An interrupted
+    preparation goes on where it stopped when the command is repeated.
+    """
+    from medbench.data.prepare import PrepareOptions
+
+    dataset = _preparable(discover(), name)
+    options = PrepareOptions(size, channels, allow_unreadable)
+    with _progress() as observer:
+        prepared = dataset.prepare(sources, DataContext(cache, workers), options, observer)
+    if as_json:
+        print_json({"file": str(prepared.path), "card": prepared.card.to_json()})
+    else:
+        _say_prepared(prepared, cache)
+
+
+def _preparable(registry: Registry, name: str) -> PreparedDataset:
+    """Return the dataset to prepare: a registered NAME, or PLUGIN:NAME for a name of one's own.
+
+    Raises
+    ------
+    PluginError
+        If there is no such plugin, it needs no preparation, or NAME is taken.
+    """
+    from medbench.data.hdf5_dataset import PreparedDataset
+
+    kind = kind_named("dataset")
+    plugin, own = name, name
+    if (kind.axis, name) not in registry.entries and ":" in name:
+        plugin, _, own = name.partition(":")
+        if not _NAME.fullmatch(own):
+            raise PluginError(
+                f"name {own!r}: lower-case letters, digits, '-' and '_' only; choose another"
+            )
+        if (kind.axis, own) in registry.entries:
+            raise PluginError(f"name {own!r} is a registered dataset's; choose another")
+    entry = registry.get(kind, plugin)
+    dataset = entry.create(own, entry.plugin.defaults)
+    if not isinstance(dataset, PreparedDataset):
+        raise PluginError(f"dataset {plugin!r} needs no preparation")
+    if plugin == own == type(dataset).plugin and dataset.needs_name:
+        raise PluginError(f"give your images a name: medbench data prepare {plugin}:NAME SOURCE")
+    return dataset
+
+
+def _say_prepared(prepared: Prepared, cache: Path) -> None:
+    card = prepared.card
+    height, width, channels = card.image_shape
+    counts = ", ".join(f"{count:,} {split}" for split, count in card.split_sizes.items())
+    click.echo(
+        f"{prepared.path}: {counts}; {height} x {width} px"
+        f" {'grey' if channels == 1 else 'colour'}, {card.num_classes} classes"
+    )
+    for line in (*card.confounders, *prepared.notes):
+        click.echo(f"  {line}")
+    for file in card.audit.get("unreadable", {}).get("files", [])[:10]:
+        click.echo(f"  left out: {file['id']} ({file['reason']})")
+    if prepared.protocol is not None:
+        given = "" if cache == default_cache() else f" --cache {cache}"
+        click.echo(f"Next: medbench run --all --protocol {prepared.protocol}{given}")
+
+
+@contextmanager
+def _progress() -> Iterator[Observer]:
+    """Show progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("images,"),
+        TimeLeft(compact=True, elapsed_when_finished=True),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task("preparing", total=None)
+
+        def observe(done: int, total: int, found: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield observe
+
+
+class _Lines:
+    """Plain lines of progress."""
+
+    def __init__(self, every: float = 5.0) -> None:
+        self._every = every
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int, found: int) -> None:
+        now = time.monotonic()
+        if done < total and now - self._said < self._every:
+            return
+        self._said = now
+        rate = max(1, done - found) / max(1e-3, now - self._began)
+        kept = f" ({found:,} from before)" if found else ""
+        left = f", {(total - done) / rate:,.0f} s left" if done < total else ""
+        click.echo(f"{done:,}/{total:,} images{kept}, {rate:,.0f} a second{left}", err=True)
+
+
+@data.command(
+    "verify",
+    epilog="""\b
+Examples:
+  medbench data verify
+  medbench data verify covid-qu-ex-mini my-clinic --json""",
+)
+@click.argument("names", metavar="[NAME...]", nargs=-1)
+@cache_option
+@json_option
+def data_verify(names: tuple[str, ...], cache: Path, as_json: bool) -> int:
+    """Read datasets' files whole and recompute their hashes.
+
+    Without NAME: all embedded and all prepared ones. Exit status: 0, or 1 if a
+    file is damaged, altered or missing; each is named.
+    """
+    from medbench.data.images_file import verify_images
+
+    files = _image_files(discover(), DataContext(cache))
+    for name in names:
+        if name not in files:
+            known = ", ".join(files)
+            raise PluginError(f"no file of a dataset {name!r} is here; there are {known}")
+    rows = []
+    for name in names or files:
+        path, cure = files[name]
+        row = {"name": name, "file": str(path), "content_hash": "", "fault": ""}
+        try:
+            row["content_hash"] = verify_images(path, cure).content_hash
+        except MedbenchError as error:
+            row["fault"] = str(error)
+        rows.append(row)
+        if not as_json:
+            click.echo(row["fault"] or f"{name}: whole, content hash {row['content_hash']}")
+            sys.stdout.flush()
+    faults = sum(bool(row["fault"]) for row in rows)
+    if as_json:
+        print_json(rows)
+    else:
+        click.echo(f"{len(rows)} files checked, {faults} at fault")
+    return 1 if faults else 0
+
+
+def _image_files(registry: Registry, context: DataContext) -> dict[str, tuple[Path, str]]:
+    """Return the image files there are: by name of the dataset, else of the file; with the cure."""
+    from medbench.data.hdf5_dataset import Hdf5Dataset
+    from medbench.data.images_file import DEFAULT_CURE
+
+    files: dict[str, tuple[Path, str]] = {}
+    for entry in registry.of_kind(kind_named("dataset")):
+        try:
+            dataset = entry.create(entry.name, entry.plugin.defaults)
+            if isinstance(dataset, Hdf5Dataset):
+                files[entry.name] = (dataset.path(context), dataset.cure())
+        except MedbenchError:
+            continue  # not prepared, or broken, which `data list` says
+    covered = {path for path, _ in files.values()}
+    for path in sorted(context.cache.glob("*.h5")):
+        if path not in covered:
+            files[path.stem] = (path, DEFAULT_CURE)
+    return files

@@ -110,13 +110,16 @@ def _datasets(cache: Path) -> list[Finding]:
     findings = []
     for entry in discover().of_kind(kind_named("dataset")):
         try:
-            card = entry.create(entry.name, {}).card(DataContext(cache))
+            card = entry.create(entry.name, entry.plugin.defaults).card(DataContext(cache))
             images = sum(card.split_sizes.values())
             findings.append(Finding(f"dataset {entry.name}", "ok", f"{images} images"))
         except NotPreparedError as error:
             findings.append(Finding(f"dataset {entry.name}", "note", str(error)))
         except MedbenchError as error:
             findings.append(Finding(f"dataset {entry.name}", "fault", str(error)))
+        except Exception as error:  # noqa: BLE001 - a third party's fault, found here
+            text = f"{entry.who} is broken: {type(error).__name__}: {error}"
+            findings.append(Finding(f"dataset {entry.name}", "fault", text))
     return findings
 
 

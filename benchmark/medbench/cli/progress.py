@@ -161,7 +161,7 @@ class Live:
         self._bars: dict[str, TaskID] = {}
         self._failed = 0
         self._began = time.monotonic()
-        self._whole = progress.add_task("[bold]all", total=total, note="")
+        self._whole = progress.add_task("[bold]all", total=total, note="loading torch, once")
 
     def started(self, job: Job) -> None:
         """Add the job's bar."""

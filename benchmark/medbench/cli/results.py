@@ -56,9 +56,13 @@ Examples:
     show_default=True,
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write to.")
-def results(results_dir: Path | None, form: str, out: Path | None) -> None:
-    """Print one row a run: axes, status, digest and every metric in every reading."""
-    rows = [row_of(state) for state in Results.open(find_results(results_dir)).states()]
+def results(results_dir: Path | None, form: str, out: Path | None) -> int:
+    """Print one row a run: axes, status, digest and every metric in every reading.
+
+    Exit status: 0, or 1 if a record cannot be read.
+    """
+    states = list(Results.open(find_results(results_dir)).states())
+    rows = [row_of(state) for state in states]
     if form == "table":
         _table(rows)
     elif form == "parquet":
@@ -68,6 +72,10 @@ def results(results_dir: Path | None, form: str, out: Path | None) -> None:
     else:
         text = _csv(rows) if form == "csv" else _json(rows)
         _write(text, out)
+    unreadable = [state.reason for state in states if state.status == "unreadable"]
+    for reason in unreadable:
+        click.echo(reason, err=True)
+    return 1 if unreadable else 0
 
 
 def _table(rows: list[Row]) -> None:

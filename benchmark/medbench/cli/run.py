@@ -13,7 +13,8 @@ import click
 from medbench.cli.common import RESULTS, cache_option, json_option, print_json
 from medbench.errors import DeviceError, ProtocolError
 from medbench.interfaces.dataset import DataContext
-from medbench.plugins.kinds import KINDS
+from medbench.interfaces.executor import Executor
+from medbench.plugins.kinds import KINDS, kind_named
 from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import Registry, discover
 from medbench.protocol.read import ProtocolFile, find_protocol, read_protocol
@@ -69,6 +70,7 @@ Examples:
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a run may take."
 )
+@click.option("--executor", default="local", show_default=True, help="Where jobs are carried out.")
 @click.option("--retry-failed", is_flag=True, help="Do failed runs again.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
 @json_option
@@ -80,6 +82,7 @@ def run(
     jobs: int | None,
     device: str,
     timeout: float | None,
+    executor: str,
     retry_failed: bool,
     dry_run: bool,
     as_json: bool,
@@ -110,21 +113,22 @@ def run(
     plan = make_plan(expansion, results, retry_failed=retry_failed)
     slots = jobs or default_jobs(device, file.protocol.compute.threads)
     maker = JobMaker(root, context.cache, device, timeout)
-    outcome = _carry_out(plan, maker, slots, _modules(registry, expansion))
+    carrier: Executor = registry.get(kind_named("executor"), executor).load()(
+        slots, None, _modules(registry, expansion)
+    )
+    outcome = _carry_out(plan, maker, carrier)
     return _conclude(registry, plan, outcome, results, as_json=as_json)
 
 
-def _carry_out(plan: Plan, maker: JobMaker, slots: int, modules: Sequence[str]) -> Any:
+def _carry_out(plan: Plan, maker: JobMaker, executor: Executor) -> Any:
     """Do what there is to do; interrupted, end the jobs and say how to go on."""
     from medbench.cli.progress import show_progress
-    from medbench.runner.local import LocalExecutor
     from medbench.runner.scheduler import Outcome, Scheduler
 
     if not plan.to_do:
         return Outcome()
-    executor = LocalExecutor(slots, modules=modules)
     try:
-        with show_progress(plan, slots, maker.device) as observer:
+        with show_progress(plan, executor.slots, maker.device) as observer:
             return Scheduler(plan, maker, executor, observer).run()
     except KeyboardInterrupt:
         raise click.exceptions.Abort(
@@ -140,12 +144,17 @@ def _conclude(
     """Make the board and say what became of the runs."""
     failed = [key for key in outcome.failed if key in {run.key for run in plan.runs}]
     before = plan.runs_failed
+    old = {run.key for run in plan.runs if run.key in plan.done}
+    unreadable = [
+        state for state in results.states() if state.status == "unreadable" and state.run.key in old
+    ]
     counts = {
         "runs": len(plan.runs),
-        "done_before": sum(run.key in plan.done for run in plan.runs),
+        "done_before": len(old) - len(unreadable),
         "done_now": sum(run.key in set(outcome.done) for run in plan.runs),
         "failed": len(failed) + len(before),
         "skipped": len(outcome.skipped),
+        "unreadable": len(unreadable),
         "results": str(results.root),
     }
     board: Path | None = None
@@ -165,7 +174,9 @@ def _conclude(
         click.echo(f"failed before: {failure.label}: {failure.reason}", err=True)
     if before:
         click.echo("failed runs are not repeated; use --retry-failed to do so", err=True)
-    return 1 if counts["failed"] or counts["skipped"] else 0
+    for state in unreadable[:5]:
+        click.echo(state.reason, err=True)
+    return 1 if counts["failed"] or counts["skipped"] or counts["unreadable"] else 0
 
 
 def _say(
@@ -180,12 +191,14 @@ def _say(
         table = registry.manager.hook.medbench_show_board(results=results.root)
         if table:
             click.echo(table)
-    if not changed and not counts["failed"] and not counts["skipped"]:
+    if not changed and counts["done_before"] == counts["runs"]:
         click.echo(f"Nothing to do: all {counts['runs']} runs are done.", err=True)
     else:
         click.echo(
             f"{counts['done_now']} runs done now, {counts['done_before']} before, "
-            f"{counts['failed']} failed, {counts['skipped']} skipped, of {counts['runs']}.",
+            f"{counts['failed']} failed, {counts['skipped']} skipped, "
+            + (f"{counts['unreadable']} unreadable, " if counts["unreadable"] else "")
+            + f"of {counts['runs']}.",
             err=True,
         )
     if board is not None:

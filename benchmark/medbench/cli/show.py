@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +80,22 @@ def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
     return values
 
 
+def _lines(key: str, value: Any) -> list[str]:
+    """Return one line for each confounder, and one for everything else."""
+    if key == "confounders":
+        return list(value)
+    if isinstance(value, (list, tuple)):
+        return [", ".join(map(str, value))]
+    if isinstance(value, Mapping):
+        return [", ".join(f"{count} {split}" for split, count in value.items())]
+    return [str(value)]
+
+
 def _card(entry: Entry, context: DataContext) -> dict[str, Any] | str:
     try:
-        card: dict[str, Any] = entry.create(entry.name, {}).card(context).to_json()
+        card: dict[str, Any] = (
+            entry.create(entry.name, entry.plugin.defaults).card(context).to_json()
+        )
     except NotPreparedError as error:
         return str(error)
     except MedbenchError as error:
@@ -99,6 +114,15 @@ def _default(field: FieldInfo) -> Any:
 
 def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+def _flat(preset: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a preset's values under dotted keys, as TOML would write them."""
+    for key, value in preset.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _print(values: dict[str, Any]) -> None:
@@ -125,14 +149,14 @@ def _print(values: dict[str, Any]) -> None:
         screen.print()
         screen.print(table)
     for name, preset in values["presets"].items():
-        screen.print(Text(f"\npreset {name}: {preset}"))
+        screen.print(Text(f'\npreset = "{name}"'))
+        for key, value in _flat(preset):
+            screen.print(Text(f"  {key} = {json.dumps(value)}"))
     card = values.get("card")
     if isinstance(card, str):
         screen.print(Text(f"\n{card}"))
     elif card:
         screen.print()
         for key, value in card.items():
-            for line in (
-                value if isinstance(value, (list, tuple)) and key == "confounders" else [value]
-            ):
+            for line in _lines(key, value):
                 screen.print(Text(f"{key.replace('_', ' ')}: {line}"))

@@ -53,5 +53,8 @@ def status(results_dir: Path | None, as_json: bool) -> int:
         if len(troubles) > 20:
             click.echo(f"and {len(troubles) - 20} more; --json lists all")
         if counts["failed"] or counts["timeout"] or counts["skipped"]:
-            click.echo("Do them again with: medbench run --all --retry-failed")
+            click.echo(
+                f"Do them again with: medbench run --all --protocol {results.protocol_name} "
+                f"--results {results.root} --retry-failed"
+            )
     return 1 if troubles else 0

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from medbench.data.images_file import open_images, read_card
+from medbench.data.sources import PrepareError, SourceFile, list_sources
 from medbench.errors import NotPreparedError
 from medbench.interfaces.dataset import DataContext, Dataset, DatasetCard, LabelledImages
+
+if TYPE_CHECKING:
+    from medbench.data.arrangement import Arrangement
+    from medbench.data.prepare import Observer, Prepared, PrepareOptions
 
 
 class Hdf5Dataset(Dataset):
@@ -63,11 +70,25 @@ class Hdf5Dataset(Dataset):
 
 
 class PreparedDataset(Hdf5Dataset):
-    """A dataset the user prepares once: ``NAME.h5`` in the dataset's cache folder."""
+    """A dataset the user prepares once: ``NAME.h5`` in the cache folder.
+
+    A protocol may give it any name (``[datasets.small] plugin = "..."``), each
+    with a file of its own, prepared as ``medbench data prepare PLUGIN:NAME``.
+    """
+
+    #: Name under which the class is registered.
+    plugin: ClassVar[str] = ""
+
+    #: Whether that name is a mere kind of data, and each dataset needs one of its own.
+    needs_name: ClassVar[bool] = False
+
+    def target(self, context: DataContext) -> Path:
+        """Return where the prepared file is, or will be."""
+        return context.cache / f"{self.name}.h5"
 
     def path(self, context: DataContext) -> Path:
         """Return the prepared file; see :meth:`Hdf5Dataset.path`."""
-        path = context.cache / f"{self.name}.h5"
+        path = self.target(context)
         if not path.exists():
             raise NotPreparedError(
                 f"dataset {self.name!r} is not prepared ({path} is missing); run: {self._command}"
@@ -78,6 +99,74 @@ class PreparedDataset(Hdf5Dataset):
         """Return the advice to prepare the data again."""
         return f"remove it and run: {self._command}"
 
+    def prepare(
+        self,
+        sources: Sequence[Path],
+        context: DataContext,
+        options: PrepareOptions,
+        observer: Observer,
+    ) -> Prepared:
+        """Make the file from the user's own copy of the data.
+
+        Parameters
+        ----------
+        sources : sequence of pathlib.Path
+            Folders or files the user names.
+        context : DataContext
+            Cache folder, processes and memory.
+        options : PrepareOptions
+            What the user asks for.
+        observer : callable
+            Told images done, images in all and images found done before.
+
+        Raises
+        ------
+        medbench.data.sources.PrepareError
+            If it cannot be done.
+        """
+        raise PrepareError(f"dataset {self.name!r} has no way of being prepared; see its docs")
+
     @property
     def _command(self) -> str:
-        return f"medbench data prepare {self.name}"
+        variant = self.plugin not in ("", self.name)
+        name = f"{self.plugin}:{self.name}" if variant else self.name
+        return f"medbench data prepare {name} SOURCE"
+
+
+class FilesDataset(PreparedDataset):
+    """A dataset prepared from image files; a subclass states what each file is."""
+
+    def find_files(self, sources: Sequence[Path]) -> list[SourceFile]:
+        """List the files of what the user names; see :func:`medbench.data.sources.list_sources`."""
+        return list_sources(sources)
+
+    @abstractmethod
+    def arrange(self, files: Sequence[SourceFile]) -> Arrangement:
+        """Return samples and card.
+
+        Parameters
+        ----------
+        files : sequence of SourceFile
+            All files of the user's folders and archives, by name.
+
+        Raises
+        ------
+        medbench.data.sources.LayoutError
+            If the files are not laid out as expected; the message says what was
+            found and what was expected.
+        """
+
+    def prepare(
+        self,
+        sources: Sequence[Path],
+        context: DataContext,
+        options: PrepareOptions,
+        observer: Observer,
+    ) -> Prepared:
+        """Decode and write all images; see :func:`medbench.data.prepare.prepare_images`."""
+        from medbench.data.prepare import Prepared, prepare_images
+
+        arrangement = self.arrange(self.find_files(sources))
+        path = self.target(context)
+        card = prepare_images(path, arrangement, context, options, observer)
+        return Prepared(path, card, tuple(arrangement.notes))

@@ -1,7 +1,8 @@
 """The image file: one HDF5 file that holds a whole dataset.
 
 Embedded datasets ship as such files and ``medbench data prepare`` writes one.
-Layout, format version 1, all arrays gzip-compressed with a checksum per chunk:
+Layout, format version 1, all arrays with a checksum per chunk, gzip-compressed
+(images may be stored as they are, which is faster):
 
 ==============  =====================  ==============================================
 name            type and shape         content
@@ -34,7 +35,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -168,6 +169,7 @@ def write_images(
     ids: Iterable[str],
     groups: Iterable[str] | None = None,
     gzip_level: int = 4,
+    complete: Callable[[DatasetCard], DatasetCard] | None = None,
 ) -> DatasetCard:
     """Write an image file, batch by batch; it appears whole or not at all.
 
@@ -191,7 +193,11 @@ def write_images(
     groups : iterable of str, length N, optional
         Patient, slide or tile of each image.
     gzip_level : int
-        From 1 (fast) to 9 (small).
+        From 1 (fast) to 9 (small); 0 stores the images as they are and the
+        masks at level 1.
+    complete : callable, optional
+        Given the card with its split sizes and hash once all pixels are
+        written, returns the card to store: for what is known only then.
 
     Returns
     -------
@@ -217,7 +223,7 @@ def write_images(
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with _writing(path):
-            file = h5py.File(partial, "w", libver=_LIBRARY_VERSIONS)
+            file = h5py.File(partial, "w", libver=_LIBRARY_VERSIONS, **_cache_settings(card))
         try:
             lines = _write_pixels(file, path, card, batches, len(columns["labels"]), gzip_level)
             with _writing(path):
@@ -227,6 +233,9 @@ def write_images(
                     split_sizes=_split_sizes(columns["split"]),
                     content_hash=_content_hash(lines),
                 )
+            if complete is not None:
+                card = complete(card)
+            with _writing(path):
                 _write_header(file, card)
         finally:
             with _writing(path):
@@ -346,7 +355,8 @@ def _write_pixels(
             for name, part in parts.items():
                 if done == 0:
                     shape = (count, *part.shape[1:])
-                    arrays[name] = _create(file, name, shape, np.dtype(np.uint8), gzip_level)
+                    level = gzip_level or int(name == "masks")
+                    arrays[name] = _create(file, name, shape, np.dtype(np.uint8), level)
                     digests[name] = hashlib.sha256()
                 arrays[name][done : done + len(part)] = part
                 digests[name].update(np.ascontiguousarray(part))
@@ -373,17 +383,22 @@ def _create(
 ) -> h5py.Dataset:
     row_bytes = max(1, dtype.itemsize * int(np.prod(shape[1:])))
     rows_per_chunk = min(shape[0], max(1, _CHUNK_BYTES // row_bytes))
+    compression = {"compression": "gzip", "compression_opts": gzip_level, "shuffle": True}
     return file.create_dataset(
         name,
         shape,
         dtype,
         chunks=(rows_per_chunk, *shape[1:]),
-        compression="gzip",
-        compression_opts=gzip_level,
-        shuffle=True,
+        **(compression if gzip_level else {}),
         fletcher32=True,
         track_times=False,  # a time stamp would make equal data differ
     )
+
+
+def _cache_settings(card: DatasetCard) -> dict[str, int]:
+    """Go without HDF5's cache where a chunk is one image: it would only copy each once more."""
+    height, width, _ = card.image_shape
+    return {"rdcc_nbytes": 0} if 2 * height * width > _CHUNK_BYTES else {}
 
 
 def _write_header(file: h5py.File, card: DatasetCard) -> None:

@@ -130,11 +130,3 @@ def load_weights(backbone: NormalisedBackbone, weights: Mapping[str, NDArray[np.
     """Put back what :func:`weights_of` returned."""
     state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
     backbone.backbone.load_state_dict(state)
-
-
-def first_filters(weights: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32] | None:
-    """Return the first convolution's filters (F, C, h, w), if the backbone begins with one."""
-    for array in weights.values():
-        if array.ndim == 4:
-            return array.astype(np.float32)
-    return None

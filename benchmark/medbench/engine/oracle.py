@@ -60,6 +60,9 @@ class CountedOracle:
         IndexError
             If an index is outside the training set.
         """
-        labels = self._clean_labels[np.asarray(indices, np.int64)]
+        asked = np.asarray(indices, np.int64)
+        if (asked < 0).any():
+            raise IndexError(f"there is no training sample {asked.min()}")
+        labels = self._clean_labels[asked]
         self.answers["clean_labels"] += len(labels)
         return labels

@@ -19,7 +19,7 @@ from medbench.engine.networks import (
     weights_of,
 )
 from medbench.engine.optimisation import ScheduledOptimiser
-from medbench.engine.streams import torch_stream
+from medbench.engine.streams import fence_global_generators, torch_stream
 from medbench.engine.views import DeviceImages, shuffled_batches
 from medbench.interfaces.backbone import Backbone, ImageSpace
 from medbench.interfaces.pretext import Pretext
@@ -104,6 +104,7 @@ class PretrainingStage:
     def epochs(self) -> Iterator[PretrainingEpoch]:
         """Train, yielding after each epoch."""
         for epoch in range(self.given.stage.epochs):
+            fence_global_generators(self.given.training_seed, epoch)
             yield self._epoch(epoch)
 
     def _epoch(self, epoch: int) -> PretrainingEpoch:

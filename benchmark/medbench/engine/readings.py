@@ -83,7 +83,7 @@ def label_quality(arrays: Arrays) -> dict[str, NDArray[np.float64]]:
     shares, each (E,). With a selection: its precision (share of clean labels
     among the selected) and recall (share selected of the clean labels), pooled
     over networks, (E,), and by noisy class, (E, K). NaN where there is nothing
-    to take a share of.
+    to take a share of, and in epochs in which nothing was selected.
     """
     clean, noisy = arrays["train/clean_labels"], arrays["train/noisy_labels"]
     predicted = arrays["train/predicted"]
@@ -104,15 +104,19 @@ def _selection_quality(
     selected: NDArray[np.bool_], clean: NDArray[Any], noisy: NDArray[Any], arrays: Arrays
 ) -> dict[str, NDArray[np.float64]]:
     num_classes = arrays["test/probabilities"].shape[2]
-    right = clean == noisy
+    right = (clean == noisy).astype(np.float64)  # booleans would be united, not counted
     networks = selected.shape[1]
     member = noisy[:, None] == np.arange(num_classes)  # (T, K)
     taken = selected.sum(axis=1).astype(np.float64)  # (E, T): by how many networks
     hits_by_class, taken_by_class = (taken * right) @ member, taken @ member
     clean_by_class = networks * (right @ member)
+    hits = (taken * right).sum(axis=1)
+    reported = taken.any(axis=1)  # nothing selected: nothing reported, as in a warm-up
+    clean_labels = np.where(reported, networks * right.sum(), 0.0)
+    clean_by_class = np.where(reported[:, None], clean_by_class, 0.0)
     return {
-        "curves/train/selection_precision": _ratio((taken * right).sum(1), taken.sum(1)),
-        "curves/train/selection_recall": _ratio((taken * right).sum(1), networks * right.sum()),
+        "curves/train/selection_precision": _ratio(hits, taken.sum(axis=1)),
+        "curves/train/selection_recall": _ratio(hits, clean_labels),
         "curves/train/selection_precision_by_class": _ratio(hits_by_class, taken_by_class),
         "curves/train/selection_recall_by_class": _ratio(hits_by_class, clean_by_class),
     }

@@ -8,6 +8,7 @@ which they are used, and a stream an epoch needs no saved state.
 from __future__ import annotations
 
 import hashlib
+import random
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,3 +47,18 @@ def torch_stream(
     import torch
 
     return torch.Generator(device).manual_seed(derive_seed(root, purpose, *axes))
+
+
+def fence_global_generators(root: int, epoch: int) -> None:
+    """Seed the process's global generators for an epoch.
+
+    medbench draws from named streams only, but dropout in a third party's
+    backbone can draw from nowhere else; so that such runs repeat too, and can
+    be taken up at an epoch, the global generators start each epoch anew.
+    """
+    import torch
+
+    seed = derive_seed(root, "process", epoch)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is what is fenced
+    torch.manual_seed(seed)

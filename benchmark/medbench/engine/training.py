@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from medbench.engine.networks import (
     seeded_construction,
 )
 from medbench.engine.optimisation import ScheduledOptimiser
-from medbench.engine.streams import derive_seed, numpy_stream, torch_stream
+from medbench.engine.streams import fence_global_generators, numpy_stream, torch_stream
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
 from medbench.interfaces.backbone import Backbone, ImageSpace
 from medbench.interfaces.method import (
@@ -188,7 +187,7 @@ class TrainingStage:
     def epochs(self) -> Iterator[EpochResult]:
         """Train, yielding predictions after each epoch."""
         for epoch in range(self.given.training.epochs):
-            self._fence_global_generators(epoch)
+            fence_global_generators(self.given.training_seed, epoch)
             report = self.method.train_epoch(epoch)
             yield EpochResult(
                 report,
@@ -205,18 +204,6 @@ class TrainingStage:
             ]
         probabilities: NDArray[np.float32] = torch.cat(batches).cpu().numpy()
         return probabilities
-
-    def _fence_global_generators(self, epoch: int) -> None:
-        """Seed the process's global generators for an epoch.
-
-        medbench draws from named streams only, but dropout in a third party's
-        backbone can draw from nowhere else; so that such runs repeat too, and
-        can be resumed at an epoch, the global generators start each epoch anew.
-        """
-        seed = derive_seed(self.given.training_seed, "process", epoch)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is what is fenced
-        torch.manual_seed(seed)
 
     def _images(self, images: NDArray[np.uint8]) -> DeviceImages:
         return DeviceImages(

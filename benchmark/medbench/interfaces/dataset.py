@@ -52,6 +52,9 @@ class DatasetCard:
         What ``LabelledImages.groups`` stands for, ``""`` where there are none.
     content_hash : str
         SHA-256 over images, labels, splits and ids: part of every run key.
+    audit : mapping
+        What was found when the data were prepared, as plain JSON values: see
+        :mod:`medbench.data.audit`. Empty where nothing was looked for.
     """
 
     name: str
@@ -66,6 +69,7 @@ class DatasetCard:
     confounders: tuple[str, ...] = ()
     group_meaning: str = ""
     content_hash: str = ""
+    audit: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:

@@ -85,13 +85,16 @@ class Executor(ABC):
         Jobs that may run at once.
     settings : Settings
         An instance of the class's ``Settings``.
+    modules : sequence of str
+        Modules the jobs will import, worth loading once for all of them.
     """
 
     Settings: ClassVar[type[Settings]] = Settings
 
-    def __init__(self, slots: int, settings: Any) -> None:
+    def __init__(self, slots: int, settings: Any, modules: Sequence[str] = ()) -> None:
         self.slots = slots
         self.settings = settings
+        self.modules = modules
 
     @abstractmethod
     def submit(self, job: Job) -> None:

@@ -39,7 +39,8 @@ class MethodSettings(Settings):
     """Settings every method has."""
 
     optimiser: OptimiserSettings | None = Field(
-        None, description="optimiser of this method; none takes the protocol's [training.optimiser]"
+        None,
+        description="optimiser of this method; if not given, the protocol's [training.optimiser]",
     )
 
 

@@ -19,4 +19,7 @@ class Settings(BaseModel):
     #: Named sets of values that a protocol can start from with ``preset = "..."``.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    # settings become part of the run key as JSON, which knows no infinity and no NaN
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )

@@ -23,7 +23,8 @@ class Plugin:
     ----------
     name : str
         The word users write in protocols and on the command line: lower-case
-        letters, digits, ``-`` and ``_``.
+        letters, digits, ``-`` and ``_``; a ``:`` may set off a family's name,
+        as in ``medmnist:pathmnist``.
     target : str
         Where the class is, as ``"package.module:Class"``. It is imported only
         when the plugin is used, so announcing costs nothing.

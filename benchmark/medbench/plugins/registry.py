@@ -89,12 +89,15 @@ class Entry:
         from medbench.interfaces.settings import Settings
 
         self._check_interface()
-        if not self.plugin.settings:
-            return self.load().Settings  # type: ignore[no-any-return]
-        found = _import_target(self.plugin.settings, self.who)
+        target = self.plugin.settings or f"{self.plugin.target}.Settings"
+        found = (
+            _import_target(self.plugin.settings, self.who)
+            if self.plugin.settings
+            else self.load().Settings
+        )
         if not (isinstance(found, type) and issubclass(found, Settings)):
             raise PluginError(
-                f"{self.who}: {self.plugin.settings} is not a subclass of Settings; "
+                f"{self.who}: {target} is not a subclass of Settings; "
                 "derive it from medbench.interfaces.Settings"
             )
         return found
@@ -179,6 +182,28 @@ class Registry:
         else:
             self.entries[entry.kind.axis, entry.name] = entry
 
+    def add_protocol(self, path: Any) -> str:
+        """Add a protocol file; return what is wrong with it, or an empty string."""
+        if not isinstance(path, Path):
+            return f"hook medbench_protocols gave {path!r:.80}; it must give pathlib.Path objects"
+        taken = self.protocols.setdefault(path.stem, path)
+        if taken != path:
+            return f"protocol {path} clashes with {taken}, which is used; rename one"
+        return ""
+
+    def add_command(self, command: Any) -> str:
+        """Add a command; return what is wrong with it, or an empty string."""
+        if not isinstance(command, Command):
+            return f"hook medbench_commands gave {command!r:.80}; it must give medbench.Command"
+        for taken in self.commands:
+            if taken.name == command.name:
+                return (
+                    f"command {command.name!r} ({command.target}) clashes with {taken.target}, "
+                    "which is used; rename one or uninstall one"
+                )
+        self.commands.append(command)
+        return ""
+
 
 def _ill_formed(plugin: Any, kind: Kind) -> str:
     """Return what is wrong with a record that foreign code announced, or an empty string."""
@@ -192,10 +217,15 @@ def _ill_formed(plugin: Any, kind: Kind) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return (
             f"{kind.name} name {name!r:.80} is not made of lower-case letters, digits, "
-            "'-' and '_'; rename it"
+            "'-', '_' and at most one ':'; rename it"
         )
     if not isinstance(interface, int) or not isinstance(plugin.target, str):
         return f"{kind.name} {name!r} announces no valid interface or target"
+    types = {"summary": str, "revision": int, "defaults": Mapping, "settings": str}
+    for word, wanted in types.items():
+        given = getattr(plugin, word)
+        if not isinstance(given, wanted):
+            return f"{kind.name} {name!r}: {word} is {given!r:.80}, no {wanted.__name__}"
     return ""
 
 
@@ -271,11 +301,16 @@ def _collect(
     def announced(hook: str) -> list[Any]:
         return [item for batch in hooks(hook, others)() for item in batch]
 
-    for kind in KINDS:
-        for plugin in announced(kind.hook):
-            registry.add(Entry(kind, plugin, distribution, version), point)
-    registry.protocols.update({path.stem: path for path in announced("medbench_protocols")})
-    registry.commands.extend(announced("medbench_commands"))
+    # ask for everything before adding anything: a package is in or out as a whole
+    plugins = [(kind, plugin) for kind in KINDS for plugin in announced(kind.hook)]
+    protocols, commands = announced("medbench_protocols"), announced("medbench_commands")
+    for kind, plugin in plugins:
+        registry.add(Entry(kind, plugin, distribution, version), point)
+    faults = [
+        *(registry.add_protocol(path) for path in protocols),
+        *(registry.add_command(command) for command in commands),
+    ]
+    registry.broken.extend(Broken(point, distribution, fault) for fault in faults if fault)
 
 
 def _import_target(target: str, who: str) -> Any:

@@ -81,7 +81,9 @@ def parse_protocol(text: str, file: str) -> Protocol:
 
 
 def checked(model: type[Model], values: Any, where: str) -> Model:
-    """Validate ``values`` against a pydantic model; one line on the first fault.
+    """Validate ``values`` against a pydantic model; one line on one fault.
+
+    An unknown key comes first: where it is misspelt, the right one is missing too.
 
     Raises
     ------
@@ -91,7 +93,7 @@ def checked(model: type[Model], values: Any, where: str) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = error.errors()
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise ProtocolError(f"{where}: {_explain(model, faults[0])}{more}") from error
 
@@ -108,7 +110,18 @@ def _explain(model: type[BaseModel], fault: ErrorDetails) -> str:
     if fault["type"] == "missing":
         return f"{key}: missing; it must be given"
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] in _IN_TOML:
+        message = f"Input should be {_IN_TOML[fault['type']]}"
     return f"{key}: {message} (found {fault['input']!r:.60})"
+
+
+#: What TOML calls the types of pydantic.
+_IN_TOML = {
+    "dict_type": "a table",
+    "model_type": "a table",
+    "tuple_type": "a list",
+    "too_short": "a list of at least one value",
+}
 
 
 def _path_words(fault: ErrorDetails) -> list[int | str]:
@@ -123,10 +136,12 @@ def _path_words(fault: ErrorDetails) -> list[int | str]:
 def _fields_at(model: type[BaseModel], location: list[int | str]) -> list[str]:
     """Return the keys allowed in the table at ``location`` below ``model``."""
     for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[str(part)].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]  # X | None, tuple[X, ...]
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue  # the place in a list, or the name of a table among others
+        annotation = field.annotation
+        # X | None, tuple[X, ...], dict[str, X]
+        options = [annotation, *getattr(annotation, "__args__", ())]
         inner = [
             option
             for option in options

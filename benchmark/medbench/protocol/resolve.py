@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import medbench
 from medbench.canonical import canonical_json, sha256
-from medbench.errors import NotPreparedError, ProtocolError
+from medbench.errors import NotPreparedError, PluginError, ProtocolError
 from medbench.interfaces.dataset import DataContext, DatasetCard
 from medbench.interfaces.noise import NoiseModel, is_diagonally_dominant
 from medbench.plugins.kinds import Kind, kind_named
@@ -163,6 +163,8 @@ class Resolver:
         table = dict(self.protocol.pretexts.get(pretext, {}))
         steps = table.pop("steps", None)
         where = f"[pretexts.{pretext}]"
+        if steps is not None:
+            self._check_steps(steps, where)
         if steps is not None and table:
             raise ProtocolError(
                 f"{self._where}: {where}: steps stand alone; move {', '.join(table)} into a step"
@@ -171,12 +173,24 @@ class Resolver:
         for index, step in enumerate([table] if steps is None else steps):
             own = dict(step)
             changes = own.pop("pretraining", {})
+            if not isinstance(changes, Mapping):
+                raise ProtocolError(
+                    f"{self._where}: {where}: pretraining: Input should be a table of changes to "
+                    f"[pretraining] (found {changes!r:.60})"
+                )
             name = pretext if steps is None else own.get("plugin", pretext)
             resolved = self._resolve(kind_named("pretext"), name, own, where)
             if self._trains(resolved["plugin"]):
                 stage = self._merged(self.tables(dataset).pretraining, changes, where)
                 latest = self._step(latest, index, resolved, stage, dataset, seed)
         return latest
+
+    def _check_steps(self, steps: Any, where: str) -> None:
+        if not (isinstance(steps, list) and steps and all(isinstance(s, Mapping) for s in steps)):
+            raise ProtocolError(
+                f"{self._where}: {where}: steps: Input should be a list of tables, each with "
+                f'plugin = "..." (found {steps!r:.60})'
+            )
 
     def _step(
         self,
@@ -216,7 +230,13 @@ class Resolver:
         where = f"{self._where}: {where}"
         plugin_name = given.pop("plugin", name)
         preset = given.pop("preset", None)
-        entry: Entry = self._registry.get(kind, plugin_name)
+        for key, value in {"plugin": plugin_name, "preset": preset}.items():
+            if not isinstance(value, str | None):
+                raise ProtocolError(f"{where}: {key}: Input should be a name (found {value!r:.60})")
+        try:
+            entry: Entry = self._registry.get(kind, plugin_name)
+        except PluginError as error:
+            raise PluginError(f"{where}: {error}") from error
         model = entry.load_settings()
         values = {**entry.plugin.defaults, **_preset(model, preset, where), **given}
         return {
@@ -249,6 +269,14 @@ class Resolver:
                         f"{self._where}: [{axis}.{table}] belongs to nothing in grid.{of_grid}; "
                         f"that lists {', '.join(dict.fromkeys(names))}"
                     )
+
+        baseline = self.protocol.statistics.baseline_pretext
+        pretexts = [n for grid in self.protocol.grid for n in self.names("pretexts", grid.pretexts)]
+        if baseline is not None and baseline not in pretexts:
+            raise ProtocolError(
+                f"{self._where}: statistics.baseline_pretext: {baseline!r} is not in "
+                f"grid.pretexts; that lists {', '.join(dict.fromkeys(pretexts))}"
+            )
 
 
 def _preset(model: type[Any], preset: str | None, where: str) -> Mapping[str, Any]:

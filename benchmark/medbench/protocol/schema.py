@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+)
 
 from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import OptimiserSettings
@@ -14,21 +22,41 @@ from medbench.metric_names import METRICS
 class Table(BaseModel):
     """A table of the protocol: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
 
 
+def _form_of_names(value: Any) -> str | None:
+    """Tell pydantic which of the two forms is meant, so that it explains that one alone."""
+    if value == "*":
+        return "[all]"
+    return "[names]" if isinstance(value, (list, tuple)) else None
+
+
+Names = Annotated[
+    Annotated[Literal["*"], Tag("[all]")]
+    | Annotated[tuple[str, ...], Field(min_length=1), Tag("[names]")],
+    Discriminator(
+        _form_of_names,
+        custom_error_type="names",
+        custom_error_message='Input should be a list of names, or "*" for all there are',
+    ),
+]
+
+
 class Grid(Table):
     """The axes; a run is one point of their product."""
 
-    datasets: Literal["*"] | Annotated[tuple[str, ...], Field(min_length=1)]
-    noise: Literal["*"] | Annotated[tuple[str, ...], Field(min_length=1)]
+    datasets: Names
+    noise: Names
     rates: Annotated[tuple[Rate, ...], Field(min_length=1)]
-    pretexts: Literal["*"] | Annotated[tuple[str, ...], Field(min_length=1)]
-    methods: Literal["*"] | Annotated[tuple[str, ...], Field(min_length=1)]
+    pretexts: Names
+    methods: Names
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
 
     @field_validator("*")
@@ -53,13 +81,17 @@ class Images(Table):
     """
 
     size: int = Field(64, ge=8, le=1024, description="height and width in pixels")
-    train: int | None = Field(None, ge=2, description="training images; none takes all")
-    validation: int | None = Field(None, ge=1, description="validation images; none takes all")
-    test: int | None = Field(None, ge=1, description="test images; none takes all")
+    train: int | None = Field(None, ge=2, description="training images; all if not given")
+    validation: int | None = Field(None, ge=1, description="validation images; all if not given")
+    test: int | None = Field(None, ge=1, description="test images; all if not given")
     normalise: Literal["dataset", "imagenet", "half"] = Field(
         "dataset",
         description="mean and deviation of the training images, of ImageNet, or 0.5 and 0.5",
     )
+
+
+#: Pretraining's optimiser where the protocol does not name another.
+_ADAM = OptimiserSettings(name="adam", lr=1e-3)
 
 
 class Pretraining(Table):
@@ -67,9 +99,15 @@ class Pretraining(Table):
 
     epochs: int = Field(100, ge=1, description="epochs of pretraining")
     batch_size: int = Field(128, ge=2, description="images a mini-batch")
-    optimiser: OptimiserSettings = Field(
-        OptimiserSettings(name="adam", lr=1e-3), description="optimiser of pretraining"
-    )
+    optimiser: OptimiserSettings = Field(_ADAM, description="optimiser of pretraining")
+
+    @field_validator("optimiser", mode="before")
+    @classmethod
+    def _keep_adam(cls, value: Any) -> Any:
+        """Change Adam's settings where no other optimiser is named."""
+        if isinstance(value, dict) and "name" not in value:
+            return {**_ADAM.model_dump(), **value}
+        return value
 
 
 class Training(Table):
@@ -110,7 +148,7 @@ class Statistics(Table):
     alpha: float = Field(0.05, gt=0, lt=1, description="level of all tests")
     reading: Literal["last", "selected", "best"] = Field("last", description="reading tested")
     baseline_pretext: str | None = Field(
-        None, description="pretext the others are compared with; none compares all pairs"
+        None, description="pretext the others are compared with; if not given, all pairs"
     )
 
 

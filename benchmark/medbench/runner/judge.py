@@ -11,15 +11,18 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from multiprocessing import connection as pipes
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -42,6 +45,9 @@ from medbench.store.results import Failure, Results
 from medbench.store.weights import PretrainedWeights, read_weights, write_weights
 
 Progress = Callable[[int, int], None]
+
+#: Seconds between two looks at whether a silent trainer is alive.
+_LOOK = 1.0
 
 
 class TrainerFailedError(Exception):
@@ -76,6 +82,7 @@ class Trainer:
             If it failed or died.
         """
         try:
+            self._wait()
             message = self.channel.receive()
         except (EOFError, ConnectionResetError):
             self.process.join(5)
@@ -84,6 +91,17 @@ class Trainer:
             raise TrainerFailedError(message.values["reason"], message.values["traceback"])
         return message
 
+    def _wait(self) -> None:
+        """Wait for a message or the trainer's death.
+
+        A process that a plugin forked may hold the pipe open after the trainer
+        is gone, so the pipe's end alone does not tell.
+        """
+        connection = self.channel.connection
+        while not connection.poll(_LOOK):
+            if self.process.exitcode is not None and not connection.poll(0):
+                raise EOFError
+
 
 def judge_main(connection: Connection, log: str) -> None:
     """Serve one job, received over ``connection``; tell progress and the end over it."""
@@ -91,7 +109,23 @@ def judge_main(connection: Connection, log: str) -> None:
     _redirect_output(Path(log))
     registry = discover()
     trainer = _start_trainer(registry, connection)
-    job = Job.from_json(json.loads(connection.recv_bytes()))
+    try:
+        end = _serve(connection, registry, trainer)
+    finally:
+        # whatever happened: a trainer left waiting would keep this process from ending
+        trainer.process.join(0.2)
+        trainer.process.kill()
+        trainer.process.join()
+    connection.send_bytes(json.dumps(end).encode())
+
+
+def _serve(connection: Connection, registry: Registry, trainer: Trainer) -> dict[str, str]:
+    """Receive the job and carry it out; return how it ended."""
+    try:
+        job = Job.from_json(json.loads(connection.recv_bytes()))
+    except EOFError:
+        raise SystemExit("the runner is gone") from None
+    Thread(target=_end_with_runner, args=(connection,), daemon=True).start()
     results = Results(job.results)
 
     def progress(done: int, total: int) -> None:
@@ -105,14 +139,9 @@ def judge_main(connection: Connection, log: str) -> None:
             judge_run(job, results, registry, trainer, progress)
         else:
             judge_pretraining(job, results, registry, trainer, progress)
-        end = {"state": "done", "reason": ""}
     except Exception as error:  # noqa: BLE001 - failure is data: whatever it is, it is kept
-        end = {"state": "failed", "reason": _keep_failure(error, job, results)}
-    finally:
-        trainer.process.join(0.2)
-        trainer.process.kill()
-        trainer.process.join()
-    connection.send_bytes(json.dumps(end).encode())
+        return {"state": "failed", "reason": _keep_failure(error, job, results)}
+    return {"state": "done", "reason": ""}
 
 
 def judge_run(
@@ -293,9 +322,22 @@ def _run_arrays(
         arrays["test/groups"] = images.test.groups
     if noise.matrix is not None:
         arrays["noise/transition_matrix"] = noise.matrix
-    for name in epochs[0].arrays:
-        arrays[name] = np.stack([message.arrays[name] for message in epochs])
-    return arrays
+    return {**arrays, **_stacked(epochs)}
+
+
+#: What stands in an epoch in which a method reports nothing of a kind.
+_NOT_REPORTED = {"train/selected": False, "train/clean_probability": np.nan, "train/corrected": -1}
+
+
+def _stacked(epochs: list[Message]) -> dict[str, NDArray[Any]]:
+    """Stack what the epochs brought; a method may report some things in some epochs only."""
+    names = dict.fromkeys(name for message in epochs for name in message.arrays)
+    stacked = {}
+    for name in names:
+        model = next(message.arrays[name] for message in epochs if name in message.arrays)
+        nothing = np.full_like(model, _NOT_REPORTED.get(name, 0))
+        stacked[name] = np.stack([message.arrays.get(name, nothing) for message in epochs])
+    return stacked
 
 
 def _pretraining_summary(weights: PretrainedWeights | None) -> dict[str, Any] | None:
@@ -331,20 +373,29 @@ def _public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _start_trainer(registry: Registry, parent: Connection) -> Trainer:
-    context: Any = get_context("fork" if sys.platform == "linux" else "spawn")
+    forks = sys.platform == "linux"
+    context: Any = get_context("fork" if forks else "spawn")
     mine, theirs = context.Pipe()
-    process = context.Process(target=_trainer_entry, args=(theirs, mine, parent, registry))
+    # a forked trainer has the registry and must close what it inherits; a spawned one has neither
+    inherited = (registry, mine, parent) if forks else ()
+    process = context.Process(target=_trainer_entry, args=(theirs, *inherited))
     process.start()
     theirs.close()
     return Trainer(process, Channel(mine))
 
 
 def _trainer_entry(
-    connection: Connection, judge_end: Connection, parent: Connection, registry: Registry
+    connection: Connection, registry: Registry | None = None, *inherited: Connection
 ) -> None:
-    judge_end.close()
-    parent.close()  # the trainer has no way to the runner
-    trainer_main(Channel(connection), registry)
+    for pipe in inherited:
+        pipe.close()  # the trainer has no way to the runner
+    trainer_main(Channel(connection), registry or discover())
+
+
+def _end_with_runner(connection: Connection) -> None:
+    """End the whole job once the runner is gone: nobody else would end one that hangs."""
+    pipes.wait([connection])  # the runner sends nothing after the job
+    os.killpg(0, signal.SIGKILL)
 
 
 def _redirect_output(log: Path) -> None:

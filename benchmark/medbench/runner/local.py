@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -53,12 +54,11 @@ class LocalExecutor(Executor):
     def __init__(
         self, slots: int, settings: Settings | None = None, modules: Sequence[str] = ()
     ) -> None:
-        super().__init__(slots, settings)
+        super().__init__(slots, settings, modules)
         method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
         self._context: Any = get_context(method)
         if method == "forkserver":
             self._context.set_forkserver_preload(["medbench.runner.preload"])
-        self._modules = modules
         self._running: dict[str, _Running] = {}
 
     def submit(self, job: Job) -> None:
@@ -66,7 +66,7 @@ class LocalExecutor(Executor):
         mine, theirs = self._context.Pipe()
         log = Results(job.results).log_path(job.key, job.attempt)
         process = self._context.Process(target=start_judge, args=(theirs, str(log)))
-        with _server_environment(self._modules):
+        with _server_environment(self.modules), _no_arguments():
             process.start()
         theirs.close()
         with suppress(BrokenPipeError):  # a judge that is gone already is seen by events()
@@ -102,6 +102,8 @@ class LocalExecutor(Executor):
             return [self._fail(running, "failed", reason)]
         if "state" in message:
             running.process.join()
+            if running.process.pid is not None:  # what a plugin left behind goes with its job
+                _signal_group(running.process.pid, signal.SIGKILL)
             self._forget(running)
             return [JobEnd(job.key, message["state"], message["reason"])]
         return [JobProgress(job.key, message["done"], message["total"])]
@@ -126,6 +128,7 @@ class LocalExecutor(Executor):
             _signal_group(process.pid, signal.SIGTERM)
             process.join(GRACE)
             _signal_group(process.pid, signal.SIGKILL)
+            process.kill()  # a judge so young that it leads no group yet
             process.join()
         self._forget(running)
 
@@ -138,6 +141,17 @@ def _signal_group(group: int, signum: signal.Signals) -> None:
     # the judge leads its own group; until it does, or after all have gone, there is none
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signum)
+
+
+@contextmanager
+def _no_arguments() -> Iterator[None]:
+    """Hide the command line, which may name a rate, from what a starting process is handed."""
+    arguments = sys.argv
+    sys.argv = arguments[:1]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -30,15 +31,25 @@ def provenance(registry: Registry, job: Job) -> dict[str, Any]:
     }
 
 
-def _plugins(registry: Registry, spec: dict[str, Any]) -> dict[str, str]:
-    """Return distribution and version of each plugin of a run."""
-    found = {}
-    for kind in ("dataset", "noise", "backbone", "method", "pretext"):
-        named = spec.get(kind)
-        if isinstance(named, dict):
-            entry = registry.get(kind_named(kind), named["plugin"])
-            found[kind] = f"{entry.name} ({entry.distribution} {entry.version})"
-    return found
+def _plugins(registry: Registry, spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return distribution and version of each plugin of a run; of a curriculum, each step's."""
+
+    def origin(kind: str, named: Mapping[str, Any]) -> str:
+        entry = registry.get(kind_named(kind), named["plugin"])
+        return f"{entry.name} ({entry.distribution} {entry.version})"
+
+    found = {
+        kind: origin(kind, spec[kind])
+        for kind in ("dataset", "noise", "backbone", "method")
+        if kind in spec
+    }
+    steps: list[str] = []
+    # a run tells of its pretexts in the spec of its last pretraining, a pretraining in its own
+    step = spec.get("pretraining", spec)
+    while step is not None:
+        steps.insert(0, origin("pretext", step["pretext"]))
+        step = step["parent"]
+    return {**found, "pretext": ", then ".join(steps)} if steps else found
 
 
 def _version(name: str) -> str:

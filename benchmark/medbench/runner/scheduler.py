@@ -60,6 +60,7 @@ class Scheduler:
         self._ready: deque[Job] = deque()
         self._running: dict[str, Job] = {}
         self._waiting: dict[str, list[Run | PretrainingRun]] = {}
+        self._barred = {key: failure.reason for key, failure in plan.failed.items()}
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
@@ -79,8 +80,8 @@ class Scheduler:
         """Put an item among the ready, the waiting, or the skipped."""
         if start is None or start.key in self._plan.done:
             self._ready.append(self._job(item))
-        elif start.key in self._plan.failed:
-            self._skip(item, self._plan.failed[start.key].reason)
+        elif start.key in self._barred:
+            self._skip(item, self._barred[start.key])
         else:
             self._waiting.setdefault(start.key, []).append(item)
 
@@ -110,6 +111,8 @@ class Scheduler:
                 self._skip(item, event.reason)
 
     def _skip(self, item: Run | PretrainingRun, reason: str) -> None:
+        """Give an item up, and all that start from it."""
+        self._barred[item.key] = reason
         if isinstance(item, Run):
             self.outcome.skipped.append(item.key)
             self._observer.skipped(item, f"its pretraining failed: {reason}")

@@ -2,8 +2,9 @@
 
 Layout of a record::
 
-    attributes  format, key, digest, header (JSON: axes, spec, summary),
-                accidents (JSON: provenance, times)
+    attributes  format, key, digest
+    .header     JSON: axes, spec, summary
+    .accidents  JSON: provenance, times, resources
     test/            labels (N,) ids (N,) groups (N,)? probabilities (E, N, K)
     validation/      noisy_labels (V,) probabilities (E, V, K)
     train/           clean_labels (T,) noisy_labels (T,) ids (T,) predicted (E, T)
@@ -57,7 +58,7 @@ class Header:
         ``readings`` (by reading: metrics, recalls, epoch), ``noise``
         (nominal_rate, realised_rate, labels_hash, learnable), ``oracle``
         (answers by question), ``pretraining`` (key, loss and accuracy of the
-        last epoch, chance) or null, ``classes``, ``epochs``, ``parameters``.
+        last epoch, chance) or null, ``card`` (of the dataset), ``classes``, ``epochs``.
     digest : str
         SHA-256 over everything scientific.
     accidents : mapping

@@ -1,28 +1,43 @@
-"""Built-in datasets: three embedded ones and two originals the user prepares."""
+"""Built-in datasets: three embedded ones, and those the user prepares from own copies."""
 
 from __future__ import annotations
 
 from medbench import Plugin
 
-_EMBEDDED = "medbench_plugins.datasets.embedded:EmbeddedDataset"
+_EMBEDDED = "medbench_plugins.datasets.embedded"
 _ORIGINALS = "medbench_plugins.datasets.originals"
+
+#: Sets of MedMNIST: name, and what the line of ``medbench list`` says.
+_MEDMNIST = {
+    "pathmnist": "107,180 colorectal H&E tiles, 9 tissue classes",
+    "dermamnist": "10,015 dermatoscopic images, 7 lesions",
+    "octmnist": "109,309 retinal OCT images, 4 classes",
+    "pneumoniamnist": "5,856 children's chest X-rays, normal / pneumonia",
+    "retinamnist": "1,600 fundus images, 5 grades of retinopathy",
+    "breastmnist": "780 breast ultrasound images, malignant or not",
+    "bloodmnist": "17,092 blood cells, 8 classes",
+    "tissuemnist": "236,386 kidney cells, 8 classes",
+    "organamnist": "58,830 axial CT slices, 11 organs",
+    "organcmnist": "23,583 coronal CT slices, 11 organs",
+    "organsmnist": "25,211 sagittal CT slices, 11 organs",
+}
 
 DATASETS: tuple[Plugin, ...] = (
     Plugin(
         name="covid-qu-ex-mini",
-        target=_EMBEDDED,
+        target=f"{_EMBEDDED}:CovidQuExMini",
         summary="5,826 chest X-rays, 64 px, COVID-19 / other pneumonia / normal, lung masks",
         interface=1,
     ),
     Plugin(
         name="pneumonia-mnist",
-        target=_EMBEDDED,
+        target=f"{_EMBEDDED}:PneumoniaMnist",
         summary="5,856 children's chest X-rays, 28 px, normal / pneumonia",
         interface=1,
     ),
     Plugin(
         name="kather-texture-mini",
-        target=_EMBEDDED,
+        target=f"{_EMBEDDED}:KatherTextureMini",
         summary="1,600 patches of 100 colorectal H&E tiles, 56 px, 8 tissue classes",
         interface=1,
     ),
@@ -37,5 +52,21 @@ DATASETS: tuple[Plugin, ...] = (
         target=f"{_ORIGINALS}:CovidQuEx",
         summary="33,920 chest X-rays, 256 px, 3 classes, lung masks (own download)",
         interface=1,
+    ),
+    Plugin(
+        name="folder",
+        target="medbench_plugins.datasets.folder:FolderDataset",
+        summary="your own images, in class folders or with a CSV file",
+        interface=1,
+    ),
+    *(
+        Plugin(
+            name=f"medmnist:{name}",
+            target="medbench_plugins.datasets.medmnist:MedMnist",
+            summary=f"{summary}, 28 to 224 px (own download)",
+            interface=1,
+            defaults={"set": name},
+        )
+        for name, summary in _MEDMNIST.items()
     ),
 )

@@ -7,6 +7,7 @@ stands beside it as ``NAME.LICENSE.txt``.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from medbench.data.hdf5_dataset import Hdf5Dataset
 from medbench.interfaces.dataset import DataContext
@@ -15,12 +16,33 @@ DATA = Path(__file__).with_name("data")
 
 
 class EmbeddedDataset(Hdf5Dataset):
-    """The image file ``data/NAME.h5`` beside this module."""
+    """An image file in ``data`` beside this module."""
+
+    #: Name of the file, whatever name the dataset has in a protocol.
+    file: ClassVar[str]
 
     def path(self, context: DataContext) -> Path:
         """Return the embedded file; the cache folder is not used."""
-        return DATA / f"{self.name}.h5"
+        return DATA / f"{self.file}.h5"
 
     def cure(self) -> str:
         """Return the advice to install medbench again."""
         return "install medbench again"
+
+
+class CovidQuExMini(EmbeddedDataset):
+    """Chest X-rays of COVID-QU-Ex at 64 px, with lung masks."""
+
+    file = "covid-qu-ex-mini"
+
+
+class PneumoniaMnist(EmbeddedDataset):
+    """Children's chest X-rays of PneumoniaMNIST at 28 px."""
+
+    file = "pneumonia-mnist"
+
+
+class KatherTextureMini(EmbeddedDataset):
+    """Patches of colorectal tissue at 56 px, split by tile."""
+
+    file = "kather-texture-mini"

@@ -18,6 +18,13 @@ METHODS: tuple[Plugin, ...] = (
         interface=1,
     ),
     Plugin(
+        name="small-loss",
+        target="medbench_plugins.methods.small_loss:SmallLoss",
+        settings="medbench_plugins.methods.settings:SmallLossSettings",
+        summary="one network learns from its own small-loss samples; Co-teaching's ablation",
+        interface=1,
+    ),
+    Plugin(
         name="dividemix",
         target="medbench_plugins.methods.dividemix:DivideMix",
         settings="medbench_plugins.methods.settings:DivideMixSettings",

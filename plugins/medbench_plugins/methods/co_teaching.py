@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod
 from medbench_plugins.methods.averages import DeviceMean
+from medbench_plugins.methods.forgetting import first_rate, rate_at
 from medbench_plugins.methods.mixmatch import mean_probability
 from medbench_plugins.methods.ramps import power_ramp, warmup_length
 from medbench_plugins.methods.selection import exchange
@@ -23,7 +22,8 @@ class CoTeaching(LNLMethod):
     smallest loss of its own, and its peer learns from them, where
     :math:`R(t) = \tau \min((t / T_k)^c, 1)` with t counted from 0 [P; R has the
     same line for c = 1, one epoch shorter]. Both networks see the same batches
-    with the same augmentation [R].
+    with the same augmentation [R]. tau is the true noise rate [P], a number, or
+    an estimate (:func:`~medbench_plugins.methods.estimation.estimate_noise_rate`).
 
     ``EpochReport.selected[m]`` marks the samples that network m kept, that is
     held for clean.
@@ -44,14 +44,19 @@ class CoTeaching(LNLMethod):
         self.warmup_epochs = warmup_length(self.settings.warmup_epochs, task.epochs)
         # NaN: not asked yet. Kept in the state, so that a run that is taken up
         # again does not ask twice.
-        tau = self.settings.forget_rate
-        self.forget_rate = math.nan if tau is None else tau
+        self.forget_rate = first_rate(self.settings.forget_rate)
 
     def train_epoch(self, epoch: int) -> EpochReport:
         """Train both networks on what the other kept of each batch."""
         task = self.task
-        if math.isnan(self.forget_rate):
-            self.forget_rate = float(task.oracle.noise_rate())
+        self.forget_rate = rate_at(
+            self.settings.forget_rate,
+            self.forget_rate,
+            epoch,
+            self.warmup_epochs,
+            task,
+            [self.network_1, self.network_2],
+        )
         rate = self.forget_rate * power_ramp(epoch, self.warmup_epochs, self.settings.exponent)
 
         self.network_1.train()

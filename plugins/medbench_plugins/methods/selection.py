@@ -52,6 +52,34 @@ def small_loss(losses: Tensor, keep: int) -> Tensor:
     return torch.sort(losses.detach(), stable=True).indices[:keep]
 
 
+def keep_own(logits: Tensor, labels: Tensor, forget_rate: float) -> tuple[Tensor, Tensor]:
+    r"""Return a network's loss on what it kept itself.
+
+    .. math:: L = \frac{1}{|D|} \sum_{i \in D} \ell(i)
+
+    where D are the samples with the smallest loss.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (B, K)
+        Outputs.
+    labels : torch.Tensor of int64, shape (B,)
+        Noisy labels.
+    forget_rate : float
+        R(t), the share of the batch to drop.
+
+    Returns
+    -------
+    loss : torch.Tensor, scalar
+        What the network minimises.
+    kept : torch.Tensor of int64, shape (k,)
+        D: positions in the batch.
+    """
+    losses = F.cross_entropy(logits.float(), labels, reduction="none")
+    kept = small_loss(losses, kept_count(forget_rate, len(labels)))
+    return losses[kept].mean(), kept
+
+
 def exchange(
     logits_1: Tensor, logits_2: Tensor, labels: Tensor, forget_rate: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

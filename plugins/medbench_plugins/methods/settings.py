@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from medbench.interfaces import MethodSettings
 
@@ -31,44 +31,41 @@ class CrossEntropySettings(MethodSettings):
     }
 
 
-class CoTeachingSettings(MethodSettings):
-    """Settings of Co-teaching."""
+#: Han et al. 2018: Adam; their linear fall of the rate from epoch 80 of 200 is no
+#: schedule of ours, cosine is the nearest [I].
+HAN: Mapping[str, Any] = {
+    "warmup_epochs": 10,
+    "exponent": 1.0,
+    "optimiser": {
+        "name": "adam",
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+        "schedule": "cosine",
+    },
+}
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # Han et al. 2018: Adam; their linear fall of the rate from epoch 80 of
-        # 200 is no schedule of ours, cosine is the nearest [I].
-        "paper": {
-            "warmup_epochs": 10,
-            "exponent": 1.0,
-            "predict_with": "first",
-            "optimiser": {
-                "name": "adam",
-                "lr": 1e-3,
-                "weight_decay": 0.0,
-                "schedule": "cosine",
-            },
-        },
-        # Khanal et al. 2024 (arXiv 2407.05973), the label-noise phase [A].
-        "khanal": {
-            "warmup_epochs": 10,
-            "exponent": 1.0,
-            "predict_with": "first",
-            "optimiser": {
-                "name": "sgd",
-                "lr": 0.01,
-                "momentum": 0.9,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-            },
-        },
-    }
+#: Khanal et al. 2024 (arXiv 2407.05973), the label-noise phase [A].
+KHANAL: Mapping[str, Any] = {
+    "warmup_epochs": 10,
+    "exponent": 1.0,
+    "optimiser": {
+        "name": "sgd",
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "schedule": "cosine",
+    },
+}
 
-    forget_rate: float | None = Field(
+
+class ForgettingSettings(MethodSettings):
+    """Settings of methods that forget a share of each batch that grows to the noise rate."""
+
+    forget_rate: float | Literal["estimate"] | None = Field(
         None,
-        ge=0,
-        le=1,
-        description="tau, the share of a batch forgotten in the end; "
-        "none asks the oracle for the true noise rate, as the paper does [P]",
+        description="tau, the share of a batch forgotten in the end: a number in [0, 1]; none, or "
+        "'oracle', asks the oracle for the true noise rate, as the paper does [P]; 'estimate' "
+        "estimates it from the noisy labels, by confident learning [I]",
     )
     warmup_epochs: int | None = Field(
         None,
@@ -79,6 +76,40 @@ class CoTeachingSettings(MethodSettings):
     exponent: float = Field(
         1.0, gt=0, description="c, the shape of that rise: 1 is linear, 2 starts gently [P]"
     )
+
+    @field_validator("forget_rate", mode="before")
+    @classmethod
+    def _rate(cls, value: Any) -> Any:
+        # "oracle" says what none says: one outcome, one run key.
+        if value is None or value == "oracle":
+            return None
+        if value == "estimate":
+            return value
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and 0 <= value <= 1:
+            return float(value)
+        raise ValueError("must be a number in [0, 1], 'oracle' or 'estimate'")
+
+
+class SmallLossSettings(ForgettingSettings):
+    """Settings of small-loss selection by one network: Co-teaching's."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": HAN,
+        "khanal": KHANAL,
+        "no-oracle": {**HAN, "forget_rate": "estimate"},
+    }
+
+
+class CoTeachingSettings(ForgettingSettings):
+    """Settings of Co-teaching."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {**HAN, "predict_with": "first"},
+        "khanal": {**KHANAL, "predict_with": "first"},
+        "no-oracle": {**HAN, "predict_with": "first", "forget_rate": "estimate"},
+    }
+
     predict_with: Literal["first", "mean"] = Field(
         "first",
         description="network 1 alone, as the paper scores each network on its own [P], "
@@ -118,6 +149,9 @@ class DivideMixSettings(MethodSettings):
         "high-noise": {**PAPER, "lambda_u": 150.0, "p_threshold": 0.6, "loss_history": 5},
         # Asymmetric noise on CIFAR-10: the authors' answer to users (issue 15).
         "asymmetric": {**PAPER, "lambda_u": 0.0},
+        # Asks nothing: noise is taken for symmetric. lambda_u is a choice of the
+        # user's here, not one made on the rate.
+        "no-oracle": {**PAPER, "asymmetric": False},
         # C2D (Zheltonozhskii et al. 2022), where SimCLR's weights are the start.
         "after-pretraining": {**PAPER, "p_threshold": 0.03},
     }

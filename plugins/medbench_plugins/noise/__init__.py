@@ -27,4 +27,18 @@ NOISE_MODELS: tuple[Plugin, ...] = (
         summary="follows a matrix of confusions given in the protocol, scaled to the rate",
         interface=1,
     ),
+    Plugin(
+        name="annotator",
+        target="medbench_plugins.noise.annotator:Annotator",
+        settings="medbench_plugins.noise.annotator:AnnotatorSettings",
+        summary="confuses classes as annotators did, by a matrix given as a CSV file",
+        interface=1,
+    ),
+    Plugin(
+        name="instance-dependent",
+        target="medbench_plugins.noise.instance_dependent:InstanceDependent",
+        settings="medbench_plugins.noise.instance_dependent:InstanceDependentSettings",
+        summary="what an image shows decides its rate and wrong class (Xia et al. 2020)",
+        interface=1,
+    ),
 )

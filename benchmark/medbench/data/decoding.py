@@ -1,0 +1,221 @@
+"""From the bytes of one image file to pixels; imports nothing but Pillow."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from medbench.data.sources import LayoutError, RefusedError, UnreadableError
+
+#: Formats that are read; Pillow knows many more, some of which run other programs.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP")
+
+#: Endings of the files that are taken for images.
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp"})
+
+#: Most pixels, and longest side, of an image that is decoded.
+MAX_PIXELS, MAX_SIDE = 40_000_000, 20_000
+
+#: Images above this are decoded by one process at a time, to bound memory.
+LARGE_PIXELS = 4_000_000
+
+_GREY = frozenset({"1", "L", "LA"})
+_COLOUR = frozenset({"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"})
+
+# What Pillow's readers raise on damaged bytes.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """What every decoded image is brought to.
+
+    Parameters
+    ----------
+    height, width, channels : int
+        Shape of the result; 1 channel is grey, 3 are RGB.
+    resize : bool
+        Cut the largest centred square and scale it, or else refuse images of
+        another size.
+    any_mode : bool
+        Let a grey dataset take colour images by their luminance; otherwise
+        only those whose three channels are equal.
+    """
+
+    height: int
+    width: int
+    channels: int
+    resize: bool
+    any_mode: bool
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of a decoded image."""
+        return self.height * self.width * self.channels
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself."""
+
+    height: int
+    width: int
+    channels: int
+
+
+def read_header(data: bytes, where: str) -> Header:
+    """Read size and colour without decoding.
+
+    Raises
+    ------
+    UnreadableError
+        If the bytes are no image of a known format.
+    RefusedError
+        If its dimensions are absurd.
+    """
+    image = _opened(data, where)
+    return Header(image.height, image.width, 1 if image.mode in _GREY else 3)
+
+
+def decode_image(
+    data: bytes, where: str, to: PixelFormat, large: AbstractContextManager[object] | None = None
+) -> bytes:
+    """Decode an image to ``to.height x to.width x to.channels`` bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    where : str
+        Its name, for messages.
+    to : PixelFormat
+        What it is brought to.
+    large : context manager, optional
+        Held while a large image is decoded.
+
+    Raises
+    ------
+    UnreadableError
+        If the image is damaged or cannot be told in 8 bits a channel.
+    RefusedError
+        If its dimensions are absurd.
+    LayoutError
+        If it is of another size or colour than the rest.
+    """
+    image = _opened(data, where)
+    if image.mode not in _GREY | _COLOUR:
+        raise UnreadableError(
+            f"mode {image.mode}: not 8 bits a channel; choose a window and convert it"
+        )
+    guard = large if large and image.width * image.height > LARGE_PIXELS else nullcontext()
+    with guard:
+        return _framed(_coloured(_upright(image), where, to), where, to).tobytes()
+
+
+def decode_mask(data: bytes, where: str, image_data: bytes, to: PixelFormat) -> bytes:
+    """Decode a mask of an image to ``to.height x to.width`` bytes of 0 and 1.
+
+    A pixel belongs to the mask if it is at least half white after scaling.
+
+    Raises
+    ------
+    UnreadableError
+        If the mask is damaged or of another size than its image.
+    RefusedError
+        If its dimensions are absurd.
+    """
+    mask, image = _opened(data, where), _opened(image_data, where)
+    if mask.size != image.size:
+        raise UnreadableError(f"its mask is {_size(mask)}, the image {_size(image)}")
+    plain = PixelFormat(to.height, to.width, 1, to.resize, True)
+    grey = _framed(_coloured(_upright(mask), where, plain), where, plain)
+    brightest = max(value for value, count in enumerate(grey.histogram()) if count)
+    # Masks are stored as 0 and 255, or as 0 and 1.
+    threshold = 1 if brightest <= 1 else 128
+    return grey.point([int(value >= threshold) for value in range(256)]).tobytes()
+
+
+def _opened(data: bytes, where: str) -> Image.Image:
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    except Image.DecompressionBombError as error:
+        raise RefusedError(f"{where}: {error}; remove it") from error
+    except _DAMAGE as error:
+        raise UnreadableError(_reason(error)) from error
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE or min(width, height) < 1:
+        raise RefusedError(
+            f"{where}: {_size(image)}, at most {MAX_PIXELS:,} pixels and a side of"
+            f" {MAX_SIDE:,} are decoded; scale it down or remove it"
+        )
+    if frames > 1:
+        raise UnreadableError(f"holds {frames} images; give each its own file")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Decode, and turn as the camera says."""
+    try:
+        image.load()
+        if "exif" in image.info:
+            ImageOps.exif_transpose(image, in_place=True)
+    except _DAMAGE as error:
+        raise UnreadableError(_reason(error)) from error
+    return image
+
+
+def _coloured(image: Image.Image, where: str, to: PixelFormat) -> Image.Image:
+    if to.channels == 3:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if image.mode in _GREY or to.any_mode:
+        return image if image.mode == "L" else image.convert("L")
+    red, green, blue = image.convert("RGB").split()
+    if red.tobytes() == green.tobytes() == blue.tobytes():
+        return red
+    raise LayoutError(
+        f"{where}: in colour, the images looked at first are grey;"
+        " say --channels colour, or --channels grey to drop the colour"
+    )
+
+
+def _framed(image: Image.Image, where: str, to: PixelFormat) -> Image.Image:
+    if image.size == (to.width, to.height):
+        return image
+    if not to.resize:
+        raise LayoutError(
+            f"{where}: {_size(image)}, the first image is {to.width} x {to.height} px;"
+            f" bring all to one size with --size {min(to.height, to.width)}"
+        )
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = (
+        image.crop((left, top, left + side, top + side)) if image.size != (side, side) else image
+    )
+    return square.resize((to.width, to.height), Image.Resampling.BILINEAR)
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.width} x {image.height} px"
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return "no image of a known format" if "cannot identify image" in text else text or "damaged"

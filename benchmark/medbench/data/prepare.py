@@ -1,0 +1,408 @@
+"""Preparing a dataset: from the user's files to one checked image file.
+
+Worker processes decode shards (:mod:`medbench.data.shards`) into a folder of
+work in progress, ``.NAME.part``, while this process copies finished ones, in
+order, into the image file. Whatever ends the work, finished shards are found
+and used by the next attempt; the folder goes when the file is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from medbench.data.arrangement import Arrangement, Sample, check_arrangement
+from medbench.data.audit import AuditedImages, audit_images, exact_keys, findings
+from medbench.data.decoding import Header, PixelFormat, read_header
+from medbench.data.images_file import ImageBatch, write_images
+from medbench.data.shards import Shard, ShardTask, do_shard, start_worker, stored_rows
+from medbench.data.sources import PrepareError, UnreadableError, read_bytes
+from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
+
+_SHARD_BYTES = 16 * 1024**2
+_MOST_IN_SHARD = 256
+_PROBES = 64
+_MOST_UNREADABLE_SHARE = 0.01
+
+# Upper bounds of memory: this process; a worker; one large image (decoding.MAX_PIXELS) at a time.
+_OWN_BYTES, _WORKER_BYTES, _LARGE_BYTES = 400 * 1024**2, 150 * 1024**2, 700 * 1024**2
+
+#: Told after every shard: images done, images in all, images found done by an earlier attempt.
+Observer = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What the user may say about the preparation.
+
+    Parameters
+    ----------
+    size : int, optional
+        Height and width in pixels; without it images keep theirs, which must
+        then be one and the same.
+    channels : {"grey", "colour"}, optional
+        Without it the dataset says, or else the images.
+    allow_unreadable : bool
+        Go on even if more than 1 % of the images cannot be read.
+    """
+
+    size: int | None = None
+    channels: Literal["grey", "colour"] | None = None
+    allow_unreadable: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a preparation leaves.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The image file.
+    card : DatasetCard
+        Its card.
+    notes : tuple of str
+        What the user should be told.
+    protocol : pathlib.Path, optional
+        A protocol to begin with.
+    """
+
+    path: Path
+    card: DatasetCard
+    notes: tuple[str, ...] = ()
+    protocol: Path | None = None
+
+
+class _GapError(Exception):
+    """A shard has unreadable images: the file's size was guessed wrong."""
+
+
+def prepare_images(
+    path: Path,
+    arrangement: Arrangement,
+    context: DataContext,
+    options: PrepareOptions,
+    observer: Observer = lambda done, total, found: None,
+) -> DatasetCard:
+    """Decode an arrangement's images and write them, audited, to an image file.
+
+    Equal images and options give equal bytes, from folder or archive, with any
+    number of workers, interrupted or not.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file to write.
+    arrangement : Arrangement
+        What the images are.
+    context : DataContext
+        Workers and memory.
+    options : PrepareOptions
+        Size and colour of the stored images.
+    observer : callable
+        Told how far it is.
+
+    Returns
+    -------
+    DatasetCard
+        The card in the file.
+
+    Raises
+    ------
+    PrepareError
+        If an input is refused, the images do not fit together, or more than
+        1 % of them cannot be read.
+    medbench.data.images_file.ImagesFileError
+        If the file cannot be written.
+    """
+    check_arrangement(arrangement)
+    pixels = _pixel_format(arrangement, options)
+    check_space(path, _needed(path, pixels, arrangement.samples))
+    with work_folder(path) as folder:
+        tasks = _tasks(folder, arrangement.samples, pixels)
+        with _Pool(tasks, most_workers(context), observer) as pool:
+            job = _Job(path, arrangement, pixels, tasks, pool, options)
+            try:
+                card = job.write(guess=True)
+            except _GapError:
+                card = job.write(guess=False)
+        shutil.rmtree(folder)
+    return card
+
+
+def most_workers(context: DataContext) -> int:
+    """Return how many of the processes allowed fit the memory allowed."""
+    fitting = (context.memory_bytes - _OWN_BYTES - _LARGE_BYTES) // _WORKER_BYTES
+    return max(1, min(context.workers, fitting))
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises
+    ------
+    PrepareError
+        Naming what is needed and what is free.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise PrepareError(
+            f"{path.parent}: {needed / 1e9:.1f} GB are needed while preparing, {free / 1e9:.1f} GB"
+            " are free; make room, choose another folder with --cache, or a smaller --size"
+        )
+
+
+def _needed(path: Path, pixels: PixelFormat, samples: Sequence[Sample]) -> int:
+    """Return the bytes still to be written: shards and file stand side by side."""
+    mask = pixels.height * pixels.width if samples[0].mask is not None else 0
+    done = sum(file.stat().st_size for file in _part_folder(path).glob("*.*"))
+    return len(samples) * (2 * pixels.image_bytes + mask + mask // 8) - done
+
+
+@contextmanager
+def work_folder(path: Path) -> Iterator[Path]:
+    """Open the folder of work in progress for a file, for this process alone.
+
+    Raises
+    ------
+    PrepareError
+        If another process is at work in it.
+    """
+    import fcntl
+
+    folder = _part_folder(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PrepareError(
+                f"{path.name} is being prepared by another process; wait for it"
+            ) from error
+        for leftover in folder.glob("*.tmp"):
+            leftover.unlink()
+        yield folder
+
+
+def _part_folder(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.part")
+
+
+def _pixel_format(arrangement: Arrangement, options: PrepareOptions) -> PixelFormat:
+    """Decide the shape of the stored images, from a few of them where nothing says it."""
+    samples = arrangement.samples
+    known = {"grey": 1, "colour": 3}.get(options.channels or "", arrangement.channels)
+    headers: list[Header] = []
+    if known is None or options.size is None:
+        step = max(1, len(samples) // _PROBES)
+        headers = _headers(samples[::step] if known is None else samples)
+    channels = known or max(header.channels for header in headers)
+    if options.size is not None:
+        return PixelFormat(options.size, options.size, channels, True, known is not None)
+    return PixelFormat(headers[0].height, headers[0].width, channels, False, known is not None)
+
+
+def _headers(samples: Sequence[Sample]) -> list[Header]:
+    """Read the headers of some images; a few unreadable ones are passed over."""
+    headers: list[Header] = []
+    for tried, sample in enumerate(samples):
+        try:
+            headers.append(read_header(read_bytes(sample.file), sample.file.where))
+        except UnreadableError as error:
+            if tried >= _PROBES and not headers:
+                raise PrepareError(
+                    f"{sample.file.where}: {error}; so are the {tried} images before it"
+                ) from error
+        if len(headers) == _PROBES:
+            break
+    if not headers:
+        raise PrepareError(f"none of the {len(samples)} images looked at first can be read")
+    return headers
+
+
+def _tasks(folder: Path, samples: Sequence[Sample], pixels: PixelFormat) -> list[ShardTask]:
+    rows = min(_MOST_IN_SHARD, max(1, _SHARD_BYTES // pixels.image_bytes))
+    pairs = [(sample.file, sample.mask) for sample in samples]
+    return [
+        ShardTask(str(folder), number, pairs[first : first + rows], pixels)
+        for number, first in enumerate(range(0, len(pairs), rows))
+    ]
+
+
+class _Pool:
+    """Decodes shards in processes; gives them in order, whenever they come."""
+
+    def __init__(self, tasks: Sequence[ShardTask], workers: int, observer: Observer) -> None:
+        # not forked: this process may have threads, and its memory should not be copied
+        spawn = multiprocessing.get_context("spawn")
+        self._executor = ProcessPoolExecutor(
+            min(workers, len(tasks)), spawn, start_worker, (spawn.Lock(),)
+        )
+        self._tasks = tasks
+        self._observer = observer
+        self._pending: dict[Future[tuple[Shard, bool]], ShardTask] = {}
+        self._shards: dict[int, Shard] = {}
+        self._found = 0
+        self._done = 0
+
+    def __enter__(self) -> _Pool:
+        self._pending = {self._executor.submit(do_shard, task): task for task in self._tasks}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def shards(self) -> Iterator[Shard]:
+        """Yield all shards in order, waiting for each; may be called again.
+
+        Raises
+        ------
+        PrepareError
+            If an input is refused or a process died.
+        """
+        for number in range(len(self._tasks)):
+            while number not in self._shards:
+                self._wait()
+            yield self._shards[number]
+
+    def _wait(self) -> None:
+        total = sum(len(task.pairs) for task in self._tasks)
+        for future in wait(self._pending, return_when=FIRST_COMPLETED).done:
+            task = self._pending.pop(future)
+            try:
+                shard, found = future.result()
+            except BrokenProcessPool as error:
+                raise PrepareError(
+                    "a decoding process died, perhaps for want of memory; run the command again"
+                    " with fewer --workers, what is decoded is kept"
+                ) from error
+            except OSError as error:
+                raise PrepareError(
+                    f"{error.filename or task.folder}: cannot be written ({error.strerror});"
+                    " check free space and permissions"
+                ) from error
+            self._shards[shard.number] = shard
+            self._done += len(task.pairs)
+            self._found += len(task.pairs) if found else 0
+            self._observer(self._done, total, self._found)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Writes one image file from a pool's shards."""
+
+    path: Path
+    arrangement: Arrangement
+    pixels: PixelFormat
+    tasks: Sequence[ShardTask]
+    pool: _Pool
+    options: PrepareOptions
+
+    def write(self, *, guess: bool) -> DatasetCard:
+        """Write the file; with ``guess`` while shards come in, as if all images were readable."""
+        samples = self.arrangement.samples
+        if not guess:
+            samples = [samples[place] for place in self._kept()]
+        masks = samples[0].mask is not None
+        groups = [sample.group for sample in samples]
+        split = np.array([SPLITS[sample.split] for sample in samples], np.uint8)
+        shape = (self.pixels.height, self.pixels.width, self.pixels.channels)
+        labels = np.array([sample.label for sample in samples], np.int64)
+        ids = [sample.id for sample in samples]
+
+        def complete(card: DatasetCard) -> DatasetCard:
+            return self._audited(card, labels, split, ids, groups if any(groups) else None)
+
+        return write_images(
+            self.path,
+            replace(self.arrangement.card, image_shape=shape),
+            self._batches(masks, guess),
+            labels=labels,
+            split=split,
+            ids=ids,
+            groups=groups if any(groups) else None,
+            gzip_level=0,
+            complete=complete,
+        )
+
+    def _batches(self, masks: bool, guess: bool) -> Iterator[ImageBatch]:
+        for shard in self.pool.shards():
+            if guess and shard.unreadable:
+                raise _GapError
+            if shard.kept:
+                task = self.tasks[shard.number]
+                yield ImageBatch(
+                    stored_rows(task, "images"), stored_rows(task, "masks") if masks else None
+                )
+
+    def _kept(self) -> list[int]:
+        """Return the places of readable images, all shards done; refuse if too few are."""
+        samples = self.arrangement.samples
+        bad = self._unreadable()
+        if len(bad) > _MOST_UNREADABLE_SHARE * len(samples) and not self.options.allow_unreadable:
+            named = ", ".join(f"{name} ({reason})" for name, reason in bad[:3])
+            raise PrepareError(
+                f"{len(bad)} of {len(samples)} images cannot be read, more than"
+                f" {_MOST_UNREADABLE_SHARE:.0%}: {named}{', ...' if len(bad) > 3 else ''};"
+                " mend them, or leave them out with --allow-unreadable"
+            )
+        kept = [
+            first + place
+            for first, shard in zip(self._firsts(), self.pool.shards(), strict=True)
+            for place in shard.kept
+        ]
+        remaining = replace(self.arrangement, samples=[samples[place] for place in kept])
+        check_arrangement(remaining)
+        return kept
+
+    def _unreadable(self) -> list[tuple[str, str]]:
+        samples = self.arrangement.samples
+        return [
+            (samples[first + place].id, reason)
+            for first, shard in zip(self._firsts(), self.pool.shards(), strict=True)
+            for place, reason in shard.unreadable
+        ]
+
+    def _firsts(self) -> list[int]:
+        """Return the place of each shard's first image."""
+        sizes = [len(task.pairs) for task in self.tasks]
+        return [sum(sizes[:number]) for number in range(len(sizes))]
+
+    def _audited(
+        self,
+        card: DatasetCard,
+        labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+        split: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+        ids: Sequence[str],
+        groups: Sequence[str] | None,
+    ) -> DatasetCard:
+        shards = list(self.pool.shards())
+        where = [(shard.number, row) for shard in shards for row in range(len(shard.kept))]
+        hashes = [value for shard in shards for value in shard.hashes]
+        checksums = [value for shard in shards for value in shard.checksums]
+
+        def digest(place: int) -> bytes:
+            number, row = where[place]
+            return hashlib.sha256(stored_rows(self.tasks[number], "images")[row]).digest()
+
+        keys = exact_keys(checksums, hashes, digest)
+        thumbs = np.concatenate([stored_rows(task, "thumbs") for task in self.tasks])
+        hash_values = np.array(hashes, np.uint64)
+        data = AuditedImages(labels, split, ids, groups, hash_values, thumbs, keys)
+        return with_audit(card, audit_images(data, card.class_names, self._unreadable()))
+
+
+def with_audit(card: DatasetCard, audit: dict[str, object]) -> DatasetCard:
+    """Put an audit on a card, and what it found among the confounders."""
+    return replace(card, audit=audit, confounders=(*card.confounders, *findings(audit)))

@@ -1,0 +1,226 @@
+"""Decoding in processes: a shard is some images in a row, decoded once and kept on disk.
+
+A shard is four files in the folder of work in progress: ``NUMBER.images``,
+``NUMBER.masks`` and ``NUMBER.thumbs`` (pixels, image after image) and
+``NUMBER.json``, written last, which holds a CRC-32 of every image, so that a
+shard is either whole or done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing.connection
+import os
+import signal
+import threading
+import warnings
+import zlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+
+from medbench.data.decoding import PixelFormat, decode_image, decode_mask
+from medbench.data.hashing import THUMB, difference_hashes, thumbnails
+from medbench.data.sources import SourceFile, UnreadableError, read_bytes
+
+#: Raise it when a change alters decoded pixels: shards of another are done again.
+DECODER = f"1/{PIL.__version__}"
+
+Pair = tuple[SourceFile, SourceFile | None]
+
+_PARTS = ("images", "masks", "thumbs")
+
+_large: AbstractContextManager[object] | None = None
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """What a process is to decode.
+
+    Parameters
+    ----------
+    folder : str
+        Folder of work in progress.
+    number : int
+        The shard's.
+    pairs : sequence of (SourceFile, SourceFile or None)
+        Images with their masks.
+    pixels : PixelFormat
+        What they are brought to.
+    """
+
+    folder: str
+    number: int
+    pairs: Sequence[Pair]
+    pixels: PixelFormat
+
+    def path(self, what: str) -> Path:
+        """Return one of the shard's files."""
+        return Path(self.folder) / f"{self.number:06d}.{what}"
+
+    def fingerprint(self) -> str:
+        """Return a digest of everything that decides the shard's bytes."""
+        files = [
+            [(file.name, file.size, file.stamp) if file else None for file in pair]
+            for pair in self.pairs
+        ]
+        text = json.dumps([DECODER, asdict(self.pixels), files])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What came of a task.
+
+    Parameters
+    ----------
+    number : int
+        The shard's.
+    fingerprint : str
+        See :meth:`ShardTask.fingerprint`.
+    kept : tuple of int
+        Places in the task of the images that were decoded, in order.
+    unreadable : tuple of (int, str)
+        Places of the others, with the reason.
+    checksums, mask_checksums, thumb_checksums : tuple of int
+        CRC-32 of each kept image, of its mask and its thumbnail.
+    hashes : tuple of int
+        Perceptual hash of each kept image.
+    """
+
+    number: int
+    fingerprint: str
+    kept: tuple[int, ...]
+    unreadable: tuple[tuple[int, str], ...]
+    checksums: tuple[int, ...]
+    mask_checksums: tuple[int, ...]
+    thumb_checksums: tuple[int, ...]
+    hashes: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, text: str) -> Shard:
+        """Rebuild a shard from its file."""
+        values = json.loads(text)
+        return cls(
+            int(values["number"]),
+            str(values["fingerprint"]),
+            tuple(values["kept"]),
+            tuple((place, reason) for place, reason in values["unreadable"]),
+            tuple(values["checksums"]),
+            tuple(values["mask_checksums"]),
+            tuple(values["thumb_checksums"]),
+            tuple(values["hashes"]),
+        )
+
+
+def start_worker(large: AbstractContextManager[object]) -> None:
+    """Make a process ready: quiet, ended by its parent alone, with the lock for large images."""
+    global _large
+    _large = large
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def do_shard(task: ShardTask) -> tuple[Shard, bool]:
+    """Decode a shard unless it stands on disk, whole; say whether it did."""
+    finished = find_shard(task)
+    if finished is not None:
+        return finished, True
+    return _decode(task), False
+
+
+def find_shard(task: ShardTask) -> Shard | None:
+    """Return the shard if an earlier attempt left it whole, by its checksums."""
+    try:
+        shard = Shard.from_json(task.path("json").read_text(encoding="utf-8"))
+        whole = (
+            shard.fingerprint == task.fingerprint()
+            and _checksums(task, "images") == shard.checksums
+            and _checksums(task, "masks") == shard.mask_checksums
+            and _checksums(task, "thumbs") == shard.thumb_checksums
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return shard if whole else None
+
+
+def stored_rows(task: ShardTask, what: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Return a shard's ``images`` (n, H, W, C), ``masks`` (n, H, W) or ``thumbs``, from disk."""
+    pixels = task.pixels
+    shape = {
+        "images": (pixels.height, pixels.width, pixels.channels),
+        "masks": (pixels.height, pixels.width),
+        "thumbs": (THUMB, THUMB),
+    }[what]
+    if task.path(what).stat().st_size == 0:
+        return np.empty((0, *shape), np.uint8)
+    return np.memmap(task.path(what), np.uint8, "r").reshape(-1, *shape)
+
+
+def _decode(task: ShardTask) -> Shard:
+    pixels = task.pixels
+    shape = (1, pixels.height, pixels.width, pixels.channels)
+    kept: list[int] = []
+    unreadable: list[tuple[int, str]] = []
+    sums: dict[str, list[int]] = {what: [] for what in _PARTS}
+    hashes: list[int] = []
+    temporary = {what: task.path(f"{what}.{os.getpid()}.tmp") for what in _PARTS}
+    with ExitStack() as stack:
+        files = {what: stack.enter_context(path.open("wb")) for what, path in temporary.items()}
+        for place, pair in enumerate(task.pairs):
+            try:
+                image, mask = _decoded(pair, pixels)
+            except UnreadableError as error:
+                unreadable.append((place, str(error)))
+                continue
+            rows = np.frombuffer(image, np.uint8).reshape(shape)
+            hashes.append(int(difference_hashes(rows)[0]))
+            kept.append(place)
+            parts = {"images": image, "masks": mask, "thumbs": thumbnails(rows).tobytes()}
+            for what, data in parts.items():
+                if data is not None:
+                    files[what].write(data)
+                    sums[what].append(zlib.crc32(data))
+    shard = Shard(
+        task.number,
+        task.fingerprint(),
+        tuple(kept),
+        tuple(unreadable),
+        tuple(sums["images"]),
+        tuple(sums["masks"]),
+        tuple(sums["thumbs"]),
+        tuple(hashes),
+    )
+    task.path("json").unlink(missing_ok=True)
+    for what, path in temporary.items():
+        path.replace(task.path(what))
+    note = task.path(f"json.{os.getpid()}.tmp")
+    note.write_text(json.dumps(asdict(shard)), encoding="utf-8")
+    note.replace(task.path("json"))
+    return shard
+
+
+def _decoded(pair: Pair, pixels: PixelFormat) -> tuple[bytes, bytes | None]:
+    file, mask_file = pair
+    data = read_bytes(file)
+    image = decode_image(data, file.where, pixels, _large)
+    if mask_file is None:
+        return image, None
+    return image, decode_mask(read_bytes(mask_file), mask_file.where, data, pixels)
+
+
+def _checksums(task: ShardTask, what: str) -> tuple[int, ...]:
+    return tuple(zlib.crc32(row) for row in stored_rows(task, what))

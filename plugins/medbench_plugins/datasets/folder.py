@@ -1,0 +1,317 @@
+"""The user's own images: a folder or archive becomes a dataset without writing code."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medbench.data.arrangement import Arrangement, Sample, Unit, deal, shown
+from medbench.data.decoding import SUFFIXES
+from medbench.data.hdf5_dataset import FilesDataset
+from medbench.data.sources import (
+    LayoutError,
+    RefusedError,
+    SourceFile,
+    UnreadableError,
+    list_sources,
+    read_bytes,
+)
+from medbench.interfaces.dataset import DataContext, DatasetCard
+
+if TYPE_CHECKING:
+    from medbench.data.prepare import Observer, Prepared, PrepareOptions
+
+#: Names of split folders and of values in the column ``split``, in lower case.
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+#: Shares of the splits that are made here.
+SHARES = {"test": 0.2, "validation": 0.1}
+
+_EXPECTED = (
+    "expected CLASS/*.png, or SPLIT/CLASS/*.png (SPLIT one of train, val, test), or a CSV file"
+    " with the columns path and label, and optionally split and group; images are"
+    f" {', '.join(sorted(SUFFIXES))}"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image, as folders or table describe it; ``""`` is unknown."""
+
+    file: SourceFile
+    label: str
+    split: str = ""
+    group: str = ""
+
+
+class FolderDataset(FilesDataset):
+    """The user's own images, in class folders or with a CSV file.
+
+    ``medbench data prepare folder:NAME SOURCE`` prepares it, and a protocol
+    uses it as ``NAME`` with ``[datasets.NAME] plugin = "folder"``. SOURCE is a
+    folder, a zip archive, or the CSV file itself:
+
+    - ``CLASS/image.png``; a further level ``CLASS/GROUP/image.png`` names the
+      patient;
+    - ``SPLIT/CLASS/image.png`` or ``SPLIT/CLASS/GROUP/image.png``;
+    - a CSV file with the columns ``path`` (relative to it) and ``label``, and
+      optionally ``split`` (train, val, test) and ``group`` (the patient).
+
+    Without splits, a fifth is dealt to test and a tenth to validation, class by
+    class, groups kept together; without a validation split, a tenth of
+    training is.
+    """
+
+    plugin = "folder"
+    needs_name = True
+
+    @property
+    def _command(self) -> str:
+        name = "NAME" if self.name == self.plugin else self.name
+        return f"medbench data prepare {self.plugin}:{name} SOURCE"
+
+    def find_files(self, sources: Sequence[Path]) -> list[SourceFile]:
+        """List the files of the sources; a CSV file stands for its folder."""
+        found: list[SourceFile] = []
+        for source in sources:
+            if source.suffix.lower() == ".csv" and source.is_file():
+                files = list_sources([source.parent])
+                found += [
+                    file for file in files if file.suffix != ".csv" or file.name == source.name
+                ]
+            else:
+                found += list_sources([source])
+        return found
+
+    def prepare(
+        self,
+        sources: Sequence[Path],
+        context: DataContext,
+        options: PrepareOptions,
+        observer: Observer,
+    ) -> Prepared:
+        """Prepare the images, and write a protocol to begin with beside them."""
+        prepared = super().prepare(sources, context, options, observer)
+        return replace(prepared, protocol=_write_protocol(prepared.card, context))
+
+    def arrange(self, files: Sequence[SourceFile]) -> Arrangement:
+        """Return the images as the CSV file says, or else as the folders say."""
+        tables = [file for file in files if file.suffix == ".csv" and "/" not in file.name]
+        if len(tables) > 1:
+            named = ", ".join(file.name for file in tables)
+            raise LayoutError(f"several CSV files ({named}); give the one to use as SOURCE")
+        images = [file for file in files if file.suffix in SUFFIXES]
+        notes: list[str] = []
+        if tables:
+            rows, unused = _rows_of_table(tables[0], images)
+            if unused:
+                notes.append(f"columns of {tables[0].name} not used: {', '.join(unused)}")
+            if left := len(images) - len(rows):
+                notes.append(f"{left} images that {tables[0].name} does not list are left out")
+        else:
+            rows = _rows_of_folders(files, images)
+        rows, confounders = _with_splits(rows)
+        class_names = tuple(sorted({row.label for row in rows}))
+        label_of = {name: label for label, name in enumerate(class_names)}
+        several = len({row.file.container for row in rows}) > 1
+        samples = [
+            Sample(
+                row.file,
+                label_of[row.label],
+                row.split,
+                "/".join(row.file.parts) if several else row.file.name,
+                row.group,
+            )
+            for row in rows
+        ]
+        samples.sort(key=lambda sample: sample.id)
+        return Arrangement(self._card(class_names, rows, confounders), samples, notes=notes)
+
+    def _card(
+        self, class_names: tuple[str, ...], rows: Sequence[Row], confounders: Sequence[str]
+    ) -> DatasetCard:
+        grouped = any(row.group for row in rows)
+        return DatasetCard(
+            name=self.name,
+            title=f"{self.name}: the user's own images",
+            modality="not stated",
+            class_names=class_names,
+            image_shape=(0, 0, 0),
+            split_sizes={},
+            licence="not stated",
+            citation="not stated",
+            source="the user's own images",
+            confounders=(
+                *confounders,
+                *(() if grouped else (_UNGROUPED,)),
+            ),
+            group_meaning="patient or other group, as the user states" if grouped else "",
+        )
+
+
+_UNGROUPED = "No patient ids: images of one patient may stand in several splits."
+
+
+def _rows_of_folders(files: Sequence[SourceFile], images: Sequence[SourceFile]) -> list[Row]:
+    trees = [(file, file.name.split("/")[:-1]) for file in images]
+    # an archive or folder may hold everything in one more folder
+    while trees and all(tree and tree[0] == trees[0][1][0] for _, tree in trees):
+        if trees[0][1][0].lower() in SPLIT_WORDS:
+            break
+        trees = [(file, tree[1:]) for file, tree in trees]
+    splits = bool(trees) and all(tree and tree[0].lower() in SPLIT_WORDS for _, tree in trees)
+    rows = []
+    for file, tree in trees:
+        split, rest = (SPLIT_WORDS[tree[0].lower()], tree[1:]) if splits else ("", tree)
+        if not rest:
+            raise LayoutError(f"{file.where}: stands in no class folder; {_EXPECTED}")
+        rows.append(Row(file, rest[0], split, "/".join(rest[1:])))
+    if not rows:
+        raise LayoutError(f"no image: {shown(files)}; {_EXPECTED}")
+    return rows
+
+
+def _rows_of_table(
+    table: SourceFile, images: Sequence[SourceFile]
+) -> tuple[list[Row], tuple[str, ...]]:
+    """Return the rows of a CSV file, and its columns that mean nothing here."""
+    try:
+        text = read_bytes(table).decode("utf-8-sig")
+    except (UnreadableError, UnicodeDecodeError) as error:
+        raise LayoutError(f"{table.where}: cannot be read as UTF-8 text ({error})") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = [column.strip().lower() for column in reader.fieldnames or ()]
+    missing = {"path", "label"} - set(columns)
+    if missing:
+        raise LayoutError(
+            f"{table.where}: no column {' and '.join(sorted(missing))};"
+            f" found {', '.join(columns) or 'nothing'}; {_EXPECTED}"
+        )
+    reader.fieldnames = columns
+    by_name = {file.name: file for file in images if file.container == table.container}
+    rows: dict[str, Row] = {}
+    try:
+        for values in reader:
+            row = _row(values, by_name, f"{table.where}, line {reader.line_num}")
+            if row.file.name in rows:
+                raise LayoutError(
+                    f"{table.where}, line {reader.line_num}: {row.file.name} is listed twice"
+                )
+            rows[row.file.name] = row
+    except csv.Error as error:
+        raise LayoutError(f"{table.where}, line {reader.line_num}: {error}") from error
+    if not rows:
+        raise LayoutError(f"{table.where}: lists no image; {_EXPECTED}")
+    unused = tuple(c for c in columns if c not in ("path", "label", "split", "group"))
+    return list(rows.values()), unused
+
+
+def _row(
+    values: Mapping[str | None, str | None], by_name: Mapping[str, SourceFile], where: str
+) -> Row:
+    given = {key: (values.get(key) or "").strip() for key in ("path", "label", "split", "group")}
+    path = given["path"].replace("\\", "/").removeprefix("./")
+    if path.startswith("/") or path[1:2] == ":" or ".." in path.split("/"):
+        raise RefusedError(f"{where}: path {given['path']!r} leaves the folder of the CSV file")
+    if path not in by_name:
+        raise LayoutError(f"{where}: there is no image {given['path']!r} beside the CSV file")
+    if not given["label"]:
+        raise LayoutError(f"{where}: no label; give each image one")
+    if given["split"] and given["split"].lower() not in SPLIT_WORDS:
+        raise LayoutError(f"{where}: split {given['split']!r}; it is train, val, test or empty")
+    split = SPLIT_WORDS.get(given["split"].lower(), "")
+    return Row(by_name[path], given["label"], split, given["group"])
+
+
+def _with_splits(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Deal images without a split; say on the card what was made here."""
+    given = {row.split for row in rows}
+    if given == {""}:
+        dealt = _deal(rows, SHARES)
+        return dealt, [
+            f"The split was made by medbench (seed 0): {SHARES['test']:.0%} test,"
+            f" {SHARES['validation']:.0%} validation, stratified by class"
+            f"{', groups kept together' if any(row.group for row in rows) else ''}."
+        ]
+    if "" in given:
+        bare = next(row for row in rows if not row.split)
+        raise LayoutError(f"{bare.file.where}: has no split, others have; give all one, or none")
+    if "validation" in given:
+        return list(rows), []
+    training = _deal([row for row in rows if row.split == "train"], {"validation": 0.1})
+    return [*training, *(row for row in rows if row.split != "train")], [
+        "The validation split was made by medbench (seed 0): a tenth of the training images,"
+        " stratified by class."
+    ]
+
+
+def _deal(rows: Sequence[Row], shares: Mapping[str, float]) -> list[Row]:
+    """Deal rows to splits; all images of a group go where its first label's deal puts it."""
+    members: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.file.name):
+        members[f"group/{row.group}" if row.group else f"image/{row.file.name}"].append(row)
+    labels = {name: label for label, name in enumerate(sorted({row.label for row in rows}))}
+    dealt = deal((Unit(name, labels[its[0].label]) for name, its in members.items()), shares)
+    return [replace(row, split=dealt[name]) for name, its in members.items() for row in its]
+
+
+def protocol_text(card: DatasetCard) -> str:
+    """Return a protocol for a prepared dataset: a sketch to begin with."""
+    sizes = {"train": 480, "validation": 96, "test": 320}
+    limits = "\n".join(
+        f"{split} = {most}" for split, most in sizes.items() if card.split_sizes[split] > most
+    )
+    size = min(32, card.image_shape[0])
+    return f"""\
+# A first look at {card.name}: small images, a narrow network, minutes on a CPU.
+# What to change for a real experiment: size, backbone, epochs, rates and seeds.
+name = "{card.name}"
+description = "A first look at {card.name}"
+
+[grid]
+datasets = ["{card.name}"]
+noise = ["symmetric"]
+rates = [0.2]
+pretexts = ["none", "rotation", "simclr"]
+methods = ["cross-entropy", "co-teaching", "dividemix"]
+seeds = [0, 1]
+
+[datasets.{card.name}]
+plugin = "folder"
+
+[images]
+size = {size}
+{limits}
+
+[backbone]
+name = "narrow"
+
+[pretraining]
+epochs = 10
+batch_size = 32
+
+[training]
+epochs = 10
+batch_size = 32
+"""
+
+
+def _write_protocol(card: DatasetCard, context: DataContext) -> Path:
+    """Write :func:`protocol_text` beside the prepared file, unless one stands there."""
+    path = context.cache / f"{card.name}.toml"
+    if not path.exists():
+        path.write_text(protocol_text(card), encoding="utf-8")
+    return path

@@ -1,0 +1,125 @@
+"""How many labels are wrong, estimated from the noisy labels alone.
+
+Confident learning (Northcutt, Jiang, Chuang 2021, JAIR 70, arXiv 1911.00068).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medbench.interfaces.method import LearningTask
+from medbench_plugins.methods.mixmatch import mean_probability
+
+
+def confident_joint(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    r"""Count samples by given class and by the class they are confidently in.
+
+    .. math::
+        t_j = \frac{1}{|X_j|} \sum_{i \in X_j} p_{ij}, \qquad
+        C_{kj} = |\{ i \in X_k : p_{ij} \ge t_j, \;
+                 j = \operatorname{arg\,max}_{l : p_{il} \ge t_l} p_{il} \}|
+
+    where X_k are the samples labelled k. A sample that reaches no threshold is
+    not counted. Among equally likely classes the given one is taken [I]: a
+    network that tells nothing apart speaks against no label.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float, shape (N, K)
+        Predictions p.
+    labels : ndarray of int, shape (N,)
+        Noisy labels.
+
+    Returns
+    -------
+    ndarray of int64, shape (K, K)
+        C. A class that no sample is labelled with has no threshold, and a
+        column of zeros.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    K = p.shape[1]
+    given = np.bincount(labels, minlength=K)
+    thresholds = np.full(K, np.inf)
+    for k in np.flatnonzero(given):
+        thresholds[k] = p[labels == k, k].mean()
+    # The mean of equal numbers may exceed them by rounding.
+    above = p >= thresholds - 1e-12
+    counted = above.any(axis=1)
+    confident = np.where(above, p, -1.0)
+    own = confident[np.arange(len(p)), labels]
+    most_likely = np.where(own >= confident.max(axis=1), labels, confident.argmax(axis=1))
+    joint = np.zeros((K, K), dtype=np.int64)
+    np.add.at(joint, (labels[counted], most_likely[counted]), 1)
+    return joint
+
+
+def rate_of(joint: NDArray[np.int64], labels: NDArray[np.integer]) -> float:
+    r"""Return the share of wrong labels that a confident joint stands for.
+
+    .. math:: \hat\rho = 1 - \sum_k \frac{|X_k|}{N} \frac{C_{kk}}{\sum_j C_{kj}}
+
+    the mass off the diagonal of the source's calibrated joint distribution.
+
+    Parameters
+    ----------
+    joint : ndarray of int64, shape (K, K)
+        C.
+    labels : ndarray of int, shape (N,)
+        Noisy labels.
+
+    Returns
+    -------
+    float
+        In [0, 1]. A class none of whose samples is counted gives no evidence of
+        a wrong label and adds none [I]; 0 for no samples.
+    """
+    if len(labels) == 0:
+        return 0.0
+    counted = joint.sum(axis=1)
+    wrong = counted - np.diag(joint)
+    shares = np.divide(wrong, counted, out=np.zeros(len(joint)), where=counted > 0)
+    weights = np.bincount(labels, minlength=len(joint)) / len(labels)
+    return float(weights @ shares)
+
+
+@torch.no_grad()
+def estimate_noise_rate(task: LearningTask, networks: Sequence[nn.Module]) -> float:
+    """Estimate the share of wrong training labels from what networks predict for them.
+
+    The source takes predictions from cross-validation. Here they come from the
+    networks that are being trained, on their own training images as they are,
+    in eval mode, early in training [I]: K-fold training would multiply the
+    budget, and networks learn what is consistent before they memorise (Arpit et
+    al. 2017). The estimate is therefore too high where the task is hard, as
+    hard samples look mislabelled, and too low once labels are memorised.
+
+    Parameters
+    ----------
+    task : LearningTask
+        Only training images and noisy labels are looked at; the oracle is not
+        asked.
+    networks : sequence of torch.nn.Module
+        Their mean probability is the prediction. They are left in eval mode.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
+    for network in networks:
+        network.eval()
+    labels = task.train.labels
+    predicted = torch.empty((len(task.train), task.num_classes), device=task.device)
+    for batch in task.train.plain_batches(2 * task.batch_size):
+        with task.autocast():
+            logits = [network(batch.images) for network in networks]
+        predicted[batch.indices] = mean_probability(logits)
+    given = labels.cpu().numpy()
+    return rate_of(confident_joint(predicted.cpu().numpy(), given), given)

@@ -1,0 +1,288 @@
+"""Metrics, held against scikit-learn, slow loops and values by hand."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    matthews_corrcoef,
+    recall_score,
+    roc_auc_score,
+)
+
+from medbench.engine import metrics
+from medbench.engine.metrics import evaluate
+from medbench.metric_names import METRICS
+
+
+def make(labels, scores, dtype=np.float32):
+    """Labels and probabilities from non-negative scores."""
+    scores = np.asarray(scores, np.float64) + 1e-3
+    return np.asarray(labels, np.int64), (scores / scores.sum(1, keepdims=True)).astype(dtype)
+
+
+@st.composite
+def predictions(draw):
+    """Labels and probabilities; coarse scores, so that ties are common, and absent classes."""
+    K = draw(st.integers(2, 5))
+    N = draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    present = rng.permutation(K)[: draw(st.integers(1, K))]
+    steps = draw(st.sampled_from([1, 2, 4, 1000]))
+    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    return make(rng.choice(present, N), rng.integers(0, steps + 1, (N, K)), dtype)
+
+
+ONE_CLASS = make([1, 1, 1], [[0, 1, 2], [3, 1, 0], [0, 5, 0]])
+PERFECT = make([0, 1, 2, 2], np.eye(3)[[0, 1, 2, 2]])
+ALL_TIED = make([0, 1, 0, 2], np.ones((4, 3)))
+
+
+# ---------------------------------------------------------------- against scikit-learn
+
+
+@given(predictions())
+@example(ONE_CLASS)
+@example(PERFECT)
+@example(ALL_TIED)
+@settings(max_examples=150, deadline=None)
+def test_metrics_of_predicted_classes_are_scikit_learns(case) -> None:
+    labels, probabilities = case
+    predicted = probabilities.argmax(axis=1)
+    found = evaluate(labels, probabilities)
+    assert tuple(found) == METRICS
+    assert all(type(value) is float for value in found.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn remarks on absent classes
+        expected = {
+            "accuracy": accuracy_score(labels, predicted),
+            "balanced_accuracy": balanced_accuracy_score(labels, predicted),
+            "macro_f1": f1_score(labels, predicted, average="macro"),
+            "mcc": matthews_corrcoef(labels, predicted),
+            "worst_recall": recall_score(
+                labels, predicted, labels=np.unique(labels), average=None
+            ).min(),
+        }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-12, abs=1e-12), name
+
+
+@given(predictions())
+@example(ALL_TIED)
+@example(PERFECT)
+@settings(max_examples=300, deadline=None)
+def test_rankings_are_scikit_learns_class_by_class(case) -> None:
+    labels, probabilities = case
+    classes = [k for k in range(probabilities.shape[1]) if 0 < (labels == k).sum() < len(labels)]
+    auroc, precision = metrics.one_against_rest(labels, probabilities)
+    if not classes:
+        assert math.isnan(auroc) and math.isnan(precision)
+        return
+    theirs = [(labels == k, probabilities[:, k]) for k in classes]
+    expected = np.mean([roc_auc_score(*each) for each in theirs])
+    assert auroc == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    expected = np.mean([average_precision_score(*each) for each in theirs])
+    assert precision == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("K", [3, 5, 8])
+@pytest.mark.parametrize("steps", [1, 3, 1000])
+def test_macro_auroc_is_scikit_learns_own_where_all_classes_occur(K, steps) -> None:
+    rng = np.random.default_rng(K)
+    labels = np.concatenate([np.arange(K), rng.integers(0, K, 40)])
+    labels, probabilities = make(labels, rng.integers(0, steps + 1, (40 + K, K)), np.float64)
+    expected = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+    found = metrics.one_against_rest(labels, probabilities)[0]
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+@given(predictions())
+@settings(max_examples=60, deadline=None)
+def test_nll_is_scikit_learns_log_loss(case) -> None:
+    labels, probabilities = case
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    expected = log_loss(labels, probabilities, labels=range(probabilities.shape[1]))
+    assert evaluate(labels, probabilities)["nll"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_brier_is_twice_scikit_learns_for_two_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels, probabilities = make(rng.integers(0, 2, 50), rng.random((50, 2)), np.float64)
+    expected = 2 * brier_score_loss(labels, probabilities[:, 1])
+    assert evaluate(labels, probabilities)["brier"] == pytest.approx(expected, rel=1e-12)
+
+
+@given(predictions())
+@settings(max_examples=60, deadline=None)
+def test_the_confusion_matrix_is_scikit_learns(case) -> None:
+    labels, probabilities = case
+    K = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    expected = confusion_matrix(labels, predicted, labels=range(K))
+    np.testing.assert_array_equal(metrics.confusion_matrix(labels, predicted, K), expected)
+
+
+def test_narrow_integers_do_not_overflow() -> None:
+    labels = np.full(3, 100, np.int8)
+    found = metrics.confusion_matrix(labels, labels, 101)
+    assert found.shape == (101, 101) and found[100, 100] == 3 and found.sum() == 3
+
+
+# ---------------------------------------------------------------- against slow loops
+
+
+@given(predictions())
+@settings(max_examples=60, deadline=None)
+def test_brier_and_ece_are_those_of_a_slow_loop(case) -> None:
+    labels, probabilities = case
+    N, K = probabilities.shape
+    brier = 0.0
+    for n in range(N):
+        for k in range(K):
+            brier += (float(probabilities[n, k]) - (labels[n] == k)) ** 2
+    bins = {b: [] for b in range(15)}
+    for n in range(N):
+        confidence = float(max(probabilities[n]))
+        right = labels[n] == list(probabilities[n]).index(max(probabilities[n]))
+        for b in range(15):
+            if b / 15 * 15 < confidence * 15 <= b + 1:
+                bins[b].append((confidence, right))
+    assert sum(map(len, bins.values())) == N
+    ece = sum(
+        len(members)
+        / N
+        * abs(np.mean([right for _, right in members]) - np.mean([c for c, _ in members]))
+        for members in bins.values()
+        if members
+    )
+    found = evaluate(labels, probabilities)
+    assert found["brier"] == pytest.approx(brier / N, rel=1e-9)
+    assert found["ece"] == pytest.approx(ece, rel=1e-9, abs=1e-9)
+
+
+# ---------------------------------------------------------------- by hand
+
+
+def test_values_by_hand() -> None:
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
+    found = evaluate(labels, probabilities)
+    # predicted 0 1 1 1; recalls 1/2 and 1
+    assert found["accuracy"] == 0.75
+    assert found["balanced_accuracy"] == 0.75
+    assert found["worst_recall"] == 0.5
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert found["mcc"] == pytest.approx(1 / math.sqrt(3))  # TP 2, TN 1, FP 1, FN 0
+    assert found["brier"] == pytest.approx(2 * (0.01 + 0.36 + 0.04 + 0.09) / 4)
+    assert found["nll"] == pytest.approx(-(math.log(0.9 * 0.4 * 0.8 * 0.7)) / 4)
+    # confidences .9 .6 .8 .7, right 1 0 1 1, each alone in its bin of 1/15
+    assert found["ece"] == pytest.approx((0.1 + 0.6 + 0.2 + 0.3) / 4)
+    assert found["macro_auroc"] == 1.0
+    assert found["macro_ap"] == 1.0
+
+
+def test_ece_weighs_bins_by_their_samples() -> None:
+    # three at .9, two of them right; one at .5, wrong
+    probabilities = np.array([[0.9, 0.1]] * 3 + [[0.5, 0.5]])
+    found = metrics.expected_calibration_error(np.array([0, 0, 1, 1]), probabilities)
+    assert found == pytest.approx(0.75 * abs(2 / 3 - 0.9) + 0.25 * 0.5)
+
+
+def test_gaps_within_a_bin_cancel_and_its_upper_end_belongs_to_it() -> None:
+    probabilities = np.array([[0.75, 0.25], [0.75, 0.25], [0.51, 0.49], [1.0, 0.0]])
+    labels = np.array([0, 1, 0, 0])
+    by_two = metrics.expected_calibration_error(labels, probabilities, bins=2)
+    assert by_two == pytest.approx(abs(3 - (0.75 + 0.75 + 0.51 + 1.0)) / 4)
+    half = np.array([[0.5, 0.5], [0.9, 0.1]])  # .5 in (0, .5], .9 in (.5, 1]
+    by_two = metrics.expected_calibration_error(np.array([1, 0]), half, bins=2)
+    assert by_two == pytest.approx((0.5 + 0.1) / 2)
+
+
+def test_a_tie_counts_half() -> None:
+    labels, probabilities = ALL_TIED
+    auroc, precision = metrics.one_against_rest(labels, probabilities)
+    assert auroc == 0.5
+    assert precision == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)  # the classes' shares
+
+
+def test_a_class_without_samples_is_left_out() -> None:
+    labels = np.array([0, 0, 2, 2])
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0.0, 0.1, 0.9]])
+    found = evaluate(labels, probabilities)
+    assert found["balanced_accuracy"] == 0.75
+    assert found["worst_recall"] == 0.5
+    recalls = metrics.recalls(metrics.confusion_matrix(labels, probabilities.argmax(1), 3))
+    np.testing.assert_array_equal(recalls, [0.5, np.nan, 1.0])
+    assert found["macro_auroc"] == 1.0
+    # class 1 is predicted once though it has no sample: an F1 of 0
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 0 + 1) / 3)
+
+
+def test_one_class_alone_has_no_ranking() -> None:
+    found = evaluate(*ONE_CLASS)
+    assert math.isnan(found["macro_auroc"]) and math.isnan(found["macro_ap"])
+    assert found["mcc"] == 0.0
+    assert found["balanced_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_certainty_of_the_wrong_class_costs_a_finite_nll() -> None:
+    found = evaluate(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32))
+    assert found["nll"] == pytest.approx(-math.log(1e-12) / 2)
+
+
+def test_a_network_that_has_diverged_has_no_ranking() -> None:
+    probabilities = np.full((4, 3), np.nan, np.float32)
+    auroc, precision = metrics.one_against_rest(np.array([0, 1, 2, 0]), probabilities)
+    assert math.isnan(auroc) and math.isnan(precision)
+
+
+# ---------------------------------------------------------------- invariances
+
+
+@given(predictions(), st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_the_order_of_samples_does_not_matter(case, seed) -> None:
+    labels, probabilities = case
+    order = np.random.default_rng(seed).permutation(len(labels))
+    before, after = evaluate(labels, probabilities), evaluate(labels[order], probabilities[order])
+    for name in METRICS:
+        assert after[name] == pytest.approx(before[name], rel=1e-12, abs=1e-12, nan_ok=True)
+
+
+@given(predictions(), st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_the_order_of_classes_does_not_matter(case, seed) -> None:
+    labels, probabilities = case
+    ranked = np.sort(probabilities, axis=1)
+    assume((ranked[:, -1] > ranked[:, -2]).all())  # a tie for the top goes to the first class
+    order = np.random.default_rng(seed).permutation(probabilities.shape[1])
+    renamed = np.argsort(order)[labels]
+    before, after = evaluate(labels, probabilities), evaluate(renamed, probabilities[:, order])
+    for name in METRICS:
+        assert after[name] == pytest.approx(before[name], rel=1e-12, abs=1e-12, nan_ok=True)
+
+
+@given(predictions())
+@settings(max_examples=60, deadline=None)
+def test_metrics_stay_within_their_bounds_and_change_nothing(case) -> None:
+    labels, probabilities = case
+    kept = labels.copy(), probabilities.copy()
+    found = evaluate(labels, probabilities)
+    for name in set(METRICS) - {"mcc", "nll", "brier"}:
+        assert math.isnan(found[name]) or -1e-12 <= found[name] <= 1 + 1e-12, name
+    assert -1 - 1e-12 <= found["mcc"] <= 1 + 1e-12
+    assert 0 <= found["brier"] <= 2
+    assert found["nll"] >= -1e-6
+    np.testing.assert_array_equal(labels, kept[0])
+    np.testing.assert_array_equal(probabilities, kept[1])

@@ -1,0 +1,223 @@
+"""Which images a run uses, and at what size."""
+
+from collections import Counter
+from math import floor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms.v2 import functional as tv
+
+from medbench.engine import selection
+from medbench.engine.selection import read_images, resize, select, stratified_subset
+from medbench.errors import MedbenchError
+from medbench.interfaces import LabelledImages
+from medbench.protocol.schema import Images
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def pictures(n, height, width, channels, seed=0):
+    return rng(seed).integers(0, 256, (n, height, width, channels), np.uint8)
+
+
+def dataset(sizes=(60, 30, 30), classes=3, seed=0, side=8):
+    total = sum(sizes)
+    split = rng(seed).permutation(np.repeat(np.arange(3, dtype=np.uint8), sizes))
+    return LabelledImages(
+        images=pictures(total, side, side, 1),
+        labels=rng(seed + 1).integers(0, classes, total),
+        split=split,
+        ids=np.array([f"s{i}" for i in range(total)]),
+    )
+
+
+# ---------------------------------------------------------------- stratified subsets
+
+labels_and_size = st.lists(st.integers(0, 5), min_size=1, max_size=80).flatmap(
+    lambda labels: st.tuples(st.just(np.array(labels)), st.integers(0, len(labels)))
+)
+
+
+@given(labels_and_size, st.integers(0, 99))
+def test_each_class_keeps_its_share_to_within_one_sample(case, seed) -> None:
+    labels, size = case
+    drawn = stratified_subset(labels, size, rng(seed))
+    assert len(drawn) == size
+    assert (np.diff(drawn) > 0).all()  # sorted, nobody twice
+    assert not size or (drawn.min() >= 0 and drawn.max() < len(labels))
+    taken = Counter(labels[drawn].tolist())
+    for label, count in Counter(labels.tolist()).items():
+        exact = count * size / len(labels)
+        assert abs(taken[label] - exact) < 1 + 1e-9
+        assert taken[label] >= floor(exact + 1e-9)
+
+
+@given(labels_and_size, st.integers(0, 99))
+def test_the_draw_is_that_of_its_generator(case, seed) -> None:
+    labels, size = case
+    np.testing.assert_array_equal(
+        stratified_subset(labels, size, rng(seed)), stratified_subset(labels, size, rng(seed))
+    )
+
+
+def test_the_largest_remainders_are_rounded_up() -> None:
+    labels = np.repeat([0, 1, 2], [50, 30, 20])
+    # of 7: 3.5, 2.1, 1.4; the seventh goes to the largest remainder
+    drawn = stratified_subset(labels, 7, rng())
+    assert Counter(labels[drawn].tolist()) == {0: 4, 1: 2, 2: 1}
+
+
+def test_none_and_everything_take_everything_in_order() -> None:
+    labels = rng().integers(0, 3, 50)
+    for size in (None, 50):
+        np.testing.assert_array_equal(stratified_subset(labels, size, rng()), np.arange(50))
+
+
+def test_every_sample_can_be_drawn() -> None:
+    labels = np.repeat([0, 1], [12, 6])
+    seen = {int(i) for seed in range(60) for i in stratified_subset(labels, 6, rng(seed))}
+    assert seen == set(range(18))
+
+
+# ---------------------------------------------------------------- the splits of a run
+
+
+def test_each_split_is_drawn_from_its_own_images() -> None:
+    data = dataset()
+    chosen = select(data, Images(train=20, validation=10, test=12), 0, "d", 0)
+    for code, (positions, size) in enumerate(
+        ((chosen.train, 20), (chosen.validation, 10), (chosen.test, 12))
+    ):
+        assert len(positions) == size
+        assert set(data.split[positions]) == {code}
+        assert (np.diff(positions) > 0).all()
+
+
+def test_without_sizes_all_images_are_taken() -> None:
+    data = dataset()
+    chosen = select(data, Images(), 0, "d", 0)
+    everything = np.concatenate([chosen.train, chosen.validation, chosen.test])
+    np.testing.assert_array_equal(np.sort(everything), np.arange(120))
+
+
+def test_test_images_are_drawn_once_a_dataset_and_the_others_for_each_seed() -> None:
+    data, images = dataset(), Images(train=20, validation=10, test=12)
+    first, second = (select(data, images, 0, "d", seed) for seed in (0, 1))
+    np.testing.assert_array_equal(first.test, second.test)
+    assert set(first.train) != set(second.train)
+    assert set(first.validation) != set(second.validation)
+    again = select(data, images, 0, "d", 0)
+    for split in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(first, split), getattr(again, split))
+
+
+@pytest.mark.parametrize("change", [{"root": 1}, {"name": "e"}])
+def test_root_seed_and_dataset_decide_all_three(change) -> None:
+    data, images = dataset(), Images(train=20, validation=10, test=12)
+    given_ = {"root": 0, "name": "d", **change}
+    first = select(data, images, 0, "d", 0)
+    other = select(data, images, given_["root"], given_["name"], 0)
+    assert all(
+        set(getattr(first, split)) != set(getattr(other, split))
+        for split in ("train", "validation", "test")
+    )
+
+
+def test_the_size_of_one_split_leaves_the_others_alone() -> None:
+    data = dataset()
+    small = select(data, Images(train=20, validation=10, test=12), 0, "d", 0)
+    large = select(data, Images(train=40, validation=10, test=12), 0, "d", 0)
+    np.testing.assert_array_equal(small.test, large.test)
+    np.testing.assert_array_equal(small.validation, large.validation)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "images", "words"),
+    [
+        ((20, 10, 10), Images(train=21), ["20 train images", "images.train asks for 21"]),
+        ((20, 10, 10), Images(test=11), ["10 test images", "images.test asks for 11"]),
+        ((20, 0, 10), Images(), ["0 validation images", "at least one"]),
+    ],
+)
+def test_too_few_images_are_told_with_the_cure(sizes, images, words) -> None:
+    with pytest.raises(MedbenchError) as caught:
+        select(dataset(sizes), images, 0, "x-rays", 0)
+    for word in (*words, "dataset x-rays", "lower it or leave it out"):
+        assert word in str(caught.value)
+
+
+# ---------------------------------------------------------------- sizes
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_the_right_size_are_left_alone(channels) -> None:
+    images = pictures(3, 16, 16, channels)
+    np.testing.assert_array_equal(resize(images, 16), images)
+    np.testing.assert_array_equal(read_images(images, np.array([0, 2]), 16), images[[0, 2]])
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 1), (64, 64, 3), (50, 70, 3), (9, 8, 1)])
+@pytest.mark.parametrize("size", [8, 24, 33, 96])
+def test_resizing_is_torchvisions_antialiased_bilinear(shape, size) -> None:
+    images = pictures(2, *shape)
+    exact = tv.resize(
+        torch.from_numpy(images).permute(0, 3, 1, 2).double(), [size, size], antialias=True
+    )
+    resized = resize(images, size)
+    assert resized.dtype == np.uint8 and resized.shape == (2, size, size, shape[2])
+    # rounded to the nearest, so half a step away at most
+    apart = np.abs(resized - exact.permute(0, 2, 3, 1).numpy())
+    assert apart.max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("size", [8, 20])
+def test_resizing_is_pillows_to_one_step_of_brightness(size) -> None:
+    image = pictures(1, 40, 40, 3)
+    theirs = np.asarray(Image.fromarray(image[0]).resize((size, size), Image.Resampling.BILINEAR))
+    assert np.abs(resize(image, size)[0].astype(int) - theirs).max() <= 1
+
+
+def test_a_flat_image_stays_flat() -> None:
+    for value in (0, 1, 127, 254, 255):
+        flat = np.full((1, 30, 20, 3), value, np.uint8)
+        assert (resize(flat, 12) == value).all()
+
+
+def test_reading_in_parts_changes_nothing(monkeypatch) -> None:
+    images = pictures(11, 20, 20, 3)
+    positions = np.array([0, 1, 2, 4, 5, 7, 8, 10])
+    whole = read_images(images, positions, 9)
+    np.testing.assert_array_equal(whole, resize(images[positions], 9))
+    for chunk in (1, 4 * 20 * 20 * 3 * 3, 4 * 20 * 20 * 3 * 8):
+        monkeypatch.setattr(selection, "_CHUNK_BYTES", chunk)
+        np.testing.assert_array_equal(read_images(images, positions, 9), whole)
+
+
+def test_no_more_is_read_than_is_asked_for() -> None:
+    asked = []
+    images = pictures(6, 8, 8, 1)
+
+    def read(key):
+        asked.extend(np.asarray(key).tolist())
+        return images[key]
+
+    class Lazy(SimpleNamespace):
+        def __getitem__(self, key):
+            return read(key)
+
+    read_images(Lazy(shape=images.shape), np.array([1, 4]), 8)
+    assert asked == [1, 4]
+    assert read_images(Lazy(shape=images.shape), np.array([], int), 8).shape == (0, 8, 8, 1)
+    assert asked == [1, 4]

@@ -1,0 +1,114 @@
+"""The three rooms of the house: arrows point one way, and the core names no plugin."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import medbench
+import medbench_leaderboard
+import medbench_plugins
+from medbench.plugins.kinds import KINDS
+from medbench.plugins.registry import discover
+
+ROOMS = {
+    package.__name__: Path(package.__file__).parent
+    for package in (medbench, medbench_plugins, medbench_leaderboard)
+}
+
+
+def sources(room: str) -> list[Path]:
+    found = sorted(ROOMS[room].rglob("*.py"))
+    assert found
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield node.module or ""
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yield the strings of a module's code: not its docstrings, nor bare expressions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
+            yield node.value
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("medbench", {"medbench_plugins", "medbench_leaderboard"}),
+        ("medbench_plugins", {"medbench_leaderboard"}),
+        ("medbench_leaderboard", {"medbench_plugins", "torch", "torchvision"}),
+    ],
+)
+def test_arrows_point_one_way(room: str, forbidden: set[str]) -> None:
+    for path in sources(room):
+        found = {name.partition(".")[0] for name in imports(path)}
+        assert not found & forbidden, f"{path} imports {found & forbidden}"
+
+
+def test_the_core_does_not_name_the_other_rooms_in_strings() -> None:
+    for path in sources("medbench"):
+        for text in texts(path):
+            assert "medbench_plugins" not in text and "medbench_leaderboard" not in text, path
+
+
+def test_the_core_names_no_plugin() -> None:
+    registry = discover()
+    # ``local`` and the like are the core's own executors; ``none`` is a word of its own
+    theirs = {
+        entry.name
+        for kind in KINDS
+        for entry in registry.of_kind(kind)
+        if not entry.plugin.target.startswith("medbench.")
+    } - {"none"}
+    assert {"dividemix", "rotation", "symmetric", "covid-qu-ex-mini", "narrow"} <= theirs
+    default = "resnet18"  # the protocol's default backbone, from the paper
+    for path in sources("medbench"):
+        named = set(texts(path)) & theirs
+        allowed = {default} if path.name == "schema.py" else set()
+        assert named <= allowed, f"{path} names {named - allowed}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "medbench",
+        "medbench.cli",
+        "medbench.interfaces",
+        "medbench.plugins.registry",
+        "medbench.protocol.runs",
+        "medbench.store.results",
+        "medbench.store.weights",
+        "medbench_plugins",
+    ],
+)
+def test_what_says_it_loads_no_torch_loads_none(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_board_works_where_torch_cannot_be_imported() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import importlib, pathlib, medbench_leaderboard as board\n"
+        "root = pathlib.Path(board.__file__).parent\n"
+        "for path in sorted(root.rglob('*.py')):\n"
+        "    parts = path.relative_to(root.parent).with_suffix('').parts\n"
+        "    importlib.import_module('.'.join(parts).removesuffix('.__init__'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

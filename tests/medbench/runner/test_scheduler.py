@@ -1,0 +1,296 @@
+"""Plan and scheduler, with an executor that ends jobs in this process."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import pytest
+from commandline import tiny_protocol
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medbench.errors import NotPreparedError
+from medbench.interfaces.dataset import DataContext
+from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
+from medbench.plugins.registry import discover
+from medbench.protocol.read import ProtocolFile, parse_protocol
+from medbench.protocol.runs import Expansion, Run, expand
+from medbench.runner.plan import JobMaker, Plan, check_prepared, make_plan, planned
+from medbench.runner.scheduler import Outcome, Scheduler
+from medbench.store.results import Failure, Results
+
+CURRICULUM = """
+[pretexts.two-steps]
+steps = [{ plugin = "rotation" }, { plugin = "jigsaw" }]
+"""
+
+
+class InProcess(Executor):
+    """Ends each job at the next look: failed where ``fails`` says so, else done.
+
+    It keeps the store as an executor must: a file where a job is done, a
+    failure where it is not.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        fails: Callable[[Job], bool] = lambda job: False,
+        choose: Callable[[int], int] = lambda count: 0,
+    ) -> None:
+        super().__init__(slots, None)
+        self.fails = fails
+        self.choose = choose
+        self.submitted: list[Job] = []
+        self.ended: list[str] = []
+        self.running: list[Job] = []
+        self.most_at_once = 0
+
+    def submit(self, job: Job) -> None:
+        needed = [job.spec.get("pretraining_key"), job.spec.get("parent_key")]
+        for key in filter(None, needed):
+            assert Results(job.results).pretraining_path(key).exists(), "started too early"
+        self.submitted.append(job)
+        self.running.append(job)
+        self.most_at_once = max(self.most_at_once, len(self.running))
+
+    def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
+        job = self.running.pop(self.choose(len(self.running)))
+        self.ended.append(job.key)
+        results = Results(job.results)
+        if self.fails(job):
+            reason = f"attempt {job.attempt} came to nothing"
+            results.write_failure(
+                Failure(job.key, job.label, job.kind, job.attempt, "failed", reason, "")
+            )
+            return [JobEnd(job.key, "failed", reason)]
+        path = (results.record_path if job.kind == "run" else results.pretraining_path)(job.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return [JobProgress(job.key, 1, 1), JobEnd(job.key, "done")]
+
+    def close(self) -> None:
+        pass
+
+
+class Notes:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+        self.reasons: dict[str, str] = {}
+
+    def started(self, job: Job) -> None:
+        self.said.append(("started", job.key))
+
+    def progressed(self, job: Job, progress: JobProgress) -> None:
+        self.said.append(("progressed", job.key))
+
+    def ended(self, job: Job, end: JobEnd) -> None:
+        self.said.append(("ended", job.key))
+
+    def skipped(self, run: Run, reason: str) -> None:
+        self.said.append(("skipped", run.key))
+        self.reasons[run.key] = reason
+
+
+def expanded() -> Expansion:
+    """Four pretexts, one a curriculum whose first step is another's only one; two methods."""
+    text = tiny_protocol(
+        CURRICULUM,
+        pretexts=["none", "rotation", "jigsaw", "two-steps"],
+        methods=["cross-entropy", "co-teaching"],
+        seeds=[0, 1],
+    )
+    file = ProtocolFile(Path("tiny.toml"), text, parse_protocol(text, "tiny.toml"))
+    return expand(file, discover(), DataContext(Path("nowhere")))
+
+
+@pytest.fixture(scope="module")
+def expansion() -> Expansion:
+    return expanded()
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results.create(tmp_path / "results", "tiny")
+
+
+def carried_out(
+    expansion: Expansion, results: Results, executor: Executor, *, retry: bool = False
+) -> tuple[Plan, Outcome, Notes]:
+    plan = make_plan(expansion, results, retry_failed=retry)
+    maker = JobMaker(results.root, Path("nowhere"), "cpu", None)
+    notes = Notes()
+    return plan, Scheduler(plan, maker, executor, notes).run(), notes
+
+
+def run_keys(expansion: Expansion, **axes: object) -> set[str]:
+    return {run.key for run in expansion.runs if axes.items() <= run.axes.items()}
+
+
+def labels(executor: InProcess) -> list[str]:
+    return [job.label for job in executor.submitted]
+
+
+def test_shared_pretrainings_are_done_once_and_before_what_starts_from_them(
+    expansion: Expansion, results: Results
+) -> None:
+    executor = InProcess(2)
+    _, outcome, notes = carried_out(expansion, results, executor)
+    assert set(outcome.done) >= run_keys(expansion)
+    assert not outcome.failed
+    assert not outcome.skipped
+    assert executor.most_at_once == 2
+    assert set(Counter(job.key for job in executor.submitted).values()) == {1}
+    # 4 pretexts x 2 methods x 2 seeds; a seed has rotation, jigsaw and jigsaw after rotation,
+    # and its rotation serves both the pretext of that name and the curriculum
+    assert Counter(job.kind for job in executor.submitted) == {"run": 16, "pretraining": 6}
+    assert sum(what == "ended" for what, _ in notes.said) == 22
+
+
+def test_the_second_time_there_is_nothing_to_do(expansion: Expansion, results: Results) -> None:
+    carried_out(expansion, results, InProcess(1))
+    executor = InProcess(1)
+    plan, outcome, _ = carried_out(expansion, results, executor)
+    assert executor.submitted == []
+    assert plan.to_do == []
+    assert plan.pretrainings_to_do == []
+    assert outcome == Outcome()
+
+
+def test_a_failed_pretraining_skips_its_runs_and_no_others(
+    expansion: Expansion, results: Results
+) -> None:
+    def first_rotation(job: Job) -> bool:
+        return job.kind == "pretraining" and "rotation seed 0" in job.label
+
+    executor = InProcess(2, first_rotation)
+    _, outcome, notes = carried_out(expansion, results, executor)
+    barred = run_keys(expansion, pretext="rotation", seed=0)
+    barred |= run_keys(expansion, pretext="two-steps", seed=0)
+    assert set(outcome.skipped) == barred
+    assert set(outcome.done) >= run_keys(expansion) - barred
+    assert len(outcome.failed) == 1
+    for reason in notes.reasons.values():
+        assert reason == "its pretraining failed: attempt 1 came to nothing"
+
+    # the same again tries nothing anew, and says the same of every run
+    again = InProcess(2)
+    _, second, notes = carried_out(expansion, results, again)
+    assert again.submitted == []
+    assert set(second.skipped) == barred
+    assert len(second.skipped) == len(barred)
+    assert set(notes.reasons.values()) == {"its pretraining failed: attempt 1 came to nothing"}
+
+    # asked to retry, it does the failed one and what waited for it
+    retried = InProcess(2)
+    _, third, _ = carried_out(expansion, results, retried, retry=True)
+    assert set(third.done) >= barred
+    assert len(retried.submitted) == 2 + len(barred)
+    attempts = {job.label: job.attempt for job in retried.submitted}
+    assert attempts.pop("pretraining pneumonia-mnist rotation seed 0") == 2
+    assert set(attempts.values()) == {1}
+
+
+def test_a_failed_run_is_not_repeated_until_asked(expansion: Expansion, results: Results) -> None:
+    def fails(job: Job) -> bool:
+        return job.kind == "run" and job.spec["method"]["name"] == "co-teaching"
+
+    _, outcome, _ = carried_out(expansion, results, InProcess(3, fails))
+    failed = run_keys(expansion, method="co-teaching")
+    assert set(outcome.failed) == failed
+
+    plan, second, _ = carried_out(expansion, results, InProcess(3))
+    assert second == Outcome()
+    assert {failure.key for failure in plan.runs_failed} == failed
+
+    for attempt in (2, 3):
+        executor = InProcess(3, fails)
+        carried_out(expansion, results, executor, retry=True)
+        assert {job.key for job in executor.submitted} == failed
+        assert {job.attempt for job in executor.submitted} == {attempt}
+    kept = results.failures()
+    assert all([f.attempt for f in kept[key]] == [1, 2, 3] for key in failed), "all are kept"
+
+    _, last, _ = carried_out(expansion, results, InProcess(3), retry=True)
+    assert set(last.done) == failed
+    plan, _, _ = carried_out(expansion, results, InProcess(3))
+    assert plan.runs_failed == [], "done at last, a run is no longer failed"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_every_run_is_done_failed_or_skipped_whatever_fails_in_whatever_order(
+    expansion: Expansion, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    results = Results.create(tmp_path_factory.mktemp("any") / "results", "tiny")
+    items = {**{run.key: run for run in expansion.runs}, **expansion.pretrainings()}
+    failing: Collection[str] = data.draw(st.sets(st.sampled_from(sorted(items)), max_size=6))
+    order = data.draw(st.randoms(use_true_random=False))
+    executor = InProcess(
+        data.draw(st.integers(1, 4)), lambda job: job.key in failing, order.randrange
+    )
+    _, outcome, _ = carried_out(expansion, results, executor)
+
+    for run in expansion.runs:
+        chain = run.pretraining.chain() if run.pretraining else []
+        barred = any(step.key in failing for step in chain)
+        state = "skipped" if barred else "failed" if run.key in failing else "done"
+        found = [w for w in ("done", "failed", "skipped") if run.key in getattr(outcome, w)]
+        assert found == [state]
+    assert len(outcome.skipped) == len(set(outcome.skipped))
+    assert executor.most_at_once <= executor.slots
+
+    # again, with failures kept: nothing is tried, and the skipped are skipped again
+    again = InProcess(1)
+    _, second, _ = carried_out(expansion, results, again)
+    assert again.submitted == []
+    assert set(second.skipped) == set(outcome.skipped)
+
+
+def test_a_part_of_a_protocol_brings_only_its_own_pretrainings(
+    expansion: Expansion, results: Results
+) -> None:
+    chosen = tuple(
+        run
+        for run in expansion.runs
+        if run.axes["pretext"] == "two-steps" and run.axes["seed"] == 1
+    )
+    executor = InProcess(1)
+    carried_out(Expansion(chosen, {}), results, executor)
+    assert labels(executor)[:2] == [
+        "pretraining pneumonia-mnist rotation seed 1",
+        "pretraining pneumonia-mnist jigsaw seed 1",
+    ]
+    assert {job.key for job in executor.submitted[2:]} == {run.key for run in chosen}
+
+
+def test_the_plan_of_no_folder_is_everything(expansion: Expansion) -> None:
+    plan = make_plan(expansion, None, retry_failed=False)
+    assert plan.to_do == list(expansion.runs)
+    assert len(plan.pretrainings_to_do) == 6
+
+
+def test_planned_runs_name_their_pretraining(expansion: Expansion) -> None:
+    for run in expansion.runs:
+        entry = planned(run)
+        assert (entry.key, entry.axes) == (run.key, run.axes)
+        assert entry.pretraining == (run.pretraining.key if run.pretraining else None)
+
+
+def test_a_job_survives_json(expansion: Expansion, tmp_path: Path) -> None:
+    maker = JobMaker(tmp_path / "results", tmp_path / "cache", "cuda:1", 2.5)
+    run = next(run for run in expansion.runs if run.pretraining)
+    assert run.pretraining is not None
+    for job in (maker.run(run, 3), maker.pretraining(run.pretraining, 1)):
+        assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
+
+
+def test_unprepared_data_stops_the_whole() -> None:
+    check_prepared(Expansion((), {}))
+    with pytest.raises(NotPreparedError, match="prepare it"):
+        check_prepared(Expansion((), {"far-away": "prepare it"}))
