@@ -85,9 +85,10 @@ def test_the_entrants_stand_on_the_board(example: SimpleNamespace) -> None:
     runs = list(csv.DictReader((example.results / "board" / "runs.csv").open()))
     assert len(runs) == 13
     page = " ".join(Text((example.results / "board" / "index.html").read_text("utf-8")).text)
-    for word in {word for entrant in ENTRANTS for word in entrant} | {"hurried", "example-shapes"}:
+    words = {word for entrant in ENTRANTS for word in entrant} | {"hurried", "example-shapes"}
+    for word in words:
         assert word in page
-        assert word in example.ended.out or word in ("hurried", "example-shapes")
+    assert "hidden-cell" in example.ended.out, "and the table on the terminal"
 
 
 def test_records_say_which_distribution_each_plugin_is_of(example: SimpleNamespace) -> None:
@@ -135,10 +136,10 @@ def test_a_curriculum_starts_each_step_from_the_one_before(example: SimpleNamesp
     alone = weights["hidden-cell", "example-shapes", 0].weights
     assert before.keys() == after.keys() == alone.keys()
     largest = max((n for n in after if after[n].dtype.kind == "f"), key=lambda n: after[n].size)
-    near = np.abs(after[largest] - before[largest]).mean()
-    far = np.abs(after[largest] - alone[largest]).mean()
-    assert near > 0
-    assert far > 0
+    # Adam moves no weight by much more than its rate at a step: 2 steps of 0.001 from the step
+    # before, while each of two pretrainings of their own goes its own way from the start
+    assert 0.001 < np.abs(after[largest] - before[largest]).max() < 0.0022
+    assert np.abs(after[largest] - alone[largest]).max() > 0.0025
 
 
 def test_entrants_of_a_block_meet_the_same_images_and_noisy_labels(

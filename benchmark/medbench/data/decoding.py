@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,9 +15,6 @@ from medbench.data.sources import LayoutError, RefusedError, UnreadableError
 
 #: Formats that are read; Pillow knows many more, some of which run other programs.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP")
-
-#: Endings of the files that are taken for images.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp"})
 
 #: Most pixels, and longest side, of an image that is decoded.
 MAX_PIXELS, MAX_SIDE = 40_000_000, 20_000
@@ -90,7 +88,9 @@ def read_header(data: bytes, where: str) -> Header:
     RefusedError
         If its dimensions are absurd.
     """
-    image = _opened(data, where)
+    with warnings.catch_warnings():  # of bombs, which are refused here
+        warnings.simplefilter("ignore")
+        image = _opened(data, where)
     return Header(image.height, image.width, 1 if image.mode in _GREY else 3)
 
 

@@ -31,44 +31,61 @@ _MOST_PAIRS = 2_000_000
 _PAIRS_AT_ONCE = 50_000
 
 
-def difference_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the 64-bit difference hash of each image.
-
-    The green (or only) channel is averaged over a grid of 8 rows and 9
-    columns; a bit says whether a cell is darker than its right neighbour. A
-    change of size, brightness or compression changes few bits. Large images
-    are sampled, every n-th pixel, before averaging.
+def sampled(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return every n-th pixel of the green (or only) channel: what hashes and thumbnails see.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (n, H, W, C)
         The images.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, h, w)
+        At least 64 x 72 samples where there are as many pixels, at most four times that.
+    """
+    _, height, width, channels = images.shape
+    down, across = max(1, height // (_ROWS * _CELL)), max(1, width // (_COLUMNS * _CELL))
+    return np.ascontiguousarray(images[:, ::down, ::across, channels // 2])
+
+
+def difference_hashes(samples: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the 64-bit difference hash of each image.
+
+    The samples are averaged over a grid of 8 rows and 9 columns; a bit says
+    whether a cell is darker than its right neighbour. A change of size,
+    brightness or compression changes few bits.
+
+    Parameters
+    ----------
+    samples : ndarray of uint8, shape (n, h, w)
+        See :func:`sampled`.
 
     Returns
     -------
     ndarray of uint64, shape (n,)
         The first bit is the upper left one.
     """
-    cells = _means(images, _ROWS, _COLUMNS)
+    cells = _means(samples, _ROWS, _COLUMNS)
     bits = cells[:, :, :-1] < cells[:, :, 1:]
-    packed = np.packbits(bits.reshape(len(images), 64), axis=1)
+    packed = np.packbits(bits.reshape(len(samples), 64), axis=1)
     return packed.view(">u8").reshape(-1).astype(np.uint64)
 
 
-def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return images of 16 x 16 means, from the same pixels as the hashes.
+def thumbnails(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return images of 16 x 16 means.
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (n, H, W, C)
-        The images.
+    samples : ndarray of uint8, shape (n, h, w)
+        See :func:`sampled`.
 
     Returns
     -------
     ndarray of uint8, shape (n, 16, 16)
         Means, rounded down.
     """
-    return _means(images, THUMB, THUMB).astype(np.uint8)
+    return _means(samples, THUMB, THUMB).astype(np.uint8)
 
 
 def near_pairs(
@@ -156,13 +173,11 @@ def _centred(thumbs: NDArray[np.uint8]) -> NDArray[np.float64]:
     return centred
 
 
-def _means(images: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
-    """Average the green or only channel over a grid, of every n-th pixel if there are many."""
-    _, height, width, channels = images.shape
-    down, across = max(1, height // (_ROWS * _CELL)), max(1, width // (_COLUMNS * _CELL))
-    sample = images[:, ::down, ::across, channels // 2].astype(np.int32)
-    counts = _sums(_sums(np.ones((1, *sample.shape[1:]), np.int32), rows, 1), columns, 2)
-    means: NDArray[np.float64] = _sums(_sums(sample, rows, 1), columns, 2) / counts
+def _means(samples: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
+    """Average over a grid of cells as equal as whole samples allow."""
+    counts = _sums(_sums(np.ones((1, *samples.shape[1:]), np.int32), rows, 1), columns, 2)
+    sums = _sums(_sums(samples, rows, 1), columns, 2)
+    means: NDArray[np.float64] = sums / counts
     return means
 
 
@@ -176,6 +191,8 @@ def _bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
 _BITS = np.array([value.bit_count() for value in range(256)], np.int64)
 
 
-def _sums(values: NDArray[np.int32], cells: int, axis: int) -> NDArray[np.int32]:
+def _sums(
+    values: NDArray[np.uint8] | NDArray[np.int32], cells: int, axis: int
+) -> NDArray[np.int32]:
     edges = np.arange(cells) * values.shape[axis] // cells
-    return np.add.reduceat(values, edges, axis=axis)
+    return np.add.reduceat(values, edges, axis=axis, dtype=np.int32)

@@ -17,7 +17,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import numpy as np
 import PIL
 
 from medbench.data.decoding import PixelFormat, decode_image, decode_mask
-from medbench.data.hashing import THUMB, difference_hashes, thumbnails
+from medbench.data.hashing import THUMB, difference_hashes, sampled, thumbnails
 from medbench.data.sources import SourceFile, UnreadableError, read_bytes
 
 #: Raise it when a change alters decoded pixels: shards of another are done again.
@@ -175,25 +175,26 @@ def _decode(task: ShardTask) -> Shard:
     shape = (1, pixels.height, pixels.width, pixels.channels)
     kept: list[int] = []
     unreadable: list[tuple[int, str]] = []
-    sums: dict[str, list[int]] = {what: [] for what in _PARTS}
-    hashes: list[int] = []
+    sums: dict[str, list[int]] = {"images": [], "masks": []}
+    samples = [sampled(np.empty((0, *shape[1:]), np.uint8))]
     temporary = {what: task.path(f"{what}.{os.getpid()}.tmp") for what in _PARTS}
-    with ExitStack() as stack:
-        files = {what: stack.enter_context(path.open("wb")) for what, path in temporary.items()}
+    with temporary["images"].open("wb") as images, temporary["masks"].open("wb") as masks:
         for place, pair in enumerate(task.pairs):
             try:
                 image, mask = _decoded(pair, pixels)
             except UnreadableError as error:
                 unreadable.append((place, str(error)))
                 continue
-            rows = np.frombuffer(image, np.uint8).reshape(shape)
-            hashes.append(int(difference_hashes(rows)[0]))
             kept.append(place)
-            parts = {"images": image, "masks": mask, "thumbs": thumbnails(rows).tobytes()}
-            for what, data in parts.items():
-                if data is not None:
-                    files[what].write(data)
-                    sums[what].append(zlib.crc32(data))
+            images.write(image)
+            sums["images"].append(zlib.crc32(image))
+            samples.append(sampled(np.frombuffer(image, np.uint8).reshape(shape)))
+            if mask is not None:
+                masks.write(mask)
+                sums["masks"].append(zlib.crc32(mask))
+    seen = np.concatenate(samples)
+    thumbs = thumbnails(seen)
+    temporary["thumbs"].write_bytes(thumbs.tobytes())
     shard = Shard(
         task.number,
         task.fingerprint(),
@@ -201,8 +202,8 @@ def _decode(task: ShardTask) -> Shard:
         tuple(unreadable),
         tuple(sums["images"]),
         tuple(sums["masks"]),
-        tuple(sums["thumbs"]),
-        tuple(hashes),
+        tuple(map(zlib.crc32, thumbs)),
+        tuple(difference_hashes(seen).tolist()),
     )
     task.path("json").unlink(missing_ok=True)
     for what, path in temporary.items():

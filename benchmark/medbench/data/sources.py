@@ -23,6 +23,11 @@ from medbench.errors import MedbenchError
 #: Largest file that is read: an image of :data:`medbench.data.decoding.MAX_PIXELS`, uncompressed.
 MAX_FILE_BYTES = 256 * 1024**2
 
+#: Endings of the files that are taken for images.
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp"}
+)
+
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _STORED, _DEFLATED = 0, 8
 _IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
@@ -209,7 +214,8 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
 
 
 def _sized(file: SourceFile) -> SourceFile:
-    if max(file.size, file.packed) > MAX_FILE_BYTES and file.suffix != ".npz":
+    """Refuse an image or table that is too large; other files are not read."""
+    if max(file.size, file.packed) > MAX_FILE_BYTES and file.suffix in IMAGE_SUFFIXES | {".csv"}:
         raise RefusedError(
             f"{file.where}: {file.size:,} bytes, at most {MAX_FILE_BYTES:,} are read;"
             " this is no image for training"

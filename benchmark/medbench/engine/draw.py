@@ -44,12 +44,17 @@ class Part:
 
 @dataclass(frozen=True)
 class DrawnImages:
-    """The images of a run, split, with clean labels."""
+    """The images of a run, split, with clean labels.
+
+    ``with_noisy_labels`` holds the images of the two splits whose labels get
+    noise, training before validation; theirs are views of it.
+    """
 
     card: DatasetCard
     train: Part
     validation: Part
     test: Part
+    with_noisy_labels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -119,26 +124,31 @@ def draw_images(
     images = Images.model_validate(spec["images"])
     with dataset.open(context) as data:
         chosen = select(data, images, spec["root_seed"], named["name"], spec["seed"])
+        none = chosen.test[:0]
+        train, validation = chosen.train, none if train_only else chosen.validation
+        test = none if train_only else chosen.test
+        noisy = read_images(data.images, [train, validation], images.size)
+        split = len(train)
 
-        def part(positions: NDArray[np.int64], *, read: bool) -> Part:
-            taken = positions if read else positions[:0]
-            return Part(
-                read_images(data.images, taken, images.size),
-                np.asarray(data.labels[taken], np.int64),
-                data.ids[taken],
-                None if data.groups is None else data.groups[taken],
-            )
+        def part(positions: NDArray[np.int64], pixels: NDArray[np.uint8]) -> Part:
+            labels = np.asarray(data.labels[positions], np.int64)
+            groups = None if data.groups is None else data.groups[positions]
+            return Part(pixels, labels, data.ids[positions], groups)
 
         return DrawnImages(
             card,
-            part(chosen.train, read=True),
-            part(chosen.validation, read=not train_only),
-            part(chosen.test, read=not train_only),
+            part(train, noisy[:split]),
+            part(validation, noisy[split:]),
+            part(test, read_images(data.images, [test], images.size)),
+            noisy,
         )
 
 
 def draw_noise(spec: Mapping[str, Any], registry: Registry, images: DrawnImages) -> DrawnNoise:
     """Draw the noisy labels of a run; they depend on dataset, noise model, rate and seed alone.
+
+    Training and validation labels are corrupted in one draw: it is one
+    annotator who labelled both.
 
     Raises
     ------
@@ -150,18 +160,14 @@ def draw_noise(spec: Mapping[str, Any], registry: Registry, images: DrawnImages)
         named["name"], named["settings"]
     )
     card, dataset = images.card, spec["dataset"]["name"]
-
-    def noisy(split: str, part: Part) -> NDArray[np.int64]:
-        rng = numpy_stream(
-            spec["root_seed"], "noise", split, dataset, named["name"], rate, spec["seed"]
-        )
-        clean = CleanLabels(part.labels.copy(), card.class_names, dataset, part.images)
-        return _checked(model.corrupt(clean, rate, rng), clean, named["name"])
-
-    train = noisy("train", images.train)
+    labels = np.concatenate([images.train.labels, images.validation.labels])
+    clean = CleanLabels(labels.copy(), card.class_names, dataset, images.with_noisy_labels)
+    rng = numpy_stream(spec["root_seed"], "noise", dataset, named["name"], rate, spec["seed"])
+    noisy = _checked(model.corrupt(clean, rate, rng), clean, named["name"])
+    train, validation = np.split(noisy, [len(images.train.labels)])
     return DrawnNoise(
         train=train,
-        validation=noisy("validation", images.validation),
+        validation=validation,
         matrix=model.transition_matrix(card.class_names, dataset, rate),
         realised=realised_matrix(images.train.labels, train, card.num_classes),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,7 +96,9 @@ def stratified_subset(
     return np.sort(np.concatenate(drawn))
 
 
-def read_images(array: ArrayLike, positions: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+def read_images(
+    array: ArrayLike, parts: Sequence[NDArray[np.int64]], size: int
+) -> NDArray[np.uint8]:
     """Read images and bring them to ``size`` x ``size``.
 
     Resizing is antialiased bilinear, done on the CPU whatever the device, so
@@ -106,21 +108,25 @@ def read_images(array: ArrayLike, positions: NDArray[np.int64], size: int) -> ND
     ----------
     array : array-like of uint8, shape (N, H, W, C)
         All images of the dataset.
-    positions : ndarray of int64, shape (n,)
-        Sorted positions.
+    parts : sequence of ndarray of int64
+        Positions, sorted within each part.
     size : int
         Height and width in pixels.
 
     Returns
     -------
     ndarray of uint8, shape (n, size, size, C)
+        The images of all parts, one part after the other.
     """
     _, height, width, channels = array.shape
-    images = np.empty((len(positions), size, size, channels), np.uint8)
+    images = np.empty((sum(map(len, parts)), size, size, channels), np.uint8)
     step = max(1, _CHUNK_BYTES // (4 * height * width * channels))
-    for start in range(0, len(positions), step):
-        part = np.asarray(array[positions[start : start + step]])
-        images[start : start + len(part)] = resize(part, size)
+    filled = 0
+    for positions in parts:
+        for start in range(0, len(positions), step):
+            pixels = np.asarray(array[positions[start : start + step]])
+            images[filled : filled + len(pixels)] = resize(pixels, size)
+            filled += len(pixels)
     return images
 
 

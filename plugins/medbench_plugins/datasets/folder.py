@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medbench.data.arrangement import Arrangement, Sample, Unit, deal, shown
-from medbench.data.decoding import SUFFIXES
 from medbench.data.hdf5_dataset import FilesDataset
 from medbench.data.sources import (
+    IMAGE_SUFFIXES,
     LayoutError,
     RefusedError,
     SourceFile,
@@ -43,7 +43,7 @@ SHARES = {"test": 0.2, "validation": 0.1}
 _EXPECTED = (
     "expected CLASS/*.png, or SPLIT/CLASS/*.png (SPLIT one of train, val, test), or a CSV file"
     " with the columns path and label, and optionally split and group; images are"
-    f" {', '.join(sorted(SUFFIXES))}"
+    f" {', '.join(sorted(IMAGE_SUFFIXES))}"
 )
 
 
@@ -113,7 +113,7 @@ class FolderDataset(FilesDataset):
         if len(tables) > 1:
             named = ", ".join(file.name for file in tables)
             raise LayoutError(f"several CSV files ({named}); give the one to use as SOURCE")
-        images = [file for file in files if file.suffix in SUFFIXES]
+        images = [file for file in files if file.suffix in IMAGE_SUFFIXES]
         notes: list[str] = []
         if tables:
             rows, unused = _rows_of_table(tables[0], images)

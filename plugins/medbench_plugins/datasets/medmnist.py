@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from medbench.data.hashing import difference_hashes, thumbnails
+from medbench.data.hashing import difference_hashes, sampled, thumbnails
 from medbench.data.hdf5_dataset import PreparedDataset
 from medbench.data.images_file import ImageBatch, write_images
 from medbench.data.sources import LayoutError, PrepareError, RefusedError
@@ -227,8 +227,9 @@ class _Seen:
     digests: list[bytes] = field(default_factory=list)
 
     def add(self, images: NDArray[np.uint8]) -> None:
-        self.hashes.append(difference_hashes(images))
-        self.thumbs.append(thumbnails(images))
+        samples = sampled(images)
+        self.hashes.append(difference_hashes(samples))
+        self.thumbs.append(thumbnails(samples))
         self.digests += [hashlib.sha256(image).digest() for image in images]
 
 
@@ -275,7 +276,8 @@ def _read_header(file: IO[bytes], source: Path, name: str, size: int) -> _Header
         }[version]
         shape, fortran, dtype = reader(file)
     except (ValueError, KeyError, EOFError) as error:
-        raise LayoutError(f"{source}: {name} is no array ({error})") from error
+        reason = repr(str(error)[:60])
+        raise LayoutError(f"{source}: {name} is no array, or damaged ({reason})") from error
     header = _Header(tuple(shape), dtype)
     if dtype.hasobject or dtype.kind not in "iu" or fortran:
         raise RefusedError(f"{source}: {name} holds {dtype}, not whole numbers row by row")

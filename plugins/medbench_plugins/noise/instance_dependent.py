@@ -64,8 +64,8 @@ class InstanceDependent(NoiseModel):
 
     Chosen here [I]: a rate of 0 flips nothing, although the truncated normal
     around 0 has a mean of .08; images are averaged to a small grid first;
-    channels are standardised by the images at hand. Training and validation
-    labels are drawn apart, each with matrices W of its own.
+    channels are standardised by the images at hand, training and validation
+    together, whose labels come of one draw.
 
     The code that goes around reads the data from a path of its author's, seeds
     the global generators with 0 whatever the run, and draws one matrix for all

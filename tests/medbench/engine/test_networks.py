@@ -9,7 +9,6 @@ from medbench.engine.networks import (
     Classifier,
     NormalisedBackbone,
     build_backbone,
-    first_filters,
     load_weights,
     normalisation,
     seeded_construction,
@@ -216,13 +215,6 @@ def test_weights_are_a_copy_in_both_directions() -> None:
 def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(RuntimeError, match=r"size mismatch|Missing key"):
         load_weights(built(1), weights_of(built(1, plugin=backbone(width=8))))
-
-
-def test_the_first_filters_are_those_of_the_first_convolution() -> None:
-    network = built(1)
-    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
-    np.testing.assert_array_equal(first_filters(weights_of(network)), first.weight.detach().numpy())
-    assert first_filters({"a": np.zeros((2, 3))}) is None
 
 
 def test_a_classifier_is_its_head_on_its_backbone() -> None:

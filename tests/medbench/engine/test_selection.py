@@ -165,7 +165,7 @@ def test_too_few_images_are_told_with_the_cure(sizes, images, words) -> None:
 def test_images_of_the_right_size_are_left_alone(channels) -> None:
     images = pictures(3, 16, 16, channels)
     np.testing.assert_array_equal(resize(images, 16), images)
-    np.testing.assert_array_equal(read_images(images, np.array([0, 2]), 16), images[[0, 2]])
+    np.testing.assert_array_equal(read_images(images, [np.array([0, 2])], 16), images[[0, 2]])
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 1), (64, 64, 3), (50, 70, 3), (9, 8, 1)])
@@ -198,11 +198,11 @@ def test_a_flat_image_stays_flat() -> None:
 def test_reading_in_parts_changes_nothing(monkeypatch) -> None:
     images = pictures(11, 20, 20, 3)
     positions = np.array([0, 1, 2, 4, 5, 7, 8, 10])
-    whole = read_images(images, positions, 9)
+    whole = read_images(images, [positions], 9)
     np.testing.assert_array_equal(whole, resize(images[positions], 9))
     for chunk in (1, 4 * 20 * 20 * 3 * 3, 4 * 20 * 20 * 3 * 8):
         monkeypatch.setattr(selection, "_CHUNK_BYTES", chunk)
-        np.testing.assert_array_equal(read_images(images, positions, 9), whole)
+        np.testing.assert_array_equal(read_images(images, [positions], 9), whole)
 
 
 def test_no_more_is_read_than_is_asked_for() -> None:
@@ -217,7 +217,7 @@ def test_no_more_is_read_than_is_asked_for() -> None:
         def __getitem__(self, key):
             return read(key)
 
-    read_images(Lazy(shape=images.shape), np.array([1, 4]), 8)
+    read_images(Lazy(shape=images.shape), [np.array([1, 4])], 8)
     assert asked == [1, 4]
-    assert read_images(Lazy(shape=images.shape), np.array([], int), 8).shape == (0, 8, 8, 1)
+    assert read_images(Lazy(shape=images.shape), [np.array([], int)], 8).shape == (0, 8, 8, 1)
     assert asked == [1, 4]
