@@ -23,6 +23,7 @@ from medbench.engine.networks import (
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.streams import fence_global_generators, numpy_stream, torch_stream
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
+from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone, ImageSpace
 from medbench.interfaces.method import (
     EpochReport,
@@ -203,7 +204,19 @@ class TrainingStage:
                 for batch in images.chunks(self.given.evaluation_batch)
             ]
         probabilities: NDArray[np.float32] = torch.cat(batches).cpu().numpy()
+        self._check(probabilities, len(images))
         return probabilities
+
+    def _check(self, probabilities: NDArray[np.float32], samples: int) -> None:
+        """Refuse what are no probabilities: a diverged method fails, it has no score."""
+        shape = (samples, self.given.num_classes)
+        who = f"method {self.method.name} predicted"
+        if probabilities.shape != shape:
+            raise MedbenchError(f"{who} an array of shape {probabilities.shape}, not {shape}")
+        if not np.isfinite(probabilities).all():
+            raise MedbenchError(f"{who} values that are not finite: its training diverged")
+        if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-2) or (probabilities < 0).any():
+            raise MedbenchError(f"{who} rows that are no probabilities: they must sum to 1")
 
     def _images(self, images: NDArray[np.uint8]) -> DeviceImages:
         return DeviceImages(

@@ -165,6 +165,27 @@ def test_clean_labels_are_left_as_they_are_and_noise_is_of_the_rate() -> None:
     np.testing.assert_allclose(noise.matrix, 0.2 + 0.4 * np.eye(3))
 
 
+def test_a_noise_model_is_shown_each_image_beside_its_label() -> None:
+    shown = {}
+
+    def look(data):
+        shown["labels"], shown["images"] = data.labels.copy(), np.asarray(data.images[:])
+        shown["names"] = data.class_names
+        return data.labels.copy()
+
+    spec = {**run().spec, "noise": {"name": "given", "plugin": "given", "settings": {}}}
+    images = draw_images(spec, REGISTRY, CONTEXT)
+    with registered(look):
+        noise = draw_noise(spec, REGISTRY, images)
+    both = (images.train, images.validation)
+    np.testing.assert_array_equal(shown["labels"], np.concatenate([part.labels for part in both]))
+    np.testing.assert_array_equal(shown["images"], np.concatenate([part.images for part in both]))
+    assert shown["names"] == images.card.class_names
+    np.testing.assert_array_equal(noise.train, images.train.labels)
+    np.testing.assert_array_equal(noise.validation, images.validation.labels)
+    np.testing.assert_array_equal(noise.realised, np.eye(3))
+
+
 def test_the_labels_hash_by_hand() -> None:
     noise = DrawnNoise(np.array([0, 2]), np.array([1]), None, np.eye(3))
     content = b"".join(int(label).to_bytes(8, "little") for label in (0, 2, 1))
@@ -197,8 +218,9 @@ class Given(NoiseModel):
         return None
 
     def corrupt(self, data, rate, rng):
+        given = self.answer(data)
         data.labels[:] = 0  # a rude model writes into what it is shown
-        return self.answer(len(data.labels))
+        return given
 
 
 @contextmanager
@@ -217,7 +239,7 @@ def foreign(answer):
     spec = {**run().spec, "noise": {"name": "given", "plugin": "given", "settings": {}}}
     images = draw_images(spec, REGISTRY, CONTEXT)
     kept = images.train.labels.copy()
-    with registered(answer):
+    with registered(lambda data: answer(len(data.labels))):
         noise = draw_noise(spec, REGISTRY, images)
     np.testing.assert_array_equal(images.train.labels, kept)
     return noise
@@ -226,8 +248,8 @@ def foreign(answer):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda n: np.zeros(n + 1, int), ["expected integers of shape (60,)", "(61,)"]),
-        (lambda n: np.zeros((n, 1), int), ["expected integers of shape (60,)"]),
+        (lambda n: np.zeros(n + 1, int), ["expected integers of shape (90,)", "(91,)"]),
+        (lambda n: np.zeros((n, 1), int), ["expected integers of shape (90,)"]),
         (lambda n: np.zeros(n), ["float64", "expected integers"]),
         (lambda n: None, ["expected integers"]),
         (lambda n: np.full(n, 3), ["from 3 to 3", "expected 0 to 2"]),

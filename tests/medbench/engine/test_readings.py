@@ -186,10 +186,18 @@ def test_the_quality_of_a_selection_by_hand() -> None:
     )
 
 
-def test_an_empty_selection_has_no_precision_and_recalls_nothing() -> None:
-    found = quality_of([[0] * 6], np.zeros((1, 1, 6)))
-    assert np.isnan(found["selection_precision"]).all()
-    assert found["selection_recall"] == [0]
+def test_an_epoch_without_a_selection_has_no_quality() -> None:
+    taken = np.ones(6)
+    found = quality_of([[0] * 6, [0] * 6], [[np.zeros(6)], [taken]])
+    assert np.isnan(found["selection_precision"][0]) and np.isnan(found["selection_recall"][0])
+    assert np.isnan(found["selection_precision_by_class"][0]).all()
+    assert np.isnan(found["selection_recall_by_class"][0]).all()
+    assert (found["selection_precision"][1], found["selection_recall"][1]) == (2 / 6, 1)
+
+
+def test_a_network_that_selects_nothing_recalls_nothing_beside_one_that_does() -> None:
+    found = quality_of([[0] * 6], [[np.zeros(6), np.ones(6)]])
+    assert found["selection_recall"] == [0.5]
 
 
 def test_without_wrong_labels_there_is_nothing_to_memorise() -> None:

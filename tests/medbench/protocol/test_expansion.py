@@ -390,6 +390,16 @@ def test_another_backbone_for_a_dataset_takes_none_of_the_settings() -> None:
     assert "width" not in spec["backbone"]["settings"]
 
 
+def test_a_rate_alone_does_not_change_pretrainings_optimiser() -> None:
+    old, new = DECIDING["pretraining rate"]
+    before, after = (
+        one(text, **POINT).spec["pretraining"]["stage"]["optimiser"]
+        for text in (BASE, BASE.replace(old, new))
+    )
+    assert before["name"] == "adam"
+    assert after == {**before, "lr": 0.5}
+
+
 def test_pretraining_may_differ_for_one_pretext() -> None:
     text = BASE + (
         "[pretexts.rotation.pretraining]\nepochs = 9\n"

@@ -270,6 +270,11 @@ def test_bad_toml_names_the_line() -> None:
             "[overrides.pneumonia-mnist.images]\nsize = 32",
             ["[overrides.pneumonia-mnist]", "covid-qu-ex-mini"],
         ),
+        (
+            "",
+            "[statistics]\nbaseline_pretext = 'jigsaw'",
+            ["statistics.baseline_pretext", "'jigsaw' is not in grid.pretexts", "none, rotation"],
+        ),
         # overrides
         (
             "",

@@ -44,6 +44,9 @@ def record(**changes: Any) -> Record:
     return make_record(**{**parts, **changes})
 
 
+SOUND = record()
+
+
 def assert_same(found: Record, expected: Record) -> None:
     assert found.header == expected.header
     assert_same_arrays(found.arrays, expected.arrays)
@@ -137,7 +140,7 @@ def test_the_digest_is_that_computed_by_hand() -> None:
     assert record().header.digest == digest_by_hand(parts)
 
 
-@given(st.dictionaries(names, st.one_of(numbers, texts.filter(len))))
+@given(st.dictionaries(names, st.one_of(numbers, texts)))
 @settings(max_examples=60, deadline=None)
 def test_the_digest_of_any_arrays_is_that_computed_by_hand(arrays: dict[str, Any]) -> None:
     parts = {"key": KEY, "axes": AXES, "spec": SPEC, "summary": SUMMARY, "arrays": arrays}
@@ -216,12 +219,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def read_damaged(path: Path, content: bytes, sound: Record | None = None) -> bool:
+def read_damaged(
+    path: Path,
+    content: bytes,
+    sound: Record = SOUND,
+    readers: tuple[Any, ...] = (read_header, read_record),
+) -> bool:
     """Return whether the damage was found; content that is read must be the right one."""
-    sound = sound or record()
     path.write_bytes(content)
     found = 0
-    for read, expected in ((read_header, sound.header), (read_record, None)):
+    for read in readers:
         try:
             result = read(path)
         except RecordError as error:
@@ -230,10 +237,10 @@ def read_damaged(path: Path, content: bytes, sound: Record | None = None) -> boo
             assert "\n" not in str(error)
             assert "run again" in str(error) or "update medbench" in str(error)
         else:
-            if expected is None:
+            if isinstance(result, Record):
                 assert_same(result, sound)
             else:
-                assert result == expected
+                assert result == sound.header
     return bool(found)
 
 
@@ -245,7 +252,7 @@ def test_a_truncated_record_is_never_taken_for_one(whole: bytes, tmp_path: Path)
 
 def test_a_flipped_byte_gives_an_error_or_the_same_content(whole: bytes, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    places = {*range(600), *rng.integers(0, len(whole), 500).tolist()}
+    places = set(rng.integers(0, len(whole), 250).tolist())
     found = 0
     for place in sorted(places):
         damaged = bytearray(whole)
@@ -264,7 +271,7 @@ def test_each_byte_of_a_record_counts_or_is_free(tmp_path: Path) -> None:
     for place in range(len(content)):
         damaged = bytearray(content)
         damaged[place] ^= 1 << place % 8
-        found += read_damaged(path, bytes(damaged), small)
+        found += read_damaged(path, bytes(damaged), small, (read_record,))
     assert found > len(content) / 3  # the rest is room that HDF5 keeps free
 
 

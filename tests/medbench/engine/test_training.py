@@ -1,0 +1,93 @@
+"""Training of a method: what comes out of an epoch, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medbench.engine.oracle import CountedOracle
+from medbench.engine.training import TrainingInput, TrainingStage
+from medbench.errors import MedbenchError
+from medbench.interfaces import Backbone, EpochReport, ImageSpace, LearningTask, LNLMethod
+from medbench.interfaces.method import MethodSettings
+from medbench.interfaces.settings import Settings
+from medbench.protocol.schema import Compute, Training
+
+K = 3
+
+
+class Flat(Backbone):
+    def build(self, space: ImageSpace) -> tuple[nn.Module, int]:
+        return nn.Flatten(), space.channels * space.size**2
+
+
+class Constant(LNLMethod):
+    """Predicts the same row for every image."""
+
+    row: tuple[float, ...] = (0.2, 0.5, 0.3)
+
+    def start(self, task: LearningTask) -> None:
+        self.task = task
+
+    def train_epoch(self, epoch: int) -> EpochReport:
+        return EpochReport(loss=float(epoch))
+
+    def predict(self, images: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled()
+        return torch.tensor([self.row]).expand(len(images), -1)
+
+
+def stage(row: tuple[float, ...], epochs: int = 2) -> TrainingStage:
+    rng = np.random.default_rng(0)
+
+    def images(count: int) -> np.ndarray:
+        return rng.integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)
+
+    given = TrainingInput(
+        train_images=images(7),
+        train_labels=rng.integers(0, K, 7),
+        validation_images=images(5),
+        validation_labels=rng.integers(0, K, 5),
+        test_images=images(4),
+        num_classes=K,
+        normalise="dataset",
+        training=Training(epochs=epochs, batch_size=4),
+        compute=Compute(),
+        evaluation_batch=3,
+        network_seed=1,
+        training_seed=2,
+    )
+    method = Constant("constant", MethodSettings())
+    method.row = row
+    oracle = CountedOracle(0.5, None, np.zeros(7, np.int64))
+    return TrainingStage(given, Flat("flat", Settings()), method, oracle, "cpu")
+
+
+def test_an_epoch_leaves_a_report_and_predictions_of_all_three_splits() -> None:
+    results = list(stage((0.2, 0.5, 0.3)).epochs())
+    assert [result.report.loss for result in results] == [0.0, 1.0]
+    for result in results:
+        np.testing.assert_array_equal(result.predicted, np.ones(7))
+        np.testing.assert_allclose(result.validation, np.tile([0.2, 0.5, 0.3], (5, 1)), rtol=1e-6)
+        assert result.test.shape == (4, K)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ((math.nan, 0.5, 0.5), "not finite"),
+        ((math.inf, 0.0, 0.0), "not finite"),
+        ((0.9, 0.9, 0.9), "must sum to 1"),
+        ((-0.5, 1.0, 0.5), "no probabilities"),
+        ((0.5, 0.5), "shape"),
+    ],
+)
+def test_what_is_no_probability_fails_instead_of_being_scored(
+    row: tuple[float, ...], reason: str
+) -> None:
+    with pytest.raises(MedbenchError, match=f"method constant predicted.*{reason}"):
+        list(stage(row).epochs())
