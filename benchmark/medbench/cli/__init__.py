@@ -28,7 +28,8 @@ _OWN = (
 def _commands() -> Sequence[Command]:
     from medbench.plugins.registry import discover
 
-    return [*_OWN, *discover().commands]
+    own = {command.name for command in _OWN}
+    return [*_OWN, *(command for command in discover().commands if command.name not in own)]
 
 
 @click.group(

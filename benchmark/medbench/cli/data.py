@@ -273,10 +273,11 @@ class _Lines:
         if done < total and now - self._said < self._every:
             return
         self._said = now
-        rate = max(1, done - found) / max(1e-3, now - self._began)
+        rate = (done - found) / max(1e-3, now - self._began)
         kept = f" ({found:,} from before)" if found else ""
-        left = f", {(total - done) / rate:,.0f} s left" if done < total else ""
-        click.echo(f"{done:,}/{total:,} images{kept}, {rate:,.0f} a second{left}", err=True)
+        speed = f", {rate:,.0f} a second" if done > found else ""
+        left = f", {(total - done) / rate:,.0f} s left" if speed and done < total else ""
+        click.echo(f"{done:,}/{total:,} images{kept}{speed}{left}", err=True)
 
 
 @data.command(

@@ -283,6 +283,7 @@ def register(registry: Registry, point: EntryPoint) -> None:
     try:
         module = point.load()
         registry.manager.register(module, name=name)
+        registry.manager.check_pending()  # a misspelt hook would go unnoticed
         _collect(registry, module, point.name, distribution, version)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - any fault of foreign code
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

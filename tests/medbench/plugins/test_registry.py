@@ -482,3 +482,11 @@ def test_an_entry_point_without_a_distribution_still_says_whose_it_is(shelf: She
 def test_an_interrupt_is_not_taken_for_a_fault(shelf: Shelf) -> None:
     with pytest.raises(KeyboardInterrupt):
         registered(shelf.point("slow", "raise KeyboardInterrupt"))
+
+
+def test_a_misspelt_hook_is_named(shelf: Shelf) -> None:
+    plugin = 'Plugin("mine", "m:C", "Mine", 1)'
+    found = registered(shelf.point("lab", announcing(f"[{plugin}]", "medbench_noise_modles")))
+    (fault,) = found.broken
+    assert "medbench_noise_modles" in fault.reason
+    assert not found.entries

@@ -362,16 +362,20 @@ def test_a_preset_is_no_more_than_its_values() -> None:
     assert by_preset.spec["method"]["settings"] == model(**preset).model_dump(mode="json")
 
 
+MOMENTUM = BASE + "[training.optimiser]\nmomentum = 0.5\n[pretraining.optimiser]\nname = 'sgd'\n"
+
+
 def test_an_override_reaches_its_dataset_and_no_other() -> None:
-    text = BASE + (
+    text = MOMENTUM + (
         "[overrides.pneumonia-mnist.images]\nsize = 48\n"
         "[overrides.pneumonia-mnist.training.optimiser]\nlr = 0.25\n"
         "[overrides.pneumonia-mnist.pretraining]\nepochs = 6\n"
         "[overrides.pneumonia-mnist.backbone]\nwidth = 5\n"
     )
-    assert one(text, **POINT).key == one(BASE, **POINT).key
+    assert one(text, **POINT).key == one(MOMENTUM, **POINT).key
     elsewhere = {**POINT, "dataset": ["pneumonia-mnist"]}
-    before, after = one(BASE, **elsewhere).spec, one(text, **elsewhere).spec
+    before, after = one(MOMENTUM, **elsewhere).spec, one(text, **elsewhere).spec
+    assert before["training"]["optimiser"]["momentum"] == 0.5
     assert after["images"] == {**before["images"], "size": 48}
     assert after["training"] == {
         **before["training"],
@@ -401,14 +405,15 @@ def test_a_rate_alone_does_not_change_pretrainings_optimiser() -> None:
 
 
 def test_pretraining_may_differ_for_one_pretext() -> None:
-    text = BASE + (
+    text = MOMENTUM + (
         "[pretexts.rotation.pretraining]\nepochs = 9\n"
         "[pretexts.rotation.pretraining.optimiser]\nlr = 0.125\n"
     )
-    before, after = (one(each, **POINT).spec["pretraining"]["stage"] for each in (BASE, text))
+    before, after = (one(each, **POINT).spec["pretraining"]["stage"] for each in (MOMENTUM, text))
+    assert before["optimiser"]["name"] == "sgd"
     assert after == {**before, "epochs": 9, "optimiser": {**before["optimiser"], "lr": 0.125}}
     jigsaw = {**POINT, "pretext": ["jigsaw"]}
-    assert one(text, **jigsaw).key == one(BASE, **jigsaw).key
+    assert one(text, **jigsaw).key == one(MOMENTUM, **jigsaw).key
 
 
 # ---------------------------------------------------------------- curricula

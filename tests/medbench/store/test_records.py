@@ -66,7 +66,7 @@ def assert_same_arrays(found: Any, expected: Any) -> None:
 def little(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "U":
         texts = [text.encode() for text in array.ravel().tolist()]
-        return np.array(texts, f"S{max(1, *map(len, texts))}").reshape(array.shape)
+        return np.array(texts, f"S{max([1, *map(len, texts)])}").reshape(array.shape)
     return array.astype(array.dtype.newbyteorder("<"))
 
 
