@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections import defaultdict
@@ -224,10 +225,12 @@ def test_a_prepared_file_is_read_from_the_cache(tmp_path: Path) -> None:
 
 
 def test_every_announced_class_exists_and_is_a_dataset() -> None:
-    assert [plugin.name for plugin in DATASETS] == [*EMBEDDED, "nct-crc-he-100k", "covid-qu-ex"]
+    names = [plugin.name for plugin in DATASETS]
+    assert names[:6] == [*EMBEDDED, "nct-crc-he-100k", "covid-qu-ex", "folder"]
+    assert "medmnist:pathmnist" in names and len(set(names)) == len(names)
     for plugin in DATASETS:
         module, _, attribute = plugin.target.partition(":")
-        found = getattr(sys.modules[module], attribute)
+        found = getattr(importlib.import_module(module), attribute)
         assert issubclass(found, Hdf5Dataset)
         assert plugin.interface == 1
         assert plugin.summary

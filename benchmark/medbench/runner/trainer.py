@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
 from medbench.engine.training import EpochResult, TrainingInput, TrainingStage
+from medbench.errors import MedbenchError
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry
 from medbench.protocol.schema import Compute, Pretraining, Training
@@ -68,7 +69,8 @@ def trainer_main(channel: Channel, registry: Registry) -> None:
     except EOFError:
         return  # the judge is gone, and nobody waits for an answer
     except BaseException as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        prefix = "" if isinstance(error, MedbenchError) else f"{type(error).__name__}: "
+        reason = f"{prefix}{error}".splitlines()[0]
         values = {"reason": reason, "traceback": traceback.format_exc()}
         channel.send(Message("failed", values))
         raise

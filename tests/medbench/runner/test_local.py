@@ -36,7 +36,7 @@ FAILURES = {
     "kills-its-parent": "died with exit status -9",
     "forks-and-vanishes": "ended by itself with exit status 9",
     "raises-at-first": "RuntimeError: not mended yet",
-    "wrong-shape": "ValueError: ",
+    "wrong-shape": "method wrong-shape predicted an array of shape (48, 1), not (48, 2)",
 }
 HARMLESS = ("leaves-child", "prints", "meddles")
 #: Those whose failure is an exception, so that there is a traceback to keep.
