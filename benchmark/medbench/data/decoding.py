@@ -9,7 +9,7 @@ import zlib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from medbench.data.sources import LayoutError, RefusedError, UnreadableError
 
@@ -166,6 +166,8 @@ def _opened(data: bytes, where: str) -> Image.Image:
             f"{where}: {_size(image)}, at most {MAX_PIXELS:,} pixels and a side of"
             f" {MAX_SIDE:,} are decoded; scale it down or remove it"
         )
+    if isinstance(image, ImageFile.ImageFile):
+        image.decodermaxblock = max(image.decodermaxblock, len(data))  # it is all in memory
     if frames > 1:
         raise UnreadableError(f"holds {frames} images; give each its own file")
     return image
