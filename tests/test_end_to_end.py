@@ -140,6 +140,13 @@ def test_a_curriculum_starts_each_step_from_the_one_before(example: SimpleNamesp
     # before, while each of two pretrainings of their own goes its own way from the start
     assert 0.001 < np.abs(after[largest] - before[largest]).max() < 0.0022
     assert np.abs(after[largest] - alone[largest]).max() > 0.0025
+    # the filters kept from before any training are those all three began from
+    shapes = [found for (_, dataset, _), found in weights.items() if dataset == "example-shapes"]
+    (first,) = shapes[0].initial
+    assert all(list(found.initial) == [first] for found in shapes)
+    assert all((found.initial[first] == shapes[0].initial[first]).all() for found in shapes)
+    assert shapes[0].initial[first].ndim == 4
+    assert 0 < np.abs(shapes[0].initial[first] - before[first]).max() < 0.0022
 
 
 def test_entrants_of_a_block_meet_the_same_images_and_noisy_labels(

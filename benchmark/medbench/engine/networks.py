@@ -126,6 +126,17 @@ def weights_of(backbone: NormalisedBackbone) -> dict[str, NDArray[np.generic]]:
     }
 
 
+def first_layer(backbone: NormalisedBackbone) -> dict[str, NDArray[np.generic]]:
+    """Return the filters that meet the image, by name; empty where there are none.
+
+    They are the first weights of four dimensions, (filters, channels, height, width).
+    """
+    for name, array in weights_of(backbone).items():
+        if array.ndim == 4:
+            return {name: array}
+    return {}
+
+
 def load_weights(backbone: NormalisedBackbone, weights: Mapping[str, NDArray[np.generic]]) -> None:
     """Put back what :func:`weights_of` returned."""
     state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medbench.engine.device import autocast, memory_format, prepare_process
 from medbench.engine.networks import (
     build_backbone,
+    first_layer,
     load_weights,
     normalisation,
     seeded_construction,
@@ -76,6 +77,12 @@ class PretrainingStage:
         Poses the task.
     device : str
         Where to train.
+
+    Attributes
+    ----------
+    initial : mapping of str to ndarray
+        First-layer filters as they were initialised, before any training or
+        weights of a step before: what learned filters are shown beside.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class PretrainingStage:
         self.backbone, feature_dim = build_backbone(
             backbone, space, *normalisation(given.normalise, given.images), given.network_seed
         )
+        self.initial = first_layer(self.backbone)
         if given.weights is not None:
             load_weights(self.backbone, given.weights)
         with seeded_construction(given.network_seed, "pretext head"):

@@ -39,7 +39,7 @@ from medbench.plugins.registry import Registry, discover
 from medbench.protocol.runs import AXES
 from medbench.runner.channel import Channel, Message
 from medbench.runner.provenance import provenance
-from medbench.runner.trainer import WEIGHTS, trainer_main
+from medbench.runner.trainer import INITIAL, WEIGHTS, trainer_main
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Failure, Results
 from medbench.store.weights import PretrainedWeights, read_weights, write_weights
@@ -220,7 +220,8 @@ def judge_pretraining(
         PretrainedWeights(
             key=job.key,
             spec=_public_spec(spec),
-            weights={n.removeprefix(WEIGHTS): a for n, a in message.arrays.items()},
+            weights=_prefixed(message.arrays, WEIGHTS),
+            initial=_prefixed(message.arrays, INITIAL),
             loss=np.array([loss for loss, _ in curve]),
             accuracy=np.array([accuracy for _, accuracy in curve]),
             chance=message.values["chance"],
@@ -354,6 +355,10 @@ def _pretraining_summary(weights: PretrainedWeights | None) -> dict[str, Any] | 
 def _weight_arrays(weights: PretrainedWeights | None) -> dict[str, NDArray[Any]]:
     found = weights.weights if weights else {}
     return {WEIGHTS + name: array for name, array in found.items()}
+
+
+def _prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 
 def _axes(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,9 @@ from medbench.runner.channel import Channel, Message
 #: Prefix of weight arrays in messages.
 WEIGHTS = "weights/"
 
+#: Prefix of the first layer's filters before any training.
+INITIAL = "initial/"
+
 
 class AskingOracle:
     """Passes a method's questions to the judge, which answers and counts."""
@@ -95,6 +98,7 @@ def _pretrain(job: Message, channel: Channel, registry: Registry) -> None:
     for epoch in stage.epochs():
         channel.send(Message("epoch", {"loss": epoch.loss, "accuracy": epoch.accuracy}))
     weights = {WEIGHTS + name: array for name, array in stage.weights().items()}
+    weights |= {INITIAL + name: array for name, array in stage.initial.items()}
     chance = stage.pretext.chance(min(stage.given.stage.batch_size, len(stage.images)))
     channel.send(Message("end", {"chance": chance, **_resources(stage.device)}, weights))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class PretrainedWeights:
         Accuracy of guessing.
     accidents : mapping
         Provenance and times.
+    initial : mapping of str to ndarray
+        First-layer filters before any training; empty in files of earlier
+        versions.
     """
 
     key: str
@@ -50,6 +53,7 @@ class PretrainedWeights:
     accuracy: NDArray[np.float64]
     chance: float
     accidents: Mapping[str, Any]
+    initial: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Return the SHA-256 over everything scientific."""
@@ -57,7 +61,9 @@ class PretrainedWeights:
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         curves = {"curves/loss": self.loss, "curves/accuracy": self.accuracy}
-        return {**curves, **{f"weights/{name}": array for name, array in self.weights.items()}}
+        weights = {f"weights/{name}": array for name, array in self.weights.items()}
+        initial = {f"initial/{name}": array for name, array in self.initial.items()}
+        return {**curves, **weights, **initial}
 
 
 def write_weights(path: Path, weights: PretrainedWeights) -> None:
@@ -77,19 +83,23 @@ def read_weights(path: Path) -> PretrainedWeights:
     RecordError
         If the file is truncated, altered or of a newer format.
     """
-    prefix = "weights/"
     with opened(path, "pretraining") as file:
         key, spec, chance, accidents = read_json(file, "header")
         arrays = read_arrays(file)
         found = PretrainedWeights(
             key=key,
             spec=spec,
-            weights={n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)},
+            weights=_below("weights/", arrays),
             loss=arrays["curves/loss"],
             accuracy=arrays["curves/accuracy"],
             chance=chance,
             accidents=accidents,
+            initial=_below("initial/", arrays),
         )
         if found.digest() != read_attribute(file, "digest"):
             raise ValueError("its content does not match its digest")
         return found
+
+
+def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}

@@ -9,6 +9,7 @@ from medbench.engine.networks import (
     Classifier,
     NormalisedBackbone,
     build_backbone,
+    first_layer,
     load_weights,
     normalisation,
     seeded_construction,
@@ -195,6 +196,15 @@ def test_weights_come_back_exactly(name) -> None:
     assert torch.equal(source(x), target(x))
     # normalisation is the dataset's, not the weights'
     assert not any(key == "mean" or key == "deviation" for key in weights)
+
+
+@pytest.mark.parametrize("name", ["narrow", "swin_t"])
+def test_the_first_layer_is_the_one_that_meets_the_image(name) -> None:
+    network = built(1, plugin=backbone(name))
+    (weight,) = first_layer(network).values()
+    met = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    np.testing.assert_array_equal(weight, met.weight.detach().numpy())
+    assert weight.shape[1] == SPACE.channels
 
 
 def test_weights_are_a_copy_in_both_directions() -> None:

@@ -26,6 +26,7 @@ WEIGHTS = PretrainedWeights(
     accuracy=np.array([0.25, 0.7]),
     chance=0.25,
     accidents={"times": {"training": 2.0}},
+    initial={"features.0.weight": RNG.normal(size=(4, 3, 3, 3)).astype(np.float32)},
 )
 
 
@@ -34,11 +35,15 @@ def assert_same(found: PretrainedWeights, expected: PretrainedWeights = WEIGHTS)
         assert getattr(found, field) == getattr(expected, field)
     np.testing.assert_array_equal(found.loss, expected.loss)
     np.testing.assert_array_equal(found.accuracy, expected.accuracy)
-    assert set(found.weights) == set(expected.weights)
-    for name, array in expected.weights.items():
-        assert found.weights[name].dtype == array.dtype
-        assert found.weights[name].shape == array.shape
-        np.testing.assert_array_equal(found.weights[name], array)
+    for own, theirs in (
+        (found.weights, expected.weights),
+        (found.initial, expected.initial),
+    ):
+        assert set(own) == set(theirs)
+        for name, array in theirs.items():
+            assert own[name].dtype == array.dtype
+            assert own[name].shape == array.shape
+            np.testing.assert_array_equal(own[name], array)
 
 
 @pytest.fixture
@@ -62,10 +67,17 @@ def test_weights_come_back_exactly(path: Path) -> None:
         {"accuracy": np.array([0.25, 0.6])},
         {"weights": {**WEIGHTS.weights, "features.1.num_batches_tracked": np.array(18)}},
         {"weights": {"features.0.weight": WEIGHTS.weights["features.0.weight"]}},
+        {"initial": {}},
     ],
 )
 def test_everything_scientific_is_under_the_digest(changes: dict) -> None:
     assert dataclasses.replace(WEIGHTS, **changes).digest() != WEIGHTS.digest()
+
+
+def test_a_pretraining_that_kept_no_initial_filters_is_whole(tmp_path: Path) -> None:
+    without = dataclasses.replace(WEIGHTS, initial={})
+    write_weights(tmp_path / "x.h5", without)
+    assert_same(read_weights(tmp_path / "x.h5"), without)
 
 
 def test_accidents_are_not_under_the_digest() -> None:
