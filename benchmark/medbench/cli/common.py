@@ -73,3 +73,8 @@ def console(*, stderr: bool = False) -> Any:
 
     found = Console(stderr=stderr, highlight=False)
     return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+
+
+def short_path(path: Path) -> Path:
+    """Return a path as people read it: from the working folder, where it lies below that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

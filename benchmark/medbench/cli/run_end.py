@@ -1,0 +1,93 @@
+"""The end of ``medbench run``: the board, a summary, the exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from medbench.cli.common import print_json, short_path
+from medbench.plugins.registry import Registry
+from medbench.runner.plan import Plan
+from medbench.runner.scheduler import Outcome
+from medbench.store.results import Results
+
+
+def conclude(
+    registry: Registry, plan: Plan, outcome: Outcome, results: Results, *, as_json: bool
+) -> int:
+    """Make the board, say what became of the runs and return the exit status."""
+    unreadable = _unreadable(plan, results)
+    counts = _counts(plan, outcome, len(unreadable))
+    board = _board(registry, results, changed=bool(outcome.done)) if _any_done(counts) else None
+    if as_json:
+        print_json({**counts, "results": str(results.root), "board": str(board) if board else None})
+    else:
+        if board is not None and outcome.done:
+            _show_board(registry, results)
+        _say(counts, board, changed=bool(outcome.done))
+    for failure in plan.runs_failed[:5]:
+        click.echo(f"failed before: {failure.label}: {failure.reason}", err=True)
+    if plan.runs_failed:
+        click.echo("failed runs are not repeated; use --retry-failed to do so", err=True)
+    for reason in unreadable[:5]:
+        click.echo(reason, err=True)
+    return 1 if counts["failed"] or counts["skipped"] or counts["unreadable"] else 0
+
+
+def _unreadable(plan: Plan, results: Results) -> list[str]:
+    """Return why records of the runs asked for, done before, cannot be read."""
+    before = {run.key for run in plan.runs if run.key in plan.done}
+    return [
+        state.reason
+        for state in results.states()
+        if state.status == "unreadable" and state.run.key in before
+    ]
+
+
+def _counts(plan: Plan, outcome: Outcome, unreadable: int) -> dict[str, int]:
+    asked, done_now = {run.key for run in plan.runs}, set(outcome.done)
+    return {
+        "runs": len(plan.runs),
+        "done_before": len(asked & plan.done) - unreadable,
+        "done_now": len(asked & done_now),
+        "failed": len(asked & set(outcome.failed)) + len(plan.runs_failed),
+        "skipped": len(outcome.skipped),
+        "unreadable": unreadable,
+    }
+
+
+def _any_done(counts: Mapping[str, int]) -> bool:
+    return counts["done_before"] + counts["done_now"] > 0
+
+
+def _board(registry: Registry, results: Results, *, changed: bool) -> Path:
+    """Make the board, unless it is there and nothing is new."""
+    if changed or not (results.board / "index.html").exists():
+        made: Path = registry.manager.hook.medbench_build_board(
+            results=results.root, out=results.board
+        )
+        return made
+    return results.board
+
+
+def _show_board(registry: Registry, results: Results) -> None:
+    if table := registry.manager.hook.medbench_show_board(results=results.root):
+        click.echo(table)
+
+
+def _say(counts: Mapping[str, int], board: Path | None, *, changed: bool) -> None:
+    if not changed and counts["done_before"] == counts["runs"]:
+        click.echo(f"Nothing to do: all {counts['runs']} runs are done.", err=True)
+    else:
+        click.echo(
+            f"{counts['done_now']} runs done now, {counts['done_before']} before, "
+            f"{counts['failed']} failed, {counts['skipped']} skipped, "
+            + (f"{counts['unreadable']} unreadable, " if counts["unreadable"] else "")
+            + f"of {counts['runs']}.",
+            err=True,
+        )
+    if board is not None:
+        click.echo(f"Board: {short_path(board / 'index.html')}", err=True)
+        click.echo(f"Table: {short_path(board / 'leaderboard.csv')}", err=True)

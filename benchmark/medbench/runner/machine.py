@@ -1,0 +1,52 @@
+"""The machine a command runs on: which device computes, how many jobs go at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from medbench.errors import DeviceError
+
+
+def default_jobs(device: str, threads: int) -> int:
+    """Return how many runs go at once if the user does not say."""
+    if device.startswith("cuda"):
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // threads)
+
+
+def resolve_device(device: str) -> str:
+    """Turn ``auto`` into a device, and check that a GPU asked for is there.
+
+    torch is imported only where an NVIDIA driver shows itself or a GPU was
+    asked for.
+
+    Raises
+    ------
+    DeviceError
+        If the device is unknown or not there.
+    """
+    if device == "cpu":
+        return device
+    if device == "auto" and not (
+        Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")
+    ):
+        return "cpu"
+    if device != "auto" and not (
+        device == "cuda" or (device.startswith("cuda:") and device[5:].isdigit())
+    ):
+        raise DeviceError(f"--device {device} is unknown; use auto, cpu, cuda or cuda:N")
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if count else "cpu"
+    wanted = int(device[5:]) if ":" in device else 0
+    if wanted >= count:
+        raise DeviceError(
+            f"--device {device} was asked for, but torch {torch.__version__} sees {count} GPUs; "
+            "use --device cpu, or check the driver with `medbench doctor`"
+        )
+    return device
