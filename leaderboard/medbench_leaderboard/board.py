@@ -6,37 +6,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from medbench.metric_names import READINGS
 from medbench.store.results import Results
+from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts, read_facts
 from medbench_leaderboard.scores import read_scores
 from medbench_leaderboard.statistics import Findings, examine
 from medbench_leaderboard.table import BLOCK, ENTRANT, competing, make_cells, mean_ranks
-
-
-class Entrant(NamedTuple):
-    """What competes: a pretext with a method."""
-
-    pretext: str
-    method: str
-
-    def __str__(self) -> str:
-        return f"{self.pretext} + {self.method}"
-
-
-class Block(NamedTuple):
-    """Where entrants meet: dataset, noise model and rate."""
-
-    dataset: str
-    noise: str
-    rate: float
-
-    def __str__(self) -> str:
-        return f"{self.dataset}, {self.noise} {self.rate:g}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
-from medbench_leaderboard.board import Block, Board, Entrant, Standing
+from medbench_leaderboard.board import Board, Standing
+from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.table import BLOCK, ENTRANT
 from medbench_leaderboard.words import readable
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from medbench.store.results import Results
-from medbench_leaderboard.board import Block, Board, Entrant, read_board
+from medbench_leaderboard.board import Board, read_board
+from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.standings_json import standings_json
 from medbench_leaderboard.terminal import plain_text
 from medbench_leaderboard.words import coverage, leaders

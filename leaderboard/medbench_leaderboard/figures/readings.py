@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from medbench.metric_names import READINGS
-from medbench_leaderboard.board import Board, Entrant
+from medbench_leaderboard.board import Board
 from medbench_leaderboard.figures.canvas import (
     GRID,
     INK,
@@ -22,6 +22,7 @@ from medbench_leaderboard.figures.canvas import (
     swatch,
 )
 from medbench_leaderboard.figures.looks import legend, method_looks
+from medbench_leaderboard.names import Entrant
 from medbench_leaderboard.table import BLOCK, ENTRANT, grouped
 from medbench_leaderboard.words import readable
 

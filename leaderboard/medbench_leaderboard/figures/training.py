@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from medbench_leaderboard.board import Block, Board
+from medbench_leaderboard.board import Board
 from medbench_leaderboard.curves import Curve, Curves
 from medbench_leaderboard.figures.canvas import MOST_PANELS, Chart, Look, Panel
 from medbench_leaderboard.figures.epochs import Level, Line, epoch_panel, finished
 from medbench_leaderboard.figures.looks import dataset_looks, legend, pretext_looks
+from medbench_leaderboard.names import Block
 from medbench_leaderboard.table import BLOCK, grouped
 from medbench_leaderboard.words import readable
 

@@ -1,11 +1,11 @@
 """The room of the statistics.
 
-Tests of differences enter here and nowhere else: :func:`examine` is given the
-cells and the protocol's declarations and returns what they allow to be said.
-The page, the tables and the terminal show whatever stands in
-:class:`Findings`, so none of them changes when tests are added.
+Tests of differences enter here and nowhere else: :func:`examine` is given what
+the records say and what the protocol declares, and returns :class:`Findings`.
+The page, the tables and the terminal show whatever stands there.
 """
 
-from medbench_leaderboard.statistics.findings import Findings, examine
+from medbench_leaderboard.statistics.examine import examine
+from medbench_leaderboard.statistics.findings import Findings
 
 __all__ = ["Findings", "examine"]
