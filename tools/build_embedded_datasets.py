@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from numpy.typing import NDArray
 
 from medbench.data.images_file import ImageBatch, write_images
 from medbench.interfaces.dataset import SPLITS, DatasetCard
+from medbench_plugins.datasets.busi import CONFOUNDERS
 
 OUT = Path(__file__).resolve().parents[1] / "plugins/medbench_plugins/datasets/data"
 
@@ -52,6 +54,7 @@ INPUTS = {
     "kather2016_sample100_224.npz": (
         "00e1e8b03eed4dd0198b42fb59343c553dd3a928455491e29620a6b74bdf3261"
     ),
+    "busi_128.npz": "50fe864ad98c5290e0b9fc21fd8bcceb5a74110395c47c708d43dd490c2f5039",
 }
 
 BATCH = 512
@@ -151,6 +154,25 @@ KATHER_TEXTURE_MINI = DatasetCard(
     group_meaning="tile the patch was cut from",
 )
 
+BUSI_MINI = DatasetCard(
+    name="busi-mini",
+    title="BUSI mini: breast ultrasound at 56 px",
+    modality="ultrasound",
+    class_names=("normal", "benign", "malignant"),
+    image_shape=(PATCH, PATCH, 1),
+    split_sizes={},
+    licence="CC BY 4.0",
+    citation=(
+        "Al-Dhabyani W, Gomaa M, Khaled H, Fahmy A. Dataset of breast ultrasound images. Data in"
+        " Brief 28:104863 (2020), doi:10.1016/j.dib.2019.104863"
+    ),
+    source=(
+        "Dataset_BUSI, doi:10.1016/j.dib.2019.104863; complete, brought to grey squares of 128 px"
+        " and reduced to 56 px; without the masks of lesions"
+    ),
+    confounders=CONFOUNDERS,
+)
+
 
 def main() -> None:
     """Check the input, then build all files."""
@@ -163,6 +185,7 @@ def main() -> None:
         build_covid_qu_ex_mini(arguments.raw, arguments.out),
         build_pneumonia_mnist(arguments.raw, arguments.out),
         build_kather_texture_mini(arguments.raw, arguments.out),
+        build_busi_mini(arguments.raw, arguments.out),
     ):
         size = (arguments.out / f"{card.name}.h5").stat().st_size
         print(f"{card.name}: {size:,} bytes, {dict(card.split_sizes)}, {card.content_hash}")
@@ -282,6 +305,36 @@ def cut(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cut tiles into a grid of patches, row by row: (n, 224, 224, 3) to (16n, 56, 56, 3)."""
     grid = tiles.reshape(len(tiles), GRID, PATCH, GRID, PATCH, 3)
     return grid.swapaxes(2, 3).reshape(-1, PATCH, PATCH, 3)
+
+
+def build_busi_mini(raw: Path, out: Path) -> DatasetCard:
+    """Write ``busi-mini.h5``."""
+    arrays = np.load(raw / "busi_128.npz")
+    return write_images(
+        out / "busi-mini.h5",
+        BUSI_MINI,
+        [ImageBatch(area_means(arrays["images"], PATCH)[..., None])],
+        labels=arrays["labels"],
+        split=arrays["split"],
+        ids=arrays["source_file"].tolist(),
+        gzip_level=9,
+    )
+
+
+def area_means(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return square images reduced to ``side`` px by means over areas, rounded half up.
+
+    Computed in whole numbers, on a grid so fine that old and new pixels are both
+    whole blocks of it: (n, H, H) to (n, side, side).
+    """
+    fine = math.lcm(images.shape[1], side)
+    old, new = fine // images.shape[1], fine // side
+    small = np.empty((len(images), side, side), np.uint8)
+    for place, image in enumerate(images):
+        grid = image.repeat(old, axis=0).repeat(old, axis=1)
+        sums = grid.reshape(side, new, side, new).sum(axis=(1, 3), dtype=np.int64)
+        small[place] = (sums + new * new // 2) // (new * new)
+    return small
 
 
 if __name__ == "__main__":

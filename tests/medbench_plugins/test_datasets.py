@@ -18,7 +18,7 @@ from medbench.errors import MedbenchError, NotPreparedError
 from medbench.interfaces import SPLITS, DataContext, LabelledImages, Settings
 from medbench_plugins.datasets import DATASETS, embedded, originals
 
-EMBEDDED = ("covid-qu-ex-mini", "pneumonia-mnist", "kather-texture-mini")
+EMBEDDED = ("covid-qu-ex-mini", "pneumonia-mnist", "kather-texture-mini", "busi-mini")
 
 #: Images of each class in each split, as the providers publish them.
 PUBLISHED = {
@@ -29,6 +29,9 @@ PUBLISHED = {
     },
     "pneumonia-mnist": {"train": (1214, 3494), "validation": (135, 389), "test": (234, 390)},
 }
+
+#: Images of each class of BUSI, as Al-Dhabyani et al. 2020 publish them: normal, benign, malignant.
+BUSI = (133, 437, 210)
 
 #: Tiles of each tissue class in the source of kather-texture-mini.
 TILES = (18, 8, 13, 12, 12, 10, 18, 9)
@@ -95,6 +98,29 @@ def test_the_licence_stands_beside_the_data(name: str) -> None:
 def test_the_embedded_data_stay_small() -> None:
     assert sum(entry.stat().st_size for entry in embedded.DATA.iterdir()) <= 40_000_000
     assert {entry.stem for entry in embedded.DATA.glob("*.h5")} == set(EMBEDDED)
+
+
+def test_busi_is_complete_and_dealt_class_by_class() -> None:
+    with dataset("busi-mini").open(CONTEXT) as data:
+        counts = {split: np.array(class_counts(data, split, 3)) for split in SPLITS}
+        folders = [identity.split("/")[0] for identity in data.ids]
+        names = dataset("busi-mini").card(CONTEXT).class_names
+        assert [names[label] for label in data.labels] == folders
+    np.testing.assert_array_equal(sum(counts.values()), BUSI)
+    for split, share in (("train", 0.7), ("validation", 0.1), ("test", 0.2)):
+        assert (np.abs(counts[split] - share * np.array(BUSI)) <= 1).all()
+
+
+def test_the_doubly_labelled_image_of_busi_is_in_the_card() -> None:
+    """At 56 px the pair is still the only one: two labels for one image."""
+    with dataset("busi-mini").open(CONTEXT) as data:
+        (equal,) = sets_of_equal_images(data)
+        assert set(data.ids[equal].tolist()) == {
+            "benign/benign (433).png",
+            "malignant/malignant (145).png",
+        }
+    faults = " ".join(dataset("busi-mini").card(CONTEXT).confounders)
+    assert "benign (433) and malignant (145)" in faults
 
 
 def nearly_blank(data: LabelledImages) -> np.ndarray:
@@ -226,7 +252,8 @@ def test_a_prepared_file_is_read_from_the_cache(tmp_path: Path) -> None:
 
 def test_every_announced_class_exists_and_is_a_dataset() -> None:
     names = [plugin.name for plugin in DATASETS]
-    assert names[:6] == [*EMBEDDED, "nct-crc-he-100k", "covid-qu-ex", "folder"]
+    assert names[:8] == [*EMBEDDED, "nct-crc-he-100k", "covid-qu-ex", "busi", "bccd"]
+    assert "folder" in names
     assert "medmnist:pathmnist" in names and len(set(names)) == len(names)
     for plugin in DATASETS:
         module, _, attribute = plugin.target.partition(":")

@@ -28,6 +28,8 @@ from medbench.data.sources import LayoutError, PrepareError, RefusedError
 from medbench.errors import MedbenchError
 from medbench.interfaces import SPLITS, DataContext, Settings
 from medbench_plugins.datasets import embedded, medmnist
+from medbench_plugins.datasets.bccd import Bccd
+from medbench_plugins.datasets.busi import Busi
 from medbench_plugins.datasets.folder import FolderDataset
 from medbench_plugins.datasets.medmnist import MedMnist, MedMnistSettings
 from medbench_plugins.datasets.medmnist_sets import SETS
@@ -227,6 +229,167 @@ def test_a_wrong_covid_layout_says_what_is_there(
         arranged(covid(), write_tree(tmp_path / "b", moved))
     with pytest.raises(LayoutError, match=r"found 1 x .*expected Lung Segmentation Data"):
         arranged(covid(), write_tree(tmp_path / "c", {"x/1.png": b""}))
+
+
+# --- BUSI ----------------------------------------------------------------------------------------
+
+ULTRASOUND = "Dataset_BUSI_with_GT"
+
+
+@pytest.fixture(scope="module")
+def ultrasound() -> Files:
+    """Ten images a class in the publisher's layout, of different sizes; one has two masks."""
+    files: Files = {}
+    with open_images(embedded_images("busi-mini")) as data:
+        for label, folder in enumerate(Busi.classes):
+            places = np.flatnonzero(data.labels == label)[:10]
+            for number, place in enumerate(places, start=1):
+                image = data.images[place, :, : 56 - number, 0]
+                mask = np.zeros_like(image)
+                if folder != "normal":
+                    mask[10:20, 10:20] = 255
+                stem = f"{ULTRASOUND}/{folder}/{folder} ({number})"
+                files[f"{stem}.png"] = encoded(np.stack([image] * 3, axis=2), "PNG")
+                files[f"{stem}_mask.png"] = encoded(mask, "PNG")
+        second = np.zeros_like(image)
+        second[30:40, 20:30] = 255
+        files[f"{ULTRASOUND}/malignant/malignant (10)_mask_1.png"] = encoded(second, "PNG")
+    return files
+
+
+def busi() -> Busi:
+    return Busi("busi", Settings())
+
+
+def test_busi_becomes_grey_squares_with_the_union_of_its_masks(
+    tmp_path: Path, ultrasound: Files
+) -> None:
+    first = prepare(busi(), tmp_path / "a", write_tree(tmp_path / "x", ultrasound), size=46)
+    second = prepare(busi(), tmp_path / "b", write_zip(tmp_path / "x.zip", ultrasound), size=46)
+    assert first.path.read_bytes() == second.path.read_bytes()
+    assert first.card.split_sizes == {"train": 21, "validation": 3, "test": 6}
+    assert "holds 30 of the 780 images" in " ".join(first.card.confounders)
+    with open_images(first.path) as data:
+        assert data.masks is not None
+        for place, name in enumerate(data.ids):
+            assert name.startswith(Busi.classes[data.labels[place]])
+            assert data.masks[place].any() == (not name.startswith("normal"))
+        # cut to its largest square of 46 px, so rows 5 to 50 of 56, and not scaled
+        (place,) = np.flatnonzero(data.ids == "malignant/malignant (10).png")
+        expected = np.zeros((46, 46), np.uint8)
+        expected[5:15, 10:20] = expected[25:35, 20:30] = 1
+        np.testing.assert_array_equal(data.masks[place], expected)
+        pixels = Image.open(io.BytesIO(ultrasound[f"{ULTRASOUND}/malignant/malignant (10).png"]))
+        np.testing.assert_array_equal(data.images[place, :, :, 0], np.asarray(pixels)[5:51, :, 0])
+
+
+def test_busi_is_stored_at_224_px_unless_asked_otherwise(tmp_path: Path, ultrasound: Files) -> None:
+    prepared = prepare(busi(), tmp_path, write_tree(tmp_path / "x", ultrasound))
+    assert prepared.card.image_shape == (224, 224, 1)
+
+
+def test_a_wrong_busi_layout_says_what_is_there(tmp_path: Path, ultrasound: Files) -> None:
+    bare = {n: d for n, d in ultrasound.items() if "normal (3)_mask" not in n}
+    with pytest.raises(LayoutError, match=r"normal \(3\)\.png: has no mask"):
+        arranged(busi(), write_tree(tmp_path / "a", bare))
+    with pytest.raises(LayoutError, match=r"odd/x\.png: stands in no known folder; expected"):
+        arranged(busi(), write_tree(tmp_path / "b", {**ultrasound, f"{ULTRASOUND}/odd/x.png": b""}))
+    with pytest.raises(LayoutError, match="no image of BUSI: found 1 x"):
+        arranged(busi(), write_tree(tmp_path / "c", {"readme.txt": b""}))
+
+
+# --- BCCD ----------------------------------------------------------------------------------------
+
+SMEAR = (
+    "<annotation><size><width>{width}</width><height>{height}</height></size>{cells}</annotation>"
+)
+CELL = (
+    "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>"
+    "<xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+)
+
+#: Boxes by hand on a smear of 80 x 60 px: in the middle, over an edge, and without area.
+CELLS = (("RBC", 20, 20, 30, 40), ("WBC", 60, 0, 80, 10), ("Platelets", 5, 5, 9, 9))
+SQUARES = ((15, 20, 35, 40), (60, 0, 80, 20), (5, 5, 9, 9))
+
+
+@pytest.fixture(scope="module")
+def smears() -> Files:
+    """Two smears a split in the publisher's layout, of real tissue."""
+    files: Files = {}
+    number = 0
+    with open_images(embedded_images("kather-texture-mini")) as data:
+        for word in ("train", "val", "test"):
+            names = []
+            for _ in range(2):
+                name = f"BloodImage_{number:05d}"
+                tiles = data.images[4 * number : 4 * number + 4].reshape(2, 2, 56, 56, 3)
+                picture = tiles.swapaxes(1, 2).reshape(112, 112, 3)[:60, :80]
+                files[f"BCCD/JPEGImages/{name}.jpg"] = encoded(picture, "JPEG")
+                cells = "".join(CELL.format(*cell) for cell in (*CELLS, ("RBC", 7, 7, 7, 9)))
+                note = SMEAR.format(width=80, height=60, cells=cells)
+                files[f"BCCD/Annotations/{name}.xml"] = note.encode()
+                names.append(name)
+                number += 1
+            files[f"BCCD/ImageSets/Main/{word}.txt"] = ("\n".join(names) + "\n").encode()
+    return files
+
+
+def bccd() -> Bccd:
+    return Bccd("bccd", Settings())
+
+
+def test_bccd_becomes_the_squares_around_its_boxes(tmp_path: Path, smears: Files) -> None:
+    prepared = prepare(bccd(), tmp_path / "a", write_tree(tmp_path / "x", smears), size=20)
+    packed = prepare(bccd(), tmp_path / "b", write_zip(tmp_path / "x.zip", smears), size=20)
+    assert prepared.path.read_bytes() == packed.path.read_bytes()
+    assert prepared.card.split_sizes == {"train": 6, "validation": 6, "test": 6}
+    (note,) = prepared.notes
+    assert "BloodImage_00000#3" in note
+    with open_images(prepared.path) as data:
+        assert data.groups is not None
+        for place, name in enumerate(data.ids):
+            smear, _, number = name.partition("#")
+            assert data.groups[place] == smear
+            assert data.labels[place] == int(number)
+            if int(number) == 2:  # 4 px, scaled; the others are 20 px wide already
+                continue
+            whole = Image.open(io.BytesIO(smears[f"BCCD/JPEGImages/{smear}.jpg"]))
+            expected = np.asarray(whole.crop(SQUARES[int(number)]))
+            np.testing.assert_array_equal(data.images[place], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("Annotations/BloodImage_00000.xml", b"<annotation>", "no Pascal VOC annotation"),
+        ("Annotations/BloodImage_00000.xml", b"<annotation/>", "a number is missing"),
+        ("Annotations/BloodImage_00000.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a/>', "declaration"),
+        (
+            "Annotations/BloodImage_00000.xml",
+            SMEAR.format(width=9, height=9, cells=CELL.format("Alien", 1, 1, 2, 2)).encode(),
+            "names a 'Alien'; known are RBC, WBC, Platelets",
+        ),
+        ("ImageSets/Main/val.txt", b"BloodImage_00000", "lists BloodImage_00000, as another"),
+        ("ImageSets/Main/val.txt", b"BloodImage_99999", r"no JPEGImages/BloodImage_99999\.jpg"),
+    ],
+)
+def test_a_wrong_bccd_tree_names_the_file(
+    tmp_path: Path, smears: Files, name: str, content: bytes, reason: str
+) -> None:
+    with pytest.raises(LayoutError, match=reason):
+        arranged(bccd(), write_tree(tmp_path, {**smears, f"BCCD/{name}": content}))
+
+
+def test_a_box_outside_its_smear_is_an_unreadable_image(tmp_path: Path, smears: Files) -> None:
+    note = SMEAR.format(width=200, height=200, cells=CELL.format("RBC", 100, 100, 150, 150))
+    files = {**smears, "BCCD/Annotations/BloodImage_00001.xml": note.encode()}
+    prepared = prepare(
+        bccd(), tmp_path, write_tree(tmp_path / "x", files), size=20, allow_unreadable=True
+    )
+    (left_out,) = prepared.card.audit["unreadable"]["files"]
+    assert left_out["id"] == "BloodImage_00001#0"
+    assert "80 x 60 px: holds no part" in left_out["reason"]
 
 
 # --- MedMNIST ------------------------------------------------------------------------------------

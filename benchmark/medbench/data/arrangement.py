@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from medbench.data.decoding import Box
 from medbench.data.sources import LayoutError, SourceFile
 from medbench.interfaces.dataset import SPLITS, DatasetCard
 
@@ -27,8 +28,12 @@ class Sample:
         Stable and unique; the same from a folder and from an archive.
     group : str
         Patient, slide or tile; ``""`` where none is known.
-    mask : SourceFile, optional
-        Its region of interest; all samples have one, or none.
+    masks : tuple of SourceFile
+        Its region of interest, the union of all of them; all samples have one, or
+        none.
+    box : tuple of int, optional
+        Left, upper, right and lower edge (px) of the part of the image that is
+        the sample; without it the whole image is.
     """
 
     file: SourceFile
@@ -36,7 +41,8 @@ class Sample:
     split: str
     id: str
     group: str = ""
-    mask: SourceFile | None = None
+    masks: tuple[SourceFile, ...] = ()
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class Arrangement:
     channels : int, optional
         1 (grey) or 3 (colour) if the dataset is known to be so; otherwise the
         images are asked.
+    size : int, optional
+        Height and width in pixels of the stored images where the user asks for
+        none: for images that differ in size by nature.
     notes : sequence of str
         What the user should be told.
     """
@@ -59,6 +68,7 @@ class Arrangement:
     card: DatasetCard
     samples: Sequence[Sample]
     channels: int | None = None
+    size: int | None = None
     notes: Sequence[str] = field(default=())
 
 
@@ -125,9 +135,9 @@ def check_arrangement(arrangement: Arrangement) -> None:
                 f"{card.name}: no image is in the split {split!r} (of {len(samples)} images);"
                 " all of train, validation and test are needed"
             )
-    masked = sum(sample.mask is not None for sample in samples)
+    masked = sum(bool(sample.masks) for sample in samples)
     if masked not in (0, len(samples)):
-        bare = next(sample for sample in samples if sample.mask is None)
+        bare = next(sample for sample in samples if not sample.masks)
         raise LayoutError(
             f"{bare.file.where}: has no mask, {masked} other images have one; all or none must"
         )

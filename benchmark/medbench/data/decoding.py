@@ -41,6 +41,10 @@ _DAMAGE = (
 )
 
 
+#: Left, upper, right and lower edge of a part of an image, in pixels; the last two excluded.
+Box = tuple[int, int, int, int]
+
+
 @dataclass(frozen=True)
 class PixelFormat:
     """What every decoded image is brought to.
@@ -95,7 +99,11 @@ def read_header(data: bytes, where: str) -> Header:
 
 
 def decode_image(
-    data: bytes, where: str, to: PixelFormat, large: AbstractContextManager[object] | None = None
+    data: bytes,
+    where: str,
+    to: PixelFormat,
+    large: AbstractContextManager[object] | None = None,
+    box: Box | None = None,
 ) -> bytes:
     """Decode an image to ``to.height x to.width x to.channels`` bytes.
 
@@ -109,11 +117,14 @@ def decode_image(
         What it is brought to.
     large : context manager, optional
         Held while a large image is decoded.
+    box : tuple of int, optional
+        Decode this part of the image.
 
     Raises
     ------
     UnreadableError
-        If the image is damaged or cannot be told in 8 bits a channel.
+        If the image is damaged, cannot be told in 8 bits a channel, or does not
+        hold the box.
     RefusedError
         If its dimensions are absurd.
     LayoutError
@@ -126,10 +137,13 @@ def decode_image(
         )
     guard = large if large and image.width * image.height > LARGE_PIXELS else nullcontext()
     with guard:
-        return _framed(_coloured(_upright(image), where, to), where, to).tobytes()
+        part = _cut(_upright(image), box)
+        return _framed(_coloured(part, where, to), where, to).tobytes()
 
 
-def decode_mask(data: bytes, where: str, image_data: bytes, to: PixelFormat) -> bytes:
+def decode_mask(
+    data: bytes, where: str, image_data: bytes, to: PixelFormat, box: Box | None = None
+) -> bytes:
     """Decode a mask of an image to ``to.height x to.width`` bytes of 0 and 1.
 
     A pixel belongs to the mask if it is at least half white after scaling.
@@ -145,7 +159,7 @@ def decode_mask(data: bytes, where: str, image_data: bytes, to: PixelFormat) -> 
     if mask.size != image.size:
         raise UnreadableError(f"its mask is {_size(mask)}, the image {_size(image)}")
     plain = PixelFormat(to.height, to.width, 1, to.resize, True)
-    grey = _framed(_coloured(_upright(mask), where, plain), where, plain)
+    grey = _framed(_coloured(_cut(_upright(mask), box), where, plain), where, plain)
     brightest = max(value for value, count in enumerate(grey.histogram()) if count)
     # Masks are stored as 0 and 255, or as 0 and 1.
     threshold = 1 if brightest <= 1 else 128
@@ -182,6 +196,15 @@ def _upright(image: Image.Image) -> Image.Image:
     except _DAMAGE as error:
         raise UnreadableError(_reason(error)) from error
     return image
+
+
+def _cut(image: Image.Image, box: Box | None) -> Image.Image:
+    if box is None:
+        return image
+    left, upper, right, lower = box
+    if not (0 <= left < right <= image.width and 0 <= upper < lower <= image.height):
+        raise UnreadableError(f"{_size(image)}: holds no part from {box[:2]} to {box[2:]}")
+    return image.crop(box)
 
 
 def _coloured(image: Image.Image, where: str, to: PixelFormat) -> Image.Image:

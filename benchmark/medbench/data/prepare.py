@@ -25,7 +25,7 @@ from medbench.data.arrangement import Arrangement, Sample, check_arrangement
 from medbench.data.audit import AuditedImages, audit_images, exact_keys, findings
 from medbench.data.decoding import Header, PixelFormat, read_header
 from medbench.data.images_file import ImageBatch, write_images
-from medbench.data.shards import Shard, ShardTask, do_shard, start_worker, stored_rows
+from medbench.data.shards import Picture, Shard, ShardTask, do_shard, start_worker, stored_rows
 from medbench.data.sources import PrepareError, UnreadableError, read_bytes
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 
@@ -48,8 +48,8 @@ class PrepareOptions:
     Parameters
     ----------
     size : int, optional
-        Height and width in pixels; without it images keep theirs, which must
-        then be one and the same.
+        Height and width in pixels; without it the dataset says, or else images
+        keep theirs, which must then be one and the same.
     channels : {"grey", "colour"}, optional
         Without it the dataset says, or else the images.
     allow_unreadable : bool
@@ -165,7 +165,7 @@ def check_space(path: Path, needed: int) -> None:
 
 def _needed(path: Path, pixels: PixelFormat, samples: Sequence[Sample]) -> int:
     """Return the bytes still to be written: shards and file stand side by side."""
-    mask = pixels.height * pixels.width if samples[0].mask is not None else 0
+    mask = pixels.height * pixels.width if samples[0].masks else 0
     done = sum(file.stat().st_size for file in _part_folder(path).glob("*.*"))
     return len(samples) * (2 * pixels.image_bytes + mask + mask // 8) - done
 
@@ -201,15 +201,15 @@ def _part_folder(path: Path) -> Path:
 
 def _pixel_format(arrangement: Arrangement, options: PrepareOptions) -> PixelFormat:
     """Decide the shape of the stored images, from a few of them where nothing says it."""
-    samples = arrangement.samples
+    samples, size = arrangement.samples, options.size or arrangement.size
     known = {"grey": 1, "colour": 3}.get(options.channels or "", arrangement.channels)
     headers: list[Header] = []
-    if known is None or options.size is None:
+    if known is None or size is None:
         step = max(1, len(samples) // _PROBES)
         headers = _headers(samples[::step] if known is None else samples)
     channels = known or max(header.channels for header in headers)
-    if options.size is not None:
-        return PixelFormat(options.size, options.size, channels, True, known is not None)
+    if size is not None:
+        return PixelFormat(size, size, channels, True, known is not None)
     return PixelFormat(headers[0].height, headers[0].width, channels, False, known is not None)
 
 
@@ -233,10 +233,10 @@ def _headers(samples: Sequence[Sample]) -> list[Header]:
 
 def _tasks(folder: Path, samples: Sequence[Sample], pixels: PixelFormat) -> list[ShardTask]:
     rows = min(_MOST_IN_SHARD, max(1, _SHARD_BYTES // pixels.image_bytes))
-    pairs = [(sample.file, sample.mask) for sample in samples]
+    pictures = [Picture(sample.file, sample.masks, sample.box) for sample in samples]
     return [
-        ShardTask(str(folder), number, pairs[first : first + rows], pixels)
-        for number, first in enumerate(range(0, len(pairs), rows))
+        ShardTask(str(folder), number, pictures[first : first + rows], pixels)
+        for number, first in enumerate(range(0, len(pictures), rows))
     ]
 
 
@@ -277,7 +277,7 @@ class _Pool:
             yield self._shards[number]
 
     def _wait(self) -> None:
-        total = sum(len(task.pairs) for task in self._tasks)
+        total = sum(len(task.pictures) for task in self._tasks)
         for future in wait(self._pending, return_when=FIRST_COMPLETED).done:
             task = self._pending.pop(future)
             try:
@@ -293,8 +293,8 @@ class _Pool:
                     " check free space and permissions"
                 ) from error
             self._shards[shard.number] = shard
-            self._done += len(task.pairs)
-            self._found += len(task.pairs) if found else 0
+            self._done += len(task.pictures)
+            self._found += len(task.pictures) if found else 0
             self._observer(self._done, total, self._found)
 
 
@@ -314,7 +314,7 @@ class _Job:
         samples = self.arrangement.samples
         if not guess:
             samples = [samples[place] for place in self._kept()]
-        masks = samples[0].mask is not None
+        masks = bool(samples[0].masks)
         groups = [sample.group for sample in samples]
         split = np.array([SPLITS[sample.split] for sample in samples], np.uint8)
         shape = (self.pixels.height, self.pixels.width, self.pixels.channels)
@@ -376,7 +376,7 @@ class _Job:
 
     def _firsts(self) -> list[int]:
         """Return the place of each shard's first image."""
-        sizes = [len(task.pairs) for task in self.tasks]
+        sizes = [len(task.pictures) for task in self.tasks]
         return [sum(sizes[:number]) for number in range(len(sizes))]
 
     def _audited(

@@ -24,18 +24,35 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from medbench.data.decoding import PixelFormat, decode_image, decode_mask
+from medbench.data.decoding import Box, PixelFormat, decode_image, decode_mask
 from medbench.data.hashing import THUMB, difference_hashes, sampled, thumbnails
 from medbench.data.sources import SourceFile, UnreadableError, read_bytes
 
 #: Raise it when a change alters decoded pixels: shards of another are done again.
-DECODER = f"1/{PIL.__version__}"
-
-Pair = tuple[SourceFile, SourceFile | None]
+DECODER = f"2/{PIL.__version__}"
 
 _PARTS = ("images", "masks", "thumbs")
 
 _large: AbstractContextManager[object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What one stored image is made of.
+
+    Parameters
+    ----------
+    file : SourceFile
+        The image file.
+    masks : tuple of SourceFile
+        Masks whose union is stored beside it.
+    box : tuple of int, optional
+        Left, upper, right and lower edge (px) of the part that is stored.
+    """
+
+    file: SourceFile
+    masks: tuple[SourceFile, ...] = ()
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -48,15 +65,15 @@ class ShardTask:
         Folder of work in progress.
     number : int
         The shard's.
-    pairs : sequence of (SourceFile, SourceFile or None)
-        Images with their masks.
+    pictures : sequence of Picture
+        What to decode.
     pixels : PixelFormat
         What they are brought to.
     """
 
     folder: str
     number: int
-    pairs: Sequence[Pair]
+    pictures: Sequence[Picture]
     pixels: PixelFormat
 
     def path(self, what: str) -> Path:
@@ -66,8 +83,11 @@ class ShardTask:
     def fingerprint(self) -> str:
         """Return a digest of everything that decides the shard's bytes."""
         files = [
-            [(file.name, file.size, file.stamp) if file else None for file in pair]
-            for pair in self.pairs
+            [
+                picture.box,
+                *((file.name, file.size, file.stamp) for file in (picture.file, *picture.masks)),
+            ]
+            for picture in self.pictures
         ]
         text = json.dumps([DECODER, asdict(self.pixels), files])
         return hashlib.sha256(text.encode()).hexdigest()
@@ -179,9 +199,9 @@ def _decode(task: ShardTask) -> Shard:
     samples = [sampled(np.empty((0, *shape[1:]), np.uint8))]
     temporary = {what: task.path(f"{what}.{os.getpid()}.tmp") for what in _PARTS}
     with temporary["images"].open("wb") as images, temporary["masks"].open("wb") as masks:
-        for place, pair in enumerate(task.pairs):
+        for place, picture in enumerate(task.pictures):
             try:
-                image, mask = _decoded(pair, pixels)
+                image, mask = _decoded(picture, pixels)
             except UnreadableError as error:
                 unreadable.append((place, str(error)))
                 continue
@@ -214,13 +234,16 @@ def _decode(task: ShardTask) -> Shard:
     return shard
 
 
-def _decoded(pair: Pair, pixels: PixelFormat) -> tuple[bytes, bytes | None]:
-    file, mask_file = pair
-    data = read_bytes(file)
-    image = decode_image(data, file.where, pixels, _large)
-    if mask_file is None:
+def _decoded(picture: Picture, pixels: PixelFormat) -> tuple[bytes, bytes | None]:
+    data, where = read_bytes(picture.file), picture.file.where
+    image = decode_image(data, where, pixels, _large, picture.box)
+    if not picture.masks:
         return image, None
-    return image, decode_mask(read_bytes(mask_file), mask_file.where, data, pixels)
+    union = np.zeros((pixels.height, pixels.width), np.uint8)
+    for file in picture.masks:
+        mask = decode_mask(read_bytes(file), file.where, data, pixels, picture.box)
+        union |= np.frombuffer(mask, np.uint8).reshape(union.shape)
+    return image, union.tobytes()
 
 
 def _checksums(task: ShardTask, what: str) -> tuple[int, ...]:

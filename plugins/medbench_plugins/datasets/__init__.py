@@ -1,4 +1,4 @@
-"""Built-in datasets: three embedded ones, and those the user prepares from own copies."""
+"""Built-in datasets: four embedded ones, and those the user prepares from own copies."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ DATASETS: tuple[Plugin, ...] = (
         interface=1,
     ),
     Plugin(
+        name="busi-mini",
+        target=f"{_EMBEDDED}:BusiMini",
+        summary="780 breast ultrasound images, 56 px, normal / benign / malignant",
+        interface=1,
+    ),
+    Plugin(
         name="nct-crc-he-100k",
         target=f"{_ORIGINALS}:NctCrcHe100k",
         summary="107,180 colorectal H&E tiles, 224 px, 9 tissue classes (own download)",
@@ -51,6 +57,18 @@ DATASETS: tuple[Plugin, ...] = (
         name="covid-qu-ex",
         target=f"{_ORIGINALS}:CovidQuEx",
         summary="33,920 chest X-rays, 256 px, 3 classes, lung masks (own download)",
+        interface=1,
+    ),
+    Plugin(
+        name="busi",
+        target="medbench_plugins.datasets.busi:Busi",
+        summary="780 breast ultrasound images, 224 px, 3 classes, lesion masks (own download)",
+        interface=1,
+    ),
+    Plugin(
+        name="bccd",
+        target="medbench_plugins.datasets.bccd:Bccd",
+        summary="4,886 blood cells, 64 px, 3 classes at 11.5 to 1, split by smear (own download)",
         interface=1,
     ),
     Plugin(

@@ -46,3 +46,9 @@ class KatherTextureMini(EmbeddedDataset):
     """Patches of colorectal tissue at 56 px, split by tile."""
 
     file = "kather-texture-mini"
+
+
+class BusiMini(EmbeddedDataset):
+    """Breast ultrasound images of BUSI at 56 px."""
+
+    file = "busi-mini"

@@ -9,6 +9,7 @@ from medbench.data.arrangement import Arrangement, Sample, Unit, deal, shown
 from medbench.data.hdf5_dataset import FilesDataset
 from medbench.data.sources import LayoutError, SourceFile
 from medbench.interfaces.dataset import DatasetCard
+from medbench_plugins.datasets.incomplete import incomplete
 
 #: Share of NCT-CRC-HE-100K that becomes the validation split, as in PathMNIST.
 VALIDATION_SHARE = 0.1
@@ -98,7 +99,7 @@ class NctCrcHe100k(FilesDataset):
                 "The training part has no patient ids: its validation split (a seeded, stratified"
                 " tenth) may share patients with training. The test part comes from 50 other"
                 " patients.",
-                *_incomplete({part: parts.count(part) for part in self.published}, self.published),
+                *incomplete({part: parts.count(part) for part in self.published}, self.published),
             ),
         )
 
@@ -150,7 +151,7 @@ class CovidQuEx(FilesDataset):
                     self.classes.index(class_name),
                     self.splits[split],
                     "/".join(place[1:]),
-                    mask=mask,
+                    masks=(mask,),
                 )
             )
         if not samples:
@@ -190,19 +191,10 @@ class CovidQuEx(FilesDataset):
                 "Class is confounded with source hospital and patient age: a high score need not"
                 " mean that disease was recognised.",
                 "No patient ids: images of one patient may stand in several splits.",
-                *_incomplete({part: count}, self.published),
+                *incomplete({part: count}, self.published),
             ),
         )
 
 
 def _tail(file: SourceFile) -> str:
     return "/".join(file.parts[-3:])
-
-
-def _incomplete(found: Mapping[str, int], published: Mapping[str, int]) -> tuple[str, ...]:
-    """Say on the card where a copy is not the published whole."""
-    return tuple(
-        f"This copy holds {count:,} of the {published[part]:,} images of {part}."
-        for part, count in found.items()
-        if count != published[part]
-    )
