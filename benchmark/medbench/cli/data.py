@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -124,15 +124,15 @@ Examples:
   medbench data prepare nct-crc-he-100k NCT-CRC-HE-100K.zip CRC-VAL-HE-7K.zip
   medbench data prepare covid-qu-ex archive.zip
   medbench data prepare medmnist:pathmnist pathmnist_64.npz
+  medbench data prepare medmnist:pathmnist --size 64 --download
   medbench data prepare folder:my-clinic ./images --size 224
   medbench data prepare folder:my-clinic ./images/labels.csv --size 224""",
 )
 @click.argument("name")
 @click.argument(
     "sources",
-    metavar="SOURCE...",
+    metavar="[SOURCE...]",
     nargs=-1,
-    required=True,
     type=click.Path(path_type=Path, exists=True),
 )
 @click.option(
@@ -154,6 +154,11 @@ Examples:
     help="Processes that decode, as far as memory allows.",
 )
 @click.option(
+    "--download",
+    is_flag=True,
+    help="Fetch the files from the publisher, checked against the published checksum.",
+)
+@click.option(
     "--allow-unreadable",
     is_flag=True,
     help="Leave unreadable images out even if they are more than 1 %.",
@@ -166,6 +171,7 @@ def data_prepare(
     size: int | None,
     channels: Any,
     workers: int,
+    download: bool,
     allow_unreadable: bool,
     cache: Path,
     as_json: bool,
@@ -173,14 +179,23 @@ def data_prepare(
     """Turn your own copy of a dataset into one checked file.
 
     NAME is a dataset of `medbench data list`, or folder:NAME for images of your
-    own; SOURCE is a folder, zip archive, CSV or npz file. An interrupted
-    preparation goes on where it stopped when the command is repeated.
+    own; SOURCE is a folder, zip archive, CSV or npz file. Without --download
+    nothing is fetched. An interrupted preparation or transfer goes on where it
+    stopped when the command is repeated.
     """
     from medbench.data.prepare import PrepareOptions
 
     dataset = _preparable(discover(), name)
+    if download == bool(sources):
+        raise PluginError(
+            "--download fetches the files itself: leave SOURCE out, or --download"
+            if download
+            else f"say where your copy of {name} is (SOURCE), or fetch it with --download"
+        )
     options = PrepareOptions(size, channels, allow_unreadable)
-    with _progress() as observer:
+    if download:
+        sources = _fetched(dataset, size, cache)
+    with _progress("preparing", "images") as observer:
         prepared = dataset.prepare(sources, DataContext(cache, workers), options, observer)
     if as_json:
         print_json({"file": str(prepared.path), "card": prepared.card.to_json()})
@@ -217,6 +232,27 @@ def _preparable(registry: Registry, name: str) -> PreparedDataset:
     return dataset
 
 
+def _fetched(dataset: PreparedDataset, size: int | None, cache: Path) -> tuple[Path, ...]:
+    """Fetch a dataset's files into the cache; say what and from whom before.
+
+    Raises
+    ------
+    PluginError
+        If there is nothing to fetch: the message says what to do instead.
+    """
+    from medbench.data.download import fetch_file
+
+    downloads = dataset.downloads(size)
+    if not downloads:
+        raise PluginError(f"{dataset.name} cannot be fetched: {dataset.by_hand}")
+    folder = cache.absolute() / "downloads"
+    for file in downloads:
+        click.echo(f"{file.name} from {file.host}, kept in {folder}", err=True)
+        with _progress("fetching", "bytes") as observer:
+            fetch_file(file, folder, observer)
+    return tuple(folder / file.name for file in downloads)
+
+
 def _say_prepared(prepared: Prepared, cache: Path) -> None:
     card = prepared.card
     height, width, channels = card.image_shape
@@ -235,25 +271,29 @@ def _say_prepared(prepared: Prepared, cache: Path) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Observer]:
+def _progress(doing: str, unit: Literal["images", "bytes"]) -> Iterator[Observer]:
     """Show progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
     screen = console(stderr=True)
     if not screen.is_terminal:
-        yield _Lines()
+        yield _Lines(unit)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
+    amount = (
+        (DownloadColumn(), TextColumn(","))
+        if unit == "bytes"
+        else (MofNCompleteColumn(), TextColumn("images,"))
+    )
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TextColumn("images,"),
+        *amount,
         TimeLeft(compact=True, elapsed_when_finished=True),
         TextColumn("left"),
     )
     with Progress(*columns, console=screen, transient=True) as progress:
-        task = progress.add_task("preparing", total=None)
+        task = progress.add_task(doing, total=None)
 
         def observe(done: int, total: int, found: int) -> None:
             progress.update(task, completed=done, total=total)
@@ -262,9 +302,10 @@ def _progress() -> Iterator[Observer]:
 
 
 class _Lines:
-    """Plain lines of progress."""
+    """Plain lines of progress; bytes are told in megabytes."""
 
-    def __init__(self, every: float = 5.0) -> None:
+    def __init__(self, unit: Literal["images", "bytes"], every: float = 5.0) -> None:
+        self._unit, self._scale = ("MB", 1_000_000) if unit == "bytes" else (unit, 1)
         self._every = every
         self._began = self._said = time.monotonic()
 
@@ -274,10 +315,14 @@ class _Lines:
             return
         self._said = now
         rate = (done - found) / max(1e-3, now - self._began)
-        kept = f" ({found:,} from before)" if found else ""
-        speed = f", {rate:,.0f} a second" if done > found else ""
+        there, whole, before = (self._shown(count) for count in (done, total, found))
+        kept = f" ({before} from before)" if found else ""
+        speed = f", {self._shown(rate)} a second" if done > found else ""
         left = f", {(total - done) / rate:,.0f} s left" if speed and done < total else ""
-        click.echo(f"{done:,}/{total:,} images{kept}{speed}{left}", err=True)
+        click.echo(f"{there}/{whole} {self._unit}{kept}{speed}{left}", err=True)
+
+    def _shown(self, count: float) -> str:
+        return f"{count / self._scale:,.{0 if self._scale == 1 else 1}f}"
 
 
 @data.command(

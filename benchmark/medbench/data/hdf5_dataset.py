@@ -16,6 +16,7 @@ from medbench.interfaces.dataset import DataContext, Dataset, DatasetCard, Label
 
 if TYPE_CHECKING:
     from medbench.data.arrangement import Arrangement
+    from medbench.data.download import Download
     from medbench.data.prepare import Observer, Prepared, PrepareOptions
 
 
@@ -81,6 +82,26 @@ class PreparedDataset(Hdf5Dataset):
 
     #: Whether that name is a mere kind of data, and each dataset needs one of its own.
     needs_name: ClassVar[bool] = False
+
+    #: What the user can do where :meth:`downloads` gives nothing.
+    by_hand: ClassVar[str] = "download it yourself; `medbench show dataset` says where"
+
+    def downloads(self, size: int | None) -> Sequence[Download]:
+        """Return the publisher's files, for ``data prepare --download``.
+
+        Parameters
+        ----------
+        size : int, optional
+            Height and width in pixels the user asks for, where the publisher
+            offers several.
+
+        Returns
+        -------
+        sequence of Download
+            Together they are what :meth:`prepare` takes as sources; none if the
+            publisher offers no file with a checksum to everybody.
+        """
+        return ()
 
     def target(self, context: DataContext) -> Path:
         """Return where the prepared file is, or will be."""

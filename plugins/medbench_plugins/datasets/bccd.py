@@ -28,6 +28,7 @@ class Bccd(FilesDataset):
     """
 
     plugin = "bccd"
+    by_hand = "its publisher states no checksum: git clone https://github.com/Shenggan/BCCD_Dataset"
 
     #: Names in the annotations and of the classes, in the order of the labels.
     classes: ClassVar[Mapping[str, str]] = {

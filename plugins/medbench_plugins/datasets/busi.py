@@ -31,6 +31,9 @@ class Busi(FilesDataset):
     """
 
     plugin = "busi"
+    by_hand = (
+        "its publisher states no checksum: download https://scholar.cu.edu.eg/Dataset_BUSI.zip"
+    )
 
     classes = ("normal", "benign", "malignant")
     published = 780

@@ -24,6 +24,7 @@ from medbench.interfaces.settings import Settings
 from medbench_plugins.datasets.medmnist_sets import SETS
 
 if TYPE_CHECKING:
+    from medbench.data.download import Download
     from medbench.data.prepare import Observer, Prepared, PrepareOptions
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -54,8 +55,20 @@ class MedMnist(PreparedDataset):
 
     @property
     def _command(self) -> str:
-        end = "" if self.settings.size == 28 else f"_{self.settings.size}"
-        return f"medbench data prepare medmnist:{self.settings.set} {self.settings.set}{end}.npz"
+        npz = _file_name(self.settings.set, self.settings.size)
+        return f"medbench data prepare medmnist:{self.settings.set} {npz}"
+
+    def downloads(self, size: int | None) -> Sequence[Download]:
+        """Return the publisher's npz file of the size asked for, or else of the settings'."""
+        from medbench.data.download import Download
+
+        sums = SETS[self.settings.set].md5
+        pixels = size or self.settings.size
+        if pixels not in sums:
+            sizes = ", ".join(map(str, sums))
+            raise LayoutError(f"{self.name}: published at {sizes} px, not at {pixels}")
+        npz = _file_name(self.settings.set, pixels)
+        return [Download(f"{_DOWNLOADS}/files/{npz}?download=1", npz, sums[pixels])]
 
     def prepare(
         self,
@@ -204,6 +217,10 @@ class MedMnist(PreparedDataset):
         if pixels == self.settings.size:
             return ()
         return (f'in a protocol: [datasets."medmnist:{self.settings.set}"] size = {pixels}',)
+
+
+def _file_name(name: str, pixels: int) -> str:
+    return f"{name}.npz" if pixels == 28 else f"{name}_{pixels}.npz"
 
 
 @dataclass(frozen=True)

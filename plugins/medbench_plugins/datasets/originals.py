@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from medbench.data.arrangement import Arrangement, Sample, Unit, deal, shown
 from medbench.data.hdf5_dataset import FilesDataset
 from medbench.data.sources import LayoutError, SourceFile
 from medbench.interfaces.dataset import DatasetCard
 from medbench_plugins.datasets.incomplete import incomplete
+
+if TYPE_CHECKING:
+    from medbench.data.download import Download
 
 #: Share of NCT-CRC-HE-100K that becomes the validation split, as in PathMNIST.
 VALIDATION_SHARE = 0.1
@@ -42,6 +45,20 @@ class NctCrcHe100k(FilesDataset):
     }
     training, test = "NCT-CRC-HE-100K", "CRC-VAL-HE-7K"
     published: ClassVar[Mapping[str, int]] = {training: 100_000, test: 7_180}
+
+    def downloads(self, size: int | None) -> Sequence[Download]:
+        """Return both archives of the publisher's record: 12.5 GB."""
+        from medbench.data.download import Download
+
+        record = "https://zenodo.org/records/1214456/files"
+        sums = {
+            self.training: ("6fd702d11df6292bc054397ae038a464", 11_690_284_003),
+            self.test: ("2fd1651b4f94ebd818ebf90ad2b6ce06", 800_276_929),
+        }
+        return [
+            Download(f"{record}/{part}.zip?download=1", f"{part}.zip", md5, size_in_bytes)
+            for part, (md5, size_in_bytes) in sums.items()
+        ]
 
     def arrange(self, files: Sequence[SourceFile]) -> Arrangement:
         """Return the tiles; a seeded, stratified tenth of the 100K part is for validation."""
@@ -117,6 +134,10 @@ class CovidQuEx(FilesDataset):
     """
 
     plugin = "covid-qu-ex"
+    by_hand = (
+        "its publisher gives it to signed-in users only: download it from"
+        " https://www.kaggle.com/datasets/anasmohammedtahir/covidqu"
+    )
 
     classes = ("COVID-19", "Non-COVID", "Normal")
     splits: ClassVar[Mapping[str, str]] = {"Train": "train", "Val": "validation", "Test": "test"}
