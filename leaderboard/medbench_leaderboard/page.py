@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medbench.metric_names import READINGS
+from medbench.store.states import DONE, OPEN, RUNNING, STATES
 from medbench_leaderboard import scores, table
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.curves import Curves
@@ -92,13 +93,12 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 def _counts(board: Board) -> list[tuple[str, int]]:
     """Return runs by status, in the order of the bar on the page."""
-    order = ("done", "failed", "timeout", "skipped", "unreadable", "pending")
-    return [(status, board.counts[status]) for status in order if board.counts[status]]
+    return [(status, board.counts[status]) for status in STATES if board.counts[status]]
 
 
 def _reasons(runs: pd.DataFrame) -> list[Reason]:
     """Group what went wrong by its reason, most frequent first."""
-    wrong = runs[~runs["status"].isin(["done", "pending"])]
+    wrong = runs[~runs["status"].isin([DONE, RUNNING, *OPEN])]
     found = [
         Reason(str(status), str(reason), tuple(_label(row) for _, row in part.iterrows()))
         for (status, reason), part in wrong.groupby(["status", "reason"], sort=True)

@@ -17,8 +17,11 @@ READING_WORDS = {
 _STATES = {
     "failed": "failed",
     "timeout": "ran out of time",
+    "out-of-memory": "ran out of memory",
     "skipped": "skipped because the pretraining failed",
     "pending": "not yet run",
+    "running": "running",
+    "interrupted": "interrupted",
     "unreadable": "with an unreadable record",
 }
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from medbench.canonical import canonical_json, sha256
 from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
+from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
-from medbench.store.results import Failure, PlannedRun, Results
+from medbench.store.results import PlannedRun, Results
 from medbench.store.weights import PretrainedWeights, write_weights
 
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
@@ -116,7 +117,7 @@ def finish(
 
 
 def fail(results: Results, axes: Mapping[str, Any], reason: str, state: str = "failed") -> None:
-    results.write_failure(Failure(key_of(axes), "a label", "run", 1, state, reason, ""))
+    results.write_attempt(Attempt(key_of(axes), "a label", "run", 1, state, reason))
 
 
 def pretrain(results: Results, axes: Mapping[str, Any], loss: Sequence[float]) -> None:

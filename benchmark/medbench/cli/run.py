@@ -21,7 +21,7 @@ from medbench.protocol.runs import Filters, expand
 from medbench.protocol.shipped import protocol_paths
 from medbench.runner.machine import default_jobs, resolve_device
 from medbench.runner.modules import built_in_modules
-from medbench.runner.plan import JobMaker, Plan, check_prepared, make_plan, planned
+from medbench.runner.plan import JobMaker, Plan, check_prepared, failed_part, make_plan, planned
 from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.store.results import Results
 
@@ -41,7 +41,8 @@ Examples:
   medbench run --all --protocol my.toml      your own protocol
   medbench run --method dividemix --seed 0   a part of `quick`
   medbench run --all --dry-run               what there is to do
-  medbench run --all                         again: goes on where it stopped"""
+  medbench run --all                         again: goes on where it stopped
+  medbench run --only-failed                 once the cause is mended"""
 )
 @click.option("--all", "everything", is_flag=True, help="Every run of the protocol.")
 @click.option(
@@ -73,7 +74,8 @@ Examples:
     "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a run may take."
 )
 @click.option("--executor", default="local", show_default=True, help="Where jobs are carried out.")
-@click.option("--retry-failed", is_flag=True, help="Do failed runs again.")
+@click.option("--retry-failed", is_flag=True, help="Do failed runs again, with all others.")
+@click.option("--only-failed", is_flag=True, help="Do failed runs again, and no others.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
 @json_option
 def run(
@@ -86,6 +88,7 @@ def run(
     timeout: float | None,
     executor: str,
     retry_failed: bool,
+    only_failed: bool,
     dry_run: bool,
     as_json: bool,
     **axes: Sequence[Any],
@@ -95,7 +98,7 @@ def run(
     What is done already is not done again: rerunning the command goes on where
     it stopped. Exit status: 0 all done, 1 some runs failed, 2 wrong usage.
     """
-    if not everything and not any(axes.values()) and not dry_run:
+    if not (everything or any(axes.values()) or dry_run or only_failed):
         raise ProtocolError(
             "say --all to run the whole protocol, or choose with --dataset, --noise, --rate, "
             "--pretext, --method, --seed"
@@ -105,15 +108,20 @@ def run(
     context = DataContext(cache.absolute())
     expansion = expand(file, registry, context, Filters(axes))
     root = (results_dir or RESULTS / file.protocol.name).absolute()
+    chosen = failed_part(expansion, Results.open(root)) if only_failed else expansion
+    retry_failed = retry_failed or only_failed
+    if only_failed and not chosen.runs:
+        click.echo("No run has failed.", err=True)
+        return 0
     if dry_run:
-        return show_plan(file, expansion, root, retry_failed=retry_failed, as_json=as_json)
+        return show_plan(file, chosen, root, retry_failed=retry_failed, as_json=as_json)
 
     check_prepared(expansion)
     device = resolve_device(device)
     results = Results.create(root, file.protocol.name)
     whole = expansion if not any(axes.values()) else expand(file, registry, context)
     results.write_plan(file.text, [planned(run) for run in whole.runs])
-    plan = make_plan(expansion, results, retry_failed=retry_failed)
+    plan = make_plan(chosen, results, retry_failed=retry_failed)
 
     slots = jobs or default_jobs(device, file.protocol.compute.threads)
     carrier = registry.get(kind_named("executor"), executor).load()

@@ -30,7 +30,7 @@ def conclude(
     for failure in plan.runs_failed[:5]:
         click.echo(f"failed before: {failure.label}: {failure.reason}", err=True)
     if plan.runs_failed:
-        click.echo("failed runs are not repeated; use --retry-failed to do so", err=True)
+        click.echo("failed runs are not repeated; use --only-failed to do so", err=True)
     for reason in unreadable[:5]:
         click.echo(reason, err=True)
     return 1 if counts["failed"] or counts["skipped"] or counts["unreadable"] else 0

@@ -9,8 +9,7 @@ import click
 
 from medbench.cli.common import find_results, json_option, print_json, results_option
 from medbench.store.results import Results
-
-_ORDER = ("done", "pending", "failed", "timeout", "skipped", "unreadable")
+from medbench.store.states import FAILURES, OPEN, SKIPPED, STATES
 
 
 @click.command(
@@ -29,14 +28,14 @@ def status(results_dir: Path | None, as_json: bool) -> int:
     results = Results.open(find_results(results_dir))
     states = list(results.states())
     counts = Counter(state.status for state in states)
-    troubles = [state for state in states if state.reason]
+    troubles = [state for state in states if state.reason and state.status not in OPEN]
     if as_json:
         print_json(
             {
                 "protocol": results.protocol_name,
                 "results": str(results.root),
                 "runs": len(states),
-                **{word: counts[word] for word in _ORDER},
+                **{word: counts[word] for word in STATES},
                 "troubles": [
                     {"run_key": s.run.key, **s.run.axes, "status": s.status, "reason": s.reason}
                     for s in troubles
@@ -44,7 +43,7 @@ def status(results_dir: Path | None, as_json: bool) -> int:
             }
         )
     else:
-        shown = ", ".join(f"{counts[word]} {word}" for word in _ORDER if counts[word])
+        shown = ", ".join(f"{counts[word]} {word}" for word in STATES if counts[word])
         click.echo(f"Protocol {results.protocol_name} in {results.root}")
         click.echo(f"{len(states)} runs: {shown}")
         for state in troubles[:20]:
@@ -52,9 +51,9 @@ def status(results_dir: Path | None, as_json: bool) -> int:
             click.echo(f"{state.status} {state.run.key[:12]} {axes}: {state.reason}")
         if len(troubles) > 20:
             click.echo(f"and {len(troubles) - 20} more; --json lists all")
-        if counts["failed"] or counts["timeout"] or counts["skipped"]:
+        if any(counts[word] for word in (*FAILURES, SKIPPED)):
             click.echo(
                 f"Do them again with: medbench run --all --protocol {results.protocol_name} "
-                f"--results {results.root} --retry-failed"
+                f"--results {results.root} --only-failed"
             )
     return 1 if troubles else 0

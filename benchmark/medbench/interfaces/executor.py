@@ -10,6 +10,9 @@ from typing import Any, ClassVar, Literal
 
 from medbench.interfaces.settings import Settings
 
+#: How a job can end; see :mod:`medbench.store.states`.
+JobState = Literal["done", "failed", "timeout", "out-of-memory", "interrupted"]
+
 
 @dataclass(frozen=True)
 class Job:
@@ -34,7 +37,9 @@ class Job:
     timeout : float, optional
         Seconds after which the job is ended.
     attempt : int
-        Counts from 1; names the attempt's log and failure.
+        Counts from 1; names the attempt's log and what is kept of it.
+    alone : bool
+        Whether the job has its device to itself; see :class:`~medbench.store.attempts.Attempt`.
     """
 
     kind: Literal["pretraining", "run"]
@@ -46,6 +51,7 @@ class Job:
     device: str
     timeout: float | None = None
     attempt: int = 1
+    alone: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as plain JSON values."""
@@ -69,10 +75,13 @@ class JobProgress:
 
 @dataclass(frozen=True)
 class JobEnd:
-    """A job has ended; what it made, or why it failed, is in the store."""
+    """A job has ended; what it made, or why it failed, is in the store.
+
+    ``"interrupted"`` means: stopped through no fault of its own, to be done again.
+    """
 
     key: str
-    state: Literal["done", "failed", "timeout", "interrupted"]
+    state: JobState
     reason: str = ""
 
 
@@ -104,7 +113,7 @@ class Executor(ABC):
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
         """Return what happened since the last call, waiting at most ``wait`` seconds.
 
-        A job gives exactly one :class:`JobEnd`, after its record or failure is
+        A job gives exactly one :class:`JobEnd`, after its record or attempt is
         in the store.
         """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
+import platform
 import signal
 import sys
 import time
@@ -34,14 +34,16 @@ from medbench.engine.readings import read_run
 from medbench.engine.streams import derive_seed
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext
-from medbench.interfaces.executor import Job
+from medbench.interfaces.executor import Job, JobState
 from medbench.plugins.registry import Registry, discover
 from medbench.protocol.runs import AXES
 from medbench.runner.channel import Channel, Message
 from medbench.runner.provenance import provenance
 from medbench.runner.trainer import INITIAL, WEIGHTS, trainer_main
+from medbench.runner.usage import Meter
+from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
-from medbench.store.results import Failure, Results
+from medbench.store.results import Results
 from medbench.store.weights import PretrainedWeights, read_weights, write_weights
 
 Progress = Callable[[int, int], None]
@@ -53,9 +55,10 @@ _LOOK = 1.0
 class TrainerFailedError(Exception):
     """The trainer reported a failure or died; ``traceback`` is its own."""
 
-    def __init__(self, reason: str, traceback: str = "") -> None:
+    def __init__(self, reason: str, traceback: str = "", state: JobState = "failed") -> None:
         super().__init__(reason)
         self.traceback = traceback
+        self.state = state
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,14 @@ class Trainer:
             self.process.join(5)
             raise TrainerFailedError(_death(self.process.exitcode)) from None
         if message.kind == "failed":
-            raise TrainerFailedError(message.values["reason"], message.values["traceback"])
+            raise TrainerFailedError(**message.values)
         return message
+
+    def end(self) -> None:
+        """See to it that the process is gone."""
+        self.process.join(0.2)
+        self.process.kill()
+        self.process.join()
 
     def _wait(self) -> None:
         """Wait for a message or the trainer's death.
@@ -113,9 +122,7 @@ def judge_main(connection: Connection, log: str) -> None:
         end = _serve(connection, registry, trainer)
     finally:
         # whatever happened: a trainer left waiting would keep this process from ending
-        trainer.process.join(0.2)
-        trainer.process.kill()
-        trainer.process.join()
+        trainer.end()
     connection.send_bytes(json.dumps(end).encode())
 
 
@@ -126,7 +133,7 @@ def _serve(connection: Connection, registry: Registry, trainer: Trainer) -> dict
     except EOFError:
         raise SystemExit("the runner is gone") from None
     Thread(target=_end_with_runner, args=(connection,), daemon=True).start()
-    results = Results(job.results)
+    results, meter = Results(job.results), Meter()
 
     def progress(done: int, total: int) -> None:
         try:
@@ -140,7 +147,10 @@ def _serve(connection: Connection, registry: Registry, trainer: Trainer) -> dict
         else:
             judge_pretraining(job, results, registry, trainer, progress)
     except Exception as error:  # noqa: BLE001 - failure is data: whatever it is, it is kept
-        return {"state": "failed", "reason": _keep_failure(error, job, results)}
+        trainer.end()  # what it cost is known only then
+        attempt = _attempt(error, job, meter)
+        results.write_attempt(attempt)
+        return {"state": attempt.state, "reason": attempt.reason}
     return {"state": "done", "reason": ""}
 
 
@@ -148,7 +158,7 @@ def judge_run(
     job: Job, results: Results, registry: Registry, trainer: Trainer, progress: Progress
 ) -> None:
     """Carry a run out and write its record."""
-    clock = Clock()
+    clock, meter = Clock(), Meter()
     spec = job.spec
     context = DataContext(job.cache)
     images = draw_images(spec, registry, context)
@@ -158,7 +168,7 @@ def judge_run(
     pretrained = read_weights(results.pretraining_path(spec["pretraining_key"])) if start else None
     clock.lap("data")
     trainer.send(_training_message(job, images, noise, pretrained))
-    epochs, resources = _follow_training(job, trainer, oracle, progress)
+    epochs, usage = _follow_training(job, trainer, oracle, progress)
     clock.lap("training")
 
     arrays = _run_arrays(images, noise, epochs)
@@ -180,7 +190,11 @@ def judge_run(
     }
     clock.lap("evaluation")
     axes = _axes(spec)
-    accidents = {"provenance": provenance(registry, job), "times": clock.times, **resources}
+    accidents = {
+        "provenance": provenance(registry, job),
+        "times": clock.times,
+        "resources": meter.read(usage),
+    }
     record = make_record(
         job.key, axes, _public_spec(spec), summary, {**arrays, **curves}, accidents
     )
@@ -191,7 +205,7 @@ def judge_pretraining(
     job: Job, results: Results, registry: Registry, trainer: Trainer, progress: Progress
 ) -> None:
     """Carry a pretraining out and write its weights."""
-    clock = Clock()
+    clock, meter = Clock(), Meter()
     spec = job.spec
     images = draw_images(spec, registry, DataContext(job.cache), train_only=True)
     parent = spec["parent_key"]
@@ -225,7 +239,11 @@ def judge_pretraining(
             loss=np.array([loss for loss, _ in curve]),
             accuracy=np.array([accuracy for _, accuracy in curve]),
             chance=message.values["chance"],
-            accidents={"provenance": provenance(registry, job), "times": clock.times},
+            accidents={
+                "provenance": provenance(registry, job),
+                "times": clock.times,
+                "resources": meter.read(message.values["usage"]),
+            },
         ),
     )
 
@@ -287,8 +305,7 @@ def _follow_training(
                 epochs.append(message)
                 progress(len(epochs), job.spec["training"]["epochs"])
             case _:
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                return epochs, {"resources": {**message.values, "judge_peak_kib": peak}}
+                return epochs, message.values
 
 
 def _answer(oracle: CountedOracle, message: Message) -> Message:
@@ -413,17 +430,26 @@ def _redirect_output(log: Path) -> None:
     os.close(descriptor)
 
 
-def _keep_failure(error: Exception, job: Job, results: Results) -> str:
+def _attempt(error: Exception, job: Job, meter: Meter) -> Attempt:
+    """Return what is kept of a job that an error ended."""
+    state: JobState = "out-of-memory" if isinstance(error, MemoryError) else "failed"
+    reason, trace = str(error), traceback.format_exc()
     if isinstance(error, TrainerFailedError):
-        reason, trace = str(error), error.traceback
-    elif isinstance(error, MedbenchError):
-        reason, trace = str(error), traceback.format_exc()
-    else:
-        reason, trace = f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc()
-    results.write_failure(
-        Failure(job.key, job.label, job.kind, job.attempt, "failed", reason, trace)
+        state, trace = error.state, error.traceback
+    elif not isinstance(error, MedbenchError):
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return Attempt(
+        key=job.key,
+        label=job.label,
+        kind=job.kind,
+        attempt=job.attempt,
+        state=state,
+        reason=reason,
+        traceback=trace,
+        host=platform.node(),
+        resources=meter.read(),
+        alone=job.alone,
     )
-    return reason
 
 
 def _death(exitcode: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import sys
 import time
@@ -19,7 +20,9 @@ from typing import Any
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
 from medbench.interfaces.settings import Settings
 from medbench.runner.entry import start_judge
-from medbench.store.results import Failure, Results
+from medbench.runner.usage import group_usage
+from medbench.store.attempts import Attempt
+from medbench.store.results import Results
 
 #: Seconds a job has to end by itself before it is killed.
 GRACE = 2.0
@@ -32,6 +35,7 @@ class _Running:
     job: Job
     process: BaseProcess
     connection: Connection
+    began: float
     deadline: float | None
 
 
@@ -71,8 +75,9 @@ class LocalExecutor(Executor):
         theirs.close()
         with suppress(BrokenPipeError):  # a judge that is gone already is seen by events()
             mine.send_bytes(json.dumps(job.to_json()).encode())
-        deadline = time.monotonic() + job.timeout if job.timeout else None
-        self._running[job.key] = _Running(job, process, mine, deadline)
+        began = time.monotonic()
+        deadline = began + job.timeout if job.timeout else None
+        self._running[job.key] = _Running(job, process, mine, began, deadline)
 
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
         """Return what happened since the last call, waiting at most ``wait`` seconds."""
@@ -114,10 +119,21 @@ class LocalExecutor(Executor):
 
     def _fail(self, running: _Running, state: Any, reason: str) -> JobEnd:
         """End a job from outside and keep why."""
+        job, group = running.job, running.process.pid
+        usage = group_usage(group) if group else {}
         self._end(running)
-        job = running.job
-        Results(job.results).write_failure(
-            Failure(job.key, job.label, job.kind, job.attempt, state, reason, "")
+        Results(job.results).write_attempt(
+            Attempt(
+                key=job.key,
+                label=job.label,
+                kind=job.kind,
+                attempt=job.attempt,
+                state=state,
+                reason=reason,
+                host=platform.node(),
+                resources={**usage, "wall_seconds": round(time.monotonic() - running.began, 4)},
+                alone=job.alone,
+            )
         )
         return JobEnd(job.key, state, reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from medbench.errors import NotPreparedError
 from medbench.interfaces.executor import Job
 from medbench.protocol.resolve import PretrainingRun
 from medbench.protocol.runs import Expansion, Run
-from medbench.store.results import Failure, PlannedRun, Results
+from medbench.store.attempts import Attempt
+from medbench.store.results import PlannedRun, Results
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Plan:
         All runs asked for.
     done : frozenset of str
         Keys of runs and pretrainings whose record is there.
-    failed : mapping of str to Failure
-        Last failures of runs and pretrainings that are neither done nor to be
+    failed : mapping of str to Attempt
+        Last attempts of runs and pretrainings that failed, are not done and not to be
         retried.
     attempts : mapping of str to int
         Attempts so far, by key.
@@ -35,7 +37,7 @@ class Plan:
 
     runs: tuple[Run, ...]
     done: frozenset[str]
-    failed: Mapping[str, Failure]
+    failed: Mapping[str, Attempt]
     attempts: Mapping[str, int]
     pretrainings: Mapping[str, PretrainingRun]
 
@@ -54,7 +56,7 @@ class Plan:
         ]
 
     @property
-    def runs_failed(self) -> list[Failure]:
+    def runs_failed(self) -> list[Attempt]:
         """Failed runs that are not retried."""
         return [self.failed[run.key] for run in self.runs if run.key in self.failed]
 
@@ -72,23 +74,46 @@ def make_plan(expansion: Expansion, results: Results | None, *, retry_failed: bo
         Whether failed runs and pretrainings are to be done again.
     """
     done: set[str] = set()
-    failures: dict[str, list[Failure]] = {}
+    attempts: dict[str, list[Attempt]] = {}
     if results is not None:
         done = results.done("runs") | results.done("pretrainings")
-        failures = results.failures()
+        attempts = results.attempts()
     failed = {
-        key: attempts[-1]
-        for key, attempts in failures.items()
-        if key not in done and not retry_failed
+        key: tried[-1]
+        for key, tried in attempts.items()
+        if tried[-1].failed and key not in done and not retry_failed
     }
     waiting = [run for run in expansion.runs if run.key not in done and run.key not in failed]
     return Plan(
         runs=expansion.runs,
         done=frozenset(done),
         failed=failed,
-        attempts={key: attempts[-1].attempt for key, attempts in failures.items()},
+        attempts={key: tried[-1].attempt for key, tried in attempts.items()},
         pretrainings=Expansion(tuple(waiting), {}).pretrainings(),
     )
+
+
+def failed_part(expansion: Expansion, results: Results) -> Expansion:
+    """Return the runs whose last attempt failed, and those whose pretraining's did.
+
+    Parameters
+    ----------
+    expansion : Expansion
+        The runs asked for.
+    results : Results
+        The folder that says what failed.
+    """
+    done = results.done("runs") | results.done("pretrainings")
+    failed = {key for key, tried in results.attempts().items() if tried[-1].failed} - done
+
+    def chosen(run: Run) -> bool:
+        chain = run.pretraining.chain() if run.pretraining else []
+        return run.key not in done and not failed.isdisjoint(
+            {run.key, *(step.key for step in chain)}
+        )
+
+    runs = tuple(run for run in expansion.runs if chosen(run))
+    return dataclasses.replace(expansion, runs=runs)
 
 
 def planned(run: Run) -> PlannedRun:

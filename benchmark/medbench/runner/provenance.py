@@ -21,6 +21,7 @@ def provenance(registry: Registry, job: Job) -> dict[str, Any]:
     """Return what made a result: true, but not under its digest."""
     return {
         "medbench": medbench.__version__,
+        "host": platform.node(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -74,9 +75,17 @@ def trainer_main(channel: Channel, registry: Registry) -> None:
     except BaseException as error:
         prefix = "" if isinstance(error, MedbenchError) else f"{type(error).__name__}: "
         reason = f"{prefix}{error}".splitlines()[0]
-        values = {"reason": reason, "traceback": traceback.format_exc()}
+        state = "out-of-memory" if _out_of_memory(error) else "failed"
+        values = {"reason": reason, "traceback": traceback.format_exc(), "state": state}
         channel.send(Message("failed", values))
         raise
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell whether there was too little memory; torch says so of the CPU's in words only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
+    )
 
 
 def _pretrain(job: Message, channel: Channel, registry: Registry) -> None:
@@ -100,7 +109,7 @@ def _pretrain(job: Message, channel: Channel, registry: Registry) -> None:
     weights = {WEIGHTS + name: array for name, array in stage.weights().items()}
     weights |= {INITIAL + name: array for name, array in stage.initial.items()}
     chance = stage.pretext.chance(min(stage.given.stage.batch_size, len(stage.images)))
-    channel.send(Message("end", {"chance": chance, **_resources(stage.device)}, weights))
+    channel.send(Message("end", {"chance": chance, "usage": _resources(stage.device)}, weights))
 
 
 def _train(job: Message, channel: Channel, registry: Registry) -> None:
@@ -160,6 +169,7 @@ def _weights(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | No
 def _resources(device: torch.device) -> dict[str, Any]:
     cuda = device.type == "cuda"
     return {
-        "trainer_peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "cpu_seconds": time.process_time(),
+        "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "gpu_bytes": int(torch.cuda.max_memory_allocated(device)) if cuda else None,
     }

@@ -1,1 +1,1 @@
-"""Records, pretrained weights and failures on disk. Loads no torch."""
+"""Records, pretrained weights and attempts on disk. Loads no torch."""

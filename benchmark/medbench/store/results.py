@@ -8,7 +8,7 @@
         plan.json                  keys and axes of the protocol's runs
         runs/ab/abcd….h5           records, by run key
         pretrainings/ab/abcd….h5   weights and curves, by pretraining key
-        failures/ab/abcd….N.json   failed attempts
+        attempts/ab/abcd….N.json   attempts that left no record
         logs/ab/abcd….N.log        what an attempt printed
         board/                     the board
 """
@@ -17,45 +17,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medbench.errors import RecordError, StoreError
 from medbench.store.atomic import write_text
+from medbench.store.attempts import Attempt, read_attempt, write_attempt
 from medbench.store.records import Header, read_header
+from medbench.store.states import DONE, INTERRUPTED, PENDING, SKIPPED, UNREADABLE
 
 #: Version of the folder's layout.
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A failed attempt at a run or pretraining.
-
-    Parameters
-    ----------
-    key, label : str
-        Which.
-    kind : str
-        ``"run"`` or ``"pretraining"``.
-    attempt : int
-        Counts from 1.
-    state : str
-        ``"failed"`` or ``"timeout"``.
-    reason : str
-        One line.
-    traceback : str
-        Empty if the process gave none.
-    """
-
-    key: str
-    label: str
-    kind: str
-    attempt: int
-    state: str
-    reason: str
-    traceback: str
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -71,15 +44,16 @@ class PlannedRun:
 class RunState:
     """A planned run and what became of it.
 
-    ``header`` stands where ``status`` is ``"done"``, ``failure`` where it is
-    ``"failed"`` or ``"timeout"``; ``reason`` says why a record is ``"unreadable"`` or a
-    run ``"skipped"`` (its pretraining failed). Otherwise a run is ``"pending"``.
+    ``status`` is one of :mod:`medbench.store.states`. ``header`` stands where it is
+    ``"done"``; ``attempt``, the last one, where it is ``"interrupted"`` or a failure, and
+    where a run is ``"skipped"``: then it is its pretraining's. ``reason`` says what is
+    wrong, in one line.
     """
 
     run: PlannedRun
     status: str
     header: Header | None = None
-    failure: Failure | None = None
+    attempt: Attempt | None = None
     reason: str = ""
 
 
@@ -185,9 +159,9 @@ class Results:
         """Where the weights of a pretraining stand, if it is done."""
         return self.root / "pretrainings" / key[:2] / f"{key}.h5"
 
-    def failure_path(self, key: str, attempt: int) -> Path:
-        """Where a failed attempt stands."""
-        return self.root / "failures" / key[:2] / f"{key}.{attempt}.json"
+    def attempt_path(self, key: str, attempt: int) -> Path:
+        """Where an attempt that left no record stands."""
+        return self.root / "attempts" / key[:2] / f"{key}.{attempt}.json"
 
     def log_path(self, key: str, attempt: int) -> Path:
         """Where an attempt's output stands."""
@@ -222,38 +196,42 @@ class Results:
                 "folder writes it anew and repeats nothing"
             ) from error
 
-    def failures(self) -> dict[str, list[Failure]]:
-        """Return all failed attempts by key, in order of attempts."""
-        found: dict[str, list[Failure]] = {}
-        for path in sorted((self.root / "failures").glob("*/*.json")):
-            try:
-                failure = Failure(**json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError) as error:
-                raise StoreError(f"{path} cannot be read ({error}); remove it") from error
-            found.setdefault(failure.key, []).append(failure)
-        return {key: sorted(value, key=lambda f: f.attempt) for key, value in found.items()}
+    def attempts(self) -> dict[str, list[Attempt]]:
+        """Return all attempts that left no record, by key, in order.
 
-    def write_failure(self, failure: Failure) -> None:
-        """Keep a failed attempt."""
-        path = self.failure_path(failure.key, failure.attempt)
-        write_text(path, json.dumps(asdict(failure), indent=1))
+        Raises
+        ------
+        StoreError
+            If the file of one is damaged.
+        """
+        found: dict[str, list[Attempt]] = {}
+        for path in sorted((self.root / "attempts").glob("*/*.json")):
+            attempt = read_attempt(path)
+            found.setdefault(attempt.key, []).append(attempt)
+        return {key: sorted(value, key=lambda a: a.attempt) for key, value in found.items()}
+
+    def write_attempt(self, attempt: Attempt) -> None:
+        """Keep an attempt that left no record."""
+        write_attempt(self.attempt_path(attempt.key, attempt.attempt), attempt)
 
     def states(self) -> Iterator[RunState]:
         """Yield what became of each planned run."""
-        failures = self.failures()
+        attempts = self.attempts()
         done, pretrained = self.done("runs"), self.done("pretrainings")
         for run in self.plan():
             start = run.pretraining
             if run.key in done:
                 yield self._read_state(run)
-            elif run.key in failures:
-                failure = failures[run.key][-1]
-                yield RunState(run, failure.state, failure=failure, reason=failure.reason)
-            elif start in failures and start not in pretrained:
-                reason = f"its pretraining failed: {failures[start][-1].reason}"
-                yield RunState(run, "skipped", failure=failures[start][-1], reason=reason)
+            elif run.key in attempts:
+                last = attempts[run.key][-1]
+                state = last.state if last.failed else INTERRUPTED
+                yield RunState(run, state, attempt=last, reason=last.reason)
+            elif start in attempts and start not in pretrained and attempts[start][-1].failed:
+                last = attempts[start][-1]
+                reason = f"its pretraining failed: {last.reason}"
+                yield RunState(run, SKIPPED, attempt=last, reason=reason)
             else:
-                yield RunState(run, "pending")
+                yield RunState(run, PENDING)
 
     def done(self, kind: str) -> set[str]:
         """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""
@@ -261,6 +239,6 @@ class Results:
 
     def _read_state(self, run: PlannedRun) -> RunState:
         try:
-            return RunState(run, "done", header=read_header(self.record_path(run.key)))
+            return RunState(run, DONE, header=read_header(self.record_path(run.key)))
         except RecordError as error:
-            return RunState(run, "unreadable", reason=str(error))
+            return RunState(run, UNREADABLE, reason=str(error))

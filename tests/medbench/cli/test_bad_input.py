@@ -332,8 +332,8 @@ def test_damaged_small_files(finished: Finished, tmp_path: Path) -> None:
     assert finished.again(copy).status == 0, "which is how it is mended"
     assert medbench("status", "--results", copy).status == 0
 
-    (copy / "failures" / "ab").mkdir(parents=True)
-    (copy / "failures" / "ab" / "abc.1.json").write_text("{")
+    (copy / "attempts" / "ab").mkdir(parents=True)
+    (copy / "attempts" / "ab" / "abc.1.json").write_text("{")
     assert_refused(medbench("status", "--results", copy), "abc.1.json", "remove it")
 
 

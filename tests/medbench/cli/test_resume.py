@@ -74,7 +74,7 @@ def test_interrupted_killed_and_finished_at_last(finished: Finished, tmp_path: P
     assert "same command" in last
     assert "Traceback" not in err
     gone_within(below, 5)
-    assert Results.open(results).failures() == {}, "an interruption is no failure"
+    assert Results.open(results).attempts() == {}, "an interruption is no failure"
     first = records(results)
     assert 2 <= len(first) < 8
 

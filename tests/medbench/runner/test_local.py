@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,9 @@ from medbench.protocol.runs import expand
 from medbench.runner.entry import start_judge
 from medbench.runner.local import LocalExecutor
 from medbench.runner.plan import JobMaker
+from medbench.store.attempts import Attempt
 from medbench.store.records import read_record
-from medbench.store.results import Failure, Results
+from medbench.store.results import Results
 
 #: What the kept reason of each must say.
 FAILURES = {
@@ -103,7 +105,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory, nuisance: None, notes: Path) 
         file=file,
         ended=ended,
         results=results,
-        failures={f.label.split()[-3]: f for fs in results.failures().values() for f in fs},
+        failures={f.label.split()[-3]: f for fs in results.attempts().values() for f in fs},
         states={state.run.axes["method"]: state for state in results.states()},
     )
 
@@ -128,12 +130,17 @@ def test_the_whole_ends_and_counts(grid: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize("method", FAILURES)
 def test_a_failure_is_kept_with_its_reason(grid: SimpleNamespace, method: str) -> None:
-    failure: Failure = grid.failures[method]
+    failure: Attempt = grid.failures[method]
     assert grid.states[method].status == "failed"
     assert FAILURES[method] in failure.reason
-    assert failure.reason, "there is always a reason"
+    assert grid.results.log_path(failure.key, 1).exists()
     assert "\n" not in failure.reason
     assert failure.attempt == 1
+    assert failure.host == platform.node()
+    assert 0 < failure.resources["wall_seconds"] < 120
+    if method != "kills-its-parent":  # who would tell
+        assert failure.resources["cpu_seconds"] > 0
+        assert failure.resources["peak_kib"] > 50_000, "a process with torch loaded"
     assert not grid.results.record_path(failure.key).exists()
     assert f"{failure.label}" in grid.ended.err, "said while running"
 
@@ -193,17 +200,22 @@ def test_failed_runs_are_repeated_only_when_asked(
     ended = run_one(grid)
     assert ended.status == 1
     assert ended.json["failed"] == 2
-    assert "--retry-failed" in ended.err
+    assert "--only-failed" in ended.err
     after = content(grid.results.root)
     assert {n: d for n, d in before.items() if "/" in n} == {
         n: d for n, d in after.items() if "/" in n
     }
 
     (notes / "mended").touch()
-    ended = run_one(grid, "--retry-failed")
+    ended = medbench(
+        *("run", "--only-failed", "--method", "raises-at-first", "--method", "raises"),
+        *("--method", "cross-entropy", "--protocol", grid.file, "--results", grid.results.root),
+        *("--device", "cpu", "--json"),
+    )
+    assert ended.json["runs"] == 2, "what is done is none of its business"
     assert ended.status == 1
     assert (ended.json["done_now"], ended.json["failed"]) == (1, 1)
-    failures = grid.results.failures()
+    failures = grid.results.attempts()
     raises, mended = (grid.states[m].run.key for m in ("raises", "raises-at-first"))
     assert [f.attempt for f in failures[raises]] == [1, 2]
     assert [f.attempt for f in failures[mended]] == [1], "kept, though it is done now"
@@ -286,4 +298,4 @@ def test_a_job_does_not_outlive_its_runner(
     assert len(pids) == 2
     assert wait_for(lambda: not any(alive(pid) for pid in pids), 5)
     assert not results.done("runs")
-    assert results.failures() == {}, "an interrupted run has not failed"
+    assert results.attempts() == {}, "an interrupted run has not failed"

@@ -20,7 +20,8 @@ from medbench.protocol.read import ProtocolFile, parse_protocol
 from medbench.protocol.runs import Expansion, Run, expand
 from medbench.runner.plan import JobMaker, Plan, check_prepared, make_plan, planned
 from medbench.runner.scheduler import Outcome, Scheduler
-from medbench.store.results import Failure, Results
+from medbench.store.attempts import Attempt
+from medbench.store.results import Results
 
 CURRICULUM = """
 [pretexts.two-steps]
@@ -63,8 +64,8 @@ class InProcess(Executor):
         results = Results(job.results)
         if self.fails(job):
             reason = f"attempt {job.attempt} came to nothing"
-            results.write_failure(
-                Failure(job.key, job.label, job.kind, job.attempt, "failed", reason, "")
+            results.write_attempt(
+                Attempt(job.key, job.label, job.kind, job.attempt, "failed", reason, "")
             )
             return [JobEnd(job.key, "failed", reason)]
         path = (results.record_path if job.kind == "run" else results.pretraining_path)(job.key)
@@ -213,7 +214,7 @@ def test_a_failed_run_is_not_repeated_until_asked(expansion: Expansion, results:
         carried_out(expansion, results, executor, retry=True)
         assert {job.key for job in executor.submitted} == failed
         assert {job.attempt for job in executor.submitted} == {attempt}
-    kept = results.failures()
+    kept = results.attempts()
     assert all([f.attempt for f in kept[key]] == [1, 2, 3] for key in failed), "all are kept"
 
     _, last, _ = carried_out(expansion, results, InProcess(3), retry=True)

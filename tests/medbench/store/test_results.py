@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 from medbench.errors import StoreError
 from medbench.store import results as store
+from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
-from medbench.store.results import Failure, PlannedRun, Results
+from medbench.store.results import PlannedRun, Results
 
 AXES = {"dataset": "d", "noise": "n", "rate": 0.3, "pretext": "p", "method": "m", "seed": 0}
 
@@ -26,8 +28,8 @@ def done(results: Results, name: str) -> None:
     write_record(results.record_path(name), record)
 
 
-def failure(name: str, attempt: int = 1, state: str = "failed", kind: str = "run") -> Failure:
-    return Failure(name, "a label", kind, attempt, state, f"reason {attempt}", "Traceback …")
+def failure(name: str, attempt: int = 1, state: str = "failed", kind: str = "run") -> Attempt:
+    return Attempt(name, "a label", kind, attempt, state, f"reason {attempt}", "Traceback …")
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -41,7 +43,8 @@ def test_a_folder_is_made_and_opened_again(tmp_path: Path) -> None:
     root = tmp_path / "new" / "folder"
     made = Results.create(root, "quick")
     assert made.protocol_name == "quick"
-    assert json.loads((root / "medbench.json").read_text()) == {"format": 1, "protocol": "quick"}
+    marker = json.loads((root / "medbench.json").read_text())
+    assert marker == {"format": store.FORMAT, "protocol": "quick"}
     again = Results.create(root, "quick")
     assert again.root == Results.open(root).root == root
     empty = tmp_path / "empty"
@@ -147,22 +150,22 @@ def test_a_damaged_plan_is_named_with_its_cure(text: str | None, tmp_path: Path)
 
 def test_failures_come_back_in_the_order_of_attempts(tmp_path: Path) -> None:
     results = Results.create(tmp_path, "quick")
-    assert results.failures() == {}
+    assert results.attempts() == {}
     kept = [failure(key("a"), attempt) for attempt in range(1, 13)]
     for each in reversed(kept):
-        results.write_failure(each)
-    results.write_failure(failure(key("b"), 1, "timeout"))
-    assert results.failures() == {key("a"): kept, key("b"): [failure(key("b"), 1, "timeout")]}
+        results.write_attempt(each)
+    results.write_attempt(failure(key("b"), 1, "timeout"))
+    assert results.attempts() == {key("a"): kept, key("b"): [failure(key("b"), 1, "timeout")]}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '{"key": "a", "unknown": 1}'])
 def test_a_damaged_failure_is_named(text: str, tmp_path: Path) -> None:
     results = Results.create(tmp_path, "quick")
-    results.write_failure(failure(key("a")))
-    path = results.failure_path(key("a"), 1)
+    results.write_attempt(failure(key("a")))
+    path = results.attempt_path(key("a"), 1)
     path.write_text(text)
     with pytest.raises(StoreError) as caught:
-        results.failures()
+        results.attempts()
     assert str(path) in str(caught.value) and "remove it" in str(caught.value)
 
 
@@ -177,6 +180,10 @@ def test_every_state_a_run_can_be_in(tmp_path: Path) -> None:
         "done after failing": PlannedRun(key("b"), AXES),
         "failed": PlannedRun(key("c"), AXES),
         "timeout": PlannedRun(key("d"), AXES, well),
+        "out-of-memory": PlannedRun(key("4"), AXES),
+        "interrupted": PlannedRun(key("5"), AXES),
+        "interrupted, out of memory in company": PlannedRun(key("6"), AXES),
+        "pending, its pretraining interrupted": PlannedRun(key("7"), AXES, key("0")),
         "pending": PlannedRun(key("e"), AXES),
         "unreadable": PlannedRun(key("f"), AXES),
         "skipped": PlannedRun(key("1"), AXES, torn),
@@ -188,13 +195,19 @@ def test_every_state_a_run_can_be_in(tmp_path: Path) -> None:
         done(results, runs[name].key)
     path = results.record_path(runs["unreadable"].key)
     path.write_bytes(path.read_bytes()[:500])
-    results.write_failure(failure(runs["done after failing"].key))
+    results.write_attempt(failure(runs["done after failing"].key))
     for attempt, state in ((1, "timeout"), (2, "failed")):
-        results.write_failure(failure(runs["failed"].key, attempt, state))
+        results.write_attempt(failure(runs["failed"].key, attempt, state))
     for attempt, state in ((1, "failed"), (2, "timeout")):
-        results.write_failure(failure(runs["timeout"].key, attempt, state))
+        results.write_attempt(failure(runs["timeout"].key, attempt, state))
+    results.write_attempt(failure(runs["out-of-memory"].key, 1, "out-of-memory"))
+    for attempt, state in ((1, "failed"), (2, "interrupted")):
+        results.write_attempt(failure(runs["interrupted"].key, attempt, state))
+    crowded = failure(runs["interrupted, out of memory in company"].key, 1, "out-of-memory")
+    results.write_attempt(dataclasses.replace(crowded, alone=False))
+    results.write_attempt(failure(key("0"), 1, "interrupted", "pretraining"))
     for name in (torn, well):
-        results.write_failure(failure(name, kind="pretraining"))
+        results.write_attempt(failure(name, kind="pretraining"))
     weights = results.pretraining_path(well)
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"")
@@ -206,9 +219,9 @@ def test_every_state_a_run_can_be_in(tmp_path: Path) -> None:
         assert (state.header is not None) == (state.status == "done")
     assert states["done"].header is not None
     assert states["done"].header.key == key("a")
-    assert states["failed"].failure == failure(key("c"), 2)
+    assert states["failed"].attempt == failure(key("c"), 2)
     assert states["failed"].reason == "reason 2"
-    assert states["timeout"].failure == failure(key("d"), 2, "timeout")
+    assert states["timeout"].attempt == failure(key("d"), 2, "timeout")
     assert states["skipped"].reason == "its pretraining failed: reason 1"
     assert str(path) in states["unreadable"].reason
     assert states["pending"].reason == ""
@@ -227,7 +240,7 @@ def test_paths_of_a_key_are_apart(tmp_path: Path) -> None:
     results = Results.create(tmp_path, "quick")
     paths = [
         results.record_path(key("a")), results.pretraining_path(key("a")),
-        results.failure_path(key("a"), 1), results.failure_path(key("a"), 2),
+        results.attempt_path(key("a"), 1), results.attempt_path(key("a"), 2),
         results.log_path(key("a"), 1), results.board, results.protocol_path,
     ]  # fmt: skip
     assert len(set(paths)) == len(paths)
