@@ -247,6 +247,7 @@ def test_every_record_leads_to_a_noise_model() -> None:
         "class-dependent",
         "annotator",
         "instance-dependent",
+        "given",
     ]
     for plugin in NOISE_MODELS:
         module, _, cls = plugin.target.partition(":")

@@ -21,6 +21,7 @@ _OWN = (
     Command("list", "medbench.cli.list:list_", "List plugins, protocols and what is broken."),
     Command("show", "medbench.cli.show:show", "Describe one plugin or protocol in full."),
     Command("data", "medbench.cli.data:data", "List datasets and check their files."),
+    Command("labels", "medbench.cli.labels:labels", "Export the exact noisy labels of runs."),
     Command("doctor", "medbench.cli.doctor:doctor", "Check this installation and machine."),
 )
 

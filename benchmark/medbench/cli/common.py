@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from medbench.errors import StoreError
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 #: Folder of results folders.
 RESULTS = Path("medbench-results")
@@ -58,6 +61,18 @@ cache_option = click.option(
     show_default="$MEDBENCH_CACHE or ~/.cache/medbench",
     help="Folder of prepared datasets.",
 )
+
+protocol_option = click.option(
+    "--protocol", "protocol_name", default="quick", show_default=True, help="A name or a TOML file."
+)
+
+
+def axis_option(axis: str, kind: Any = str) -> Callable[[Decorated], Decorated]:
+    """Return an option that keeps a part of a protocol's grid."""
+    return click.option(
+        f"--{axis}", multiple=True, type=kind, help=f"Only this {axis}; may be repeated."
+    )
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 

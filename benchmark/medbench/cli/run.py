@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from medbench.cli.common import RESULTS, cache_option, json_option
+from medbench.cli.common import RESULTS, axis_option, cache_option, json_option, protocol_option
 from medbench.cli.run_end import conclude
 from medbench.cli.run_plan import show_plan
 from medbench.errors import ProtocolError
@@ -25,14 +25,6 @@ from medbench.runner.plan import JobMaker, Plan, check_prepared, failed_part, ma
 from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.store.results import Results
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-
-def _filter(name: str, kind: Any = str) -> Callable[[Decorated], Decorated]:
-    return click.option(
-        f"--{name}", multiple=True, type=kind, help=f"Only this {name}; may be repeated."
-    )
-
 
 @click.command(
     epilog="""\b
@@ -45,15 +37,13 @@ Examples:
   medbench run --only-failed                 once the cause is mended"""
 )
 @click.option("--all", "everything", is_flag=True, help="Every run of the protocol.")
-@click.option(
-    "--protocol", "protocol_name", default="quick", show_default=True, help="A name or a TOML file."
-)
-@_filter("dataset")
-@_filter("noise")
-@_filter("rate", float)
-@_filter("pretext")
-@_filter("method")
-@_filter("seed", int)
+@protocol_option
+@axis_option("dataset")
+@axis_option("noise")
+@axis_option("rate", float)
+@axis_option("pretext")
+@axis_option("method")
+@axis_option("seed", int)
 @click.option(
     "--results",
     "results_dir",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,12 +27,15 @@ class CleanLabels:
         Name of the dataset, for noise models with a setting a dataset.
     images : array-like of uint8, shape (N, H, W, C)
         The images, for noise that depends on what is seen.
+    ids : ndarray of str, shape (N,)
+        Ids of the samples in the dataset, for noise that is known by sample.
     """
 
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     dataset: str
     images: ArrayLike
+    ids: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, np.str_))
 
     @property
     def num_classes(self) -> int:

@@ -41,4 +41,11 @@ NOISE_MODELS: tuple[Plugin, ...] = (
         summary="what an image shows decides its rate and wrong class (Xia et al. 2020)",
         interface=1,
     ),
+    Plugin(
+        name="given",
+        target="medbench_plugins.noise.given:Given",
+        settings="medbench_plugins.noise.given:GivenSettings",
+        summary="labels somebody gave, by sample id, read from a CSV file",
+        interface=1,
+    ),
 )

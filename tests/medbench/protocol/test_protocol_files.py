@@ -56,8 +56,8 @@ def later_fault(text: str) -> str:
 # ---------------------------------------------------------------- what ships
 
 
-def test_three_protocols_ship() -> None:
-    assert {"quick", "smoke", "khanal2023"} <= set(SHIPPED)
+def test_these_protocols_ship() -> None:
+    assert {"quick", "smoke", "khanal2023", "khanal2023-64", "modalities"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
@@ -91,6 +91,9 @@ def test_smoke_touches_every_built_in_that_needs_no_download(tmp_path: Path) -> 
     assert {run.axes["pretext"] for run in found.runs} >= {
         "none", "rotation", "jigsaw", "jigmag", "simclr"
     }  # fmt: skip
+    assert {run.axes["dataset"] for run in found.runs} >= {
+        "covid-qu-ex-mini", "pneumonia-mnist", "kather-texture-mini", "busi-mini"
+    }  # fmt: skip
     assert {run.axes["noise"] for run in found.runs} >= {
         "symmetric", "symmetric-inclusive", "pair-flip", "class-dependent"
     }  # fmt: skip
@@ -108,6 +111,31 @@ def test_the_papers_grid_is_planned_without_its_data(tmp_path: Path) -> None:
     assert {run.spec["images"]["size"] for run in found.runs} == {224}
 
 
+def test_the_small_grid_of_the_paper_asks_its_question(tmp_path: Path) -> None:
+    """Everything but size, amount and seeds is as in the whole grid."""
+    small, whole = (
+        read_protocol(SHIPPED[name]).protocol for name in ("khanal2023-64", "khanal2023")
+    )
+    (grid,), (other,) = small.grid, whole.grid
+    for axis in ("datasets", "noise", "rates", "pretexts", "methods"):
+        assert getattr(grid, axis) == getattr(other, axis)
+    assert small.training == whole.training
+    assert small.pretraining.optimiser == whole.pretraining.optimiser
+    assert small.backbone == whole.backbone
+    assert small.statistics == whole.statistics
+    found = expand(read_protocol(SHIPPED["khanal2023-64"]), REGISTRY, DataContext(tmp_path))
+    assert {run.spec["images"]["size"] for run in found.runs} == {64}
+
+
+def test_modalities_holds_all_four_and_only_blocks_that_can_be_learned(tmp_path: Path) -> None:
+    found = expand(read_protocol(SHIPPED["modalities"]), REGISTRY, DataContext(tmp_path))
+    assert set(found.not_prepared) == {"bccd"}
+    assert not found.unlearnable
+    assert {"covid-qu-ex-mini", "kather-texture-mini", "busi-mini", "bccd"} <= {
+        run.axes["dataset"] for run in found.runs
+    }
+
+
 # ---------------------------------------------------------------- finding
 
 
@@ -121,7 +149,7 @@ def test_a_protocol_is_found_by_name_or_file(tmp_path: Path) -> None:
 def test_an_unknown_protocol_gets_the_nearest_or_the_list(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match=r"'quik'; did you mean 'quick'\?"):
         find_protocol("quik", SHIPPED)
-    with pytest.raises(ProtocolError, match="'zzz'; there are khanal2023, quick, smoke"):
+    with pytest.raises(ProtocolError, match="'zzz'; there are khanal2023, khanal2023-64, "):
         find_protocol("zzz", SHIPPED)
     with pytest.raises(ProtocolError, match=r"there is no protocol file .*none\.toml"):
         find_protocol(str(tmp_path / "none.toml"), SHIPPED)

@@ -1,0 +1,125 @@
+"""``medbench labels``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medbench.cli.common import (
+    axis_option,
+    cache_option,
+    json_option,
+    print_json,
+    protocol_option,
+    short_path,
+)
+from medbench.errors import ProtocolError, StoreError
+from medbench.interfaces.dataset import DataContext
+from medbench.plugins.registry import discover
+from medbench.protocol.read import find_protocol, read_protocol
+from medbench.protocol.runs import Filters, Run, expand
+from medbench.protocol.shipped import protocol_paths
+from medbench.runner.plan import check_prepared
+from medbench.store.atomic import write_text
+
+if TYPE_CHECKING:
+    from medbench.engine.draw import DrawnImages, DrawnNoise
+
+#: What noisy labels depend on.
+_AXES = ("dataset", "noise", "rate", "seed")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  medbench labels --protocol quick --out labels
+  medbench labels --dataset covid-qu-ex-mini --rate 0.5 --seed 0 --out labels
+  medbench labels --protocol mine.toml --out labels --json"""
+)
+@protocol_option
+@axis_option("dataset")
+@axis_option("noise")
+@axis_option("rate", float)
+@axis_option("seed", int)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the files; made if it is not there.",
+)
+@cache_option
+@json_option
+def labels(
+    protocol_name: str, out: Path, cache: Path, as_json: bool, **axes: Sequence[Any]
+) -> None:
+    """Export the exact noisy labels that the runs of a protocol meet.
+
+    Writes one CSV for each dataset, noise model, rate and seed: id, split
+    (train, validation), label (a number) and class. So a method can be trained
+    outside medbench on the very same labels. Clean labels are not in it. Beside
+    each stands a JSON with the hash of its labels, which is the one in the
+    records; the noise model `given` reads such files back.
+    """
+    registry = discover()
+    file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
+    context = DataContext(cache.absolute())
+    expansion = expand(file, registry, context, Filters({**axes, "pretext": (), "method": ()}))
+    check_prepared(expansion)
+    one_each: dict[tuple[Any, ...], Run] = {}
+    for run in expansion.runs:
+        one_each.setdefault(tuple(run.axes[axis] for axis in _AXES), run)
+    if not one_each:
+        raise ProtocolError(f"{file.protocol.name}: no run is left; loosen the filters")
+
+    from medbench.engine.draw import draw_images, draw_noise
+
+    rows = []
+    for run in one_each.values():
+        images = draw_images(run.spec, registry, context)
+        noise = draw_noise(run.spec, registry, images)
+        rows.append(_write(out, run, images, noise))
+        if not as_json:
+            click.echo(f"{short_path(Path(rows[-1]['file']))}  {rows[-1]['labels_hash']}")
+    if as_json:
+        print_json(rows)
+
+
+def _write(out: Path, run: Run, images: DrawnImages, noise: DrawnNoise) -> dict[str, Any]:
+    """Write the labels of one draw, and what they are; return the latter."""
+    names = images.card.class_names
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("id", "split", "label", "class"))
+    for split, part, drawn in (
+        ("train", images.train, noise.train),
+        ("validation", images.validation, noise.validation),
+    ):
+        for name, label in zip(part.ids.tolist(), drawn.tolist(), strict=True):
+            writer.writerow((name, split, label, names[label]))
+    axes = {axis: run.axes[axis] for axis in _AXES}
+    stem = "{dataset}_{noise}_{rate}_seed{seed}".format(**axes).replace(":", "-")
+    path = out / f"{stem}.csv"
+    about = {
+        **axes,
+        "file": str(path),
+        "labels_hash": noise.labels_hash(),
+        "classes": list(names),
+        "content_hash": images.card.content_hash,
+        "noise_model": run.spec["noise"],
+        "images": run.spec["images"],
+        "root_seed": run.spec["root_seed"],
+    }
+    try:
+        write_text(path, table.getvalue())
+        write_text(path.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
+    except OSError as error:
+        raise StoreError(
+            f"{out} cannot be written: {error.strerror or error}; choose another folder with --out"
+        ) from error
+    return about
