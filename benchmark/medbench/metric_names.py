@@ -22,3 +22,6 @@ LOWER_IS_BETTER = frozenset({"brier", "nll", "ece"})
 #: The three readings of a run: mean of the last epochs, the epoch best on the
 #: noisy validation set, the epoch best on the test set (optimistic).
 READINGS = ("last", "selected", "best")
+
+#: What a protocol may ask of its results; the board's docs say what each means.
+QUESTIONS = ("pretraining", "pretraining-by-rate", "methods", "baseline", "pairs", "blocks")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medbench.metric_names import READINGS
+from medbench.metric_names import LOWER_IS_BETTER, READINGS
 from medbench.store.results import Results
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts, read_facts
 from medbench_leaderboard.scores import read_scores
 from medbench_leaderboard.statistics import Findings, examine
+from medbench_leaderboard.statistics.advice import read_costs
+from medbench_leaderboard.statistics.panel import make_panel
 from medbench_leaderboard.table import BLOCK, ENTRANT, competing, make_cells, mean_ranks
 
 
@@ -145,15 +147,38 @@ def make_board(
 ) -> Board:
     """Make the board from a table of runs."""
     cells = make_cells(runs)
+    blocks = _blocks(facts, runs, cells)
     return Board(
         facts=facts,
         runs=runs,
         cells=cells,
-        blocks=_blocks(facts, runs, cells),
+        blocks=blocks,
         standings={reading: _standings(facts, runs, cells, reading) for reading in READINGS},
-        findings=examine(cells, facts),
+        findings=_findings(facts, runs, cells, blocks),
         cards=cards,
     )
+
+
+def _findings(
+    facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, blocks: Sequence[BlockState]
+) -> Findings:
+    entrants = [Entrant(*names) for names in competing(runs)]
+    counted = cells[cells["counted"] & (cells["metric"] == facts.primary)]
+    panels = {}
+    for reading in READINGS:
+        here = counted.loc[counted["reading"] == reading, BLOCK].drop_duplicates()
+        panels[reading] = make_panel(
+            runs,
+            [Block(*key) for key in here.itertuples(index=False, name=None)],
+            entrants,
+            f"{reading}_{facts.primary}",
+            lower_is_better=facts.primary in LOWER_IS_BETTER,
+        )
+    left_out = {
+        "incomplete": sum(not state.complete for state in blocks),
+        "unlearnable": sum(state.complete and state.learnable is False for state in blocks),
+    }
+    return examine(panels, facts, read_costs(runs), left_out)
 
 
 def _blocks(

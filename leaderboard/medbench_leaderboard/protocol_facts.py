@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from medbench.errors import StoreError
-from medbench.metric_names import METRICS, READINGS
+from medbench.metric_names import METRICS, QUESTIONS, READINGS
 from medbench.store.results import Results
+
+#: Keys of the table ``[statistics]``.
+_STATISTICS = (
+    "reading", "alpha", "baseline_pretext", "questions", "posthoc", "rope", "resamples", "seed",
+    "unit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,19 @@ class ProtocolFacts:
         Declared level of all tests.
     baseline_pretext : str, optional
         Pretext the others are compared with.
+    questions : tuple of str
+        What is asked, see :data:`medbench.metric_names.QUESTIONS`.
+    posthoc : str
+        Test of pairs of entrants: ``wilcoxon-holm`` or ``nemenyi``.
+    rope : float
+        Differences up to this are practically none.
+    resamples : int
+        Draws of every bootstrap and permutation.
+    seed : int
+        From which those draws are derived.
+    unit : str
+        What is resampled of the test images: ``group`` where there are groups, or
+        ``image``.
     """
 
     name: str
@@ -39,6 +58,12 @@ class ProtocolFacts:
     reading: str = READINGS[0]
     alpha: float = 0.05
     baseline_pretext: str | None = None
+    questions: tuple[str, ...] = QUESTIONS
+    posthoc: str = "wilcoxon-holm"
+    rope: float = 0.01
+    resamples: int = 2000
+    seed: int = 0
+    unit: str = "group"
 
 
 def read_facts(results: Results) -> ProtocolFacts:
@@ -57,15 +82,16 @@ def read_facts(results: Results) -> ProtocolFacts:
             f"{path} cannot be read ({error}); `medbench run` with the same protocol and folder "
             "writes it anew and repeats nothing"
         ) from error
+    statistics = _table(text, "statistics")
     given: dict[str, Any] = {
         "name": results.protocol_name,
         "description": text.get("description"),
         "primary": _table(text, "evaluation").get("primary"),
         "last_epochs": _table(text, "evaluation").get("last_epochs"),
-        "reading": _table(text, "statistics").get("reading"),
-        "alpha": _table(text, "statistics").get("alpha"),
-        "baseline_pretext": _table(text, "statistics").get("baseline_pretext"),
+        **{name: statistics.get(name) for name in _STATISTICS},
     }
+    if given["questions"] is not None:
+        given["questions"] = tuple(given["questions"])
     # what the protocol leaves out has the protocol's default
     return ProtocolFacts(**{name: value for name, value in given.items() if value is not None})
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from medbench.canonical import canonical_json
+from medbench.canonical import canonical_json, sha256
 from medbench.metric_names import METRICS, READINGS
 from medbench.store.records import Header
 from medbench.store.results import Results, RunState
+from medbench.store.weights import read_cost
 
 #: The axes of a protocol, outermost first.
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
@@ -39,7 +40,13 @@ COLUMNS: Mapping[str, str] = {
     "pretraining_loss": "loss of its last epoch",
     "pretraining_accuracy": "accuracy of its last epoch on its own questions",
     "pretraining_chance": "accuracy of guessing those questions",
+    "pretraining_seconds": "wall seconds of the pretraining, all its steps; no part of the digest",
+    "parameters": "trained parameters of the method's networks, where the record says",
     "seconds": "wall seconds of the run, without its pretraining; no part of the digest",
+    "settings": "hash of the settings that all entrants of a block must share",
+    "entrant_settings": "hash of the settings that all seeds of an entrant must share",
+    "data_hash": "content hash of the dataset",
+    "versions": "medbench, libraries and plugins, as JSON; no part of the digest",
     "device": "what computed the run; no part of the digest",
     "run_key": "SHA-256 of everything that decides the run's outcome",
     "digest": "SHA-256 of everything scientific in the record",
@@ -89,11 +96,22 @@ def read_scores(results: Results) -> Scores:
             cards.setdefault(str(state.run.axes["dataset"]), card)
     runs = pd.DataFrame(rows, columns=list(COLUMNS))
     runs["learnable"] = runs["learnable"].astype("boolean")
-    numbers = ["rate", "realised_rate", "classes", "epochs", "oracle_answers", "seconds", *SCORES]
+    numbers = [
+        "rate",
+        "realised_rate",
+        "classes",
+        "epochs",
+        "oracle_answers",
+        "seconds",
+        "parameters",
+    ]
+    numbers += SCORES
     numbers += [name for name in COLUMNS if name.startswith("pretraining_")]
     numbers += [f"{reading}_epoch" for reading in READINGS]
+    runs["pretraining_seconds"] = runs["pretraining"].map(_pretraining_seconds(results, runs))
     runs[numbers] = runs[numbers].astype("float64")
     texts = ["status", "reason", "oracle", "pretraining", "device", "run_key", "digest"]
+    texts += ["settings", "entrant_settings", "data_hash", "versions"]
     runs[texts] = runs[texts].astype(object).fillna("")
     return Scores(runs, cards)
 
@@ -111,6 +129,7 @@ def _outcome(header: Header) -> dict[str, Any]:
     summary = header.summary
     noise, oracle = summary.get("noise") or {}, summary.get("oracle") or {}
     pretraining = summary.get("pretraining") or {}
+    provenance = header.accidents.get("provenance") or {}
     found: dict[str, Any] = {
         "realised_rate": noise.get("realised_rate"),
         "learnable": noise.get("learnable"),
@@ -123,11 +142,59 @@ def _outcome(header: Header) -> dict[str, Any]:
         "pretraining_accuracy": pretraining.get("accuracy"),
         "pretraining_chance": pretraining.get("chance"),
         "seconds": sum((header.accidents.get("times") or {}).values()),
-        "device": (header.accidents.get("provenance") or {}).get("device"),
+        "parameters": (header.accidents.get("resources") or {}).get("parameters"),
+        **_agreement(header),
+        "device": provenance.get("device"),
+        "versions": canonical_json(
+            {name: provenance.get(name) for name in ("medbench", "libraries", "plugins")}
+        ),
         "digest": header.digest,
     }
     for reading in READINGS:
         values = (summary.get("readings") or {}).get(reading) or {}
         found[f"{reading}_epoch"] = values.get("epoch")
         found |= {f"{reading}_{metric}": values.get(metric) for metric in METRICS}
+    return found
+
+
+def _agreement(header: Header) -> dict[str, str]:
+    """Return hashes of what must be the same inside a block, and for all seeds of an entrant."""
+    spec = dict(header.spec)
+    entrant = {name: spec.pop(name, None) for name in ("method", "pretext", "pretraining")}
+    spec.pop("seed", None)
+    return {
+        "settings": sha256(canonical_json(spec))[:12],
+        "entrant_settings": sha256(canonical_json(_unseeded(entrant)))[:12],
+        "data_hash": str((spec.get("dataset") or {}).get("content_hash") or ""),
+    }
+
+
+def _unseeded(entrant: dict[str, Any]) -> dict[str, Any]:
+    """Take the seeds out of the spec of a pretraining and of those before it."""
+
+    def plain(step: Any) -> Any:
+        if not isinstance(step, Mapping):
+            return step
+        rest = {name: value for name, value in step.items() if name != "seed"}
+        return {**rest, "parent": plain(rest.get("parent"))}
+
+    return {**entrant, "pretraining": plain(entrant["pretraining"])}
+
+
+def _pretraining_seconds(results: Results, runs: pd.DataFrame) -> dict[str, float]:
+    """Return the wall seconds of each pretraining with all its steps, where they are known."""
+    own: dict[str, tuple[float, str | None]] = {}
+
+    def read(key: str) -> tuple[float, str | None]:
+        if key not in own:
+            own[key] = read_cost(results.pretraining_path(key))
+        return own[key]
+
+    found = {}
+    for key in sorted({str(key) for key in runs["pretraining"].dropna()} - {""}):
+        total, step = 0.0, key or None
+        while step:
+            seconds, step = read(step)
+            total += seconds
+        found[key] = total
     return found

@@ -59,7 +59,8 @@ def plain_text(board: Board, width: int = WIDTH) -> str:
     )
     with console.capture() as capture:
         console.print(ranked_table(board))
-        for sentence in [*coverage(board), *_notes(board), *board.findings.sentences[:1]]:
+        said = [*board.findings.sentences, *board.findings.warnings]
+        for sentence in [*coverage(board), *_notes(board), *said]:
             console.print(Text(sentence))
     return "\n".join(line.rstrip() for line in capture.get().strip().splitlines()) + "\n"
 

@@ -107,6 +107,8 @@ class TrainerHarness:
         self._backbone = backbone
         self._device = device
         self._normalisation = normalisation(given.normalise, given.train_images)
+        #: Trained parameters of all networks built.
+        self.parameters = 0
 
     def make_network(self, index: int) -> nn.Module:
         """Build a classifier; see :meth:`LearningTask.make_network`."""
@@ -120,6 +122,7 @@ class TrainerHarness:
             load_weights(backbone, given.weights)
         with seeded_construction(given.network_seed, "head", index):
             network = Classifier(backbone, feature_dim, given.num_classes)
+        self.parameters += sum(p.numel() for p in network.parameters() if p.requires_grad)
         return network.to(self._device).to(memory_format=memory_format(given.compute))
 
     def make_optimiser(
@@ -173,6 +176,7 @@ class TrainingStage:
         self.train = self._images(given.train_images)
         self.validation = self._images(given.validation_images)
         self.test = self._images(given.test_images)
+        self.harness = TrainerHarness(given, backbone, oracle, self.device)
         method.start(
             LearningTask(
                 num_classes=given.num_classes,
@@ -181,7 +185,7 @@ class TrainingStage:
                 train=self._noisy(self.train, given.train_labels),
                 validation=self._noisy(self.validation, given.validation_labels),
                 device=self.device,
-                harness=TrainerHarness(given, backbone, oracle, self.device),
+                harness=self.harness,
             )
         )
 

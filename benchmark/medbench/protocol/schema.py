@@ -16,7 +16,7 @@ from pydantic import (
 
 from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import OptimiserSettings
-from medbench.metric_names import METRICS
+from medbench.metric_names import METRICS, QUESTIONS
 
 
 class Table(BaseModel):
@@ -62,10 +62,15 @@ class Grid(Table):
     @field_validator("*")
     @classmethod
     def _no_repetition(cls, value: Any) -> Any:
-        if isinstance(value, tuple) and len(set(value)) < len(value):
-            repeated = next(item for item in value if value.count(item) > 1)
-            raise ValueError(f"{repeated!r} is listed twice")
-        return value
+        return _unrepeated(value)
+
+
+def _unrepeated(value: Any) -> Any:
+    """Refuse a list in which something stands twice."""
+    if isinstance(value, tuple) and len(set(value)) < len(value):
+        repeated = next(item for item in value if value.count(item) > 1)
+        raise ValueError(f"{repeated!r} is listed twice")
+    return value
 
 
 def _as_list(value: Any) -> Any:
@@ -145,11 +150,34 @@ class Evaluation(Table):
 class Statistics(Table):
     """What the board will test, declared before anything runs."""
 
-    alpha: float = Field(0.05, gt=0, lt=1, description="level of all tests")
+    alpha: float = Field(
+        0.05, gt=0, lt=1, description="chance of any false claim on the whole board"
+    )
     reading: Literal["last", "selected", "best"] = Field("last", description="reading tested")
     baseline_pretext: str | None = Field(
         None, description="pretext the others are compared with; if not given, all pairs"
     )
+    questions: tuple[Literal[QUESTIONS], ...] = Field(  # type: ignore[valid-type]
+        QUESTIONS, min_length=1, description="what is asked; alpha is shared among them"
+    )
+    posthoc: Literal["wilcoxon-holm", "nemenyi"] = Field(
+        "wilcoxon-holm", description="test of all pairs of entrants"
+    )
+    rope: float = Field(
+        0.01, ge=0, description="difference of the primary metric up to which two are equal"
+    )
+    unit: Literal["group", "image"] = Field(
+        "group", description="what is resampled of the test images; group where there are any"
+    )
+    resamples: int = Field(
+        2000, ge=200, le=100_000, description="draws of each bootstrap, permutation and posterior"
+    )
+    seed: int = Field(0, ge=0, description="from which those draws are derived")
+
+    @field_validator("questions")
+    @classmethod
+    def _no_repetition(cls, value: Any) -> Any:
+        return _unrepeated(value)
 
 
 class BackboneTable(BaseModel):

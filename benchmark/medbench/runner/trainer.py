@@ -137,7 +137,8 @@ def _train(job: Message, channel: Channel, registry: Registry) -> None:
     )
     for result in stage.epochs():
         channel.send(_epoch_message(result))
-    channel.send(Message("end", _resources(stage.device)))
+    cost = {**_resources(stage.device), "parameters": stage.harness.parameters}
+    channel.send(Message("end", cost))
 
 
 def _epoch_message(result: EpochResult) -> Message:

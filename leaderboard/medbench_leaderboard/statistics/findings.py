@@ -12,8 +12,9 @@ from typing import Literal
 
 from medbench_leaderboard.names import Entrant
 
-#: What a protocol may ask, ``[statistics] questions``; each is a family of comparisons.
-Question = Literal["pretraining", "pretraining-by-rate", "methods", "baseline", "pairs", "blocks"]
+#: What a protocol may ask, one of :data:`medbench.metric_names.QUESTIONS`; each is a
+#: family of comparisons.
+Question = str
 
 #: What a comparison says. ``undecidable``: no outcome could have been significant.
 Verdict = Literal["first", "second", "not separated", "undecidable"]
@@ -250,7 +251,7 @@ class Friedman:
     @property
     def significant(self) -> bool:
         """Whether it may be said that entrants differ at all."""
-        return self.p <= self.alpha
+        return self.alpha > 0 and self.p <= self.alpha
 
 
 @dataclass(frozen=True)
@@ -360,6 +361,9 @@ class OrderChange:
     expected : float or None
         The tau between two halves of the seeds at the same rates: what noise of
         seeds alone leaves of an order that does not change. None with one seed.
+    halves : float or None
+        The tau between a half of the seeds at one rate and the other half at
+        the other, to be compared with ``expected``.
     pairs : int
         Pairs of blocks (same dataset and noise model).
     """
@@ -369,6 +373,7 @@ class OrderChange:
     tau: float
     interval: Interval | None
     expected: float | None
+    halves: float | None
     pairs: int
 
 
@@ -389,9 +394,10 @@ class Advised:
     recommended : bool
         Whether it belongs to the set not distinguishable from the best.
     seconds : float
-        Mean wall seconds of a run with its share of the pretraining.
-    pretraining_seconds : float
-        That share.
+        Mean wall seconds of a run with its share of the pretraining, where that
+        is known.
+    pretraining_seconds : float or None
+        That share; None where the pretrainings are not there.
     parameters : int or None
         Trained parameters, where the records say.
     oracle : bool
@@ -404,7 +410,7 @@ class Advised:
     interval: Interval | None
     recommended: bool
     seconds: float
-    pretraining_seconds: float
+    pretraining_seconds: float | None
     parameters: int | None
     oracle: bool
 
@@ -452,7 +458,8 @@ class Findings:
     tested : bool
         Whether any difference was tested.
     sentences : tuple of str
-        What may be said, in plain words, the most important first.
+        What may be said, in plain words: a headline, then the answers, those
+        that cannot be decided together in one sentence.
     tie_groups : mapping of Entrant to str
         Compact letters, see :class:`Ranked`; empty where nothing was tested.
     answers : tuple of Answer

@@ -1,0 +1,193 @@
+"""Advice: which entrants cannot be told from the best, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from medbench_leaderboard.names import Block, Entrant
+from medbench_leaderboard.statistics.findings import Advice, Advised, Interval
+from medbench_leaderboard.statistics.panel import Panel
+from medbench_leaderboard.statistics.spread import Spread, spread
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run of an entrant takes in a block: means over seeds."""
+
+    seconds: float
+    pretraining_seconds: float
+    parameters: float
+    oracle: bool
+
+
+Costs = Mapping[tuple[Block, Entrant], Cost]
+
+
+def read_costs(runs: pd.DataFrame) -> Costs:
+    """Return the costs of all entrants in all blocks.
+
+    A pretraining's seconds are shared by the finished runs that started from it.
+    """
+    done = runs[runs["status"] == "done"]
+    users = done.groupby("pretraining")["pretraining"].transform("size")
+    shared = (done["pretraining_seconds"] / users).where(done["pretraining"] != "", 0.0)
+    table = done.assign(shared=shared.astype("float64"))
+    means = table.groupby(["dataset", "noise", "rate", "pretext", "method"], sort=False)[
+        ["seconds", "shared", "parameters", "oracle_answers"]
+    ].mean()
+    return {
+        (Block(*key[:3]), Entrant(*key[3:])): Cost(seconds, own, parameters, oracle > 0)
+        for key, seconds, own, parameters, oracle in means.itertuples(name=None)
+    }
+
+
+def advise(
+    panel: Panel,
+    costs: Costs,
+    level: float,
+    *,
+    dataset: str | None = None,
+    rate: float | None = None,
+    noise: str | None = None,
+) -> Advice | None:
+    """Return the entrants not distinguishable from the best over some blocks.
+
+    An entrant is set aside if some other entrant is better at the one-sided
+    level (1 - level) / (k - 1), by the t test of
+    :mod:`medbench_leaderboard.statistics.spread`. Whoever is truly best is
+    wrongly set aside with a chance of at most 1 - level (Bonferroni over its
+    k - 1 rivals), so the others are a confidence set for the best (Gupta 1965;
+    Hsu 1996, chapter 4).
+
+    Returns
+    -------
+    Advice or None
+        None where the panel has no such block.
+    """
+    part = panel.part(
+        lambda block: (
+            dataset in (None, block.dataset)
+            and noise in (None, block.noise)
+            and rate in (None, block.rate)
+        )
+    )
+    if not part.meetings:
+        return None
+    found = spread(part)
+    error, df = found.pair_errors()
+    kept = confidence_set(found.means, error, df, level)
+    best = int(np.argmax(found.means))
+    intervals = _behind(found, error[best], df[best], best, level)
+    blocks = [meeting.block for meeting in part.meetings]
+    entrants = [
+        _advised(
+            part.entrants[i],
+            [costs[block, part.entrants[i]] for block in blocks],
+            mean=float(found.means[i]),
+            behind=float(found.means[best] - found.means[i]),
+            interval=None if i == best else intervals[i],
+            recommended=bool(kept[i]),
+        )
+        for i in np.argsort(-found.means, kind="stable")
+    ]
+    repetitions = len(part.repetitions()[0])
+    return Advice(
+        dataset=dataset,
+        rate=rate,
+        noise=noise,
+        entrants=tuple(entrants),
+        level=level,
+        repetitions=repetitions,
+        blocks=len(blocks),
+        sentence=_sentence(entrants, level, bool(np.isfinite(error).all())),
+    )
+
+
+def advise_all(panel: Panel, costs: Costs, level: float) -> tuple[Advice, ...]:
+    """Return advice for each dataset at each rate and at an unknown one, then for all datasets."""
+    asked: list[tuple[str | None, float | None]] = []
+    datasets: list[str | None] = [*panel.datasets]
+    for dataset in [*datasets, *([None] if len(datasets) > 1 else [])]:
+        asked += [(dataset, rate) for rate in (*panel.rates, None)]
+    found = (advise(panel, costs, level, dataset=d, rate=r) for d, r in asked)
+    return tuple(advice for advice in found if advice is not None)
+
+
+def confidence_set(means: Values, error: Values, df: Values, level: float) -> NDArray[np.bool_]:
+    """Return who is not significantly worse than anyone, shape (k,)."""
+    k = len(means)
+    if k < 2:
+        return np.ones(k, np.bool_)
+    ahead = means[:, None] - means[None, :]  # of the row before the column
+    bound = student.ppf(1 - (1 - level) / (k - 1), df) * error
+    # NaN, where nothing is known of the error, sets nobody aside
+    worse = (ahead > bound) & (ahead > 0)
+    kept: NDArray[np.bool_] = ~worse.any(axis=0)
+    return kept
+
+
+def _behind(
+    found: Spread, error: Values, df: Values, best: int, level: float
+) -> list[Interval | None]:
+    half = student.ppf((1 + level) / 2, df) * error
+    behind = found.means[best] - found.means
+    return [
+        Interval(float(b - h), float(b + h), level, found.over) if np.isfinite(h) else None
+        for b, h in zip(behind, half, strict=True)
+    ]
+
+
+def _advised(
+    entrant: Entrant,
+    costs: list[Cost],
+    *,
+    mean: float,
+    behind: float,
+    interval: Interval | None,
+    recommended: bool,
+) -> Advised:
+    parameters = [cost.parameters for cost in costs if np.isfinite(cost.parameters)]
+    pretraining = float(np.mean([cost.pretraining_seconds for cost in costs]))
+    known = bool(np.isfinite(pretraining))
+    return Advised(
+        entrant=entrant,
+        mean=mean,
+        behind=behind,
+        interval=interval,
+        recommended=recommended,
+        seconds=float(np.mean([cost.seconds for cost in costs])) + (pretraining if known else 0),
+        pretraining_seconds=pretraining if known else None,
+        parameters=round(float(np.mean(parameters))) if parameters else None,
+        oracle=any(cost.oracle for cost in costs),
+    )
+
+
+def _sentence(entrants: list[Advised], level: float, known: bool) -> str:
+    inside = [advised for advised in entrants if advised.recommended]
+    best = entrants[0]
+    if not known:
+        return (
+            f"{best.entrant} has the best mean, but with one seed nothing can be said about "
+            "the others."
+        )
+    sure = f"at {level:.0%} confidence"
+    if len(inside) == len(entrants):
+        return (
+            f"{best.entrant} has the best mean, but none of the {len(entrants)} entrants can be "
+            f"told from the best {sure}: choose by cost."
+        )
+    cheapest = min(inside, key=lambda advised: advised.seconds)
+    if len(inside) == 1:
+        return f"{best.entrant} is the best {sure}."
+    words = f"{len(inside)} of {len(entrants)} entrants cannot be told from the best {sure}"
+    if cheapest is best:
+        return f"{words}; {best.entrant} has the best mean and costs least of them."
+    return f"{words}; {best.entrant} has the best mean, {cheapest.entrant} costs least of them."

@@ -1,0 +1,159 @@
+"""What is estimated and not tested: losses from BEST to LAST, and changes of order."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from medbench.engine.streams import numpy_stream
+from medbench_leaderboard.protocol_facts import ProtocolFacts
+from medbench_leaderboard.statistics.findings import Interval, Loss, OrderChange, Side
+from medbench_leaderboard.statistics.panel import Meeting, Panel
+from medbench_leaderboard.statistics.spread import spread
+
+Values = NDArray[np.float64]
+
+#: Draws for the standard error of a rank correlation.
+_DRAWS = 200
+
+
+def losses(best: Panel, last: Panel, level: float) -> tuple[Loss, ...]:
+    """Return what each pretext and each method loses from BEST to LAST.
+
+    Parameters
+    ----------
+    best, last : Panel
+        The same entrants by the two readings; blocks of both are used.
+    level : float
+        Coverage of the intervals.
+    """
+    fallen = _difference(best, last)
+    sides = [Side(pretext=name) for name in dict.fromkeys(e.pretext for e in fallen.entrants)]
+    sides += [Side(method=name) for name in dict.fromkeys(e.method for e in fallen.entrants)]
+    if not fallen.meetings:
+        return ()
+    rates: list[float | None] = [None, *(fallen.rates if len(fallen.rates) > 1 else ())]
+    found: list[Loss] = []
+    for rate in rates:
+        blocks = {m.block for m in fallen.meetings if rate in (None, m.block.rate)}
+        part = fallen.part(blocks.__contains__)
+        weights = np.stack([_average(part, side) for side in sides])
+        intervals = spread(part).intervals(weights, level)
+        high, low = (weights @ p.part(blocks.__contains__).means.mean(axis=0) for p in (best, last))
+        found += [
+            Loss(side, rate, float(b), float(w), float(b - w), interval, len(blocks))
+            for side, b, w, interval in zip(sides, high, low, intervals, strict=True)
+        ]
+    return tuple(found)
+
+
+def order_changes(panel: Panel, facts: ProtocolFacts) -> tuple[OrderChange, ...]:
+    """Return for each pair of rates how far the order of entrants is the same.
+
+    Kendall's tau-b (Kendall 1945) between the mean scores at the two rates, for
+    each dataset and noise model that has both, averaged. Its interval is the
+    bootstrap's standard error over seeds, widened by (S / (S - 1))^(1/2), times
+    the quantile of t. Noise of seeds alone makes an order look changed; so tau
+    between two halves of the seeds stands beside it, at the same rates
+    (``expected``) and across them (``halves``): an order that does not change
+    has both alike.
+    """
+    if len(panel.entrants) < 3:
+        return ()
+    rng = numpy_stream(facts.seed, "board orders", facts.name)
+    by_block = {meeting.block: meeting for meeting in panel.meetings}
+    found = []
+    for lower, higher in combinations(panel.rates, 2):
+        pairs = [
+            (by_block[block], by_block[block._replace(rate=higher)])
+            for block in by_block
+            if block.rate == lower and block._replace(rate=higher) in by_block
+        ]
+        if pairs:
+            found.append(_change(lower, higher, pairs, 1 - facts.alpha, rng))
+    return tuple(found)
+
+
+def tau_b(first: Values, second: Values) -> Values:
+    """Return Kendall's tau-b of rows of scores, shape (n, k) each; 0 where all are tied."""
+    upper = np.triu_indices(first.shape[1], 1)
+    a = np.sign(np.round(first[:, upper[0]] - first[:, upper[1]], 12))
+    b = np.sign(np.round(second[:, upper[0]] - second[:, upper[1]], 12))
+    below = np.sqrt((a != 0).sum(axis=1) * (b != 0).sum(axis=1))
+    found = np.zeros(len(first))
+    np.divide((a * b).sum(axis=1), below, out=found, where=below > 0)
+    return found
+
+
+def _change(
+    lower: float,
+    higher: float,
+    pairs: list[tuple[Meeting, Meeting]],
+    level: float,
+    rng: np.random.Generator,
+) -> OrderChange:
+    taus, draws, expected, halves = [], np.zeros(_DRAWS), [], []
+    fewest = min(min(len(one.seeds), len(other.seeds)) for one, other in pairs)
+    for one, other in pairs:
+        means = one.scores.mean(axis=0)[None], other.scores.mean(axis=0)[None]
+        taus.append(float(tau_b(*means)[0]))
+        if fewest > 1:
+            draws += tau_b(_redrawn(one, rng), _redrawn(other, rng))
+            (a, b), (c, d) = _halves(one), _halves(other)
+            expected += [float(tau_b(a, b)[0]), float(tau_b(c, d)[0])]
+            halves += [float(tau_b(a, d)[0]), float(tau_b(b, c)[0])]
+    tau = float(np.mean(taus))
+    interval = None
+    if fewest > 1:
+        error = float((draws / len(pairs)).std(ddof=1)) * (fewest / (fewest - 1)) ** 0.5
+        half = float(student.ppf((1 + level) / 2, len(pairs) * (fewest - 1))) * error
+        interval = Interval(max(-1.0, tau - half), min(1.0, tau + half), level, "seeds")
+    return OrderChange(
+        lower=lower,
+        higher=higher,
+        tau=tau,
+        interval=interval,
+        expected=float(np.mean(expected)) if expected else None,
+        halves=float(np.mean(halves)) if halves else None,
+        pairs=len(pairs),
+    )
+
+
+def _redrawn(meeting: Meeting, rng: np.random.Generator) -> Values:
+    seeds = len(meeting.seeds)
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=_DRAWS)
+    means: Values = drawn @ meeting.scores / seeds
+    return means
+
+
+def _halves(meeting: Meeting) -> tuple[Values, Values]:
+    """Return mean scores over the even and the odd places of the seeds, shape (1, k) each."""
+    return meeting.scores[::2].mean(axis=0)[None], meeting.scores[1::2].mean(axis=0)[None]
+
+
+def _difference(best: Panel, last: Panel) -> Panel:
+    others = {meeting.block: meeting for meeting in last.meetings}
+    meetings = []
+    for meeting in best.meetings:
+        other = others.get(meeting.block)
+        seeds = [seed for seed in meeting.seeds if other and seed in other.seeds]
+        if other and seeds:
+            mine = meeting.scores[[meeting.seeds.index(seed) for seed in seeds]]
+            theirs = other.scores[[other.seeds.index(seed) for seed in seeds]]
+            meetings.append(Meeting(meeting.block, tuple(seeds), mine - theirs))
+    return Panel(best.entrants, tuple(meetings))
+
+
+def _average(panel: Panel, side: Side) -> Values:
+    member = np.array(
+        [
+            side.pretext in (None, entrant.pretext) and side.method in (None, entrant.method)
+            for entrant in panel.entrants
+        ],
+        np.float64,
+    )
+    weights: Values = member / member.sum()
+    return weights

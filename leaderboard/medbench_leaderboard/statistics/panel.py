@@ -1,0 +1,187 @@
+"""The scores that are tested: entrants by block and seed, complete, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medbench_leaderboard.names import Block, Entrant
+
+Values = NDArray[np.float64]
+
+#: A pair of dataset and seed: what is repeated independently.
+Repetition = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A block with the scores of all entrants in it.
+
+    Parameters
+    ----------
+    block : Block
+        Which.
+    seeds : tuple of int
+        Seeds that all entrants share, S of them.
+    scores : ndarray of float64, shape (S, k)
+        Larger is better.
+    resampled : ndarray of float32, shape (S, k, R), or None
+        The same scores on R resamples of the test images, which are the same
+        resamples for all entrants, seeds and blocks of a dataset; none where
+        the predictions were not read.
+    test_units : int
+        Test images, or groups of them, that were resampled; 0 where none were.
+    """
+
+    block: Block
+    seeds: tuple[int, ...]
+    scores: Values
+    resampled: NDArray[np.float32] | None = None
+    test_units: int = 0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All blocks that count.
+
+    Parameters
+    ----------
+    entrants : tuple of Entrant
+        The columns of all scores, k of them.
+    meetings : tuple of Meeting
+        B of them.
+    """
+
+    entrants: tuple[Entrant, ...]
+    meetings: tuple[Meeting, ...]
+
+    @cached_property
+    def means(self) -> Values:
+        """Scores of blocks, means over seeds, shape (B, k)."""
+        if not self.meetings:
+            return np.zeros((0, len(self.entrants)))
+        return np.stack([meeting.scores.mean(axis=0) for meeting in self.meetings])
+
+    @cached_property
+    def datasets(self) -> tuple[str, ...]:
+        """Datasets of the blocks."""
+        return tuple(dict.fromkeys(meeting.block.dataset for meeting in self.meetings))
+
+    @cached_property
+    def rates(self) -> tuple[float, ...]:
+        """Rates of the blocks, rising."""
+        return tuple(sorted({meeting.block.rate for meeting in self.meetings}))
+
+    def part(self, keep: Callable[[Block], bool]) -> Panel:
+        """Return the panel of some of the blocks."""
+        return Panel(self.entrants, tuple(m for m in self.meetings if keep(m.block)))
+
+    def of_dataset(self, dataset: str) -> Panel:
+        """Return the panel of one dataset's blocks."""
+        return self.part(lambda block: block.dataset == dataset)
+
+    def repetitions(self) -> tuple[list[Repetition], Values]:
+        """Return scores by dataset and seed, means over the blocks that have the seed.
+
+        Runs of one dataset and seed share images, initial weights and, at all
+        rates, the pretraining; so blocks of one dataset are not independent of
+        one another, while these means are.
+
+        Returns
+        -------
+        names : list of (dataset, seed)
+            U of them.
+        scores : ndarray of float64, shape (U, k)
+            Larger is better.
+        """
+        return self._by_repetition(lambda meeting: meeting.scores, (len(self.entrants),))
+
+    def resampled_repetitions(self) -> Values | None:
+        """Return the same for resampled test images, shape (U, k, R); none where not read."""
+        first = self.meetings[0].resampled if self.meetings else None
+        if first is None or any(meeting.resampled is None for meeting in self.meetings):
+            return None
+        return self._by_repetition(lambda meeting: meeting.resampled, first.shape[1:])[1]
+
+    def _by_repetition(
+        self, rows: Callable[[Meeting], Any], shape: tuple[int, ...]
+    ) -> tuple[list[Repetition], Values]:
+        sums: dict[Repetition, Values] = {}
+        counts: dict[Repetition, int] = {}
+        for meeting in self.meetings:
+            for seed, row in zip(meeting.seeds, rows(meeting), strict=True):
+                name = (meeting.block.dataset, seed)
+                sums[name] = sums.get(name, np.zeros(shape)) + row
+                counts[name] = counts.get(name, 0) + 1
+        names = list(sums)
+        if not names:
+            return [], np.zeros((0, *shape))
+        return names, np.stack([sums[name] / counts[name] for name in names])
+
+
+def make_panel(
+    runs: pd.DataFrame,
+    blocks: Sequence[Block],
+    entrants: Sequence[Entrant],
+    column: str,
+    *,
+    lower_is_better: bool = False,
+    resamples: Mapping[str, tuple[NDArray[np.float32], int]] | None = None,
+) -> Panel:
+    """Arrange the scores of complete blocks.
+
+    Parameters
+    ----------
+    runs : pandas.DataFrame
+        As :class:`medbench_leaderboard.scores.Scores` holds it.
+    blocks : sequence of Block
+        The blocks that count; a block without a seed that all entrants share is
+        left out.
+    entrants : sequence of Entrant
+        Those that compete.
+    column : str
+        Column of ``runs`` that holds the score.
+    lower_is_better : bool
+        Whether the score is to be turned round.
+    resamples : mapping of str to (ndarray of float32, shape (R,), int), optional
+        By run key: the score on resamples of the test images, and how many
+        units were resampled.
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    columns = {entrant: place for place, entrant in enumerate(entrants)}
+    wanted = set(blocks)
+    axes = ["dataset", "noise", "rate", "pretext", "method", "seed", "run_key"]
+    found: dict[Block, dict[int, dict[int, tuple[float, str]]]] = {block: {} for block in blocks}
+    for *point, seed, key, score in runs[[*axes, column]].itertuples(index=False, name=None):
+        block, entrant = Block(*point[:3]), Entrant(*point[3:])
+        if block in wanted and entrant in columns and score == score:
+            found[block].setdefault(int(seed), {})[columns[entrant]] = (sign * score, key)
+    meetings = (
+        _meeting(block, found[block], len(columns), sign, resamples or {}) for block in blocks
+    )
+    return Panel(tuple(entrants), tuple(meeting for meeting in meetings if meeting.seeds))
+
+
+def _meeting(
+    block: Block,
+    by_seed: Mapping[int, Mapping[int, tuple[float, str]]],
+    entrants: int,
+    sign: float,
+    resamples: Mapping[str, tuple[NDArray[np.float32], int]],
+) -> Meeting:
+    seeds = tuple(sorted(seed for seed, row in by_seed.items() if len(row) == entrants))
+    order = range(entrants)
+    scores = np.array([[by_seed[seed][i][0] for i in order] for seed in seeds])
+    keys = [[by_seed[seed][i][1] for i in order] for seed in seeds]
+    flat = [key for row in keys for key in row]
+    if not flat or any(key not in resamples for key in flat):
+        return Meeting(block, seeds, scores.reshape(len(seeds), entrants))
+    resampled = np.stack([[resamples[key][0] for key in row] for row in keys])
+    units = min(resamples[key][1] for key in flat)
+    return Meeting(block, seeds, scores, np.float32(sign) * resampled, units)

@@ -1,0 +1,199 @@
+"""How uncertain a difference is: seeds and test images, each a source of its own.
+
+Scores of one dataset form a table: seeds by test images, each entrant scored on
+every image with every seed. A mean difference d varies because the seeds might
+have been others and because the images might have been others::
+
+    V = V_seeds + V_images - V_both
+
+V_seeds is the variance of the seeds' differences over their number; V_images is
+the bootstrap variance of the mean difference over resampled images (or groups of
+them), the seeds held; both contain the part that varies with seed and image
+together, V_both, which is therefore taken off once (the variance of two-way
+clustering, Cameron, Gelbach and Miller 2011; Owen 2007 shows why resampling both
+at once counts it three times). From the bootstrap variances of single seeds,
+V_single on average, V_both = (V_single - V_images) / (S - 1).
+
+The interval is d -/+ t V^(1/2), with the degrees of freedom of Satterthwaite
+1946, V^2 / (V_seeds^2 / (S - 1) + V_images^2 / (G - 1)), for S seeds and G
+images or groups. Percentiles of the bootstrap itself are much too narrow with
+two to five seeds; docs/statistics.md has the coverage of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from medbench_leaderboard.statistics.findings import Interval
+from medbench_leaderboard.statistics.panel import Panel
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One dataset's part in the variance of mean scores.
+
+    Parameters
+    ----------
+    share : float
+        Weight of the dataset in the mean: its share of the blocks.
+    seeds, images : int
+        Seeds, and test images or groups of them; 0 where not resampled.
+    over_seeds : ndarray of float64, shape (k, k)
+        Covariance of the mean scores over seeds; zero with one seed.
+    over_images : ndarray of float64, shape (k, k)
+        Bootstrap covariance of the mean scores; zero where not resampled.
+    single : ndarray of float64, shape (k, k)
+        Bootstrap covariance of one seed's scores, mean over seeds.
+    """
+
+    share: float
+    seeds: int
+    images: int
+    over_seeds: Values
+    over_images: Values
+    single: Values
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Means of a panel and what their uncertainty is made of.
+
+    Parameters
+    ----------
+    means : ndarray of float64, shape (k,)
+        Mean score over all blocks.
+    sources : tuple of Source
+        One a dataset.
+    """
+
+    means: Values
+    sources: tuple[Source, ...]
+
+    @property
+    def over(self) -> str:
+        """What the intervals generalise over, in words."""
+        seeds = all(source.seeds > 1 for source in self.sources)
+        images = all(source.images > 1 for source in self.sources)
+        if seeds and images:
+            return "seeds and test images, on these datasets"
+        return "seeds, on these datasets and test images" if seeds else "test images, with one seed"
+
+    def errors(self, contrasts: Values) -> tuple[Values, Values]:
+        """Return standard errors and degrees of freedom of contrasts of the means.
+
+        Parameters
+        ----------
+        contrasts : ndarray of float64, shape (c, k)
+            Weights of the entrants.
+
+        Returns
+        -------
+        error, df : ndarray of float64, shape (c,)
+            NaN where the panel cannot say: one seed and no resampled images.
+        """
+        return self._errors(lambda covariance: ((contrasts @ covariance) * contrasts).sum(axis=1))
+
+    def pair_errors(self) -> tuple[Values, Values]:
+        """Return the same for the differences of all pairs, shape (k, k) each."""
+
+        def of_pairs(covariance: Values) -> Values:
+            own = np.diag(covariance)
+            variance: Values = own[:, None] + own[None, :] - 2 * covariance
+            return np.maximum(variance, 0)  # rounding
+
+        return self._errors(of_pairs)
+
+    def intervals(self, contrasts: Values, level: float) -> list[Interval | None]:
+        """Return an interval of each contrast of the means."""
+        error, df = self.errors(contrasts)
+        centre = contrasts @ self.means
+        half = student.ppf((1 + level) / 2, df) * error
+        return [
+            None if not np.isfinite(h) else Interval(float(c - h), float(c + h), level, self.over)
+            for c, h in zip(centre, half, strict=True)
+        ]
+
+    def _errors(self, form: Callable[[Values], Values]) -> tuple[Values, Values]:
+        """Return errors and degrees of freedom; ``form`` makes variances of covariances."""
+        variance = np.zeros_like(form(self.sources[0].over_seeds))
+        below, df = np.zeros_like(variance), np.full_like(variance, np.inf)
+        for source in self.sources:
+            if source.seeds < 2 and source.images < 2:
+                return np.full_like(variance, np.nan), np.full_like(variance, np.nan)
+            seeds, images = form(source.over_seeds), form(source.over_images)
+            total = seeds + images
+            if source.seeds > 1 and source.images > 1:
+                total -= np.maximum(form(source.single) - images, 0) / (source.seeds - 1)
+            # less than either part alone can only be noise of the estimates
+            total = np.maximum(total, np.maximum(seeds, images))
+            variance += source.share**2 * total
+            if source.seeds > 1:
+                below += source.share**4 * seeds**2 / (source.seeds - 1)
+            if source.images > 1:
+                below += source.share**4 * images**2 / (source.images - 1)
+        np.divide(variance**2, below, out=df, where=below > 0)
+        return np.sqrt(variance), df
+
+
+def spread(panel: Panel) -> Spread:
+    """Return means and uncertainty of a panel with at least one block."""
+    total = len(panel.meetings)
+    parts = (panel.of_dataset(dataset) for dataset in panel.datasets)
+    sources = tuple(_source(part, len(part.meetings) / total) for part in parts)
+    return Spread(panel.means.mean(axis=0), sources)
+
+
+def over_datasets(
+    panel: Panel, contrasts: Values, level: float, resamples: int, rng: np.random.Generator
+) -> list[Interval | None]:
+    """Return an interval of each contrast for datasets like these: a cluster bootstrap.
+
+    Whole datasets are drawn with replacement, each with all its blocks, since
+    blocks of one dataset are not independent. The bootstrap's standard error,
+    times (D / (D - 1))^(1/2) for D datasets, is multiplied by the quantile of t
+    with D - 1 degrees of freedom: percentiles over few clusters are too narrow.
+
+    Returns
+    -------
+    list of Interval or None
+        None with fewer than two datasets.
+    """
+    parts = [panel.of_dataset(dataset) for dataset in panel.datasets]
+    number = len(parts)
+    if number < 2:
+        return [None] * len(contrasts)
+    sizes = np.array([len(part.meetings) for part in parts], np.float64)
+    means = np.stack([part.means.mean(axis=0) for part in parts])
+    effects = means @ contrasts.T  # (D, c)
+    drawn = rng.multinomial(number, np.full(number, 1 / number), size=resamples) * sizes
+    replicates = (drawn / drawn.sum(axis=1, keepdims=True)) @ effects
+    error = replicates.std(axis=0, ddof=1) * np.sqrt(number / (number - 1))
+    centre = (sizes / sizes.sum()) @ effects
+    half = student.ppf((1 + level) / 2, number - 1) * error
+    over = f"datasets ({number} of them)"
+    return [
+        Interval(float(c - h), float(c + h), level, over) for c, h in zip(centre, half, strict=True)
+    ]
+
+
+def _source(panel: Panel, share: float) -> Source:
+    """Return the variances of a panel of one dataset."""
+    k = len(panel.entrants)
+    names, scores = panel.repetitions()
+    seeds = len(names)
+    zero = np.zeros((k, k))
+    over_seeds = np.cov(scores.T).reshape(k, k) / seeds if seeds > 1 else zero
+    replicates = panel.resampled_repetitions()
+    if replicates is None:
+        return Source(share, seeds, 0, over_seeds, zero, zero)
+    over_images = np.cov(replicates.mean(axis=0)).reshape(k, k)
+    single = np.mean([np.cov(one).reshape(k, k) for one in replicates], axis=0)
+    images = min(meeting.test_units for meeting in panel.meetings)
+    return Source(share, seeds, images, over_seeds, over_images, single)

@@ -1,0 +1,121 @@
+"""The ranking with its uncertainty: mean ranks, open ranks, letters, the diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from medbench.engine.streams import numpy_stream
+from medbench_leaderboard.protocol_facts import ProtocolFacts
+from medbench_leaderboard.statistics.findings import (
+    Comparison,
+    Diagram,
+    Interval,
+    Ranked,
+)
+from medbench_leaderboard.statistics.friedman import critical_distance, ranks
+from medbench_leaderboard.statistics.panel import Panel
+from medbench_leaderboard.statistics.separation import groups, letters, open_ranks
+
+Values = NDArray[np.float64]
+
+#: Draws for the standard error of mean ranks: enough for it, and they cost.
+_DRAWS = 400
+
+
+def rank(
+    panel: Panel, pairs: Sequence[Comparison], facts: ProtocolFacts
+) -> tuple[tuple[Ranked, ...], Diagram | None]:
+    """Return the ranking and its diagram; both empty without a block."""
+    if not panel.meetings:
+        return (), None
+    mean_ranks = ranks(panel.means).mean(axis=0)
+    order = np.argsort(mean_ranks, kind="stable")
+    better = _better(panel, pairs)[np.ix_(order, order)]
+    low, high = open_ranks(better)
+    found = groups(better | better.T)
+    shown = letters(found, len(order)) if found is not None and pairs else [""] * len(order)
+    intervals = _mean_rank_intervals(panel, mean_ranks, facts)
+    means = panel.means.mean(axis=0)
+    ranking = tuple(
+        Ranked(
+            entrant=panel.entrants[i],
+            mean_rank=float(mean_ranks[i]),
+            mean=float(means[i]),
+            rank_low=int(low[place]),
+            rank_high=int(high[place]),
+            mean_rank_interval=intervals[i],
+            letters=shown[place],
+        )
+        for place, i in enumerate(order)
+    )
+    if not pairs or found is None:
+        return ranking, None
+    bars = tuple(
+        tuple(ranking[member].entrant for member in group) for group in found if len(group) > 1
+    )
+    nemenyi = facts.posthoc == "nemenyi"
+    alpha = pairs[0].alpha
+    distance = critical_distance(len(order), len(panel.meetings), alpha or facts.alpha)
+    diagram = Diagram(
+        entrants=ranking,
+        bars=bars,
+        critical_distance=distance if nemenyi else None,
+        test=pairs[0].test + ("" if nemenyi else ", Holm"),
+        alpha=alpha,
+        decidable=any(pair.decidable for pair in pairs),
+    )
+    return ranking, diagram
+
+
+def _better(panel: Panel, pairs: Sequence[Comparison]) -> NDArray[np.bool_]:
+    """Return which entrant is significantly better than which, in the panel's order."""
+    places = {entrant: place for place, entrant in enumerate(panel.entrants)}
+    better = np.zeros((len(places), len(places)), np.bool_)
+    for pair in pairs:
+        if pair.verdict in ("first", "second"):
+            first, second = (places[e] for e in (pair.first.entrant, pair.second.entrant) if e)
+            won, lost = (first, second) if pair.verdict == "first" else (second, first)
+            better[won, lost] = True
+    return better
+
+
+def _mean_rank_intervals(
+    panel: Panel, mean_ranks: Values, facts: ProtocolFacts
+) -> list[Interval | None]:
+    """Return bootstrap intervals of mean ranks over seeds, on these datasets.
+
+    Seeds of a dataset are drawn with replacement, for all its blocks together;
+    the standard error, times (S / (S - 1))^(1/2) for S seeds, is multiplied by
+    the quantile of t with sum (S - 1) degrees of freedom.
+    """
+    k = len(panel.entrants)
+    names, _ = panel.repetitions()
+    seeds = {d: sorted({seed for dataset, seed in names if dataset == d}) for d in panel.datasets}
+    fewest = min(len(of) for of in seeds.values())
+    if fewest < 2:
+        return [None] * k
+    rng = numpy_stream(facts.seed, "board ranks", facts.name)
+    drawn = {
+        dataset: rng.multinomial(len(of), np.full(len(of), 1 / len(of)), size=_DRAWS)
+        for dataset, of in seeds.items()
+    }
+    total = np.zeros((_DRAWS, k))
+    for meeting in panel.meetings:
+        of = seeds[meeting.block.dataset]
+        weights = drawn[meeting.block.dataset][:, [of.index(seed) for seed in meeting.seeds]]
+        # a block that has none of the seeds drawn keeps all of its own
+        weights = np.where(weights.sum(axis=1, keepdims=True) == 0, 1, weights)
+        means = (weights / weights.sum(axis=1, keepdims=True)) @ meeting.scores
+        total += ranks(means)
+    error = (total / len(panel.meetings)).std(axis=0, ddof=1) * np.sqrt(fewest / (fewest - 1))
+    df = sum(len(of) - 1 for of in seeds.values())
+    level = 1 - facts.alpha
+    half = student.ppf((1 + level) / 2, df) * error
+    return [
+        Interval(max(1.0, float(r - h)), min(float(k), float(r + h)), level, "seeds")
+        for r, h in zip(mean_ranks, half, strict=True)
+    ]
