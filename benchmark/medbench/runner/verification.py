@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from medbench.canonical import canonical_json, sha256
 from medbench.engine.readings import read_run
 from medbench.errors import RecordError
-from medbench.store.records import Record, digest_of, read_record
+from medbench.store.preface import read_preface
+from medbench.store.records import Header, Record, digest_of, preface_of, read_record
 from medbench.store.weights import read_weights
 
 #: Relative difference allowed, for sums that another machine adds in another order.
@@ -29,6 +31,8 @@ def verify_run(path: Path) -> str:
     except RecordError as error:
         return str(error)
     header = record.header
+    if fault := _preface_fault(path, header):
+        return fault
     if header.key != path.stem:
         return f"it stands under another key than its own, {header.key}"
     if sha256(canonical_json(header.spec)) != header.key:
@@ -37,6 +41,16 @@ def verify_run(path: Path) -> str:
     if content != header.digest:
         return "its content does not match its digest"
     return _recomputed(record)
+
+
+def _preface_fault(path: Path, header: Header) -> str:
+    try:
+        told = read_preface(path)
+    except (OSError, ValueError) as error:
+        return str(error)
+    if told is None or told == json.loads(canonical_json(preface_of(header))):
+        return ""
+    return "its preface says something else than its header"
 
 
 def verify_pretraining(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 Layout of a record::
 
+    preface     the header once more, before the HDF5 content: see medbench.store.preface
     attributes  format, key, digest
     .header     JSON: axes, spec, summary
     .accidents  JSON: provenance, times, resources
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 from medbench.canonical import canonical_json
 from medbench.errors import RecordError
 from medbench.store.atomic import atomic_path
+from medbench.store.preface import read_preface, room_for, write_preface
 
 #: Version of the layout; a newer one is refused, not guessed at.
 FORMAT = 1
@@ -117,7 +119,8 @@ def make_record(
 def write_record(path: Path, record: Record) -> None:
     """Write a record; it is whole or absent."""
     header = record.header
-    with created(path) as file:
+    preface = preface_of(header)
+    with created(path, preface) as file:
         write_attribute(file, "key", header.key)
         write_attribute(file, "digest", header.digest)
         write_json(file, "header", [header.axes, header.spec, header.summary])
@@ -125,15 +128,31 @@ def write_record(path: Path, record: Record) -> None:
         write_arrays(file, record.arrays)
 
 
+def preface_of(header: Header) -> list[Any]:
+    """Return what the preface of a record says: all of its header, and the format."""
+    return [
+        FORMAT,
+        header.key,
+        header.digest,
+        header.axes,
+        header.spec,
+        header.summary,
+        header.accidents,
+    ]
+
+
 @contextmanager
-def created(path: Path) -> Iterator[h5py.File]:
+def created(path: Path, preface: Sequence[Any]) -> Iterator[h5py.File]:
     """Create an HDF5 file that is whole or absent; it carries the format's version."""
     # from version 1.10 on, HDF5 keeps checksums of its own structures; before, an
     # altered byte in them could give other content or a reader that never ends
     options = {"libver": ("v110", "v110"), "track_order": True}
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", **options) as file:
-        file.attrs["format"] = FORMAT
-        yield file
+    room = room_for(preface)
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w", userblock_size=room, **options) as file:
+            file.attrs["format"] = FORMAT
+            yield file
+        write_preface(temporary, preface)
 
 
 def write_attribute(file: h5py.File, name: str, text: str) -> None:
@@ -179,6 +198,23 @@ def read_header(path: Path) -> Header:
     """
     with opened(path, "record") as file:
         return _header(file)
+
+
+def glance(path: Path) -> Header:
+    """Read the small part of a record from its preface, if it has one: for many records at once.
+
+    Raises
+    ------
+    RecordError
+        As :func:`read_header`; damage elsewhere than in the preface is not seen.
+    """
+    with readable(path, "record"):
+        preface = read_preface(path)
+        if preface is None:
+            return read_header(path)
+        check_format(path, "record", preface[0])
+        _, key, digest, axes, spec, summary, accidents = preface
+        return Header(key, axes, spec, summary, digest, accidents)
 
 
 def read_record(path: Path) -> Record:
@@ -233,15 +269,37 @@ def opened(path: Path, what: str) -> Iterator[h5py.File]:
         If it cannot be read, is of a newer format, or what is done with it
         finds it damaged.
     """
+    with readable(path, what), h5py.File(path, "r") as file:
+        check_format(path, what, int(file.attrs["format"]))
+        yield file
+
+
+def check_format(path: Path, what: str, version: int) -> None:
+    """Refuse a file of a newer format.
+
+    Raises
+    ------
+    RecordError
+        If it is.
+    """
+    if version > FORMAT:
+        raise RecordError(
+            f"{path} has {what} format {version}, this medbench reads up to {FORMAT}: "
+            "update medbench"
+        )
+
+
+@contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever reading a damaged file raises into one error that names it.
+
+    Raises
+    ------
+    RecordError
+        Naming the file and what to do.
+    """
     try:
-        with h5py.File(path, "r") as file:
-            version = int(file.attrs["format"])
-            if version > FORMAT:
-                raise RecordError(
-                    f"{path} has {what} format {version}, this medbench reads up to {FORMAT}: "
-                    "update medbench"
-                )
-            yield file
+        yield
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecordError(

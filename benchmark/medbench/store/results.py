@@ -11,6 +11,7 @@
         attempts/ab/abcd….N.json   attempts that left no record
         logs/ab/abcd….N.log        what an attempt printed
         board/                     the board
+        index/                     headers of all records by columns; may be deleted
 """
 
 from __future__ import annotations
@@ -150,6 +151,10 @@ class Results:
     def board(self) -> Path:
         """Default folder of the board."""
         return self.root / "board"
+
+    def index_path(self, kind: str) -> Path:
+        """Where the index of ``"runs"`` or ``"pretrainings"`` stands; see medbench.store.index."""
+        return self.root / "index" / f"{kind}.parquet"
 
     def record_path(self, key: str) -> Path:
         """Where the record of a run stands, if it is done."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medbench.canonical import canonical_json, sha256
 from medbench.errors import RecordError
 from medbench.store.records import (
+    FORMAT,
     created,
     digest_of,
     opened,
@@ -70,9 +71,10 @@ class PretrainedWeights:
 
 def write_weights(path: Path, weights: PretrainedWeights) -> None:
     """Write pretrained weights; the file is whole or absent."""
-    with created(path) as file:
-        write_attribute(file, "digest", weights.digest())
-        head = [weights.key, weights.spec, weights.chance, weights.accidents]
+    digest = weights.digest()
+    head = [weights.key, weights.spec, weights.chance, weights.accidents]
+    with created(path, [FORMAT, digest, *head]) as file:
+        write_attribute(file, "digest", digest)
         write_json(file, "header", head)
         write_arrays(file, weights._arrays())
 

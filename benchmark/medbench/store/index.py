@@ -1,0 +1,174 @@
+"""The index: what the headers of all records say, by columns.
+
+Opening 100,000 records each time would make a board wait for minutes. The index keeps
+one row a record in ``index/runs.parquet``, with size, times and inode of the file it was
+read from. A file that is new, or has another size, time or inode, is read again, whatever
+the index says. So the index is never more than a saving: it may be deleted at any moment,
+one that is damaged or of another version is made anew, and where the folder cannot be
+written everything works without it, only slower.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medbench.errors import RecordError
+from medbench.store.atomic import atomic_path
+from medbench.store.index_rows import COLUMNS, Columns, row_of_record
+from medbench.store.parallel import spread
+from medbench.store.records import glance
+from medbench.store.results import Results
+
+#: Raised when rows are made in another way, so that older indexes are not believed.
+_VERSION = b"1"
+
+#: Files read by one call in another process.
+_CHUNK = 1000
+
+#: What tells one state of a file from another. ``changed`` moves even where
+#: somebody puts the time of modification back.
+STAMP: Columns = {
+    "run_key": (pa.string(), "run key, as the file's name gives it"),
+    "size": (pa.int64(), "bytes of the file"),
+    "modified": (pa.int64(), "time of its last modification, in ns"),
+    "changed": (pa.int64(), "time of its last change of any kind, in ns"),
+    "inode": (pa.int64(), "its inode"),
+}
+
+Stamp = tuple[str, int, int, int, int]
+
+
+def read_index(results: Results) -> pa.Table:
+    """Return one row for each record in a results folder, in the order of run keys.
+
+    The first call reads every header, later ones only those of new and changed
+    files. Records that are in no plan any more have their rows too.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of :data:`STAMP` and :data:`medbench.store.index_rows.COLUMNS`. A
+        record that cannot be read has a ``fault`` and nulls in all columns that follow.
+    """
+    return _read(results.root / "runs", results.index_path("runs"), COLUMNS, record_row)
+
+
+def record_row(path: Path) -> dict[str, Any]:
+    """Return the row of one record; one that cannot be read has its fault alone."""
+    try:
+        return row_of_record(glance(path))
+    except RecordError as error:
+        return {"fault": str(error)}
+
+
+def _read(
+    folder: Path, index: Path, columns: Columns, make: Callable[[Path], dict[str, Any]]
+) -> pa.Table:
+    stamps = _stamps(folder)
+    schema = _schema(columns)
+    known, stale = _still_true(_load(index, schema), stamps, schema)
+    if not stale and len(known) == len(stamps):
+        return known
+    chunks = [stale[start : start + _CHUNK] for start in range(0, len(stale), _CHUNK)]
+    work = partial(_rows, folder=folder, columns=columns, make=make)
+    # two chunks take less than other processes need to start
+    fresh = [pa.ipc.open_stream(part).read_all() for part in spread(work, chunks, worth=3)]
+    table = (
+        pa.concat_tables([known, *fresh]).unify_dictionaries().sort_by("run_key").combine_chunks()
+    )
+    _save(index, table)
+    return table
+
+
+def _stamps(folder: Path) -> list[Stamp]:
+    """Return the stamp of every record below a folder."""
+    stamps = []
+    for shelf in _scan(folder):
+        if not shelf.is_dir():
+            continue
+        for entry in _scan(Path(shelf.path)):
+            if entry.name.endswith(".h5") and not entry.name.startswith("."):
+                with suppress(FileNotFoundError):  # taken away since
+                    stat = entry.stat()
+                    stamps.append(
+                        (entry.name[:-3], stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns,
+                         stat.st_ino)
+                    )  # fmt: skip
+    return stamps
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+def _still_true(
+    known: pa.Table, stamps: Sequence[Stamp], schema: pa.Schema
+) -> tuple[pa.Table, list[Stamp]]:
+    """Return the rows whose files are as they were, and the stamps of all other files."""
+    rows = zip(*(known[name].to_pylist() for name in STAMP), strict=True)
+    places = {stamp: place for place, stamp in enumerate(rows)}
+    stale = [stamp for stamp in stamps if stamp not in places]
+    if len(stamps) - len(stale) == len(known):
+        return known, stale
+    kept = sorted(places[stamp] for stamp in stamps if stamp in places)
+    return known.take(pa.array(kept, pa.int64())), stale
+
+
+def _rows(
+    stamps: Sequence[Stamp],
+    folder: Path,
+    columns: Columns,
+    make: Callable[[Path], dict[str, Any]],
+) -> bytes:
+    """Read some records; returns a stream of Arrow, which is quick to hand over."""
+    rows = [
+        dict(zip(STAMP, stamp, strict=True)) | make(folder / stamp[0][:2] / f"{stamp[0]}.h5")
+        for stamp in stamps
+    ]
+    schema = _schema(columns)
+    values = (pa.array([row.get(field.name) for row in rows], field.type) for field in schema)
+    table = pa.table(list(values), schema)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _schema(columns: Columns) -> pa.Schema:
+    fields = [pa.field(name, kind) for name, (kind, _) in {**STAMP, **columns}.items()]
+    return pa.schema(fields)
+
+
+def _load(index: Path, schema: pa.Schema) -> pa.Table:
+    """Return the index as it was written, or no rows if it cannot be used."""
+    nothing = schema.empty_table()
+    try:
+        table = pq.read_table(index, page_checksum_verification=True)
+    except (OSError, ValueError, pa.ArrowException):
+        return nothing
+    told = (table.schema.metadata or {}).get(b"medbench")
+    table = table.replace_schema_metadata(None)
+    return table if told == _VERSION and table.schema.equals(schema) else nothing
+
+
+def _save(index: Path, table: pa.Table) -> None:
+    with suppress(OSError), atomic_path(index) as temporary:  # read-only, or the disk is full
+        pq.write_table(
+            table.replace_schema_metadata({b"medbench": _VERSION}),
+            temporary,
+            compression="zstd",
+            write_page_checksum=True,
+        )

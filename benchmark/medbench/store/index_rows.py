@@ -1,0 +1,137 @@
+"""The rows of the index: from a header to flat values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from medbench.canonical import canonical_json
+from medbench.errors import RecordError
+from medbench.metric_names import METRICS, READINGS
+from medbench.store.records import Header
+
+#: Columns: name, Arrow type, meaning.
+Columns = Mapping[str, tuple[pa.DataType, str]]
+
+#: JSON that many rows have in common.
+_SHARED_JSON = pa.dictionary(pa.int32(), pa.string())
+
+#: What the index tells of each record, beside its stamp.
+COLUMNS: Columns = {
+    "fault": (pa.string(), "why the record cannot be read; empty where it can"),
+    "digest": (pa.string(), "SHA-256 of everything scientific in the record"),
+    "dataset": (pa.string(), "dataset"),
+    "noise": (pa.string(), "noise model"),
+    "rate": (pa.float64(), "nominal noise rate"),
+    "pretext": (pa.string(), "self-supervised pretraining"),
+    "method": (pa.string(), "method of learning with noisy labels"),
+    "seed": (pa.int64(), "seed of the run"),
+    "realised_rate": (pa.float64(), "share of training labels that are wrong"),
+    "learnable": (pa.bool_(), "whether the true class is the most frequent label of every class"),
+    "labels_hash": (pa.string(), "SHA-256 of the noisy labels"),
+    "classes": (pa.int64(), "number of classes"),
+    "epochs": (pa.int64(), "epochs trained"),
+    "oracle_answers": (pa.int64(), "answers from the oracle, all questions together"),
+    "oracle": (_SHARED_JSON, "those answers by question, as JSON; {} where none"),
+    "pretraining": (pa.string(), "key of the pretraining the run started from"),
+    "pretraining_loss": (pa.float64(), "loss of its last epoch"),
+    "pretraining_accuracy": (pa.float64(), "accuracy of its last epoch on its own questions"),
+    "pretraining_chance": (pa.float64(), "accuracy of guessing those questions"),
+    "card": (_SHARED_JSON, "the dataset's card, as JSON"),
+    "seconds": (pa.float64(), "wall seconds of the run, without its pretraining"),
+    "times": (pa.string(), "those seconds by stage, as JSON"),
+    "resources": (pa.string(), "peak memory, as JSON"),
+    "device": (pa.string(), "what computed the run"),
+    "plugins": (_SHARED_JSON, "distribution and version of each plugin used, as JSON"),
+    "provenance": (_SHARED_JSON, "all that is known of where the record comes from, as JSON"),
+    **{
+        f"{reading}_epoch": (pa.int64(), f"epoch of {reading}, from 0") for reading in READINGS
+    },
+    **{
+        f"{reading}_{metric}": (pa.float64(), f"{metric} of {reading}")
+        for reading in READINGS
+        for metric in METRICS
+    },
+    **{
+        f"{reading}_recalls": (pa.list_(pa.float64()), f"recall of each class of {reading}")
+        for reading in READINGS
+    },
+}  # fmt: skip
+
+
+def row_of_record(header: Header) -> dict[str, Any]:
+    """Return the row of a record; what its header does not say is left out.
+
+    Raises
+    ------
+    RecordError
+        If a value is not of the kind it must be.
+    """
+    try:
+        return _outcome(header)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise RecordError(
+            f"the header of record {header.key} is not as medbench writes it ({error}); "
+            "move the record away and run again to remake it"
+        ) from error
+
+
+def _outcome(header: Header) -> dict[str, Any]:
+    axes, summary, accidents = header.axes, header.summary, header.accidents
+    noise, oracle = summary.get("noise") or {}, summary.get("oracle") or {}
+    pretraining, card = summary.get("pretraining") or {}, summary.get("card")
+    times, provenance = accidents.get("times") or {}, accidents.get("provenance") or {}
+    row: dict[str, Any] = {
+        "fault": "",
+        "digest": header.digest,
+        "dataset": _text(axes.get("dataset")),
+        "noise": _text(axes.get("noise")),
+        "rate": _number(axes.get("rate")),
+        "pretext": _text(axes.get("pretext")),
+        "method": _text(axes.get("method")),
+        "seed": _whole(axes.get("seed")),
+        "realised_rate": _number(noise.get("realised_rate")),
+        "learnable": None if noise.get("learnable") is None else bool(noise["learnable"]),
+        "labels_hash": _text(noise.get("labels_hash")),
+        "classes": len(summary.get("classes") or ()) or None,
+        "epochs": _whole(summary.get("epochs")),
+        "oracle_answers": sum(map(int, oracle.values())),
+        "oracle": canonical_json(oracle),
+        "pretraining": _text(pretraining.get("key")),
+        "pretraining_loss": _number(pretraining.get("loss")),
+        "pretraining_accuracy": _number(pretraining.get("accuracy")),
+        "pretraining_chance": _number(pretraining.get("chance")),
+        "card": canonical_json(card) if card else None,
+        "seconds": float(sum(map(float, times.values()))),
+        "times": canonical_json(times),
+        "resources": canonical_json(accidents.get("resources") or {}),
+        "device": _text(provenance.get("device")),
+        "plugins": canonical_json(provenance.get("plugins") or {}),
+        "provenance": canonical_json(provenance),
+    }
+    for reading in READINGS:
+        values = (summary.get("readings") or {}).get(reading) or {}
+        row[f"{reading}_epoch"] = _whole(values.get("epoch"))
+        row |= {f"{reading}_{metric}": _number(values.get(metric)) for metric in METRICS}
+        recalls = values.get("recalls")
+        row[f"{reading}_recalls"] = None if recalls is None else [_number(r) for r in recalls]
+    return row
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _whole(value: Any) -> int | None:
+    if value is None:
+        return None
+    whole = int(value)
+    if not -(2**63) <= whole < 2**63:
+        raise OverflowError(f"{whole} has more than 64 bits")
+    return whole

@@ -1,0 +1,49 @@
+"""The same function over many inputs, on all cores where it is worth it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_all_start_methods, get_context
+from typing import TypeVar
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def spread(
+    function: Callable[[Given], Found], inputs: Sequence[Given], *, worth: int = 2
+) -> Iterator[Found]:
+    """Yield the function's results in no order.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by its name, since other processes call it.
+    inputs : sequence
+        One call each.
+    worth : int
+        Fewer inputs than these are worked through in this process: starting
+        others takes some tenths of a second.
+    """
+    workers = min(cores(), len(inputs))
+    if workers < 2 or len(inputs) < worth:
+        yield from map(function, inputs)
+        return
+    # never a plain fork: this process may have threads of its own
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+        futures = [pool.submit(function, given) for given in inputs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
