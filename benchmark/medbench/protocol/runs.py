@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import medbench
-from medbench.canonical import canonical_json, sha256
+from medbench.canonical import canonical_json
 from medbench.errors import ProtocolError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Registry
@@ -99,11 +100,8 @@ class Expansion:
 
     def pretrainings(self) -> dict[str, PretrainingRun]:
         """Return all pretrainings by key, each before those that start from it."""
-        found: dict[str, PretrainingRun] = {}
-        for run in self.runs:
-            for step in run.pretraining.chain() if run.pretraining else ():
-                found.setdefault(step.key, step)
-        return found
+        last = {run.pretraining.key: run.pretraining for run in self.runs if run.pretraining}
+        return {step.key: step for start in last.values() for step in start.chain()}
 
 
 def expand(
@@ -158,6 +156,9 @@ def _product(grid: Mapping[str, list[Any]], resolver: Resolver) -> list[Run]:
     protocol = resolver.protocol
     noises = {name: resolver.plugin("noise", name) for name in grid["noise"]}
     methods = {name: resolver.plugin("methods", name) for name in grid["method"]}
+    noise_texts = {name: _bytes(value) for name, value in noises.items()}
+    method_texts = {name: _bytes(value) for name, value in methods.items()}
+    rate_texts = {rate: _bytes(rate) for rate in grid["rate"]}
     for dataset, seed, pretext in itertools.product(grid["dataset"], grid["seed"], grid["pretext"]):
         pretraining = resolver.pretraining(pretext, dataset, seed)
         tables = resolver.tables(dataset)
@@ -175,12 +176,14 @@ def _product(grid: Mapping[str, list[Any]], resolver: Resolver) -> list[Run]:
                 "root_seed": protocol.root_seed,
                 "seed": seed,
                 "training": tables.training.model_dump(),
-            }
+            },
+            _OWN,
         )
         for noise, rate, method in itertools.product(grid["noise"], grid["rate"], grid["method"]):
             axes = dict(zip(AXES, (dataset, noise, rate, pretext, method, seed), strict=True))
             own = {"method": methods[method], "noise": noises[noise], "rate": rate}
-            runs.append(Run(shared.key_with(own), axes, {**shared.spec, **own}, pretraining))
+            key = shared.key_with(method_texts[method], noise_texts[noise], rate_texts[rate])
+            runs.append(Run(key, axes, {**shared.spec, **own}, pretraining))
     return runs
 
 
@@ -188,18 +191,46 @@ def _union(lists: Iterable[Sequence[Any]]) -> list[Any]:
     return list(dict.fromkeys(value for values in lists for value in values))
 
 
-class _Shared:
-    """The part of a spec that many runs have in common, serialised once.
+#: The parts of a spec that runs of the same dataset, seed and pretext differ in, sorted.
+_OWN = ("method", "noise", "rate")
 
-    Joining serialised parts in the order of their keys gives the canonical
-    JSON of the whole, which makes the keys of 100,000 runs cheap.
+
+class _Shared:
+    """The part of a spec that many runs have in common, serialised and hashed once.
+
+    Joining serialised parts in the order of their names gives the canonical JSON of the
+    whole, which makes the keys of 100,000 runs cheap.
+
+    Parameters
+    ----------
+    spec : dict
+        The common part.
+    own : sequence of str
+        Names of the other parts, sorted.
     """
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], own: Sequence[str]) -> None:
         self.spec = spec
-        self._parts = {key: canonical_json(value) for key, value in spec.items()}
+        before: list[bytes] = []  # what stands before each of the other parts
+        text = b"{"
+        for place, name in enumerate(sorted([*spec, *own])):
+            text += b"," * (place > 0) + _bytes(name) + b":"
+            if name in spec:
+                text += _bytes(spec[name])
+            else:
+                before.append(text)
+                text = b""
+        first, *others = before
+        self._start = hashlib.sha256(first)
+        self._after = [*others, text + b"}"]
 
-    def key_with(self, own: Mapping[str, Any]) -> str:
-        parts = {**self._parts, **{key: canonical_json(value) for key, value in own.items()}}
-        inner = ",".join(f'"{key}":{parts[key]}' for key in sorted(parts))
-        return sha256(f"{{{inner}}}")
+    def key_with(self, *own: bytes) -> str:
+        """Return the key with the other parts, serialised, in the order of their names."""
+        total = self._start.copy()
+        for part, after in zip(own, self._after, strict=True):
+            total.update(part + after)
+        return total.hexdigest()
+
+
+def _bytes(value: Any) -> bytes:
+    return canonical_json(value).encode()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from medbench.plugins.kinds import KINDS
 from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import Registry
@@ -14,20 +17,27 @@ def built_in_modules(registry: Registry, expansion: Expansion) -> list[str]:
     Other distributions' modules are loaded in each run's own process: what
     they do at import harms no other run.
     """
-    used: set[str] = set()
-    for run_ in expansion.runs:
-        specs = [
-            run_.spec,
-            *(s.spec for s in (run_.pretraining.chain() if run_.pretraining else ())),
-        ]
-        for spec in specs:
-            for kind in KINDS:
-                named = spec.get(kind.name)
-                if isinstance(named, dict):
-                    used.add(f"{kind.axis}/{named['plugin']}")
+    used = {
+        f"{kind.axis}/{named['plugin']}"
+        for spec in _specs(expansion)
+        for kind in KINDS
+        if isinstance(named := spec.get(kind.name), dict)
+    }
     found = [
         entry.plugin.target.partition(":")[0]
         for (axis, name), entry in registry.entries.items()
         if f"{axis}/{name}" in used and entry.distribution == PROJECT
     ]
     return sorted(set(found))
+
+
+def _specs(expansion: Expansion) -> Iterator[Mapping[str, Any]]:
+    """Yield specs in which every plugin of the runs is named."""
+    yield from (step.spec for step in expansion.pretrainings().values())
+    seen: set[tuple[int, ...]] = set()
+    for run in expansion.runs:
+        # runs share the parts of their specs
+        parts = tuple(id(run.spec.get(kind.name)) for kind in KINDS)
+        if parts not in seen:
+            seen.add(parts)
+            yield run.spec
