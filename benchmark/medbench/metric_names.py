@@ -13,11 +13,12 @@ METRICS = (
     "brier",
     "nll",
     "ece",
+    "ece_equal_mass",
     "worst_recall",
 )
 
 #: Metrics of which less is better.
-LOWER_IS_BETTER = frozenset({"brier", "nll", "ece"})
+LOWER_IS_BETTER = frozenset({"brier", "nll", "ece", "ece_equal_mass"})
 
 #: The three readings of a run: mean of the last epochs, the epoch best on the
 #: noisy validation set, the epoch best on the test set (optimistic).

@@ -30,6 +30,7 @@ def readable(name: str) -> str:
     """Return a metric's name as words."""
     known = {
         "mcc": "MCC", "brier": "Brier score", "nll": "NLL", "ece": "ECE",
+        "ece_equal_mass": "ECE of equal mass",
         "macro_f1": "macro F1", "macro_auroc": "macro AUROC", "macro_ap": "macro AP",
     }  # fmt: skip
     return known.get(name, name.replace("_", " "))

@@ -34,7 +34,7 @@ def random_batch(B: int, K: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def test_kept_count_is_the_whole_part_of_the_exact_product() -> None:
+def test_upstream_fault_a_kept_sample_lost_to_floating_point() -> None:
     # (1 - 0.8) * 10 is 1.9999999999999996 in floating point.
     for hundredths in range(101):
         for B in range(1, 257):
@@ -119,7 +119,7 @@ def test_a_network_learns_what_its_peer_kept() -> None:
     assert z2.grad.abs().sum(dim=1).bool().tolist() == [True, True, False, False]
 
 
-def test_loss_is_not_divided_by_the_kept_number_twice() -> None:
+def test_upstream_fault_mean_loss_divided_again_by_the_number_kept() -> None:
     y = torch.zeros(4, dtype=torch.int64)
     z1, z2 = certain([0, 1], 0), certain([2, 3], 0)
     exchange(z1, z2, y, 0.5)[0].backward()

@@ -94,7 +94,7 @@ def test_normalise_commutes_with_reordering(order: list[int], seed: int) -> None
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0986123, 37.5])
-def test_constant_losses_are_not_0_over_0(value: float) -> None:
+def test_upstream_fault_0_over_0_on_constant_losses(value: float) -> None:
     losses = np.full(50, value, dtype=np.float32)
     losses[::2] = np.nextafter(losses[::2], np.float32(np.inf))  # rounding is no difference
     np.testing.assert_array_equal(normalise(losses), np.zeros(50))
@@ -264,7 +264,7 @@ def test_losses_do_not_depend_on_the_order_nor_on_doubling(order: list[int], see
             torch.testing.assert_close(penalty(change(z)), penalty(z))
 
 
-def test_penalties_are_finite_where_a_probability_is_0() -> None:
+def test_upstream_fault_log_0_in_the_penalties() -> None:
     z = torch.tensor([[500.0, -500.0, 0.0]] * 4, requires_grad=True)
     assert float(negative_entropy(z).detach()) == 0.0
     penalty = prior_penalty(z)
@@ -550,7 +550,7 @@ def healthy(method: DivideMix, report: Any) -> None:
 
 
 @pytest.mark.parametrize("believed", [0, 1])
-def test_empty_labelled_division_is_an_epoch_of_warm_up(
+def test_upstream_fault_crash_on_an_empty_labelled_division(
     monkeypatch: pytest.MonkeyPatch, believed: int
 ) -> None:
     task = make_task(samples=50)
@@ -567,7 +567,7 @@ def test_empty_labelled_division_is_an_epoch_of_warm_up(
 
 
 @pytest.mark.parametrize("doubted", [0, 1])
-def test_empty_unlabelled_division_leaves_the_supervised_part(
+def test_upstream_fault_crash_on_an_empty_unlabelled_division(
     monkeypatch: pytest.MonkeyPatch, doubted: int
 ) -> None:
     task, asked = spied(samples=50)
@@ -581,7 +581,7 @@ def test_empty_unlabelled_division_leaves_the_supervised_part(
 
 
 @pytest.mark.parametrize(("labelled", "unlabelled"), [(17, 33), (33, 17), (2, 48), (48, 2)])
-def test_last_batches_of_one_train(
+def test_upstream_fault_crash_on_a_last_batch_of_one(
     monkeypatch: pytest.MonkeyPatch, labelled: int, unlabelled: int
 ) -> None:
     w = np.where(np.arange(labelled + unlabelled) < labelled, 0.9, 0.1)

@@ -8,11 +8,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from lightly.loss.ntx_ent_loss import NTXentLoss
 from pydantic import ValidationError
 from torch import nn
 
+from medbench.engine.networks import build_backbone, load_weights, weights_of
 from medbench.errors import MedbenchError
 from medbench.interfaces import ImageSpace
+from medbench_plugins.backbones.narrow import Narrow
 from medbench_plugins.pretexts import PRETEXTS
 from medbench_plugins.pretexts.answers import choose
 from medbench_plugins.pretexts.jigmag import JigMag
@@ -206,7 +209,7 @@ def least_distance(permutations):
 @pytest.mark.parametrize(
     ("items", "count", "least"), [(9, 24, 7), (9, 100, 6), (4, 24, 2), (16, 30, 13)]
 )
-def test_permutations_are_far_apart(items, count, least):
+def test_upstream_fault_permutations_that_differ_in_two_or_three_places(items, count, least):
     chosen = distant_permutations(items, count)
     assert len(set(chosen)) == count
     assert all(sorted(permutation) == list(range(items)) for permutation in chosen)
@@ -376,6 +379,30 @@ def test_jigmag_refuses_equal_magnifications():
             JigMag.Settings(magnifications=values)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_upstream_fault_tiles_joined_as_channels_and_the_first_layer_lost(channels):
+    """What JigMag pretrains is a network for images, its first layer included."""
+    space = ImageSpace(channels, 32)
+    backbone, features = build_backbone(Narrow("n", Narrow.Settings()), space, (0.5,), (0.3,), 0)
+    task = make(JigMag)
+    head = task.make_head(features, space)
+    seen = []
+    backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    before = backbone.backbone.stem.weight.detach().clone()
+    images = torch.rand(6, channels, 32, 32, generator=generator())
+    optimiser = torch.optim.SGD(backbone.parameters(), 0.1)
+    task.loss(backbone, head, images, generator(1)).loss.backward()
+    optimiser.step()
+    assert seen == [(6 * 4, channels, 8, 8)]  # every tile by itself
+    assert not torch.equal(backbone.backbone.stem.weight, before)
+
+    # another network takes all of it over, and sees whole images with it
+    fresh, _ = build_backbone(Narrow("n", Narrow.Settings()), space, (0.5,), (0.3,), 1)
+    load_weights(fresh, weights_of(backbone))
+    assert torch.equal(fresh.backbone.stem.weight, backbone.backbone.stem.weight)
+    assert torch.equal(fresh.eval()(images), backbone.eval()(images))
+
+
 # -- simclr ----------------------------------------------------------------
 
 
@@ -408,6 +435,19 @@ def test_nt_xent_is_the_double_loop(pairs, temperature):
     order = torch.randperm(pairs, generator=generator())
     shuffled, _ = nt_xent(torch.cat([z[order], z[order + pairs]]), temperature)
     assert shuffled.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.2, 0.5])
+@pytest.mark.parametrize("pairs", [2, 16])
+def test_nt_xent_and_its_gradient_are_lightlys(pairs, temperature):
+    z = torch.randn(2 * pairs, 8, generator=generator(4))
+    ours, theirs = z.clone().requires_grad_(), z.clone().requires_grad_()
+    loss, _ = nt_xent(ours, temperature)
+    loss.backward()
+    expected = NTXentLoss(temperature=temperature)(theirs[:pairs], theirs[pairs:])
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_nt_xent_in_bfloat16_is_computed_in_float32():

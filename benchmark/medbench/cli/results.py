@@ -31,7 +31,7 @@ def row_of(state: RunState) -> Row:
         "realised_rate": header.summary["noise"]["realised_rate"] if header else None,
         "learnable": header.summary["noise"]["learnable"] if header else None,
         **{
-            f"{reading}_{metric}": readings[reading][metric] if header else None
+            f"{reading}_{metric}": readings.get(reading, {}).get(metric)
             for reading in READINGS
             for metric in METRICS
         },

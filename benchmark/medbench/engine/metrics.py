@@ -77,12 +77,47 @@ def expected_calibration_error(
     sum_b (n_b / n) |accuracy_b - confidence_b|, bins (l, u] over the top
     probability (Guo et al. 2017).
     """
-    top = probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = (top == labels).astype(np.float64)
+    confidence, right = _confidence(labels, probabilities)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return _calibration_gap(place, confidence, right, bins)
+
+
+def equal_mass_calibration_error(
+    labels: Labels, probabilities: Probabilities, bins: int = ECE_BINS
+) -> float:
+    """Return the expected calibration error in [0, 1] over bins of equally many samples.
+
+    As :func:`expected_calibration_error`, with bins cut at ranks of the top
+    probability instead of its values (Nguyen and O'Connor 2015, EMNLP): a sample
+    of rank r in 1..n goes into bin floor((r - 1/2) bins / n). Samples of equal
+    confidence share the mean of their ranks, and so a bin, whatever their order;
+    n below ``bins`` leaves bins empty.
+    """
+    confidence, right = _confidence(labels, probabilities)
+    _, tie, size = np.unique(confidence, return_inverse=True, return_counts=True)
+    below = np.cumsum(size) - size
+    # twice (mean rank - 1/2): whole numbers, so that no edge is lost to rounding
+    doubled = (2 * below + size)[tie]
+    place = doubled * bins // (2 * len(labels))
+    return _calibration_gap(place, confidence, right, bins)
+
+
+def _confidence(
+    labels: Labels, probabilities: Probabilities
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the top probability of each sample, and 1 where its class is right, else 0."""
+    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    return probabilities.max(axis=1).astype(np.float64), right
+
+
+def _calibration_gap(
+    place: NDArray[np.integer],
+    confidence: NDArray[np.float64],
+    right: NDArray[np.float64],
+    bins: int,
+) -> float:
     gaps = np.bincount(place, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    return float(np.abs(gaps).sum() / len(right))
 
 
 def one_against_rest(labels: Labels, probabilities: Probabilities) -> tuple[float, float]:
@@ -146,5 +181,6 @@ def evaluate(labels: Labels, probabilities: Probabilities) -> Mapping[str, float
         "brier": brier_score(labels, probabilities),
         "nll": negative_log_likelihood(labels, probabilities),
         "ece": expected_calibration_error(labels, probabilities),
+        "ece_equal_mass": equal_mass_calibration_error(labels, probabilities),
         "worst_recall": float(np.nanmin(recalls(confusion))),
     }

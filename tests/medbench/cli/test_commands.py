@@ -298,6 +298,40 @@ def test_verify_names_the_record_that_is_not_what_it_was(
     assert "10 files checked, 1 at fault" in plain.out
 
 
+def rewrite(path: Path, drop: str, *, readings: bool) -> None:
+    """Write a record without one metric's curve, and on demand without its readings."""
+    record = read_record(path)
+    header = record.header
+    summary = json.loads(json.dumps(header.summary))
+    if readings:
+        for values in summary["readings"].values():
+            del values[drop]
+    arrays = {name: a for name, a in record.arrays.items() if name != f"curves/test/{drop}"}
+    assert len(arrays) == len(record.arrays) - 1
+    write_record(
+        path,
+        make_record(header.key, header.axes, header.spec, summary, arrays, header.accidents),
+    )
+
+
+def test_a_record_older_than_a_metric_is_no_fault_and_stays_on_the_board(
+    first_record: tuple[Path, Path],
+) -> None:
+    copy, path = first_record
+    rewrite(path, "ece_equal_mass", readings=True)
+    assert medbench("verify", "--results", copy).status == 0
+    assert medbench("leaderboard", "--results", copy).status == 0
+    assert medbench("results", "--results", copy, "--format", "csv").status == 0
+
+
+def test_a_reading_without_the_curve_it_was_read_from_is_a_fault(
+    first_record: tuple[Path, Path],
+) -> None:
+    copy, path = first_record
+    rewrite(path, "ece_equal_mass", readings=False)
+    assert medbench("verify", "--results", copy).status == 1
+
+
 def test_verify_names_weights_that_are_not_what_they_were(
     finished: Finished, tmp_path: Path
 ) -> None:

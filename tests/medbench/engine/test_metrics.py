@@ -2,11 +2,15 @@
 
 import math
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
+import torchmetrics.functional.classification as torchmetrics
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -124,6 +128,33 @@ def test_brier_is_twice_scikit_learns_for_two_classes() -> None:
 
 
 @given(predictions())
+@example(PERFECT)
+@settings(max_examples=60, deadline=None)
+def test_multiclass_brier_is_scikit_learns(case) -> None:
+    labels, probabilities = case
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    K = probabilities.shape[1]
+    # theirs takes two classes for the binary form unless it is given both columns
+    expected = brier_score_loss(labels, probabilities, labels=range(K), scale_by_half=False)
+    assert evaluate(labels, probabilities)["brier"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_mass_ece_is_that_of_scikit_learns_quantile_bins(seed) -> None:
+    rng = np.random.default_rng(seed)
+    N, K = 15 * (seed + 2), 2 + seed  # whole bins and no ties: there both are defined alike
+    labels, probabilities = make(rng.integers(0, K, N), rng.random((N, K)), np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    shares, confidences = calibration_curve(
+        right, probabilities.max(axis=1), n_bins=15, strategy="quantile"
+    )
+    assert len(shares) == 15
+    expected = np.abs(shares - confidences).mean()
+    assert evaluate(labels, probabilities)["ece_equal_mass"] == pytest.approx(expected, rel=1e-9)
+
+
+@given(predictions())
 @settings(max_examples=60, deadline=None)
 def test_the_confusion_matrix_is_scikit_learns(case) -> None:
     labels, probabilities = case
@@ -137,6 +168,42 @@ def test_narrow_integers_do_not_overflow() -> None:
     labels = np.full(3, 100, np.int8)
     found = metrics.confusion_matrix(labels, labels, 101)
     assert found.shape == (101, 101) and found[100, 100] == 3 and found.sum() == 3
+
+
+# ---------------------------------------------------------------- against torchmetrics
+
+
+@pytest.mark.parametrize("K", [2, 3, 8])
+@pytest.mark.parametrize("steps", [3, 1000])
+def test_metrics_are_torchmetrics_own_where_all_classes_occur(K, steps) -> None:
+    rng = np.random.default_rng(10 * K + steps)
+    labels = np.concatenate([np.arange(K), rng.integers(0, K, 60)])
+    labels, probabilities = make(labels, rng.integers(0, steps + 1, (60 + K, K)))
+    found = evaluate(labels, probabilities)
+    scores, truth = torch.from_numpy(probabilities), torch.from_numpy(labels)
+    # theirs breaks ties for the top by its own rule: give it the classes
+    top = torch.from_numpy(probabilities.argmax(axis=1))
+    expected = {
+        "accuracy": torchmetrics.multiclass_accuracy(top, truth, K, average="micro"),
+        "balanced_accuracy": torchmetrics.multiclass_accuracy(top, truth, K, average="macro"),
+        "macro_f1": torchmetrics.multiclass_f1_score(top, truth, K, average="macro"),
+        "mcc": torchmetrics.multiclass_matthews_corrcoef(top, truth, K),
+        "macro_auroc": torchmetrics.multiclass_auroc(scores, truth, K, average="macro"),
+        "macro_ap": torchmetrics.multiclass_average_precision(scores, truth, K, average="macro"),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(float(value), rel=1e-5, abs=1e-6), name
+
+
+@pytest.mark.parametrize("K", [2, 3, 8])
+def test_ece_of_equal_width_is_torchmetrics_own(K) -> None:
+    rng = np.random.default_rng(K)
+    # no confidence on the edge of a bin, where theirs are closed below
+    labels, probabilities = make(rng.integers(0, K, 200), rng.random((200, K)))
+    expected = torchmetrics.multiclass_calibration_error(
+        torch.from_numpy(probabilities), torch.from_numpy(labels), K, n_bins=15, norm="l1"
+    )
+    assert evaluate(labels, probabilities)["ece"] == pytest.approx(float(expected), rel=1e-5)
 
 
 # ---------------------------------------------------------------- against slow loops
@@ -169,6 +236,26 @@ def test_brier_and_ece_are_those_of_a_slow_loop(case) -> None:
     found = evaluate(labels, probabilities)
     assert found["brier"] == pytest.approx(brier / N, rel=1e-9)
     assert found["ece"] == pytest.approx(ece, rel=1e-9, abs=1e-9)
+
+
+@given(predictions())
+@example(ALL_TIED)
+@settings(max_examples=60, deadline=None)
+def test_equal_mass_ece_is_that_of_a_slow_loop(case) -> None:
+    labels, probabilities = case
+    N = len(labels)
+    confidences = [float(max(row)) for row in probabilities]
+    gaps = [Fraction(0)] * 15
+    for n in range(N):
+        same = [m for m in range(N) if confidences[m] == confidences[n]]
+        before = sum(confidences[m] < confidences[n] for m in range(N))
+        # ranks before+1 ... before+len(same), their mean less a half as a share of N
+        place = (before + Fraction(len(same), 2)) / N
+        right = int(labels[n] == list(probabilities[n]).index(max(probabilities[n])))
+        gaps[int(place * 15)] += right - Fraction(confidences[n])
+    expected = float(sum(map(abs, gaps)) / N)
+    found = evaluate(labels, probabilities)["ece_equal_mass"]
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 # ---------------------------------------------------------------- by hand
@@ -207,6 +294,22 @@ def test_gaps_within_a_bin_cancel_and_its_upper_end_belongs_to_it() -> None:
     half = np.array([[0.5, 0.5], [0.9, 0.1]])  # .5 in (0, .5], .9 in (.5, 1]
     by_two = metrics.expected_calibration_error(np.array([1, 0]), half, bins=2)
     assert by_two == pytest.approx((0.5 + 0.1) / 2)
+
+
+def test_equal_mass_bins_hold_equally_many_and_keep_ties_together() -> None:
+    # by rank: .51 wrong and .6 right in one bin, .7 and .9 wrong in the other
+    confidence = np.array([0.9, 0.6, 0.51, 0.7])
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    labels = np.array([1, 0, 1, 1])
+    by_two = metrics.equal_mass_calibration_error(labels, probabilities, bins=2)
+    assert by_two == pytest.approx((abs(1 - 0.51 - 0.6) + 0.7 + 0.9) / 4)
+    # .8 stands for three of four samples: it is not parted, though a bin holds two
+    tied = np.array([[0.8, 0.2]] * 3 + [[0.9, 0.1]])
+    by_two = metrics.equal_mass_calibration_error(np.array([0, 0, 1, 1]), tied, bins=2)
+    assert by_two == pytest.approx((abs(2 - 2.4) + 0.9) / 4)
+    # fewer samples than bins: each alone
+    by_15 = metrics.equal_mass_calibration_error(labels, probabilities)
+    assert by_15 == pytest.approx((0.9 + 0.4 + 0.51 + 0.7) / 4)
 
 
 def test_a_tie_counts_half() -> None:
@@ -271,6 +374,17 @@ def test_the_order_of_classes_does_not_matter(K, N, seed) -> None:
     before, after = evaluate(labels, probabilities), evaluate(renamed, probabilities[:, order])
     for name in METRICS:
         assert after[name] == pytest.approx(before[name], rel=1e-12, abs=1e-12, nan_ok=True)
+
+
+@given(predictions())
+@example(ONE_CLASS)
+@settings(max_examples=60, deadline=None)
+def test_every_sample_given_twice_changes_nothing(case) -> None:
+    labels, probabilities = case
+    before = evaluate(labels, probabilities)
+    after = evaluate(np.tile(labels, 2), np.tile(probabilities, (2, 1)))
+    for name in METRICS:
+        assert after[name] == pytest.approx(before[name], rel=1e-12, abs=1e-12, nan_ok=True), name
 
 
 @given(predictions())

@@ -76,6 +76,26 @@ def test_an_epoch_leaves_a_report_and_predictions_of_all_three_splits() -> None:
         assert result.test.shape == (4, K)
 
 
+class Brightness(Constant):
+    """Predicts from the brightness of each image."""
+
+    def predict(self, images: Tensor) -> Tensor:
+        bright = images.mean((1, 2, 3))
+        return torch.stack([bright, 1 - bright, 0 * bright], dim=1)
+
+
+def test_upstream_fault_the_last_batch_of_the_test_set_dropped() -> None:
+    """Four test images in batches of three: all are predicted, in order."""
+    under_test = stage((0.2, 0.5, 0.3), epochs=1)
+    under_test.method = Brightness("brightness", MethodSettings())
+    (result,) = under_test.epochs()
+    for split, predicted in (("test", result.test), ("validation", result.validation)):
+        images = getattr(under_test.given, f"{split}_images")
+        expected = images.reshape(len(images), -1).mean(axis=1) / 255
+        np.testing.assert_allclose(predicted[:, 0], expected, rtol=1e-5)
+    assert len(result.test) == 4 and len(result.predicted) == 7
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
