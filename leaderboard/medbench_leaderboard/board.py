@@ -12,12 +12,12 @@ import pandas as pd
 
 from medbench.metric_names import LOWER_IS_BETTER, READINGS
 from medbench.store.results import Results
+from medbench_leaderboard.merging import read_folders
 from medbench_leaderboard.names import Block, Entrant
-from medbench_leaderboard.protocol_facts import ProtocolFacts, read_facts
-from medbench_leaderboard.scores import read_scores
+from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics import Findings, examine
 from medbench_leaderboard.statistics.advice import read_costs
-from medbench_leaderboard.statistics.panel import make_panel
+from medbench_leaderboard.statistics.panel import Panel, Resamples, make_panel
 from medbench_leaderboard.table import BLOCK, ENTRANT, competing, make_cells, mean_ranks
 
 
@@ -38,6 +38,8 @@ class BlockState:
         run is done.
     chance : float, optional
         Value of guessing by the primary metric, where known.
+    agreed : bool
+        Whether all its runs have the same settings and data.
     """
 
     block: Block
@@ -46,11 +48,12 @@ class BlockState:
     complete: bool
     learnable: bool | None
     chance: float | None
+    agreed: bool = True
 
     @property
     def counted(self) -> bool:
         """Whether the block enters mean ranks."""
-        return self.complete and self.learnable is not False
+        return self.complete and self.agreed and self.learnable is not False
 
 
 @dataclass(frozen=True)
@@ -129,39 +132,78 @@ class Board:
         return sum(state.counted for state in self.blocks)
 
 
-def read_board(results: Path) -> Board:
-    """Read the board of a results folder.
+def read_board(*results: Path, everything: bool = False) -> Board:
+    """Read the board of one results folder, or of several together.
+
+    Parameters
+    ----------
+    *results : pathlib.Path
+        Results folders of the same protocol.
+    everything : bool
+        Compare all records with their digests, however many there are.
 
     Raises
     ------
     medbench.errors.StoreError
-        If the folder is not one of results or is damaged.
+        If one is no results folder or is damaged, or their protocols declare
+        different tests.
     """
-    opened = Results.open(results)
-    scores = read_scores(opened)
-    return make_board(read_facts(opened), scores.runs, scores.cards)
+    merged = read_folders([Results.open(root) for root in results], everything=everything)
+    return make_board(
+        merged.facts,
+        merged.scores.runs,
+        merged.scores.cards,
+        resamples=merged.readings.resamples,
+        notes=merged.notes,
+    )
 
 
 def make_board(
-    facts: ProtocolFacts, runs: pd.DataFrame, cards: Mapping[str, Mapping[str, Any]]
+    facts: ProtocolFacts,
+    runs: pd.DataFrame,
+    cards: Mapping[str, Mapping[str, Any]],
+    *,
+    resamples: Resamples | None = None,
+    notes: Sequence[str] = (),
 ) -> Board:
-    """Make the board from a table of runs."""
+    """Make the board from a table of runs.
+
+    Parameters
+    ----------
+    facts : ProtocolFacts
+        Of the protocol.
+    runs : pandas.DataFrame
+        One row a run.
+    cards : mapping of str to mapping
+        Dataset cards.
+    resamples : mapping, optional
+        By run key: the declared score on resampled test images.
+    notes : sequence of str
+        What to warn of beside what the table shows.
+    """
     cells = make_cells(runs)
     blocks = _blocks(facts, runs, cells)
+    panels = _panels(facts, runs, cells, resamples or {})
+    left_out = {
+        "incomplete": sum(not state.complete for state in blocks),
+        "unlearnable": sum(state.complete and state.learnable is False for state in blocks),
+        "mixed": sum(not state.agreed for state in blocks),
+    }
     return Board(
         facts=facts,
         runs=runs,
         cells=cells,
         blocks=blocks,
         standings={reading: _standings(facts, runs, cells, reading) for reading in READINGS},
-        findings=_findings(facts, runs, cells, blocks),
+        findings=examine(panels, facts, read_costs(runs), left_out, notes),
         cards=cards,
     )
 
 
-def _findings(
-    facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, blocks: Sequence[BlockState]
-) -> Findings:
+def _panels(
+    facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, resamples: Resamples
+) -> dict[str, Panel]:
+    """Return the scores of the blocks that count, by reading."""
     entrants = [Entrant(*names) for names in competing(runs)]
     counted = cells[cells["counted"] & (cells["metric"] == facts.primary)]
     panels = {}
@@ -173,12 +215,9 @@ def _findings(
             entrants,
             f"{reading}_{facts.primary}",
             lower_is_better=facts.primary in LOWER_IS_BETTER,
+            resamples=resamples if reading == facts.reading else None,
         )
-    left_out = {
-        "incomplete": sum(not state.complete for state in blocks),
-        "unlearnable": sum(state.complete and state.learnable is False for state in blocks),
-    }
-    return examine(panels, facts, read_costs(runs), left_out)
+    return panels
 
 
 def _blocks(
@@ -187,7 +226,7 @@ def _blocks(
     done = (runs["status"] == "done").groupby([runs[name] for name in BLOCK], sort=False)
     planned, finished = done.size(), done.sum()
     chosen = cells[(cells["reading"] == facts.reading) & (cells["metric"] == facts.primary)]
-    first = chosen.groupby(BLOCK, sort=False)[["complete", "learnable", "chance"]].first()
+    first = chosen.groupby(BLOCK, sort=False)[["complete", "learnable", "chance", "agreed"]].first()
     states = (
         BlockState(
             block=Block(*key),
@@ -196,8 +235,9 @@ def _blocks(
             complete=bool(complete),
             learnable=None if pd.isna(learnable) else bool(learnable),
             chance=None if pd.isna(chance) else float(chance),
+            agreed=bool(agreed),
         )
-        for key, complete, learnable, chance in first.itertuples(name=None)
+        for key, complete, learnable, chance, agreed in first.itertuples(name=None)
     )
     # unlearnable ones aside, after the others
     return tuple(sorted(states, key=lambda state: state.learnable is False))

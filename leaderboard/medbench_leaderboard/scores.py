@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from medbench.canonical import canonical_json, sha256
+from medbench.canonical import canonical_json
 from medbench.metric_names import METRICS, READINGS
-from medbench.store.records import Header
-from medbench.store.results import Results, RunState
+from medbench.store.index import read_index
+from medbench.store.results import Results
+from medbench.store.states import DONE, UNREADABLE
 from medbench.store.weights import read_cost
 
 #: The axes of a protocol, outermost first.
@@ -48,6 +50,7 @@ COLUMNS: Mapping[str, str] = {
     "data_hash": "content hash of the dataset",
     "versions": "medbench, libraries and plugins, as JSON; no part of the digest",
     "device": "what computed the run; no part of the digest",
+    "folder": "results folder that the run is from",
     "run_key": "SHA-256 of everything that decides the run's outcome",
     "digest": "SHA-256 of everything scientific in the record",
     **{f"{reading}_epoch": f"epoch of {reading}, from 0" for reading in READINGS},
@@ -78,107 +81,73 @@ class Scores:
 
 
 def read_scores(results: Results) -> Scores:
-    """Read one row for each planned run; only the records' headers are read.
+    """Read one row for each planned run; of the records only what the index says.
 
     Records of settings that are no longer in the plan are not looked at.
 
     Raises
     ------
     StoreError
-        If the plan or a failure's file is damaged. A damaged record is a row
-        with status ``unreadable``.
+        If the plan or the file of an attempt is damaged. A damaged record is a
+        row with status ``unreadable``.
     """
-    rows: list[dict[str, Any]] = []
-    cards: dict[str, Mapping[str, Any]] = {}
-    for state in results.states():
-        rows.append(_row(state))
-        if state.header is not None and (card := state.header.summary.get("card")):
-            cards.setdefault(str(state.run.axes["dataset"]), card)
-    runs = pd.DataFrame(rows, columns=list(COLUMNS))
-    runs["learnable"] = runs["learnable"].astype("boolean")
-    numbers = [
-        "rate",
-        "realised_rate",
-        "classes",
-        "epochs",
-        "oracle_answers",
-        "seconds",
-        "parameters",
-    ]
-    numbers += SCORES
-    numbers += [name for name in COLUMNS if name.startswith("pretraining_")]
-    numbers += [f"{reading}_epoch" for reading in READINGS]
+    planned = pd.DataFrame(
+        [
+            {**{axis: state.run.axes.get(axis) for axis in AXES}, "run_key": state.run.key,
+             "status": state.status, "reason": state.reason}
+            for state in results.statuses()
+        ],
+        columns=[*AXES, "run_key", "status", "reason"],
+    )  # fmt: skip
+    index = read_index(results)
+    wanted = [name for name in index.column_names if name in _INDEXED]
+    # the seed and the axes stand in the plan already
+    indexed = index.select(["run_key", "fault", "card", *wanted]).to_pandas()
+    runs = planned.merge(indexed, on="run_key", how="left", sort=False)
+    unreadable = (runs["status"] == DONE) & (runs["fault"].isna() | (runs["fault"] != ""))
+    runs.loc[unreadable, "reason"] = runs["fault"].fillna("its record is gone")
+    runs.loc[unreadable, "status"] = UNREADABLE
+    runs["folder"] = results.root.name
+    runs["oracle"] = runs["oracle"].astype(object).where(runs["oracle"] != "{}", "")
     runs["pretraining_seconds"] = runs["pretraining"].map(_pretraining_seconds(results, runs))
+    runs["versions"] = _versions(runs["provenance"])
+    return Scores(_typed(runs), _cards(runs))
+
+
+#: Columns that come from the index as they are.
+_INDEXED = frozenset(COLUMNS) - {*AXES, "run_key", "status", "reason"} | {"provenance"}
+
+#: Columns that hold text; all others hold numbers, but for ``learnable``.
+_TEXTS = (
+    "dataset", "noise", "pretext", "method", "status", "reason", "oracle", "pretraining",
+    "settings", "entrant_settings", "data_hash", "versions", "device", "folder", "run_key",
+    "digest",
+)  # fmt: skip
+
+
+def _typed(runs: pd.DataFrame) -> pd.DataFrame:
+    runs = runs[list(COLUMNS)].copy()
+    runs["learnable"] = runs["learnable"].astype("boolean")
+    numbers = [name for name in COLUMNS if name not in {*_TEXTS, "learnable", "seed"}]
     runs[numbers] = runs[numbers].astype("float64")
-    texts = ["status", "reason", "oracle", "pretraining", "device", "run_key", "digest"]
-    texts += ["settings", "entrant_settings", "data_hash", "versions"]
+    texts = list(_TEXTS)
     runs[texts] = runs[texts].astype(object).fillna("")
-    return Scores(runs, cards)
+    return runs
 
 
-def _row(state: RunState) -> dict[str, Any]:
-    row = {axis: state.run.axes.get(axis) for axis in AXES}
-    row |= {"run_key": state.run.key, "status": state.status, "reason": state.reason}
-    if state.header is not None:
-        row |= _outcome(state.header)
-    return row
+def _versions(provenance: pd.Series) -> pd.Series:
+    """Return versions of medbench, libraries and plugins as JSON; each provenance is read once."""
+    found = {}
+    for text in provenance.dropna().unique():
+        values = json.loads(text)
+        shown = {name: values.get(name) for name in ("medbench", "libraries", "plugins")}
+        found[text] = canonical_json(shown)
+    return provenance.astype(object).map(found)
 
 
-def _outcome(header: Header) -> dict[str, Any]:
-    """Return what only a finished run has."""
-    summary = header.summary
-    noise, oracle = summary.get("noise") or {}, summary.get("oracle") or {}
-    pretraining = summary.get("pretraining") or {}
-    provenance = header.accidents.get("provenance") or {}
-    found: dict[str, Any] = {
-        "realised_rate": noise.get("realised_rate"),
-        "learnable": noise.get("learnable"),
-        "classes": len(summary.get("classes") or ()) or None,
-        "epochs": summary.get("epochs"),
-        "oracle_answers": sum(oracle.values()),
-        "oracle": canonical_json(oracle) if oracle else "",
-        "pretraining": pretraining.get("key"),
-        "pretraining_loss": pretraining.get("loss"),
-        "pretraining_accuracy": pretraining.get("accuracy"),
-        "pretraining_chance": pretraining.get("chance"),
-        "seconds": sum((header.accidents.get("times") or {}).values()),
-        "parameters": (header.accidents.get("resources") or {}).get("parameters"),
-        **_agreement(header),
-        "device": provenance.get("device"),
-        "versions": canonical_json(
-            {name: provenance.get(name) for name in ("medbench", "libraries", "plugins")}
-        ),
-        "digest": header.digest,
-    }
-    for reading in READINGS:
-        values = (summary.get("readings") or {}).get(reading) or {}
-        found[f"{reading}_epoch"] = values.get("epoch")
-        found |= {f"{reading}_{metric}": values.get(metric) for metric in METRICS}
-    return found
-
-
-def _agreement(header: Header) -> dict[str, str]:
-    """Return hashes of what must be the same inside a block, and for all seeds of an entrant."""
-    spec = dict(header.spec)
-    entrant = {name: spec.pop(name, None) for name in ("method", "pretext", "pretraining")}
-    spec.pop("seed", None)
-    return {
-        "settings": sha256(canonical_json(spec))[:12],
-        "entrant_settings": sha256(canonical_json(_unseeded(entrant)))[:12],
-        "data_hash": str((spec.get("dataset") or {}).get("content_hash") or ""),
-    }
-
-
-def _unseeded(entrant: dict[str, Any]) -> dict[str, Any]:
-    """Take the seeds out of the spec of a pretraining and of those before it."""
-
-    def plain(step: Any) -> Any:
-        if not isinstance(step, Mapping):
-            return step
-        rest = {name: value for name, value in step.items() if name != "seed"}
-        return {**rest, "parent": plain(rest.get("parent"))}
-
-    return {**entrant, "pretraining": plain(entrant["pretraining"])}
+def _cards(runs: pd.DataFrame) -> dict[str, Mapping[str, Any]]:
+    there = runs[["dataset", "card"]].dropna().drop_duplicates("dataset")
+    return {str(dataset): json.loads(card) for dataset, card in there.itertuples(index=False)}
 
 
 def _pretraining_seconds(results: Results, runs: pd.DataFrame) -> dict[str, float]:

@@ -36,7 +36,8 @@ COLUMNS: Mapping[str, str] = {
     "chance": "value of guessing, where it does not depend on the data",
     "complete": "whether no competing entrant misses a seed in the block",
     "learnable": "whether the block's noise leaves the true class most frequent",
-    "counted": "whether the block enters mean ranks: complete and learnable",
+    "agreed": "whether all runs of the block have the same settings and data",
+    "counted": "whether the block enters mean ranks and tests: complete, learnable and agreed",
     "oracle_answers": "answers the method had from the oracle, mean over seeds",
 }
 
@@ -75,7 +76,9 @@ def make_cells(runs: pd.DataFrame) -> pd.DataFrame:
     cells["chance"] = _chance(cells, runs)
     cells["rank"] = _ranks(cells)
     cells["complete"] = _complete(cells, runs)
-    cells["counted"] = cells["complete"] & cells["learnable"].fillna(True).astype(bool)
+    cells["agreed"] = _by_block(cells, block_agreed(runs)).fillna(True).astype(bool)
+    learnable = cells["learnable"].fillna(True).astype(bool)
+    cells["counted"] = cells["complete"] & cells["agreed"] & learnable
     return cells[list(COLUMNS)]
 
 
@@ -93,6 +96,18 @@ def competing(runs: pd.DataFrame) -> list[tuple[str, str]]:
 def block_learnable(runs: pd.DataFrame) -> pd.Series:
     """Return by block whether it is learnable: not if any run says no, missing if none says."""
     return runs.groupby(BLOCK, sort=False)["learnable"].min()
+
+
+def block_agreed(runs: pd.DataFrame) -> pd.Series:
+    """Return by block whether its finished runs have the same settings and data.
+
+    All runs of a block share all settings but those of pretext and method, and
+    all seeds of an entrant share those.
+    """
+    done = runs[runs["status"] == "done"]
+    shared = done.groupby(BLOCK, sort=False)["settings"].nunique() <= 1
+    own = done.groupby(BLOCK + ENTRANT, sort=False)["entrant_settings"].nunique() <= 1
+    return shared & own.groupby(level=BLOCK).all().reindex(shared.index)
 
 
 def mean_ranks(cells: pd.DataFrame, reading: str, metric: str) -> pd.DataFrame:

@@ -97,6 +97,8 @@ def _blocks(board: Board) -> str:
     reasons = []
     if incomplete:
         reasons.append(f"{incomplete} incomplete")
+    if mixed := sum(not state.agreed for state in board.blocks):
+        reasons.append(f"{mixed} of runs with different settings")
     if unlearnable:
         reasons.append(f"{unlearnable} unlearnable")
     left_out = _list(reasons)

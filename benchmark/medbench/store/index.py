@@ -28,7 +28,7 @@ from medbench.store.records import glance
 from medbench.store.results import Results
 
 #: Raised when rows are made in another way, so that older indexes are not believed.
-_VERSION = b"1"
+_VERSION = b"2"
 
 #: Files read by one call in another process.
 _CHUNK = 1000

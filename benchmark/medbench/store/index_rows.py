@@ -10,6 +10,7 @@ import pyarrow as pa
 from medbench.canonical import canonical_json
 from medbench.errors import RecordError
 from medbench.metric_names import METRICS, READINGS
+from medbench.store.agreement import agreement
 from medbench.store.records import Header
 
 #: Columns: name, Arrow type, meaning.
@@ -39,6 +40,10 @@ COLUMNS: Columns = {
     "pretraining_loss": (pa.float64(), "loss of its last epoch"),
     "pretraining_accuracy": (pa.float64(), "accuracy of its last epoch on its own questions"),
     "pretraining_chance": (pa.float64(), "accuracy of guessing those questions"),
+    "settings": (pa.string(), "hash of the settings that all entrants of a block share"),
+    "entrant_settings": (pa.string(), "hash of the settings that all seeds of an entrant share"),
+    "data_hash": (pa.string(), "content hash of the dataset"),
+    "parameters": (pa.int64(), "trained parameters of the method's networks"),
     "card": (_SHARED_JSON, "the dataset's card, as JSON"),
     "seconds": (pa.float64(), "wall seconds of the run, without its pretraining"),
     "times": (pa.string(), "those seconds by stage, as JSON"),
@@ -103,6 +108,8 @@ def _outcome(header: Header) -> dict[str, Any]:
         "pretraining_loss": _number(pretraining.get("loss")),
         "pretraining_accuracy": _number(pretraining.get("accuracy")),
         "pretraining_chance": _number(pretraining.get("chance")),
+        **agreement(header.spec),
+        "parameters": _whole((accidents.get("resources") or {}).get("parameters")),
         "card": canonical_json(card) if card else None,
         "seconds": float(sum(map(float, times.values()))),
         "times": canonical_json(times),

@@ -220,13 +220,18 @@ class Results:
         write_attempt(self.attempt_path(attempt.key, attempt.attempt), attempt)
 
     def states(self) -> Iterator[RunState]:
-        """Yield what became of each planned run."""
+        """Yield what became of each planned run, with the headers of those that are done."""
+        for state in self.statuses():
+            yield self._read_state(state.run) if state.status == DONE else state
+
+    def statuses(self) -> Iterator[RunState]:
+        """Yield what became of each planned run; that a record is there is called done, unread."""
         attempts = self.attempts()
         done, pretrained = self.done("runs"), self.done("pretrainings")
         for run in self.plan():
             start = run.pretraining
             if run.key in done:
-                yield self._read_state(run)
+                yield RunState(run, DONE)
             elif run.key in attempts:
                 last = attempts[run.key][-1]
                 state = last.state if last.failed else INTERRUPTED

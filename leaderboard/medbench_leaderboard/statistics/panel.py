@@ -15,6 +15,10 @@ from medbench_leaderboard.names import Block, Entrant
 
 Values = NDArray[np.float64]
 
+#: By run key: the score on each resample of the test images, shape (R,), and how many
+#: units, images or groups of them, were drawn.
+Resamples = Mapping[str, tuple[NDArray[np.float32], int]]
+
 #: A pair of dataset and seed: what is repeated independently.
 Repetition = tuple[str, int]
 
@@ -132,7 +136,7 @@ def make_panel(
     column: str,
     *,
     lower_is_better: bool = False,
-    resamples: Mapping[str, tuple[NDArray[np.float32], int]] | None = None,
+    resamples: Resamples | None = None,
 ) -> Panel:
     """Arrange the scores of complete blocks.
 
@@ -173,7 +177,7 @@ def _meeting(
     by_seed: Mapping[int, Mapping[int, tuple[float, str]]],
     entrants: int,
     sign: float,
-    resamples: Mapping[str, tuple[NDArray[np.float32], int]],
+    resamples: Resamples,
 ) -> Meeting:
     seeds = tuple(sorted(seed for seed, row in by_seed.items() if len(row) == entrants))
     order = range(entrants)

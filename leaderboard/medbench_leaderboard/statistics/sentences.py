@@ -108,6 +108,11 @@ def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) ->
         found.append(
             f"{_many(left_out['incomplete'], 'block')} with missing runs left out of all tests."
         )
+    if left_out.get("mixed"):
+        found.append(
+            f"{_many(left_out['mixed'], 'block')} left out of all tests: the runs in it differ in "
+            "settings or data."
+        )
     if left_out.get("unlearnable"):
         found.append(
             f"{_many(left_out['unlearnable'], 'unlearnable block')} left out of all tests."

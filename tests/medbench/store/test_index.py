@@ -192,7 +192,7 @@ def test_an_index_of_another_version_is_made_anew(
 ) -> None:
     key = add(results, 0.1)
     read_index(results)
-    monkeypatch.setattr(index_module, "_VERSION", b"2")
+    monkeypatch.setattr(index_module, "_VERSION", b"another")
     assert files_read(results) == [key]
     assert files_read(results) == []
 
