@@ -35,7 +35,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.data.images_file import ImageBatch, write_images
+from medbench.data.images_writing import ImageBatch, write_images
 from medbench.interfaces.dataset import SPLITS, DatasetCard
 from medbench_plugins.datasets.busi import CONFOUNDERS
 

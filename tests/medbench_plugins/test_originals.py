@@ -280,7 +280,7 @@ def test_busi_becomes_grey_squares_with_the_union_of_its_masks(
         expected[5:15, 10:20] = expected[25:35, 20:30] = 1
         np.testing.assert_array_equal(data.masks[place], expected)
         pixels = Image.open(io.BytesIO(ultrasound[f"{ULTRASOUND}/malignant/malignant (10).png"]))
-        np.testing.assert_array_equal(data.images[place, :, :, 0], np.asarray(pixels)[5:51, :, 0])
+        np.testing.assert_array_equal(data.images[place][:, :, 0], np.asarray(pixels)[5:51, :, 0])
 
 
 def test_busi_is_stored_at_224_px_unless_asked_otherwise(tmp_path: Path, ultrasound: Files) -> None:

@@ -371,7 +371,7 @@ def data_verify(names: tuple[str, ...], cache: Path, as_json: bool) -> int:
 def _image_files(registry: Registry, context: DataContext) -> dict[str, tuple[Path, str]]:
     """Return the image files there are: by name of the dataset, else of the file; with the cure."""
     from medbench.data.hdf5_dataset import Hdf5Dataset
-    from medbench.data.images_file import DEFAULT_CURE
+    from medbench.data.images_format import DEFAULT_CURE
 
     files: dict[str, tuple[Path, str]] = {}
     for entry in registry.of_kind(kind_named("dataset")):

@@ -23,7 +23,7 @@ The audit is a mapping of plain JSON values:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,28 +124,6 @@ def findings(audit: Mapping[str, Any]) -> tuple[str, ...]:
     if unreadable["count"]:
         said.append(f"Images left out because they cannot be read: {unreadable['count']}.")
     return tuple(said)
-
-
-def exact_keys(
-    checksums: Sequence[int], hashes: Sequence[int], digest: Callable[[int], bytes]
-) -> list[Hashable]:
-    """Return keys that are equal if and only if pixels are, reading few images.
-
-    Images with equal pixels have equal checksums and hashes; only where both
-    are equal a digest of the pixels decides.
-
-    Parameters
-    ----------
-    checksums, hashes : sequence of int
-        CRC-32 and perceptual hash of each image.
-    digest : callable
-        Gives the digest of the image at a place.
-    """
-    keys: list[Hashable] = list(zip(checksums, hashes, strict=True))
-    for places in _equal(keys):
-        for place in places:
-            keys[place] = digest(place)
-    return keys
 
 
 def _class_counts(data: AuditedImages, class_names: Sequence[str]) -> dict[str, dict[str, int]]:

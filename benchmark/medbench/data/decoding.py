@@ -67,6 +67,10 @@ class PixelFormat:
     resize: bool
     any_mode: bool
 
+    def shape(self, count: int) -> tuple[int, int, int, int]:
+        """Return the shape of so many decoded images."""
+        return count, self.height, self.width, self.channels
+
     @property
     def image_bytes(self) -> int:
         """Bytes of a decoded image."""

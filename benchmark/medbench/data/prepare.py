@@ -1,18 +1,17 @@
 """Preparing a dataset: from the user's files to one checked image file.
 
-Worker processes decode shards (:mod:`medbench.data.shards`) into a folder of
-work in progress, ``.NAME.part``, while this process copies finished ones, in
-order, into the image file. Whatever ends the work, finished shards are found
-and used by the next attempt; the folder goes when the file is whole.
+Worker processes decode shards (:mod:`medbench.data.shards`) straight into the
+image file, which is laid out beforehand in a folder of work in progress,
+``.NAME.part``. Whatever ends the work, finished shards are found and used by the next
+attempt; when all are there the file is completed and moved to its place.
 """
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,10 +21,19 @@ from typing import Literal
 import numpy as np
 
 from medbench.data.arrangement import Arrangement, Sample, check_arrangement
-from medbench.data.audit import AuditedImages, audit_images, exact_keys, findings
+from medbench.data.audit import AuditedImages, audit_images, findings
+from medbench.data.canvas import lay_out_images, seal_images, without_gaps
 from medbench.data.decoding import Header, PixelFormat, read_header
-from medbench.data.images_file import ImageBatch, write_images
-from medbench.data.shards import Picture, Shard, ShardTask, do_shard, start_worker, stored_rows
+from medbench.data.images_format import DIGEST_BYTES
+from medbench.data.shards import (
+    Canvas,
+    Picture,
+    Shard,
+    ShardTask,
+    do_shard,
+    start_worker,
+    stored_rows,
+)
 from medbench.data.sources import PrepareError, UnreadableError, read_bytes
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 
@@ -83,10 +91,6 @@ class Prepared:
     protocol: Path | None = None
 
 
-class _GapError(Exception):
-    """A shard has unreadable images: the file's size was guessed wrong."""
-
-
 def prepare_images(
     path: Path,
     arrangement: Arrangement,
@@ -129,13 +133,10 @@ def prepare_images(
     pixels = _pixel_format(arrangement, options)
     check_space(path, _needed(path, pixels, arrangement.samples))
     with work_folder(path) as folder:
-        tasks = _tasks(folder, arrangement.samples, pixels)
-        with _Pool(tasks, most_workers(context), observer) as pool:
-            job = _Job(path, arrangement, pixels, tasks, pool, options)
-            try:
-                card = job.write(guess=True)
-            except _GapError:
-                card = job.write(guess=False)
+        canvas = lay_out_images(folder / "images.h5", pixels.shape(len(arrangement.samples)))
+        tasks = _tasks(folder, canvas, arrangement.samples, pixels)
+        shards = decode(tasks, most_workers(context), observer)
+        card = _Decoded(arrangement, pixels, tasks, shards).write(path, canvas, options)
         shutil.rmtree(folder)
     return card
 
@@ -164,10 +165,10 @@ def check_space(path: Path, needed: int) -> None:
 
 
 def _needed(path: Path, pixels: PixelFormat, samples: Sequence[Sample]) -> int:
-    """Return the bytes still to be written: shards and file stand side by side."""
+    """Return the bytes still to be written; masks stand beside the file and then in it."""
     mask = pixels.height * pixels.width if samples[0].masks else 0
-    done = sum(file.stat().st_size for file in _part_folder(path).glob("*.*"))
-    return len(samples) * (2 * pixels.image_bytes + mask + mask // 8) - done
+    done = sum(file.stat().st_blocks * 512 for file in _part_folder(path).glob("*.*"))
+    return len(samples) * (pixels.image_bytes + mask + mask // 8) - done
 
 
 @contextmanager
@@ -231,126 +232,102 @@ def _headers(samples: Sequence[Sample]) -> list[Header]:
     return headers
 
 
-def _tasks(folder: Path, samples: Sequence[Sample], pixels: PixelFormat) -> list[ShardTask]:
+def _tasks(
+    folder: Path, canvas: Canvas, samples: Sequence[Sample], pixels: PixelFormat
+) -> list[ShardTask]:
     rows = min(_MOST_IN_SHARD, max(1, _SHARD_BYTES // pixels.image_bytes))
     pictures = [Picture(sample.file, sample.masks, sample.box) for sample in samples]
     return [
-        ShardTask(str(folder), number, pictures[first : first + rows], pixels)
+        ShardTask(str(folder), number, canvas, first, pictures[first : first + rows], pixels)
         for number, first in enumerate(range(0, len(pictures), rows))
     ]
 
 
-class _Pool:
-    """Decodes shards in processes; gives them in order, whenever they come."""
+def decode(tasks: Sequence[ShardTask], workers: int, observer: Observer) -> list[Shard]:
+    """Decode shards in processes; return them in order.
 
-    def __init__(self, tasks: Sequence[ShardTask], workers: int, observer: Observer) -> None:
-        # not forked: this process may have threads, and its memory should not be copied
-        spawn = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(
-            min(workers, len(tasks)), spawn, start_worker, (spawn.Lock(),)
-        )
-        self._tasks = tasks
-        self._observer = observer
-        self._pending: dict[Future[tuple[Shard, bool]], ShardTask] = {}
-        self._shards: dict[int, Shard] = {}
-        self._found = 0
-        self._done = 0
+    Raises
+    ------
+    PrepareError
+        If an input is refused, a process died or the disk is full.
+    """
+    # not forked: this process may have threads, and its memory should not be copied
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), spawn, start_worker, (spawn.Lock(),))
+    total = sum(len(task.pictures) for task in tasks)
+    done = found = 0
+    shards: dict[int, Shard] = {}
+    try:
+        pending = {pool.submit(do_shard, task): task for task in tasks}
+        for future in as_completed(pending):
+            shard, before = _result(future, pending[future])
+            shards[shard.number] = shard
+            done += len(pending[future].pictures)
+            found += len(pending[future].pictures) if before else 0
+            observer(done, total, found)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [shards[task.number] for task in tasks]
 
-    def __enter__(self) -> _Pool:
-        self._pending = {self._executor.submit(do_shard, task): task for task in self._tasks}
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(cancel_futures=True)
-
-    def shards(self) -> Iterator[Shard]:
-        """Yield all shards in order, waiting for each; may be called again.
-
-        Raises
-        ------
-        PrepareError
-            If an input is refused or a process died.
-        """
-        for number in range(len(self._tasks)):
-            while number not in self._shards:
-                self._wait()
-            yield self._shards[number]
-
-    def _wait(self) -> None:
-        total = sum(len(task.pictures) for task in self._tasks)
-        for future in wait(self._pending, return_when=FIRST_COMPLETED).done:
-            task = self._pending.pop(future)
-            try:
-                shard, found = future.result()
-            except BrokenProcessPool as error:
-                raise PrepareError(
-                    "a decoding process died, perhaps for want of memory; run the command again"
-                    " with fewer --workers, what is decoded is kept"
-                ) from error
-            except OSError as error:
-                raise PrepareError(
-                    f"{error.filename or task.folder}: cannot be written ({error.strerror});"
-                    " check free space and permissions"
-                ) from error
-            self._shards[shard.number] = shard
-            self._done += len(task.pictures)
-            self._found += len(task.pictures) if found else 0
-            self._observer(self._done, total, self._found)
+def _result(future: Future[tuple[Shard, bool]], task: ShardTask) -> tuple[Shard, bool]:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise PrepareError(
+            "a decoding process died, perhaps for want of memory; run the command again"
+            " with fewer --workers, what is decoded is kept"
+        ) from error
+    except OSError as error:
+        raise PrepareError(
+            f"{error.filename or task.folder}: cannot be written ({error.strerror});"
+            " check free space and permissions"
+        ) from error
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Writes one image file from a pool's shards."""
+class _Decoded:
+    """All shards of an arrangement, decoded."""
 
-    path: Path
     arrangement: Arrangement
     pixels: PixelFormat
     tasks: Sequence[ShardTask]
-    pool: _Pool
-    options: PrepareOptions
+    shards: Sequence[Shard]
 
-    def write(self, *, guess: bool) -> DatasetCard:
-        """Write the file; with ``guess`` while shards come in, as if all images were readable."""
-        samples = self.arrangement.samples
-        if not guess:
-            samples = [samples[place] for place in self._kept()]
-        masks = bool(samples[0].masks)
-        groups = [sample.group for sample in samples]
-        split = np.array([SPLITS[sample.split] for sample in samples], np.uint8)
-        shape = (self.pixels.height, self.pixels.width, self.pixels.channels)
+    def write(self, path: Path, canvas: Canvas, options: PrepareOptions) -> DatasetCard:
+        """Complete the image file and move it to its place."""
+        kept = self._kept(options)
+        samples = [self.arrangement.samples[place] for place in kept]
+        if len(kept) < canvas.shape[0]:
+            check_space(path, len(kept) * canvas.image_bytes)
+            canvas = without_gaps(canvas, kept)
         labels = np.array([sample.label for sample in samples], np.int64)
+        split = np.array([SPLITS[sample.split] for sample in samples], np.uint8)
         ids = [sample.id for sample in samples]
+        groups = [sample.group for sample in samples]
+        digests = [digest for shard in self.shards for digest in shard.digests]
 
         def complete(card: DatasetCard) -> DatasetCard:
             return self._audited(card, labels, split, ids, groups if any(groups) else None)
 
-        return write_images(
-            self.path,
-            replace(self.arrangement.card, image_shape=shape),
-            self._batches(masks, guess),
+        return seal_images(
+            canvas,
+            path,
+            replace(self.arrangement.card, image_shape=canvas.shape[1:]),
+            np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, DIGEST_BYTES),
+            self._parts("masks") if samples[0].masks else (),
             labels=labels,
             split=split,
             ids=ids,
             groups=groups if any(groups) else None,
-            gzip_level=0,
             complete=complete,
         )
 
-    def _batches(self, masks: bool, guess: bool) -> Iterator[ImageBatch]:
-        for shard in self.pool.shards():
-            if guess and shard.unreadable:
-                raise _GapError
-            if shard.kept:
-                task = self.tasks[shard.number]
-                yield ImageBatch(
-                    stored_rows(task, "images"), stored_rows(task, "masks") if masks else None
-                )
-
-    def _kept(self) -> list[int]:
-        """Return the places of readable images, all shards done; refuse if too few are."""
+    def _kept(self, options: PrepareOptions) -> list[int]:
+        """Return the places of readable images; refuse if too few are."""
         samples = self.arrangement.samples
         bad = self._unreadable()
-        if len(bad) > _MOST_UNREADABLE_SHARE * len(samples) and not self.options.allow_unreadable:
+        if len(bad) > _MOST_UNREADABLE_SHARE * len(samples) and not options.allow_unreadable:
             named = ", ".join(f"{name} ({reason})" for name, reason in bad[:3])
             raise PrepareError(
                 f"{len(bad)} of {len(samples)} images cannot be read, more than"
@@ -358,26 +335,23 @@ class _Job:
                 " mend them, or leave them out with --allow-unreadable"
             )
         kept = [
-            first + place
-            for first, shard in zip(self._firsts(), self.pool.shards(), strict=True)
+            task.first + place
+            for task, shard in zip(self.tasks, self.shards, strict=True)
             for place in shard.kept
         ]
-        remaining = replace(self.arrangement, samples=[samples[place] for place in kept])
-        check_arrangement(remaining)
+        check_arrangement(replace(self.arrangement, samples=[samples[place] for place in kept]))
         return kept
 
     def _unreadable(self) -> list[tuple[str, str]]:
-        samples = self.arrangement.samples
         return [
-            (samples[first + place].id, reason)
-            for first, shard in zip(self._firsts(), self.pool.shards(), strict=True)
+            (self.arrangement.samples[task.first + place].id, reason)
+            for task, shard in zip(self.tasks, self.shards, strict=True)
             for place, reason in shard.unreadable
         ]
 
-    def _firsts(self) -> list[int]:
-        """Return the place of each shard's first image."""
-        sizes = [len(task.pictures) for task in self.tasks]
-        return [sum(sizes[:number]) for number in range(len(sizes))]
+    def _parts(self, what: str) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+        for task in self.tasks:
+            yield stored_rows(task, what)
 
     def _audited(
         self,
@@ -387,19 +361,12 @@ class _Job:
         ids: Sequence[str],
         groups: Sequence[str] | None,
     ) -> DatasetCard:
-        shards = list(self.pool.shards())
-        where = [(shard.number, row) for shard in shards for row in range(len(shard.kept))]
-        hashes = [value for shard in shards for value in shard.hashes]
-        checksums = [value for shard in shards for value in shard.checksums]
-
-        def digest(place: int) -> bytes:
-            number, row = where[place]
-            return hashlib.sha256(stored_rows(self.tasks[number], "images")[row]).digest()
-
-        keys = exact_keys(checksums, hashes, digest)
-        thumbs = np.concatenate([stored_rows(task, "thumbs") for task in self.tasks])
-        hash_values = np.array(hashes, np.uint64)
-        data = AuditedImages(labels, split, ids, groups, hash_values, thumbs, keys)
+        digests = [digest for shard in self.shards for digest in shard.digests]
+        hashes = [value for shard in self.shards for value in shard.hashes]
+        thumbs = np.concatenate(list(self._parts("thumbs")))
+        data = AuditedImages(
+            labels, split, ids, groups, np.array(hashes, np.uint64), thumbs, digests
+        )
         return with_audit(card, audit_images(data, card.class_names, self._unreadable()))
 
 

@@ -1,23 +1,24 @@
-"""Decoding in processes: a shard is some images in a row, decoded once and kept on disk.
+"""Decoding in processes: a shard is some images in a row, decoded once, each to its place.
 
-A shard is four files in the folder of work in progress: ``NUMBER.images``,
-``NUMBER.masks`` and ``NUMBER.thumbs`` (pixels, image after image) and
-``NUMBER.json``, written last, which holds a CRC-32 of every image, so that a
-shard is either whole or done again.
+The pixels go straight to the image file that is being made. Beside it, in the
+folder of work in progress, a shard leaves ``NUMBER.masks`` and ``NUMBER.thumbs``
+(pixels, image after image) and ``NUMBER.json``, written last, which holds a digest
+of every image, so that a shard is either whole or done again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing.connection
 import os
 import signal
 import threading
 import warnings
 import zlib
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from medbench.data.sources import SourceFile, UnreadableError, read_bytes
 #: Raise it when a change alters decoded pixels: shards of another are done again.
 DECODER = f"2/{PIL.__version__}"
 
-_PARTS = ("images", "masks", "thumbs")
+_PARTS = ("masks", "thumbs")
 
 _large: AbstractContextManager[object] | None = None
 
@@ -56,6 +57,34 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Canvas:
+    """A file with room for images, which several processes fill in.
+
+    Parameters
+    ----------
+    path : str
+        The file, laid out by :func:`medbench.data.canvas.lay_out_images`.
+    offset : int
+        Byte at which the first image begins.
+    shape : tuple of int
+        (N, H, W, C).
+    """
+
+    path: str
+    offset: int
+    shape: tuple[int, int, int, int]
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image."""
+        return math.prod(self.shape[1:])
+
+    def place(self, row: int) -> int:
+        """Return the byte at which an image begins."""
+        return self.offset + row * self.image_bytes
+
+
+@dataclass(frozen=True)
 class ShardTask:
     """What a process is to decode.
 
@@ -65,6 +94,10 @@ class ShardTask:
         Folder of work in progress.
     number : int
         The shard's.
+    canvas : Canvas
+        The file that is being made.
+    first : int
+        Place of the first picture in it.
     pictures : sequence of Picture
         What to decode.
     pixels : PixelFormat
@@ -73,6 +106,8 @@ class ShardTask:
 
     folder: str
     number: int
+    canvas: Canvas
+    first: int
     pictures: Sequence[Picture]
     pixels: PixelFormat
 
@@ -89,7 +124,7 @@ class ShardTask:
             ]
             for picture in self.pictures
         ]
-        text = json.dumps([DECODER, asdict(self.pixels), files])
+        text = json.dumps([DECODER, self.first, asdict(self.pixels), files])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -107,8 +142,10 @@ class Shard:
         Places in the task of the images that were decoded, in order.
     unreadable : tuple of (int, str)
         Places of the others, with the reason.
-    checksums, mask_checksums, thumb_checksums : tuple of int
-        CRC-32 of each kept image, of its mask and its thumbnail.
+    digests : tuple of str
+        SHA-256 of each kept image.
+    mask_checksums, thumb_checksums : tuple of int
+        CRC-32 of each one's mask and thumbnail.
     hashes : tuple of int
         Perceptual hash of each kept image.
     """
@@ -117,7 +154,7 @@ class Shard:
     fingerprint: str
     kept: tuple[int, ...]
     unreadable: tuple[tuple[int, str], ...]
-    checksums: tuple[int, ...]
+    digests: tuple[str, ...]
     mask_checksums: tuple[int, ...]
     thumb_checksums: tuple[int, ...]
     hashes: tuple[int, ...]
@@ -131,7 +168,7 @@ class Shard:
             str(values["fingerprint"]),
             tuple(values["kept"]),
             tuple((place, reason) for place, reason in values["unreadable"]),
-            tuple(values["checksums"]),
+            tuple(values["digests"]),
             tuple(values["mask_checksums"]),
             tuple(values["thumb_checksums"]),
             tuple(values["hashes"]),
@@ -168,7 +205,7 @@ def find_shard(task: ShardTask) -> Shard | None:
         shard = Shard.from_json(task.path("json").read_text(encoding="utf-8"))
         whole = (
             shard.fingerprint == task.fingerprint()
-            and _checksums(task, "images") == shard.checksums
+            and _stored_digests(task, shard.kept) == shard.digests
             and _checksums(task, "masks") == shard.mask_checksums
             and _checksums(task, "thumbs") == shard.thumb_checksums
         )
@@ -178,10 +215,9 @@ def find_shard(task: ShardTask) -> Shard | None:
 
 
 def stored_rows(task: ShardTask, what: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return a shard's ``images`` (n, H, W, C), ``masks`` (n, H, W) or ``thumbs``, from disk."""
+    """Return a shard's ``masks`` (n, H, W) or ``thumbs`` (n, 16, 16), from disk."""
     pixels = task.pixels
     shape = {
-        "images": (pixels.height, pixels.width, pixels.channels),
         "masks": (pixels.height, pixels.width),
         "thumbs": (THUMB, THUMB),
     }[what]
@@ -195,10 +231,11 @@ def _decode(task: ShardTask) -> Shard:
     shape = (1, pixels.height, pixels.width, pixels.channels)
     kept: list[int] = []
     unreadable: list[tuple[int, str]] = []
-    sums: dict[str, list[int]] = {"images": [], "masks": []}
+    digests: list[str] = []
+    mask_sums: list[int] = []
     samples = [sampled(np.empty((0, *shape[1:]), np.uint8))]
     temporary = {what: task.path(f"{what}.{os.getpid()}.tmp") for what in _PARTS}
-    with temporary["images"].open("wb") as images, temporary["masks"].open("wb") as masks:
+    with temporary["masks"].open("wb") as masks, _opened(task.canvas, os.O_WRONLY) as canvas:
         for place, picture in enumerate(task.pictures):
             try:
                 image, mask = _decoded(picture, pixels)
@@ -206,12 +243,12 @@ def _decode(task: ShardTask) -> Shard:
                 unreadable.append((place, str(error)))
                 continue
             kept.append(place)
-            images.write(image)
-            sums["images"].append(zlib.crc32(image))
+            os.pwrite(canvas, image, task.canvas.place(task.first + place))
+            digests.append(hashlib.sha256(image).hexdigest())
             samples.append(sampled(np.frombuffer(image, np.uint8).reshape(shape)))
             if mask is not None:
                 masks.write(mask)
-                sums["masks"].append(zlib.crc32(mask))
+                mask_sums.append(zlib.crc32(mask))
     seen = np.concatenate(samples)
     thumbs = thumbnails(seen)
     temporary["thumbs"].write_bytes(thumbs.tobytes())
@@ -220,8 +257,8 @@ def _decode(task: ShardTask) -> Shard:
         task.fingerprint(),
         tuple(kept),
         tuple(unreadable),
-        tuple(sums["images"]),
-        tuple(sums["masks"]),
+        tuple(digests),
+        tuple(mask_sums),
         tuple(map(zlib.crc32, thumbs)),
         tuple(difference_hashes(seen).tolist()),
     )
@@ -244,6 +281,24 @@ def _decoded(picture: Picture, pixels: PixelFormat) -> tuple[bytes, bytes | None
         mask = decode_mask(read_bytes(file), file.where, data, pixels, picture.box)
         union |= np.frombuffer(mask, np.uint8).reshape(union.shape)
     return image, union.tobytes()
+
+
+@contextmanager
+def _opened(canvas: Canvas, flags: int) -> Iterator[int]:
+    descriptor = os.open(canvas.path, flags | getattr(os, "O_BINARY", 0))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _stored_digests(task: ShardTask, kept: Sequence[int]) -> tuple[str, ...]:
+    canvas = task.canvas
+    with _opened(canvas, os.O_RDONLY) as file:
+        images = (
+            os.pread(file, canvas.image_bytes, canvas.place(task.first + place)) for place in kept
+        )
+        return tuple(hashlib.sha256(image).hexdigest() for image in images)
 
 
 def _checksums(task: ShardTask, what: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from medbench.data.hashing import difference_hashes, sampled, thumbnails
 from medbench.data.hdf5_dataset import PreparedDataset
-from medbench.data.images_file import ImageBatch, write_images
+from medbench.data.images_writing import ImageBatch, write_images
 from medbench.data.sources import LayoutError, PrepareError, RefusedError
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.interfaces.settings import Settings

@@ -75,6 +75,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing where the client hung up, as it should on a lie."""
+
+
 @pytest.fixture
 def serve() -> Iterator[Any]:
     servers = []
@@ -82,7 +87,7 @@ def serve() -> Iterator[Any]:
     def start(*acts: str) -> tuple[Script, Download]:
         script = Script(list(acts))
         handler = type("Scripted", (Handler,), {"script": script})
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server = Server(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         md5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()

@@ -13,15 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medbench.data import images_file
-from medbench.data.images_file import (
-    ImageBatch,
-    ImagesFileError,
-    open_images,
-    read_card,
-    verify_images,
-    write_images,
-)
+from medbench.data import images_writing
+from medbench.data.canvas import lay_out_images, seal_images
+from medbench.data.images_file import open_images, read_card, verify_images
+from medbench.data.images_format import ImagesFileError
+from medbench.data.images_writing import ImageBatch, write_images
 from medbench.errors import MedbenchError
 from medbench.interfaces import DatasetCard
 
@@ -66,21 +62,53 @@ def write(path: Path, batch: int = 64, **changes: Any) -> DatasetCard:
     return write_images(path, card(), batches, **data)
 
 
+def write_row_by_row(path: Path, **changes: Any) -> DatasetCard:
+    """Write the same content as several processes would, in no order."""
+    data = content() | changes
+    images, masks = data.pop("images"), data.pop("masks")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas = lay_out_images(path.with_name("canvas.h5"), images.shape)
+    with Path(canvas.path).open("r+b") as file:
+        for row in np.random.default_rng(1).permutation(len(images)):
+            file.seek(canvas.place(row))
+            file.write(images[row].tobytes())
+    digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
+    rows = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+    return seal_images(canvas, path, card(), rows, [masks[:100], masks[100:]], **data)
+
+
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chunked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("toy") / "toy.h5"
     write(path)
     return path
 
 
-def slow_hash(data: dict[str, Any]) -> str:
+@pytest.fixture(scope="module", params=["chunked", "row by row"])
+def toy(
+    request: pytest.FixtureRequest, chunked: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A file of either format."""
+    if request.param == "chunked":
+        return chunked
+    path = tmp_path_factory.mktemp("rows") / "toy.h5"
+    write_row_by_row(path)
+    return path
+
+
+def slow_hash(data: dict[str, Any], row_by_row: bool = False) -> str:
     """The documented content hash, written out by hand: no loop, no block, no file."""
     sha = hashlib.sha256
     pixels = bytes(value for image in data["images"] for value in image.ravel().tolist())
+    of_pixels = sha(pixels).hexdigest()
+    if row_by_row:
+        size = HEIGHT * WIDTH
+        rows = (pixels[first : first + size] for first in range(0, COUNT * size, size))
+        of_pixels = f"rows:{sha(b''.join(sha(row).digest() for row in rows)).hexdigest()}"
     labels = b"".join(int(label).to_bytes(8, "little", signed=True) for label in data["labels"])
     ids = "".join(identity + "\0" for identity in data["ids"]).encode("utf-8")
     text = (
-        f"images uint8 {COUNT}x{HEIGHT}x{WIDTH}x1 {sha(pixels).hexdigest()}\n"
+        f"images uint8 {COUNT}x{HEIGHT}x{WIDTH}x1 {of_pixels}\n"
         f"labels int64 {COUNT} {sha(labels).hexdigest()}\n"
         f"split uint8 {COUNT} {sha(bytes(data['split'].tolist())).hexdigest()}\n"
         f"ids str {COUNT} {sha(ids).hexdigest()}\n"
@@ -135,8 +163,10 @@ def test_the_card_is_completed_and_kept(toy: Path) -> None:
     assert stored == verify_images(toy)
 
 
-def test_the_content_hash_is_the_documented_one(toy: Path) -> None:
-    assert read_card(toy).content_hash == slow_hash(content())
+def test_the_content_hash_is_the_documented_one(tmp_path: Path, chunked: Path) -> None:
+    assert read_card(chunked).content_hash == slow_hash(content())
+    found = write_row_by_row(tmp_path / "rows.h5").content_hash
+    assert found == slow_hash(content(), row_by_row=True)
 
 
 def one_pixel(data: dict[str, Any]) -> None:
@@ -164,25 +194,56 @@ ALTERATIONS = [one_pixel, one_label, one_split, one_id, two_ids_with_the_same_le
 
 @pytest.mark.parametrize("alter", ALTERATIONS)
 def test_the_content_hash_sees_every_change(
-    tmp_path: Path, toy: Path, alter: Callable[[dict[str, Any]], None]
+    tmp_path: Path, chunked: Path, alter: Callable[[dict[str, Any]], None]
 ) -> None:
     data = content()
     alter(data)
     found = write(tmp_path / "altered.h5", **data).content_hash
     assert found == slow_hash(data)
-    assert found != read_card(toy).content_hash
+    assert found != read_card(chunked).content_hash
+    assert write_row_by_row(tmp_path / "rows.h5", **data).content_hash == slow_hash(data, True)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, COUNT])
 def test_neither_bytes_nor_hash_depend_on_the_batches(
-    tmp_path: Path, toy: Path, batch: int
+    tmp_path: Path, chunked: Path, batch: int
 ) -> None:
     write(tmp_path / "again.h5", batch)
-    assert (tmp_path / "again.h5").read_bytes() == toy.read_bytes()
+    assert (tmp_path / "again.h5").read_bytes() == chunked.read_bytes()
 
 
-def test_the_hash_does_not_depend_on_compression(tmp_path: Path, toy: Path) -> None:
-    assert write(tmp_path / "small.h5", gzip_level=9) == read_card(toy)
+def test_the_hash_does_not_depend_on_compression(tmp_path: Path, chunked: Path) -> None:
+    assert write(tmp_path / "small.h5", gzip_level=9) == read_card(chunked)
+
+
+def test_rows_written_in_any_order_give_equal_bytes(tmp_path: Path) -> None:
+    write_row_by_row(tmp_path / "a.h5")
+    write_row_by_row(tmp_path / "b.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"labels": np.zeros(COUNT - 1, int)}, "shape"),
+        ({"masks": content()["masks"][:-1]}, "299 masks"),
+        ({"masks": np.full((COUNT, HEIGHT, WIDTH), 2, np.uint8)}, "masks are"),
+        ({"masks": np.zeros((COUNT, HEIGHT, 3), np.uint8)}, "masks are"),
+        ({"images": np.zeros((COUNT - 1, HEIGHT, WIDTH, 1), np.uint8)}, "300 labels"),
+    ],
+)
+def test_contradictions_leave_no_file_row_by_row(
+    tmp_path: Path, changes: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(ValueError, match=word):
+        write_row_by_row(tmp_path / "bad.h5", **changes)
+    assert not (tmp_path / "bad.h5").exists()
+
+
+def test_a_canvas_that_was_not_completed_is_no_image_file(tmp_path: Path) -> None:
+    lay_out_images(tmp_path / "canvas.h5", (4, HEIGHT, WIDTH, 1))
+    with pytest.raises(MedbenchError, match="no medbench image file"):
+        read_card(tmp_path / "canvas.h5")
 
 
 @given(
@@ -297,7 +358,7 @@ def test_another_hdf5_file_is_told(tmp_path: Path) -> None:
 
 def test_a_newer_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(images_file, "FORMAT_VERSION", 7)
+        patch.setattr(images_writing, "CHUNKED", 7)
         write(tmp_path / "newer.h5")
     with pytest.raises(MedbenchError, match=r"newer\.h5.*format 7.*upgrade medbench"):
         read_card(tmp_path / "newer.h5")
@@ -335,9 +396,14 @@ def test_a_flipped_bit_is_harmless_or_told(
 
 def test_a_damaged_image_is_told_when_it_is_read(tmp_path: Path, toy: Path) -> None:
     with h5py.File(toy) as file:
-        chunk = file["images"].id.get_chunk_info(0)
+        images = file["images"]
+        if images.chunks:
+            chunk = images.id.get_chunk_info(0)
+            place = chunk.byte_offset + chunk.size // 2
+        else:
+            place = images.id.get_offset() + 5
     damaged = bytearray(toy.read_bytes())
-    damaged[chunk.byte_offset + chunk.size // 2] ^= 1
+    damaged[place] ^= 1
     path = tmp_path / "flip.h5"
     path.write_bytes(damaged)
     with open_images(path) as data:

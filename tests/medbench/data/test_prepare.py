@@ -13,13 +13,14 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from medbench.data import decoding, prepare, shards
+from medbench.data import canvas, decoding, prepare, shards
 from medbench.data.arrangement import Arrangement, Sample, Unit, deal
 from medbench.data.images_file import open_images, read_card, verify_images
 from medbench.data.prepare import PrepareOptions, most_workers, prepare_images
@@ -187,25 +188,39 @@ def test_a_killed_preparation_goes_on_and_gives_the_same_bytes(
 @pytest.mark.parametrize("what", ["images", "thumbs", "json"])
 def test_a_damaged_shard_is_decoded_again(tmp_path: Path, inline: None, what: str) -> None:
     folder = tree(tmp_path / "images")
-    task = shards.ShardTask(
-        str(tmp_path),
-        0,
-        [(file, None) for file in list_sources([folder])],
-        decoding.PixelFormat(SIDE, SIDE, 1, False, True),
-    )
+    files = list_sources([folder])
+    whole = canvas.lay_out_images(tmp_path / "images.h5", (len(files), SIDE, SIDE, 1))
+    pictures = [shards.Picture(file) for file in files]
+    pixels = decoding.PixelFormat(SIDE, SIDE, 1, False, True)
+    task = shards.ShardTask(str(tmp_path), 0, whole, 0, pictures, pixels)
     assert shards.do_shard(task)[1] is False
     assert shards.do_shard(task)[1] is True
-    good = task.path("images").read_bytes()
-    damaged = bytearray(task.path(what).read_bytes())
-    damaged[len(damaged) // 2] ^= 0xFF
-    task.path(what).write_bytes(damaged)
+    good = Path(whole.path).read_bytes()
+    path = Path(whole.path) if what == "images" else task.path(what)
+    damaged = bytearray(path.read_bytes())
+    damaged[whole.place(20) if what == "images" else len(damaged) // 2] ^= 0xFF
+    path.write_bytes(damaged)
     assert shards.do_shard(task)[1] is False
-    assert task.path("images").read_bytes() == good
+    assert Path(whole.path).read_bytes() == good
     (folder / "007.png").write_bytes(png(1000))
-    changed = shards.ShardTask(
-        task.folder, 0, [(file, None) for file in list_sources([folder])], task.pixels
-    )
-    assert shards.do_shard(changed)[1] is False
+    pictures = [shards.Picture(file) for file in list_sources([folder])]
+    assert shards.do_shard(replace(task, pictures=pictures))[1] is False
+
+
+def test_a_canvas_is_taken_up_only_if_it_fits(tmp_path: Path) -> None:
+    path = tmp_path / "images.h5"
+    first = canvas.lay_out_images(path, (3, 4, 4, 1))
+    with path.open("r+b") as file:
+        file.seek(first.place(1))
+        file.write(bytes(range(16)))
+    assert canvas.lay_out_images(path, (3, 4, 4, 1)) == first
+    assert path.read_bytes()[first.place(1) : first.place(2)] == bytes(range(16))
+    for other in ((4, 4, 4, 1), (3, 4, 4, 3)):
+        again = canvas.lay_out_images(path, other)
+        assert again.shape == other
+        assert bytes(range(16)) not in path.read_bytes()
+    path.write_bytes(b"no HDF5 file")
+    assert canvas.lay_out_images(path, (3, 4, 4, 1)).shape == (3, 4, 4, 1)
 
 
 def test_two_preparations_of_one_name_do_not_meet(tmp_path: Path) -> None:
