@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from medbench.interfaces.executor import Job, JobEnd, JobProgress
 from medbench.protocol.runs import Run
 from medbench.runner.plan import Plan
 from medbench.runner.scheduler import Observer
+from medbench.runner.sharing import Item
 
 
 @dataclass
@@ -100,6 +101,18 @@ def kind_of(job: Job) -> str:
     return str(job.spec["method"]["name"])
 
 
+def kind_of_item(item: Item) -> str:
+    """Return what the cost of a run or pretraining depends on."""
+    if isinstance(item, Run):
+        return str(item.axes["method"])
+    return f"pretraining {item.spec['pretext']['name']}"
+
+
+def waiting(items: Sequence[Item], hosts: Sequence[str]) -> str:
+    """Say that other commands do what is left."""
+    return f"waiting for {len(items)} that other commands do on {', '.join(hosts) or 'this host'}"
+
+
 def clock(seconds: float | None) -> str:
     """Return seconds as people read them."""
     if seconds is None:
@@ -118,6 +131,7 @@ class Lines:
         self._total = total
         self._forecast = forecast
         self._ended = 0
+        self._waited_for = 0
         self._began = time.monotonic()
         self._since: dict[str, float] = {}
 
@@ -133,6 +147,21 @@ class Lines:
         seconds = time.monotonic() - self._since.pop(job.key)
         self._forecast.ended(kind_of(job), seconds)
         self._line(f"{end.state:7} {job.label} ({seconds:.1f} s)", end.reason)
+
+    def repeats(self, job: Job, end: JobEnd) -> None:
+        """Print that the job will be done again."""
+        click.echo(f"out of memory {job.label}: will be done again alone", err=True)
+
+    def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
+        """Print what another command did."""
+        self._forecast.dropped(kind_of_item(item))
+        self._line(f"{end.state:7} {item.label} (by another command)", end.reason)
+
+    def waits(self, items: Sequence[Item], hosts: Sequence[str]) -> None:
+        """Say for whom the command waits, whenever it is for others than before."""
+        if len(items) != self._waited_for:
+            self._waited_for = len(items)
+            click.echo(waiting(items, hosts), err=True)
 
     def skipped(self, run: Run, reason: str) -> None:
         """Print why the run is not done."""
@@ -186,6 +215,25 @@ class Live:
             self._failed += 1
             self._progress.console.print(f"{end.state} {job.label}: {end.reason}", markup=False)
         self._advance()
+
+    def repeats(self, job: Job, end: JobEnd) -> None:
+        """Take the job's bar away; it will come again."""
+        self._since.pop(job.key)
+        self._progress.remove_task(self._bars.pop(job.key))
+        text = f"out of memory {job.label}: will be done again alone"
+        self._progress.console.print(text, markup=False)
+
+    def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
+        """Move the whole by what another command did."""
+        self._forecast.dropped(kind_of_item(item))
+        if end.state != "done":
+            self._failed += 1
+            self._progress.console.print(f"{end.state} {item.label}: {end.reason}", markup=False)
+        self._advance()
+
+    def waits(self, items: Sequence[Item], hosts: Sequence[str]) -> None:
+        """Say for whom the command waits."""
+        self._progress.update(self._whole, note=waiting(items, hosts))
 
     def skipped(self, run: Run, reason: str) -> None:
         """Leave a line on the run that is not done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from medbench.plugins.registry import discover
 from medbench.protocol.read import find_protocol, read_protocol
 from medbench.protocol.runs import Filters, expand
 from medbench.protocol.shipped import protocol_paths
-from medbench.runner.machine import default_jobs, resolve_device
+from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
 from medbench.runner.plan import JobMaker, Plan, check_prepared, failed_part, make_plan, planned
 from medbench.runner.scheduler import Outcome, Scheduler
+from medbench.runner.sharing import Share
+from medbench.runner.slots import Slots
+from medbench.store.claims import Claims
 from medbench.store.results import Results
 
 
@@ -52,7 +56,9 @@ Examples:
 )
 @cache_option
 @click.option(
-    "--jobs", type=click.IntRange(1), help="Runs at once.  [default: cores / threads a run; GPU: 1]"
+    "--jobs",
+    type=click.IntRange(1),
+    help="Runs at once.  [default: cores / threads, or one a GPU]",
 )
 @click.option(
     "--device",
@@ -113,28 +119,38 @@ def run(
     results.write_plan(file.text, [planned(run) for run in whole.runs])
     plan = make_plan(chosen, results, retry_failed=retry_failed)
 
-    slots = jobs or default_jobs(device, file.protocol.compute.threads)
+    devices = devices_of(device)
+    slots = Slots(devices, jobs or default_jobs(devices, file.protocol.compute.threads))
     carrier = registry.get(kind_named("executor"), executor).load()
     outcome = _carry_out(
         plan,
-        JobMaker(root, context.cache, device, timeout),
-        carrier(slots, None, built_in_modules(registry, expansion)),
+        JobMaker(root, context.cache, timeout),
+        carrier(slots.jobs, None, built_in_modules(registry, expansion)),
+        slots,
+        device,
     )
     return conclude(registry, plan, outcome, results, as_json=as_json)
 
 
-def _carry_out(plan: Plan, maker: JobMaker, executor: Executor) -> Outcome:
+def _carry_out(
+    plan: Plan, maker: JobMaker, executor: Executor, slots: Slots, device: str
+) -> Outcome:
     """Do what there is to do; interrupted, end the jobs and say how to go on."""
     if not plan.to_do:
         return Outcome()
     from medbench.cli.progress import show_progress
 
+    results = Results(maker.results)
     try:
-        with show_progress(plan, executor.slots, maker.device) as observer:
-            return Scheduler(plan, maker, executor, observer).run()
+        # claims are given up last, when all jobs have ended
+        with (
+            Claims(results.claims_folder) as claims,
+            closing(executor),
+            show_progress(plan, slots.jobs, device) as observer,
+        ):
+            share = Share(results, claims, plan.attempts)
+            return Scheduler(plan, maker, executor, observer, share, slots).run()
     except KeyboardInterrupt:
         raise click.exceptions.Abort(
             "stopped; finished runs are kept. The same command goes on from here"
         ) from None
-    finally:
-        executor.close()

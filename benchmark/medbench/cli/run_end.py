@@ -13,6 +13,8 @@ from medbench.runner.plan import Plan
 from medbench.runner.scheduler import Outcome
 from medbench.store.results import Results
 
+_NOT_WELL = ("failed", "skipped", "interrupted", "unreadable")
+
 
 def conclude(
     registry: Registry, plan: Plan, outcome: Outcome, results: Results, *, as_json: bool
@@ -20,20 +22,21 @@ def conclude(
     """Make the board, say what became of the runs and return the exit status."""
     unreadable = _unreadable(plan, results)
     counts = _counts(plan, outcome, len(unreadable))
-    board = _board(registry, results, changed=bool(outcome.done)) if _any_done(counts) else None
+    changed = bool(outcome.done or outcome.elsewhere)
+    board = _board(registry, results, changed=changed) if _any_done(counts) else None
     if as_json:
         print_json({**counts, "results": str(results.root), "board": str(board) if board else None})
     else:
-        if board is not None and outcome.done:
+        if board is not None and changed:
             _show_board(registry, results)
-        _say(counts, board, changed=bool(outcome.done))
+        _say(counts, board, changed=changed)
     for failure in plan.runs_failed[:5]:
         click.echo(f"failed before: {failure.label}: {failure.reason}", err=True)
     if plan.runs_failed:
         click.echo("failed runs are not repeated; use --only-failed to do so", err=True)
     for reason in unreadable[:5]:
         click.echo(reason, err=True)
-    return 1 if counts["failed"] or counts["skipped"] or counts["unreadable"] else 0
+    return 1 if any(counts[word] for word in _NOT_WELL) else 0
 
 
 def _unreadable(plan: Plan, results: Results) -> list[str]:
@@ -52,14 +55,16 @@ def _counts(plan: Plan, outcome: Outcome, unreadable: int) -> dict[str, int]:
         "runs": len(plan.runs),
         "done_before": len(asked & plan.done) - unreadable,
         "done_now": len(asked & done_now),
+        "done_elsewhere": len(asked & set(outcome.elsewhere)),
         "failed": len(asked & set(outcome.failed)) + len(plan.runs_failed),
         "skipped": len(outcome.skipped),
+        "interrupted": len(asked & set(outcome.interrupted)),
         "unreadable": unreadable,
     }
 
 
 def _any_done(counts: Mapping[str, int]) -> bool:
-    return counts["done_before"] + counts["done_now"] > 0
+    return counts["done_before"] + counts["done_now"] + counts["done_elsewhere"] > 0
 
 
 def _board(registry: Registry, results: Results, *, changed: bool) -> Path:
@@ -83,7 +88,9 @@ def _say(counts: Mapping[str, int], board: Path | None, *, changed: bool) -> Non
     else:
         click.echo(
             f"{counts['done_now']} runs done now, {counts['done_before']} before, "
-            f"{counts['failed']} failed, {counts['skipped']} skipped, "
+            + (f"{counts['done_elsewhere']} elsewhere, " if counts["done_elsewhere"] else "")
+            + f"{counts['failed']} failed, {counts['skipped']} skipped, "
+            + (f"{counts['interrupted']} interrupted, " if counts["interrupted"] else "")
             + (f"{counts['unreadable']} unreadable, " if counts["unreadable"] else "")
             + f"of {counts['runs']}.",
             err=True,

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from medbench.errors import DeviceError
 
 
-def default_jobs(device: str, threads: int) -> int:
-    """Return how many runs go at once if the user does not say."""
-    if device.startswith("cuda"):
-        return 1
+def default_jobs(devices: Sequence[str], threads: int) -> int:
+    """Return how many runs go at once if the user does not say; on GPUs one each."""
+    if devices[0].startswith("cuda"):
+        return len(devices)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (cores or 1) // threads)
+
+
+def devices_of(device: str) -> list[str]:
+    """Return the devices that jobs are spread over: for ``"cuda"`` every GPU that torch sees."""
+    if device != "cuda":
+        return [device]
+    import torch
+
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
 def resolve_device(device: str) -> str:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medbench.errors import NotPreparedError
 from medbench.interfaces.executor import Job
@@ -141,29 +140,45 @@ class JobMaker:
     ----------
     results, cache : pathlib.Path
         Results folder and folder of prepared datasets, absolute.
-    device : str
-        Where to compute.
     timeout : float or None
         Seconds a job may take.
     """
 
     results: Path
     cache: Path
-    device: str
     timeout: float | None
 
-    def run(self, run: Run, attempt: int) -> Job:
-        """Return the job of a run."""
-        key = run.pretraining.key if run.pretraining else None
-        return self._job("run", run.key, run.label, {**run.spec, "pretraining_key": key}, attempt)
+    def job(
+        self, item: Run | PretrainingRun, attempt: int, device: str, *, alone: bool = True
+    ) -> Job:
+        """Return the job of a run or pretraining.
 
-    def pretraining(self, step: PretrainingRun, attempt: int) -> Job:
-        """Return the job of a pretraining."""
-        key = step.parent.key if step.parent else None
-        label = f"pretraining {step.label}"
-        return self._job("pretraining", step.key, label, {**step.spec, "parent_key": key}, attempt)
-
-    def _job(self, kind: Any, key: str, label: str, spec: dict[str, Any], attempt: int) -> Job:
+        Parameters
+        ----------
+        item : Run or PretrainingRun
+            What is to be done.
+        attempt : int
+            Number of the attempt, from 1.
+        device : str
+            Where to compute.
+        alone : bool
+            Whether no other job gets that device meanwhile.
+        """
+        if isinstance(item, Run):
+            kind, label = "run", item.label
+            start = {"pretraining_key": item.pretraining.key if item.pretraining else None}
+        else:
+            kind, label = "pretraining", f"pretraining {item.label}"
+            start = {"parent_key": item.parent.key if item.parent else None}
         return Job(
-            kind, key, label, spec, self.results, self.cache, self.device, self.timeout, attempt
+            kind=kind,  # type: ignore[arg-type]
+            key=item.key,
+            label=label,
+            spec={**item.spec, **start},
+            results=self.results,
+            cache=self.cache,
+            device=device,
+            timeout=self.timeout,
+            attempt=attempt,
+            alone=alone,
         )

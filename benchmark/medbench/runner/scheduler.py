@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +12,12 @@ from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
 from medbench.protocol.resolve import PretrainingRun
 from medbench.protocol.runs import Run
 from medbench.runner.plan import JobMaker, Plan
+from medbench.runner.sharing import Item, Share
+from medbench.runner.slots import Slots
+from medbench.store.states import DONE, INTERRUPTED, OUT_OF_MEMORY
+
+#: Seconds between two looks at what other commands have done.
+LOOK = 1.0
 
 
 class Observer(Protocol):
@@ -24,17 +32,32 @@ class Observer(Protocol):
     def ended(self, job: Job, end: JobEnd) -> None:
         """Note that a job ended."""
 
+    def repeats(self, job: Job, end: JobEnd) -> None:
+        """Note that a job ran out of memory beside others and will be done again, alone."""
+
     def skipped(self, run: Run, reason: str) -> None:
         """Note that a run cannot be done, because what it starts from failed."""
+
+    def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
+        """Note that another command ended a run or pretraining that was to be done here."""
+
+    def waits(self, items: Sequence[Item], hosts: Sequence[str]) -> None:
+        """Note that all there is left to do is being done by other commands, on these hosts."""
 
 
 @dataclass
 class Outcome:
-    """What became of the jobs of one ``medbench run``."""
+    """What became of the jobs of one ``medbench run``, by key.
+
+    ``failed`` holds what failed here or, since the plan was made, in another command;
+    ``elsewhere`` what another command has done.
+    """
 
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    interrupted: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
 
 
 class Scheduler:
@@ -50,67 +73,148 @@ class Scheduler:
         Carries jobs out.
     observer : Observer
         Is told.
+    share : Share
+        Says what of it is this command's to do.
+    slots : Slots
+        Says on which device.
     """
 
-    def __init__(self, plan: Plan, maker: JobMaker, executor: Executor, observer: Observer) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        maker: JobMaker,
+        executor: Executor,
+        observer: Observer,
+        share: Share,
+        slots: Slots,
+    ) -> None:
         self._plan = plan
         self._maker = maker
         self._executor = executor
         self._observer = observer
-        self._ready: deque[Job] = deque()
-        self._running: dict[str, Job] = {}
-        self._waiting: dict[str, list[Run | PretrainingRun]] = {}
+        self._share = share
+        self._slots = slots
+        self._ready: deque[Item] = deque()
+        self._alone: deque[Item] = deque()
+        self._running: dict[str, tuple[Job, Item]] = {}
+        self._elsewhere: dict[str, Item] = {}
+        self._waiting: dict[str, list[Item]] = {}
         self._barred = {key: failure.reason for key, failure in plan.failed.items()}
+        self._looked = time.monotonic()
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
-        """Work until nothing is ready or running."""
+        """Work until nothing is left to do here and nothing is being done elsewhere."""
+        self._share.tidy()
         for step in self._plan.pretrainings_to_do:
             self._enter(step, step.parent)
         for run in self._plan.to_do:
             self._enter(run, run.pretraining)
-        while self._ready or self._running:
-            while self._ready and len(self._running) < self._executor.slots:
-                self._submit(self._ready.popleft())
-            for event in self._executor.events(wait=1.0):
-                self._handle(event)
+        while self._ready or self._alone or self._running or self._elsewhere:
+            self._share.beat()
+            self._look_elsewhere()
+            self._submit_alone()
+            self._submit_ready()
+            self._listen()
         return self.outcome
 
-    def _enter(self, item: Run | PretrainingRun, start: PretrainingRun | None) -> None:
+    def _enter(self, item: Item, start: PretrainingRun | None) -> None:
         """Put an item among the ready, the waiting, or the skipped."""
         if start is None or start.key in self._plan.done:
-            self._ready.append(self._job(item))
+            self._ready.append(item)
         elif start.key in self._barred:
             self._skip(item, self._barred[start.key])
         else:
             self._waiting.setdefault(start.key, []).append(item)
 
-    def _job(self, item: Run | PretrainingRun) -> Job:
-        attempt = self._plan.attempts.get(item.key, 0) + 1
-        if isinstance(item, Run):
-            return self._maker.run(item, attempt)
-        return self._maker.pretraining(item, attempt)
+    def _submit_ready(self) -> None:
+        while self._ready and self._slots.free:
+            item = self._ready.popleft()
+            match self._share.ask(item):
+                case JobEnd() as end:
+                    self._end_elsewhere(item, end)
+                case None:
+                    self._elsewhere[item.key] = item
+                case attempt:
+                    device = self._slots.take(item.key)
+                    assert device is not None
+                    self._submit(item, attempt, device)
 
-    def _submit(self, job: Job) -> None:
+    def _submit_alone(self) -> None:
+        """Repeat what ran out of memory beside others, as soon as a device is idle."""
+        while self._alone and (device := self._slots.take_alone(self._alone[0].key)):
+            item = self._alone.popleft()
+            self._submit(item, self._share.again(item), device)
+
+    def _submit(self, item: Item, attempt: int, device: str) -> None:
+        job = self._maker.job(item, attempt, device, alone=self._slots.alone(item.key))
         self._executor.submit(job)
-        self._running[job.key] = job
+        self._running[job.key] = job, item
         self._observer.started(job)
 
-    def _handle(self, event: JobProgress | JobEnd) -> None:
-        job = self._running[event.key]
-        if isinstance(event, JobProgress):
-            self._observer.progressed(job, event)
+    def _listen(self) -> None:
+        """Handle what happened to the jobs; where there are none, let time pass."""
+        if not self._running:
+            time.sleep(LOOK / 4)
             return
-        del self._running[event.key]
-        (self.outcome.done if event.state == "done" else self.outcome.failed).append(job.key)
-        self._observer.ended(job, event)
-        for item in self._waiting.pop(job.key, ()):
-            if event.state == "done":
-                self._ready.append(self._job(item))
+        for event in self._executor.events(wait=LOOK):
+            job, item = self._running[event.key]
+            if isinstance(event, JobProgress):
+                self._observer.progressed(job, event)
             else:
-                self._skip(item, event.reason)
+                self._end(job, item, event)
 
-    def _skip(self, item: Run | PretrainingRun, reason: str) -> None:
+    def _end(self, job: Job, item: Item, end: JobEnd) -> None:
+        del self._running[job.key]
+        self._slots.give_back(job.key)
+        if end.state == OUT_OF_MEMORY and not job.alone:
+            self._alone.append(item)
+            self._observer.repeats(job, end)
+            return
+        self._share.release(item)
+        self._note(end, self.outcome.done)
+        self._observer.ended(job, end)
+        self._go_on(end)
+
+    def _look_elsewhere(self) -> None:
+        """See what has become of items that other commands are at."""
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return
+        self._looked = now
+        for key, item in list(self._elsewhere.items()):
+            if not self._share.is_anothers(item):
+                del self._elsewhere[key]
+                self._ready.appendleft(item)
+        if self._elsewhere and not (self._ready or self._alone or self._running):
+            self._observer.waits(list(self._elsewhere.values()), self._share.others())
+
+    def _end_elsewhere(self, item: Item, end: JobEnd) -> None:
+        self._note(end, self.outcome.elsewhere)
+        self._observer.ended_elsewhere(item, end)
+        self._go_on(end)
+
+    def _note(self, end: JobEnd, done: list[str]) -> None:
+        match end.state:
+            case "done":
+                done.append(end.key)
+            case "interrupted":
+                self.outcome.interrupted.append(end.key)
+            case _:
+                self.outcome.failed.append(end.key)
+
+    def _go_on(self, end: JobEnd) -> None:
+        """Let what starts from an ended item become ready, or give it up."""
+        for item in self._waiting.pop(end.key, ()):
+            if end.state == DONE:
+                self._ready.append(item)
+            elif end.state == INTERRUPTED:
+                self._note(JobEnd(item.key, "interrupted"), [])
+                self._go_on(JobEnd(item.key, "interrupted"))
+            else:
+                self._skip(item, end.reason)
+
+    def _skip(self, item: Item, reason: str) -> None:
         """Give an item up, and all that start from it."""
         self._barred[item.key] = reason
         if isinstance(item, Run):

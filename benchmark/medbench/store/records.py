@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json
 from medbench.errors import RecordError
-from medbench.store.atomic import atomic_path
+from medbench.store.atomic import new_path
 from medbench.store.preface import read_preface, room_for, write_preface
 
 #: Version of the layout; a newer one is refused, not guessed at.
@@ -143,12 +143,15 @@ def preface_of(header: Header) -> list[Any]:
 
 @contextmanager
 def created(path: Path, preface: Sequence[Any]) -> Iterator[h5py.File]:
-    """Create an HDF5 file that is whole or absent; it carries the format's version."""
+    """Create an HDF5 file that is whole or absent; it carries the format's version.
+
+    A file that is there already stays: it has the same key, and so the same content.
+    """
     # from version 1.10 on, HDF5 keeps checksums of its own structures; before, an
     # altered byte in them could give other content or a reader that never ends
-    options = {"libver": ("v110", "v110"), "track_order": True}
+    options = {"libver": ("v110", "v110"), "track_order": True, "locking": False}
     room = room_for(preface)
-    with atomic_path(path) as temporary:
+    with new_path(path) as temporary:
         with h5py.File(temporary, "w", userblock_size=room, **options) as file:
             file.attrs["format"] = FORMAT
             yield file
@@ -269,7 +272,7 @@ def opened(path: Path, what: str) -> Iterator[h5py.File]:
         If it cannot be read, is of a newer format, or what is done with it
         finds it damaged.
     """
-    with readable(path, what), h5py.File(path, "r") as file:
+    with readable(path, what), h5py.File(path, "r", locking=False) as file:
         check_format(path, what, int(file.attrs["format"]))
         yield file
 

@@ -10,6 +10,7 @@
         pretrainings/ab/abcd….h5   weights and curves, by pretraining key
         attempts/ab/abcd….N.json   attempts that left no record
         logs/ab/abcd….N.log        what an attempt printed
+        claims/                    who is at what: see medbench.store.claims
         board/                     the board
         index/                     headers of all records by columns; may be deleted
 """
@@ -25,8 +26,9 @@ from typing import Any
 from medbench.errors import RecordError, StoreError
 from medbench.store.atomic import write_text
 from medbench.store.attempts import Attempt, read_attempt, write_attempt
+from medbench.store.claims import Claim, claims_in
 from medbench.store.records import Header, read_header
-from medbench.store.states import DONE, INTERRUPTED, PENDING, SKIPPED, UNREADABLE
+from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING, SKIPPED, UNREADABLE
 
 #: Version of the folder's layout.
 FORMAT = 2
@@ -47,7 +49,8 @@ class RunState:
 
     ``status`` is one of :mod:`medbench.store.states`. ``header`` stands where it is
     ``"done"``; ``attempt``, the last one, where it is ``"interrupted"`` or a failure, and
-    where a run is ``"skipped"``: then it is its pretraining's. ``reason`` says what is
+    where a run is ``"skipped"``: then it is its pretraining's; ``claim`` where it is
+    ``"running"``, or was when its command vanished. ``reason`` says what is
     wrong, in one line.
     """
 
@@ -55,6 +58,7 @@ class RunState:
     status: str
     header: Header | None = None
     attempt: Attempt | None = None
+    claim: Claim | None = None
     reason: str = ""
 
 
@@ -85,7 +89,7 @@ class Results:
         try:
             if marker.exists():
                 results._check(protocol)
-            elif root.is_dir() and any(root.iterdir()):
+            elif _others(root) and not marker.exists():
                 raise StoreError(
                     f"{root} holds files that are not medbench's; "
                     "choose an empty or new folder with --results"
@@ -172,6 +176,15 @@ class Results:
         """Where an attempt's output stands."""
         return self.root / "logs" / key[:2] / f"{key}.{attempt}.log"
 
+    @property
+    def claims_folder(self) -> Path:
+        """Where claims stand; see :mod:`medbench.store.claims`."""
+        return self.root / "claims"
+
+    def claims(self) -> list[Claim]:
+        """Return the claims there are; a holder that is known to have ended is *gone*."""
+        return claims_in(self.claims_folder)
+
     def write_plan(self, protocol_text: str, runs: Iterable[PlannedRun]) -> None:
         """Keep the protocol's text and the list of its runs."""
         write_text(self.protocol_path, protocol_text)
@@ -215,6 +228,35 @@ class Results:
             found.setdefault(attempt.key, []).append(attempt)
         return {key: sorted(value, key=lambda a: a.attempt) for key, value in found.items()}
 
+    def next_attempt(self, key: str, since: int = 0) -> int:
+        """Return the number that a further attempt has.
+
+        Parameters
+        ----------
+        key : str
+            Of a run or pretraining that the caller has claimed, so that nobody else takes
+            the number.
+        since : int
+            An attempt that is known to be there, to begin the search with.
+        """
+        number = since + 1
+        while self.log_path(key, number).exists() or self.attempt_path(key, number).exists():
+            number += 1
+        return number
+
+    def last_attempt(self, key: str, since: int = 0) -> Attempt | None:
+        """Return the last attempt that left no record, if there is one after ``since``.
+
+        Raises
+        ------
+        StoreError
+            If its file is damaged.
+        """
+        for number in range(self.next_attempt(key, since) - 1, since, -1):
+            if self.attempt_path(key, number).exists():
+                return read_attempt(self.attempt_path(key, number))
+        return None
+
     def write_attempt(self, attempt: Attempt) -> None:
         """Keep an attempt that left no record."""
         write_attempt(self.attempt_path(attempt.key, attempt.attempt), attempt)
@@ -227,11 +269,14 @@ class Results:
     def statuses(self) -> Iterator[RunState]:
         """Yield what became of each planned run; that a record is there is called done, unread."""
         attempts = self.attempts()
+        claims = {claim.key: claim for claim in self.claims()}
         done, pretrained = self.done("runs"), self.done("pretrainings")
         for run in self.plan():
             start = run.pretraining
             if run.key in done:
                 yield RunState(run, DONE)
+            elif run.key in claims:
+                yield self._claimed(run, claims[run.key])
             elif run.key in attempts:
                 last = attempts[run.key][-1]
                 state = last.state if last.failed else INTERRUPTED
@@ -247,8 +292,18 @@ class Results:
         """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""
         return {path.stem for path in (self.root / kind).glob("*/*.h5")}
 
+    def _claimed(self, run: PlannedRun, claim: Claim) -> RunState:
+        if claim.holder.gone():
+            return RunState(run, INTERRUPTED, claim=claim, reason=claim.end())
+        return RunState(run, RUNNING, claim=claim)
+
     def _read_state(self, run: PlannedRun) -> RunState:
         try:
             return RunState(run, DONE, header=read_header(self.record_path(run.key)))
         except RecordError as error:
             return RunState(run, UNREADABLE, reason=str(error))
+
+
+def _others(root: Path) -> bool:
+    """Tell whether a folder without marker holds anything but what a command that begins writes."""
+    return root.is_dir() and any(not path.name.endswith(".part") for path in root.iterdir())

@@ -253,6 +253,7 @@ def forge(path: Path) -> Path:
     forged = make_record(
         header.key, header.axes, header.spec, summary, record.arrays, header.accidents
     )
+    path.unlink()  # what is there would stay
     write_record(path, forged)
     return path
 

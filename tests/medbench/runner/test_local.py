@@ -273,7 +273,7 @@ def test_a_job_does_not_outlive_its_runner(
     context = DataContext(tmp_path / "cache")
     (run,) = expand(file, discover(), context).runs
     results = Results.create(tmp_path / "results", "tiny")
-    job = JobMaker(results.root, context.cache, "cpu", None).run(run, 1)
+    job = JobMaker(results.root, context.cache, None).job(run, 1, "cpu")
     hanging = notes / "hanging"
     if how == "closed":
         executor = LocalExecutor(1)

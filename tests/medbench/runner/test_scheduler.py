@@ -20,7 +20,10 @@ from medbench.protocol.read import ProtocolFile, parse_protocol
 from medbench.protocol.runs import Expansion, Run, expand
 from medbench.runner.plan import JobMaker, Plan, check_prepared, make_plan, planned
 from medbench.runner.scheduler import Outcome, Scheduler
+from medbench.runner.sharing import Item, Share
+from medbench.runner.slots import Slots
 from medbench.store.attempts import Attempt
+from medbench.store.claims import Claims
 from medbench.store.results import Results
 
 CURRICULUM = """
@@ -93,6 +96,15 @@ class Notes:
     def ended(self, job: Job, end: JobEnd) -> None:
         self.said.append(("ended", job.key))
 
+    def repeats(self, job: Job, end: JobEnd) -> None:
+        self.said.append(("repeats", job.key))
+
+    def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
+        self.said.append(("ended elsewhere", item.key))
+
+    def waits(self, items: Sequence[Item], hosts: Sequence[str]) -> None:
+        self.said.extend(("waits", item.key) for item in items)
+
     def skipped(self, run: Run, reason: str) -> None:
         self.said.append(("skipped", run.key))
         self.reasons[run.key] = reason
@@ -124,9 +136,14 @@ def carried_out(
     expansion: Expansion, results: Results, executor: Executor, *, retry: bool = False
 ) -> tuple[Plan, Outcome, Notes]:
     plan = make_plan(expansion, results, retry_failed=retry)
-    maker = JobMaker(results.root, Path("nowhere"), "cpu", None)
+    maker = JobMaker(results.root, Path("nowhere"), None)
     notes = Notes()
-    return plan, Scheduler(plan, maker, executor, notes).run(), notes
+    with Claims(results.claims_folder) as claims:
+        share = Share(results, claims, plan.attempts)
+        slots = Slots(["cpu"], executor.slots)
+        outcome = Scheduler(plan, maker, executor, notes, share, slots).run()
+    assert results.claims() == [], "every claim is given up"
+    return plan, outcome, notes
 
 
 def run_keys(expansion: Expansion, **axes: object) -> set[str]:
@@ -284,10 +301,12 @@ def test_planned_runs_name_their_pretraining(expansion: Expansion) -> None:
 
 
 def test_a_job_survives_json(expansion: Expansion, tmp_path: Path) -> None:
-    maker = JobMaker(tmp_path / "results", tmp_path / "cache", "cuda:1", 2.5)
+    maker = JobMaker(tmp_path / "results", tmp_path / "cache", 2.5)
     run = next(run for run in expansion.runs if run.pretraining)
     assert run.pretraining is not None
-    for job in (maker.run(run, 3), maker.pretraining(run.pretraining, 1)):
+    for item, attempt in ((run, 3), (run.pretraining, 1)):
+        job = maker.job(item, attempt, "cuda:1", alone=False)
+        assert (job.attempt, job.device, job.alone, job.timeout) == (attempt, "cuda:1", False, 2.5)
         assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
 
 

@@ -278,11 +278,13 @@ def test_each_byte_of_a_record_counts_or_is_free(tmp_path: Path) -> None:
 def test_a_record_whose_arrays_were_edited_does_not_match_its_digest(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     for name in ("test/probabilities", "noise/realised_matrix"):
+        path.unlink(missing_ok=True)
         write_record(path, record())
         with h5py.File(path, "r+") as file:
             file[name][0] = 0
         with pytest.raises(RecordError, match="does not match its digest"):
             read_record(path)
+    path.unlink()
     write_record(path, record())
     with h5py.File(path, "r+") as file:
         del file["test/labels"]
@@ -339,6 +341,15 @@ def test_an_error_while_writing_leaves_the_old_record(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_record(path, torn)
     assert_same(read_record(path), record())
+    assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
+
+
+def test_a_record_that_is_there_stays(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    write_record(path, record())
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    write_record(path, record(accidents={"host": "another"}))
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
 
 

@@ -1,0 +1,128 @@
+"""One command among several on the same results folder: what is whose to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from medbench.interfaces.executor import JobEnd, JobState
+from medbench.protocol.resolve import PretrainingRun
+from medbench.protocol.runs import Run
+from medbench.store.atomic import sweep
+from medbench.store.attempts import Attempt
+from medbench.store.claims import Claim, Claims
+from medbench.store.results import Results
+from medbench.store.states import INTERRUPTED
+
+#: What is shared: a run or a pretraining.
+Item = Run | PretrainingRun
+
+
+class Share:
+    """What of the work is this command's to do.
+
+    Parameters
+    ----------
+    results : Results
+        The folder that is shared.
+    claims : Claims
+        This command's claims in it.
+    known : mapping of str to int
+        The last attempt at each key when this command made its plan. What failed since
+        has been tried by another command, and is not tried once more.
+    """
+
+    def __init__(self, results: Results, claims: Claims, known: Mapping[str, int]) -> None:
+        self._results = results
+        self._claims = claims
+        self._known = known
+
+    def tidy(self) -> None:
+        """Take away claims of dead commands on what is done: nobody will ask for it again."""
+        for claim in self._results.claims():
+            paths = (self._results.record_path, self._results.pretraining_path)
+            if any(path(claim.key).exists() for path in paths):
+                self._claims.clear(claim.key)
+
+    def beat(self) -> None:
+        """Show other commands that this one is alive; to be called every few seconds."""
+        self._claims.beat()
+
+    def ask(self, item: Item) -> int | JobEnd | None:
+        """Ask for an item.
+
+        Returns
+        -------
+        int, JobEnd or None
+            The number of the attempt, if the item is this command's to do: it is claimed
+            then. How it ended, if another command has done it. ``None`` if another
+            command is at it.
+        """
+        ended = self._ended(item)
+        if ended is not None:
+            return ended
+        if self.is_anothers(item) or not self._claims.take(item.key, item.label):
+            return None
+        # it may have been done and released between the look and the claim
+        ended = self._ended(item)
+        if ended is not None:
+            self._claims.release(item.key)
+            return ended
+        path = self._path(item)
+        sweep(path.parent, path.stem)
+        return self._results.next_attempt(item.key)
+
+    def again(self, item: Item) -> int:
+        """Return the number of a further attempt at an item that is claimed already."""
+        return self._results.next_attempt(item.key)
+
+    def release(self, item: Item) -> None:
+        """Give an item up, done or not."""
+        self._claims.release(item.key)
+
+    def is_anothers(self, item: Item) -> bool:
+        """Tell whether another command is still at an item.
+
+        The claim of a dead command is taken away, and its attempt kept as interrupted.
+        """
+        if self._path(item).exists():
+            return False
+        if (dead := self._claims.clear(item.key)) is not None:
+            self._keep_interrupted(item, dead)
+        return self._claims.find(item.key) is not None
+
+    def others(self) -> list[str]:
+        """Return the hosts whose commands hold claims, this one's left out."""
+        claims = self._results.claims()
+        return sorted({c.holder.host for c in claims if c.token != self._claims.token})
+
+    def _ended(self, item: Item) -> JobEnd | None:
+        """Return how another command ended an item since the plan was made."""
+        if self._path(item).exists():
+            return JobEnd(item.key, "done")
+        known = self._known.get(item.key, 0)
+        last = self._results.last_attempt(item.key, known)
+        if last is not None and last.failed:
+            state: JobState = last.state  # type: ignore[assignment]
+            return JobEnd(item.key, state, last.reason)
+        return None
+
+    def _keep_interrupted(self, item: Item, dead: Claim) -> None:
+        number = self._results.next_attempt(item.key) - 1
+        if number and not self._results.attempt_path(item.key, number).exists():
+            self._results.write_attempt(
+                Attempt(
+                    key=item.key,
+                    label=item.label,
+                    kind="run" if isinstance(item, Run) else "pretraining",
+                    attempt=number,
+                    state=INTERRUPTED,
+                    reason=dead.end(),
+                    host=dead.holder.host,
+                )
+            )
+
+    def _path(self, item: Item) -> Path:
+        if isinstance(item, Run):
+            return self._results.record_path(item.key)
+        return self._results.pretraining_path(item.key)

@@ -1,0 +1,228 @@
+"""Claims: who is at which run, so that several commands share a results folder.
+
+A claim is the file ``claims/KEY.json``, with the process that holds it. It appears by a
+hard link (:func:`medbench.store.atomic.appear`), which one of two succeeds in making and
+the other not, on a network file system too; no lock is held and none can be left behind.
+
+A claim lives as long as its holder. Whether that has ended, another process of the same
+machine asks the system: by number and time of start. From elsewhere it watches the
+holder's *beat*, the file ``claims/TOKEN.beat`` that a command touches every
+:data:`BEAT` seconds. Only whether the time of the file changes counts, never what it is,
+and how long it has not changed is measured by the observer's own monotonic clock: clocks
+that differ, or are set back, do not matter.
+
+A dead claim is taken away by renaming it to a name of one's own. Of two observers one
+renames it and the other finds nothing; one that finds it renamed another's claim, made
+in the meantime, puts it back.
+
+Should a holder wake that was taken for dead, a run is done twice at once. Nothing comes
+of it: the same key gives the same bits, and the record that appears first stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from medbench.store.atomic import appear, aside, sweep
+from medbench.store.processes import Process
+
+#: Seconds between two beats of a command.
+BEAT = 10.0
+#: Seconds without a beat after which a holder elsewhere is taken for dead. More than the
+#: 60 s for which a client of a network file system may hold on to what it has read.
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim as another command reads it.
+
+    Parameters
+    ----------
+    key, label : str
+        Key of the run or pretraining, and what a person calls it.
+    token : str
+        Of the command that holds it; empty if the file could not be read.
+    holder : Process
+        The command's process.
+    since : float
+        When it was made, by the holder's clock: for people alone.
+    """
+
+    key: str
+    label: str
+    token: str
+    holder: Process
+    since: float
+
+    def end(self) -> str:
+        """Say how it ended, if its holder is gone."""
+        return f"process {self.holder.pid} on {self.holder.host} ended in the middle of it"
+
+
+class Claims:
+    """The claims of one ``medbench run`` in a results folder; a context manager.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where claims stand.
+    beat, patience : float
+        Seconds; see :data:`BEAT` and :data:`PATIENCE`.
+    clock : callable
+        The observer's clock, in seconds; it must not be set.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        beat: float = BEAT,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self.token = uuid4().hex
+        self._process = Process.this()
+        self._every, self._patience, self._clock = beat, patience, clock
+        self._beaten = float("-inf")
+        self._held: set[str] = set()
+        self._seen: dict[str, tuple[int | None, float]] = {}
+
+    def __enter__(self) -> Claims:
+        """Begin to beat, and sweep up what dead commands left half-written."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
+        for path in self.folder.glob("*.beat"):
+            if (process := _beating(path)) is not None and process.gone():
+                path.unlink(missing_ok=True)
+        self._beat_path(self.token).write_text(json.dumps(self._process.to_json()))
+        self.beat()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Release all claims and stop beating."""
+        for key in list(self._held):
+            self.release(key)
+        self._beat_path(self.token).unlink(missing_ok=True)
+
+    def beat(self) -> None:
+        """Show that this command is alive; does something every :data:`BEAT` seconds only."""
+        now = self._clock()
+        if now - self._beaten >= self._every:
+            self._beaten = now
+            # a disk that is full or away for a moment is no reason to end: at worst others
+            # come to do a run twice
+            with suppress(OSError):
+                self._beat_path(self.token).touch()
+
+    def take(self, key: str, label: str) -> bool:
+        """Claim a run or pretraining; tell whether it is this command's now."""
+        temporary = aside(self._path(key))
+        values = {
+            "key": key,
+            "label": label,
+            "token": self.token,
+            "holder": self._process.to_json(),
+            "since": time.time(),
+        }
+        try:
+            temporary.write_text(json.dumps(values), encoding="utf-8")
+            taken = appear(temporary, self._path(key))
+        finally:
+            temporary.unlink(missing_ok=True)
+        if taken:
+            self._held.add(key)
+        return taken
+
+    def release(self, key: str) -> None:
+        """Give a claim up; one that another has taken over stays."""
+        self._held.discard(key)
+        self._take_away(key, self.token)
+
+    def find(self, key: str) -> Claim | None:
+        """Return the claim there is, whoever holds it and whether they live or not."""
+        return read_claim(self._path(key))
+
+    def clear(self, key: str) -> Claim | None:
+        """Take a claim away if it is dead; return it if it was this command that did so."""
+        claim = self.find(key)
+        if claim is not None and self._dead(claim) and self._take_away(key, claim.token):
+            return claim
+        return None
+
+    def _dead(self, claim: Claim) -> bool:
+        gone = claim.holder.gone()
+        if gone is not None:
+            return gone
+        # what cannot be read has no holder to beat for it, only itself
+        path = self._beat_path(claim.token) if claim.token else self._path(claim.key)
+        beat, now = _changed(path), self._clock()
+        watched = claim.token or claim.key
+        if watched not in self._seen or self._seen[watched][0] != beat:
+            self._seen[watched] = (beat, now)
+        since = self._seen[watched][1]
+        return now - since > self._patience
+
+    def _take_away(self, key: str, token: str) -> bool:
+        """Remove the claim of a key if it is still the one with this token."""
+        path = self._path(key)
+        taken = aside(path)
+        try:
+            path.rename(taken)
+        except FileNotFoundError:
+            if not taken.exists():  # else it was renamed, and only the server's answer lost
+                return False
+        found = read_claim(taken)
+        right = found is not None and found.token == token
+        if not right:
+            appear(taken, path)
+        taken.unlink(missing_ok=True)
+        return right
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+    def _beat_path(self, token: str) -> Path:
+        return self.folder / f"{token}.beat"
+
+
+def read_claim(path: Path) -> Claim | None:
+    """Read a claim; ``None`` if there is none, and one without token if it is damaged."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Claim(**{**values, "holder": Process(**values["holder"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        return Claim(path.stem, "", "", Process("", "", 0, 0), 0.0)
+
+
+def claims_in(folder: Path) -> list[Claim]:
+    """Return the claims in a folder, whether their holders live or not."""
+    found = [read_claim(path) for path in folder.glob("*.json")]
+    return [claim for claim in found if claim is not None]
+
+
+def _beating(path: Path) -> Process | None:
+    try:
+        return Process(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _changed(path: Path) -> int | None:
+    """Return when a file was last touched, by whatever clock."""
+    try:
+        with path.open("rb") as file:  # opening asks the server anew, where there is one
+            return os.fstat(file.fileno()).st_mtime_ns
+    except OSError:
+        return None

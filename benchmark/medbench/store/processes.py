@@ -1,0 +1,91 @@
+"""Who a process is, so that others can tell whether it still lives."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, on whatever machine.
+
+    Parameters
+    ----------
+    host : str
+        Name of the machine, for people: names need not be unique.
+    place : str
+        Where a process number means the same process: a hash of the boot and of the
+        namespace of process numbers, so that neither a restart nor a container is
+        mistaken. Empty where the system does not tell.
+    pid : int
+        Number of the process.
+    started : int
+        When it started, in the kernel's ticks since boot; tells it from a later process
+        of the same number. 0 where the system does not tell.
+    """
+
+    host: str
+    place: str
+    pid: int
+    started: int
+
+    @classmethod
+    def this(cls) -> Process:
+        """Return the process that asks."""
+        pid = os.getpid()
+        return cls(platform.node(), _place(), pid, _look(pid)[1])
+
+    def gone(self) -> bool | None:
+        """Tell whether the process has ended; ``None`` if that cannot be told from here."""
+        if not self.place or self.place != _place():
+            return None
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # somebody else's, but there
+        state, started = _look(self.pid)
+        known = bool(started and self.started)
+        return state in ("Z", "X") or (known and started != self.started)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the process as plain JSON values."""
+        return asdict(self)
+
+
+def writer() -> str:
+    """Return a name for files that only this process writes; see :func:`writer_gone`."""
+    return f"{_place() or 'anywhere'}-{os.getpid()}"
+
+
+def writer_gone(name: str) -> bool:
+    """Tell whether the process that :func:`writer` named is known to have ended."""
+    place, _, pid = name.partition("-")
+    return pid.isdigit() and Process("", place, int(pid), 0).gone() is True
+
+
+def _look(pid: int) -> tuple[str, int]:
+    """Return state and start of a process of this machine, as far as the system tells."""
+    with suppress(OSError, ValueError, IndexError):
+        # the name of a process may hold anything; what follows it does not
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[19])
+    return "", 0
+
+
+@cache
+def _place() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return ""
+    return sha256(f"{boot} {namespace}".encode()).hexdigest()[:12]
