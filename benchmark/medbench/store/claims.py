@@ -156,6 +156,8 @@ class Claims:
         """Take a claim away if it is dead; return it if it was this command that did so."""
         claim = self.find(key)
         if claim is not None and self._dead(claim) and self._take_away(key, claim.token):
+            if claim.token:
+                self._beat_path(claim.token).unlink(missing_ok=True)
             return claim
         return None
 
@@ -167,7 +169,7 @@ class Claims:
         path = self._beat_path(claim.token) if claim.token else self._path(claim.key)
         beat, now = _changed(path), self._clock()
         watched = claim.token or claim.key
-        if watched not in self._seen or self._seen[watched][0] != beat:
+        if watched not in self._seen or beat not in (None, self._seen[watched][0]):
             self._seen[watched] = (beat, now)
         since = self._seen[watched][1]
         return now - since > self._patience

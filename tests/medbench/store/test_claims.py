@@ -198,8 +198,11 @@ def test_a_holder_elsewhere_is_dead_once_its_beat_has_long_not_changed(folder: P
         clock.now += 120
         assert mine.clear(KEY) is None, "not yet"
         clock.now += 1
+        theirs.take(OTHER, "")
         assert mine.clear(KEY) is not None
         assert mine.find(KEY) is None
+        assert not (folder / f"{theirs.token}.beat").exists()
+        assert mine.clear(OTHER) is not None, "a holder is dead for all its claims at once"
 
 
 @pytest.mark.parametrize("shift", [-1e9, -3600, 3600, 1e9])
