@@ -306,4 +306,4 @@ class Results:
 
 def _others(root: Path) -> bool:
     """Tell whether a folder without marker holds anything but what a command that begins writes."""
-    return root.is_dir() and any(not path.name.endswith(".part") for path in root.iterdir())
+    return root.is_dir() and any(not path.match(".*.part") for path in root.iterdir())
