@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from medbench.cli.common import RESULTS, axis_option, cache_option, json_option, protocol_option
+from medbench.cli.interval import Interval
 from medbench.cli.run_end import conclude
 from medbench.cli.run_plan import show_plan
 from medbench.errors import ProtocolError
@@ -69,6 +70,14 @@ Examples:
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a run may take."
 )
+@click.option(
+    "--checkpoint-every",
+    "interval",
+    type=Interval(),
+    default="1m",
+    show_default=True,
+    help="When to keep how far a run is: 30s, 5m, 1h, '10 epochs' or never.",
+)
 @click.option("--executor", default="local", show_default=True, help="Where jobs are carried out.")
 @click.option("--retry-failed", is_flag=True, help="Do failed runs again, with all others.")
 @click.option("--only-failed", is_flag=True, help="Do failed runs again, and no others.")
@@ -82,6 +91,7 @@ def run(
     jobs: int | None,
     device: str,
     timeout: float | None,
+    interval: tuple[float | None, int | None],
     executor: str,
     retry_failed: bool,
     only_failed: bool,
@@ -124,7 +134,7 @@ def run(
     carrier = registry.get(kind_named("executor"), executor).load()
     outcome = _carry_out(
         plan,
-        JobMaker(root, context.cache, timeout),
+        JobMaker(root, context.cache, timeout, *interval),
         carrier(slots.jobs, None, built_in_modules(registry, expansion)),
         slots,
         device,

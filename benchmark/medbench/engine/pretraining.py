@@ -20,10 +20,12 @@ from medbench.engine.networks import (
     weights_of,
 )
 from medbench.engine.optimisation import ScheduledOptimiser
+from medbench.engine.state_watch import StateWatch
 from medbench.engine.streams import fence_global_generators, torch_stream
 from medbench.engine.views import DeviceImages, shuffled_batches
 from medbench.interfaces.backbone import Backbone, ImageSpace
 from medbench.interfaces.pretext import Pretext
+from medbench.interfaces.state import captured, restored
 from medbench.protocol.schema import Compute, Pretraining
 
 
@@ -108,10 +110,29 @@ class PretrainingStage:
         self.optimiser = ScheduledOptimiser(
             (self.backbone, self.head), given.stage.optimiser, given.stage.epochs
         )
+        known = (self.backbone, self.head)  # a pretext may hold on to what the stage keeps
+        self._watch = StateWatch(pretext, f"pretext {pretext.name}", known)
 
-    def epochs(self) -> Iterator[PretrainingEpoch]:
-        """Train, yielding after each epoch."""
-        for epoch in range(self.given.stage.epochs):
+    def state(self) -> dict[str, Any]:
+        """Return what the stage must be given back to go on after the epoch just done."""
+        parts = {"backbone": self.backbone, "head": self.head, "optimiser": self.optimiser}
+        captures = {name: captured(part) for name, part in parts.items()}
+        return {**captures, "pretext": self.pretext.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`state` returned."""
+        restored(self.backbone, state["backbone"])
+        restored(self.head, state["head"])
+        restored(self.optimiser, state["optimiser"])
+        self.pretext.load_state_dict(state["pretext"])
+
+    def obstacle(self) -> str:
+        """Return why the state is not all there is to know, or an empty string."""
+        return self._watch.obstacle()
+
+    def epochs(self, first: int = 0) -> Iterator[PretrainingEpoch]:
+        """Train from epoch ``first`` on, yielding after each epoch."""
+        for epoch in range(first, self.given.stage.epochs):
             fence_global_generators(self.given.training_seed, epoch)
             yield self._epoch(epoch)
 

@@ -21,6 +21,7 @@ from medbench.engine.networks import (
     seeded_construction,
 )
 from medbench.engine.optimisation import ScheduledOptimiser
+from medbench.engine.state_watch import StateWatch
 from medbench.engine.streams import fence_global_generators, numpy_stream, torch_stream
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
 from medbench.errors import MedbenchError
@@ -188,10 +189,23 @@ class TrainingStage:
                 harness=self.harness,
             )
         )
+        self._watch = StateWatch(method, f"method {method.name}", needed=True)
 
-    def epochs(self) -> Iterator[EpochResult]:
-        """Train, yielding predictions after each epoch."""
-        for epoch in range(self.given.training.epochs):
+    def state(self) -> dict[str, Any]:
+        """Return what the stage must be given back to go on after the epoch just done."""
+        return self.method.state_dict()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`state` returned."""
+        self.method.load_state_dict(state)
+
+    def obstacle(self) -> str:
+        """Return why the state is not all there is to know, or an empty string."""
+        return self._watch.obstacle()
+
+    def epochs(self, first: int = 0) -> Iterator[EpochResult]:
+        """Train from epoch ``first`` on, yielding predictions after each epoch."""
+        for epoch in range(first, self.given.training.epochs):
             fence_global_generators(self.given.training_seed, epoch)
             report = self.method.train_epoch(epoch)
             yield EpochResult(

@@ -36,6 +36,8 @@ class Job:
         ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
     timeout : float, optional
         Seconds after which the job is ended.
+    checkpoint_seconds, checkpoint_epochs : float or int, optional
+        After how many seconds, or epochs where both are given, a checkpoint is due.
     attempt : int
         Counts from 1; names the attempt's log and what is kept of it.
     alone : bool
@@ -52,6 +54,8 @@ class Job:
     timeout: float | None = None
     attempt: int = 1
     alone: bool = True
+    checkpoint_seconds: float | None = None
+    checkpoint_epochs: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as plain JSON values."""

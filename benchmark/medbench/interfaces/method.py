@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from medbench.interfaces.settings import Settings
+from medbench.interfaces.state import Stateful
 
 if TYPE_CHECKING:
     import torch
@@ -255,11 +256,13 @@ class EpochReport:
     corrected: NDArray[np.int64] | None = None
 
 
-class LNLMethod(ABC):
+class LNLMethod(Stateful, ABC):
     """A way of learning with noisy labels.
 
     The harness calls :meth:`start` once, then :meth:`train_epoch` for each
-    epoch of the budget, and :meth:`predict` after each.
+    epoch of the budget, and :meth:`predict` after each. A run that is taken up
+    again calls :meth:`start`, then :meth:`load_state_dict` with the state after
+    the last epoch kept, then goes on with the next epoch.
 
     Parameters
     ----------
@@ -270,10 +273,6 @@ class LNLMethod(ABC):
     """
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
-
-    #: Names of the attributes that make up the method's state: networks,
-    #: optimisers (anything with ``state_dict``), tensors, arrays, numbers.
-    stateful: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, name: str, settings: Any) -> None:
         self.name = name
@@ -303,20 +302,3 @@ class LNLMethod(ABC):
         torch.Tensor of float32, shape (B, K)
             Rows sum to 1.
         """
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state named in :attr:`stateful`."""
-        return {
-            name: value.state_dict() if hasattr(value, "state_dict") else value
-            for name in self.stateful
-            for value in [getattr(self, name)]
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned; call after :meth:`start`."""
-        for name in self.stateful:
-            value = getattr(self, name)
-            if hasattr(value, "load_state_dict"):
-                value.load_state_dict(state[name])
-            else:
-                setattr(self, name, state[name])

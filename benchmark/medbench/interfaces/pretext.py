@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from medbench.interfaces.backbone import ImageSpace
 from medbench.interfaces.settings import Settings
+from medbench.interfaces.state import Stateful
 
 if TYPE_CHECKING:
     import torch
@@ -41,11 +42,12 @@ class PretextSettings(Settings):
     trains: ClassVar[bool] = True
 
 
-class Pretext(ABC):
+class Pretext(Stateful, ABC):
     """A task that teaches a backbone without labels.
 
     The harness builds the backbone and the head, owns optimiser, epochs and
-    batches, and keeps the backbone's weights; the head is thrown away.
+    batches, and keeps the backbone's weights; the head is thrown away. Checkpoints
+    hold all of these, and the attributes that the pretext names in ``stateful``.
 
     Parameters
     ----------

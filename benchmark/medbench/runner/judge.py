@@ -15,12 +15,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from multiprocessing import connection as pipes
-from multiprocessing import get_context
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -37,9 +35,12 @@ from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Job, JobState
 from medbench.plugins.registry import Registry, discover
 from medbench.protocol.runs import AXES
-from medbench.runner.channel import Channel, Message
-from medbench.runner.provenance import provenance
-from medbench.runner.trainer import INITIAL, WEIGHTS, trainer_main
+from medbench.runner.channel import Message
+from medbench.runner.provenance import made_by, provenance
+from medbench.runner.resumption import Keeper
+from medbench.runner.stopping import STOP_SECONDS, StoppedError, StopRequest
+from medbench.runner.trainer import INITIAL, WEIGHTS
+from medbench.runner.trainer_process import Trainer, TrainerFailedError, start_trainer
 from medbench.runner.usage import Meter
 from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
@@ -48,76 +49,15 @@ from medbench.store.weights import PretrainedWeights, read_weights, write_weight
 
 Progress = Callable[[int, int], None]
 
-#: Seconds between two looks at whether a silent trainer is alive.
-_LOOK = 1.0
-
-
-class TrainerFailedError(Exception):
-    """The trainer reported a failure or died; ``traceback`` is its own."""
-
-    def __init__(self, reason: str, traceback: str = "", state: JobState = "failed") -> None:
-        super().__init__(reason)
-        self.traceback = traceback
-        self.state = state
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """The trainer as the judge sees it."""
-
-    process: BaseProcess
-    channel: Channel
-
-    def send(self, message: Message) -> None:
-        """Send a message; if the trainer is gone, raise what it left as its reason."""
-        try:
-            self.channel.send(message)
-        except (BrokenPipeError, ConnectionResetError):
-            while True:
-                self.receive()  # raises at the latest when the pipe is empty
-
-    def receive(self) -> Message:
-        """Wait for the trainer's next message.
-
-        Raises
-        ------
-        TrainerFailedError
-            If it failed or died.
-        """
-        try:
-            self._wait()
-            message = self.channel.receive()
-        except (EOFError, ConnectionResetError):
-            self.process.join(5)
-            raise TrainerFailedError(_death(self.process.exitcode)) from None
-        if message.kind == "failed":
-            raise TrainerFailedError(**message.values)
-        return message
-
-    def end(self) -> None:
-        """See to it that the process is gone."""
-        self.process.join(0.2)
-        self.process.kill()
-        self.process.join()
-
-    def _wait(self) -> None:
-        """Wait for a message or the trainer's death.
-
-        A process that a plugin forked may hold the pipe open after the trainer
-        is gone, so the pipe's end alone does not tell.
-        """
-        connection = self.channel.connection
-        while not connection.poll(_LOOK):
-            if self.process.exitcode is not None and not connection.poll(0):
-                raise EOFError
-
 
 def judge_main(connection: Connection, log: str) -> None:
     """Serve one job, received over ``connection``; tell progress and the end over it."""
     os.setsid()  # so that the job can be ended as one process group
+    stop = StopRequest()
+    signal.signal(signal.SIGTERM, lambda *_: stop.ask(STOP_SECONDS))
     _redirect_output(Path(log))
     registry = discover()
-    trainer = _start_trainer(registry, connection)
+    trainer = start_trainer(registry, connection, stop)
     try:
         end = _serve(connection, registry, trainer)
     finally:
@@ -132,7 +72,7 @@ def _serve(connection: Connection, registry: Registry, trainer: Trainer) -> dict
         job = Job.from_json(json.loads(connection.recv_bytes()))
     except EOFError:
         raise SystemExit("the runner is gone") from None
-    Thread(target=_end_with_runner, args=(connection,), daemon=True).start()
+    Thread(target=_listen, args=(connection, trainer.stop), daemon=True).start()
     results, meter = Results(job.results), Meter()
 
     def progress(done: int, total: int) -> None:
@@ -167,9 +107,11 @@ def judge_run(
     start = spec["pretraining"]
     pretrained = read_weights(results.pretraining_path(spec["pretraining_key"])) if start else None
     clock.lap("data")
-    trainer.send(_training_message(job, images, noise, pretrained))
-    epochs, usage = _follow_training(job, trainer, oracle, progress)
-    clock.lap("training")
+    keeper = _keeper(job, results, registry, trainer)
+    trainer.send(keeper.with_state(_training_message(job, images, noise, pretrained)))
+    with _mended_anew(keeper):
+        epochs, usage = _follow_training(job, trainer, oracle, keeper, progress)
+    clock.lap("training", before=keeper.seconds_before)
 
     arrays = _run_arrays(images, noise, epochs)
     evaluation = spec["evaluation"]
@@ -193,12 +135,14 @@ def judge_run(
     accidents = {
         "provenance": provenance(registry, job),
         "times": clock.times,
+        "resumed": keeper.resumed,
         "resources": meter.read(usage),
     }
     record = make_record(
         job.key, axes, _public_spec(spec), summary, {**arrays, **curves}, accidents
     )
     write_record(results.record_path(job.key), record)
+    keeper.remove()
 
 
 def judge_pretraining(
@@ -223,12 +167,11 @@ def judge_pretraining(
     }
     clock.lap("data")
     arrays = {"images": images.train.images, **_weight_arrays(before)}
-    trainer.send(Message("pretraining", values, arrays))
-    curve: list[tuple[float, float]] = []
-    while (message := trainer.receive()).kind == "epoch":
-        curve.append((message.values["loss"], message.values["accuracy"]))
-        progress(len(curve), spec["stage"]["epochs"])
-    clock.lap("training")
+    keeper = _keeper(job, results, registry, trainer)
+    trainer.send(keeper.with_state(Message("pretraining", values, arrays)))
+    with _mended_anew(keeper):
+        curve, message = _follow_pretraining(job, trainer, keeper, progress)
+    clock.lap("training", before=keeper.seconds_before)
     write_weights(
         results.pretraining_path(job.key),
         PretrainedWeights(
@@ -242,10 +185,12 @@ def judge_pretraining(
             accidents={
                 "provenance": provenance(registry, job),
                 "times": clock.times,
+                "resumed": keeper.resumed,
                 "resources": meter.read(message.values["usage"]),
             },
         ),
     )
+    keeper.remove()
 
 
 class Clock:
@@ -255,10 +200,10 @@ class Clock:
         self.times: dict[str, float] = {}
         self._since = time.monotonic()
 
-    def lap(self, stage: str) -> None:
-        """Count the time since the last lap as ``stage``."""
+    def lap(self, stage: str, before: float = 0.0) -> None:
+        """Count the time since the last lap as ``stage``, and what it took ``before``."""
         now = time.monotonic()
-        self.times[stage] = round(now - self._since, 4)
+        self.times[stage] = round(before + now - self._since, 4)
         self._since = now
 
 
@@ -291,19 +236,72 @@ def _training_message(
     return Message("training", values, arrays)
 
 
+def _keeper(job: Job, results: Results, registry: Registry, trainer: Trainer) -> Keeper:
+    checkpoints = results.checkpoints(job.key)
+    return Keeper(job, checkpoints, made_by(registry, job), trainer.stop)
+
+
+@contextmanager
+def _mended_anew(keeper: Keeper) -> Iterator[None]:
+    """Drop the checkpoints of a job whose plugin raised.
+
+    It is repeated once the cause is mended, and what an unmended plugin did in the epochs
+    before must not enter. A job that died or was stopped goes on from where it was.
+    """
+    try:
+        yield
+    except TrainerFailedError as error:
+        if error.traceback and error.state == "failed":
+            keeper.remove()
+        raise
+
+
+def _follow_pretraining(
+    job: Job, trainer: Trainer, keeper: Keeper, progress: Progress
+) -> tuple[list[tuple[float, float]], Message]:
+    """Collect epochs until the trainer is done; return their curve and the last message."""
+    curve: list[tuple[float, float]] = []
+
+    def own() -> dict[str, Any]:
+        return {"curve": curve}
+
+    while True:
+        message = trainer.receive()
+        match message.kind:
+            case "resumed":
+                curve = keeper.taken_up()["curve"]
+            case "epoch":
+                curve.append((message.values["loss"], message.values["accuracy"]))
+                progress(len(curve), job.spec["stage"]["epochs"])
+                keeper.go_on(trainer, len(curve), own)
+            case _:
+                return curve, message
+
+
 def _follow_training(
-    job: Job, trainer: Trainer, oracle: CountedOracle, progress: Progress
+    job: Job, trainer: Trainer, oracle: CountedOracle, keeper: Keeper, progress: Progress
 ) -> tuple[list[Message], Mapping[str, Any]]:
     """Answer questions and collect epochs until the trainer is done."""
     epochs: list[Message] = []
+
+    def own() -> dict[str, Any]:
+        kept = [(dict(epoch.values), dict(epoch.arrays)) for epoch in epochs]
+        return {"epochs": kept, "oracle": dict(oracle.answers)}
+
     while True:
         message = trainer.receive()
         match message.kind:
             case "question":
                 trainer.send(_answer(oracle, message))
+            case "resumed":
+                state = keeper.taken_up()
+                epochs = [Message("epoch", *epoch) for epoch in state["epochs"]]
+                # whatever the method asked in setting up again, it had been told before
+                oracle.answers = Counter(state["oracle"])
             case "epoch":
                 epochs.append(message)
                 progress(len(epochs), job.spec["training"]["epochs"])
+                keeper.go_on(trainer, len(epochs), own)
             case _:
                 return epochs, message.values
 
@@ -394,30 +392,13 @@ def _public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in spec.items() if not name.endswith("_key")}
 
 
-def _start_trainer(registry: Registry, parent: Connection) -> Trainer:
-    forks = sys.platform == "linux"
-    context: Any = get_context("fork" if forks else "spawn")
-    mine, theirs = context.Pipe()
-    # a forked trainer has the registry and must close what it inherits; a spawned one has neither
-    inherited = (registry, mine, parent) if forks else ()
-    process = context.Process(target=_trainer_entry, args=(theirs, *inherited))
-    process.start()
-    theirs.close()
-    return Trainer(process, Channel(mine))
-
-
-def _trainer_entry(
-    connection: Connection, registry: Registry | None = None, *inherited: Connection
-) -> None:
-    for pipe in inherited:
-        pipe.close()  # the trainer has no way to the runner
-    trainer_main(Channel(connection), registry or discover())
-
-
-def _end_with_runner(connection: Connection) -> None:
-    """End the whole job once the runner is gone: nobody else would end one that hangs."""
-    pipes.wait([connection])  # the runner sends nothing after the job
-    os.killpg(0, signal.SIGKILL)
+def _listen(connection: Connection, stop: StopRequest) -> None:
+    """Pass on the runner's request to stop, and end the whole job once the runner is gone."""
+    while True:
+        try:
+            stop.ask(json.loads(connection.recv_bytes())["stop"])
+        except (EOFError, OSError):
+            os.killpg(0, signal.SIGKILL)  # nobody else would end a job that hangs
 
 
 def _redirect_output(log: Path) -> None:
@@ -436,6 +417,8 @@ def _attempt(error: Exception, job: Job, meter: Meter) -> Attempt:
     reason, trace = str(error), traceback.format_exc()
     if isinstance(error, TrainerFailedError):
         state, trace = error.state, error.traceback
+    elif isinstance(error, StoppedError):
+        state, trace = "interrupted", ""
     elif not isinstance(error, MedbenchError):
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return Attempt(
@@ -450,9 +433,3 @@ def _attempt(error: Exception, job: Job, meter: Meter) -> Attempt:
         resources=meter.read(),
         alone=job.alone,
     )
-
-
-def _death(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        return f"the training process was killed by signal {-exitcode}"
-    return f"the training process ended by itself with exit status {exitcode}"

@@ -142,11 +142,15 @@ class JobMaker:
         Results folder and folder of prepared datasets, absolute.
     timeout : float or None
         Seconds a job may take.
+    checkpoint_seconds, checkpoint_epochs : float or int or None
+        After how many seconds, or epochs if given, a checkpoint is due.
     """
 
     results: Path
     cache: Path
     timeout: float | None
+    checkpoint_seconds: float | None = 60.0
+    checkpoint_epochs: int | None = None
 
     def job(
         self, item: Run | PretrainingRun, attempt: int, device: str, *, alone: bool = True
@@ -181,4 +185,6 @@ class JobMaker:
             timeout=self.timeout,
             attempt=attempt,
             alone=alone,
+            checkpoint_seconds=self.checkpoint_seconds,
+            checkpoint_epochs=self.checkpoint_epochs,
         )

@@ -25,7 +25,10 @@ from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry
 from medbench.protocol.schema import Compute, Pretraining, Training
 from medbench.runner.channel import Channel, Message
+from medbench.store.packing import PackingError, pack, unpack
 
+#: Name of the array with the packed state of a stage in messages.
+STATE = "state"
 #: Prefix of weight arrays in messages.
 WEIGHTS = "weights/"
 
@@ -104,8 +107,9 @@ def _pretrain(job: Message, channel: Channel, registry: Registry) -> None:
         _create(registry, "pretext", values["pretext"]),
         values["device"],
     )
-    for epoch in stage.epochs():
+    for epoch in stage.epochs(_take_up(job, stage, channel)):
         channel.send(Message("epoch", {"loss": epoch.loss, "accuracy": epoch.accuracy}))
+        _wait_for_word(channel, stage)
     weights = {WEIGHTS + name: array for name, array in stage.weights().items()}
     weights |= {INITIAL + name: array for name, array in stage.initial.items()}
     chance = stage.pretext.chance(min(stage.given.stage.batch_size, len(stage.images)))
@@ -135,10 +139,39 @@ def _train(job: Message, channel: Channel, registry: Registry) -> None:
         AskingOracle(channel),
         values["device"],
     )
-    for result in stage.epochs():
+    for result in stage.epochs(_take_up(job, stage, channel)):
         channel.send(_epoch_message(result))
+        _wait_for_word(channel, stage)
     cost = {**_resources(stage.device), "parameters": stage.harness.parameters}
     channel.send(Message("end", cost))
+
+
+def _take_up(job: Message, stage: TrainingStage | PretrainingStage, channel: Channel) -> int:
+    """Put back the state of a checkpoint, if there is one; return the epoch to begin with."""
+    resume = job.values.get("resume")
+    if resume is None:
+        return 0
+    try:
+        stage.restore(unpack(resume["tree"], job.arrays[STATE], stage.device))
+    except Exception as error:
+        raise MedbenchError(
+            f"the state after epoch {resume['epoch']} cannot be put back "
+            f"({type(error).__name__}: {error}); --retry-failed begins the run anew"
+        ) from error
+    channel.send(Message("resumed"))
+    return int(resume["epoch"])
+
+
+def _wait_for_word(channel: Channel, stage: TrainingStage | PretrainingStage) -> None:
+    """Wait for the judge to say "on"; hand over the state if it asks for that first."""
+    while channel.receive().kind == "keep":
+        obstacle, tree, content = stage.obstacle(), None, np.empty(0, np.uint8)
+        if not obstacle:
+            try:
+                tree, content = pack(stage.state())
+            except PackingError as error:
+                obstacle = str(error)
+        channel.send(Message("state", {"obstacle": obstacle, "tree": tree}, {STATE: content}))
 
 
 def _epoch_message(result: EpochResult) -> Message:

@@ -9,6 +9,7 @@
         runs/ab/abcd….h5           records, by run key
         pretrainings/ab/abcd….h5   weights and curves, by pretraining key
         attempts/ab/abcd….N.json   attempts that left no record
+        checkpoints/ab/abcd….h5    how far runs have come that are not done
         logs/ab/abcd….N.log        what an attempt printed
         claims/                    who is at what: see medbench.store.claims
         board/                     the board
@@ -26,6 +27,7 @@ from typing import Any
 from medbench.errors import RecordError, StoreError
 from medbench.store.atomic import write_text
 from medbench.store.attempts import Attempt, read_attempt, write_attempt
+from medbench.store.checkpoints import Checkpoints
 from medbench.store.claims import Claim, claims_in
 from medbench.store.records import Header, read_header
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING, SKIPPED, UNREADABLE
@@ -184,6 +186,10 @@ class Results:
     def claims(self) -> list[Claim]:
         """Return the claims there are; a holder that is known to have ended is *gone*."""
         return claims_in(self.claims_folder)
+
+    def checkpoints(self, key: str) -> Checkpoints:
+        """Return the checkpoints of a run or pretraining."""
+        return Checkpoints(self.root / "checkpoints" / key[:2], key)
 
     def write_plan(self, protocol_text: str, runs: Iterable[PlannedRun]) -> None:
         """Keep the protocol's text and the list of its runs."""

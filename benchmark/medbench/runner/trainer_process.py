@@ -1,0 +1,159 @@
+"""The trainer as the judge sees it: a process to start, to talk with and to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import connection as pipes
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from medbench.interfaces.executor import JobState
+from medbench.plugins.registry import Registry, discover
+from medbench.runner.channel import Channel, Message
+from medbench.runner.stopping import StoppedError, StopRequest
+from medbench.runner.trainer import trainer_main
+
+#: Seconds between two looks at whether a silent trainer is alive.
+_LOOK = 1.0
+#: Seconds that a trainer has to leave once it is terminated.
+TERM_SECONDS = 1.0
+
+
+class TrainerFailedError(Exception):
+    """The trainer reported a failure or died; ``traceback`` is its own."""
+
+    def __init__(self, reason: str, traceback: str = "", state: JobState = "failed") -> None:
+        super().__init__(reason)
+        self.traceback = traceback
+        self.state = state
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A running trainer, and whether the job is to stop."""
+
+    process: BaseProcess
+    channel: Channel
+    stop: StopRequest
+
+    def send(self, message: Message) -> None:
+        """Send a message; if the trainer is gone, raise what it left as its reason."""
+        try:
+            self.channel.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            while True:
+                self.receive()  # raises at the latest when the pipe is empty
+
+    def receive(self) -> Message:
+        """Wait for the trainer's next message.
+
+        Raises
+        ------
+        TrainerFailedError
+            If it failed or died.
+        StoppedError
+            If the job is to stop and the trainer did not answer in time.
+        """
+        try:
+            self._wait()
+            message = self.channel.receive()
+        except (EOFError, ConnectionResetError):
+            self.process.join(5)
+            raise TrainerFailedError(_death(self.process.exitcode)) from None
+        if message.kind == "failed":
+            raise TrainerFailedError(**message.values)
+        return message
+
+    def end(self) -> None:
+        """See to it that the process is gone: hang up, ask it, make it."""
+        self.process.join(0.2)
+        self.channel.connection.close()
+        self.process.terminate()
+        self.process.join(TERM_SECONDS)
+        self.process.kill()
+        self.process.join()
+
+    def _wait(self) -> None:
+        """Wait for a message or the trainer's death.
+
+        A process that a plugin forked may hold the pipe open after the trainer
+        is gone, so the pipe's end alone does not tell.
+        """
+        connection = self.channel.connection
+        while True:
+            # once the request is there its descriptor would be ready at each look
+            awaited: list[Any] = [connection] if self.stop.asked else [connection, self.stop]
+            ready = pipes.wait(awaited, timeout=max(0.0, min(_LOOK, self.stop.left())))
+            if connection in ready:
+                return
+            if self.stop.left() <= 0:
+                raise StoppedError("stopped within an epoch; the last checkpoint counts")
+            if self.process.exitcode is not None and not connection.poll(0):
+                raise EOFError
+
+
+def start_trainer(registry: Registry, parent: Connection, stop: StopRequest) -> Trainer:
+    """Start a trainer that knows nothing of the job yet.
+
+    Parameters
+    ----------
+    registry : Registry
+        The plugins; a forked trainer need not discover them again.
+    parent : multiprocessing.connection.Connection
+        The judge's way to the runner, which the trainer must not have.
+    stop : StopRequest
+        Whether the job is to stop.
+    """
+    forks = sys.platform == "linux"
+    context: Any = get_context("fork" if forks else "spawn")
+    mine, theirs = context.Pipe()
+    # a forked trainer has the registry and must close what it inherits; a spawned one has neither
+    inherited = (registry, mine, parent) if forks else ()
+    process = context.Process(target=_trainer_entry, args=(theirs, *inherited))
+    process.start()
+    theirs.close()
+    return Trainer(process, Channel(mine), stop)
+
+
+def _trainer_entry(
+    connection: Connection, registry: Registry | None = None, *inherited: Connection
+) -> None:
+    # Ctrl-C and a cluster's SIGTERM reach every process of a job; it is the judge who lets
+    # the trainer finish its epoch or ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave_if_alone(connection))
+    os.register_at_fork(after_in_child=_plain_signals)
+    for pipe in inherited:
+        pipe.close()  # the trainer has no way to the runner
+    trainer_main(Channel(connection), registry or discover())
+
+
+def _leave_if_alone(connection: Connection) -> Callable[[int, Any], None]:
+    """Return a handler that ends the process, its clean-up done, once the judge hung up."""
+    peer = socket.socket(fileno=os.dup(connection.fileno()))
+
+    def leave(signum: int, frame: Any) -> None:
+        with suppress(BlockingIOError):
+            if not peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                raise SystemExit(128 + signum)
+
+    return leave
+
+
+def _plain_signals() -> None:
+    """Let what a plugin forks be ended as processes usually are."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"the training process was killed by signal {-exitcode}"
+    return f"the training process ended by itself with exit status {exitcode}"
