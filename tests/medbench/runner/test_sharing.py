@@ -1,0 +1,315 @@
+"""The scheduler beside other commands, and on devices that it shares between jobs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from in_process import InProcess, Notes, carried_out, expanded
+
+from medbench.interfaces.executor import Job, JobState
+from medbench.protocol.runs import Expansion, Run
+from medbench.runner import scheduler
+from medbench.runner.sharing import Item
+from medbench.store.attempts import Attempt
+from medbench.store.claims import Claims
+from medbench.store.processes import Process
+from medbench.store.results import Results
+
+
+@pytest.fixture(scope="module")
+def expansion() -> Expansion:
+    return expanded()
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results.create(tmp_path / "results", "tiny")
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at what others do every few milliseconds."""
+    monkeypatch.setattr(scheduler, "LOOK", 0.01)
+
+
+def path_of(results: Results, item: Item) -> Path:
+    path = results.record_path if isinstance(item, Run) else results.pretraining_path
+    return path(item.key)
+
+
+def finish(results: Results, item: Item) -> None:
+    path_of(results, item).parent.mkdir(parents=True, exist_ok=True)
+    path_of(results, item).touch()
+
+
+def failed(item: Item, number: int) -> Attempt:
+    return Attempt(item.key, item.label, "run", number, "failed", "not there either", "")
+
+
+class WhenWaiting(Notes):
+    """An observer that does something the first time it hears of waiting."""
+
+    def __init__(self, deed: Callable[[], object]) -> None:
+        super().__init__()
+        self.deed: Callable[[], object] | None = deed
+        self.waited_for: list[list[str]] = []
+
+    def waits(self, items: Sequence[Item], hosts: Sequence[str]) -> None:
+        super().waits(items, hosts)
+        self.waited_for.append([item.key for item in items])
+        if self.deed is not None:
+            deed, self.deed = self.deed, None
+            deed()
+
+
+def test_what_another_command_is_at_is_waited_for_and_not_done(
+    expansion: Expansion, results: Results
+) -> None:
+    run = expansion.runs[0]
+    with Claims(results.claims_folder) as theirs:
+        theirs.take(run.key, run.label)
+
+        def deed() -> None:
+            finish(results, run)
+            theirs.release(run.key)
+
+        executor = InProcess(2)
+        notes = WhenWaiting(deed)
+        _, outcome, _ = carried_out(expansion, results, executor, notes=notes)
+    assert outcome.elsewhere == [run.key]
+    assert notes.waited_for == [[run.key]], "and only once all else was done"
+    assert len(outcome.done) == 21
+    assert run.key not in {job.key for job in executor.submitted}
+    assert ("ended elsewhere", run.key) in notes.said
+
+
+def test_runs_wait_for_a_pretraining_that_another_command_is_at(
+    expansion: Expansion, results: Results
+) -> None:
+    step = next(run.pretraining for run in expansion.runs if run.axes["pretext"] == "rotation")
+    assert step is not None
+    with Claims(results.claims_folder) as theirs:
+        theirs.take(step.key, step.label)
+
+        def deed() -> None:
+            finish(results, step)
+            theirs.release(step.key)
+
+        executor = InProcess(2)
+        notes = WhenWaiting(deed)
+        _, outcome, _ = carried_out(expansion, results, executor, notes=notes)
+    assert notes.waited_for[0] == [step.key]
+    assert outcome.elsewhere == [step.key]
+    submitted = Counter(job.key for job in executor.submitted)
+    assert set(submitted) == {run.key for run in expansion.runs} | set(expansion.pretrainings()) - {
+        step.key
+    }
+    assert set(submitted.values()) == {1}
+
+
+def test_what_failed_in_another_command_is_not_tried_once_more(
+    expansion: Expansion, results: Results
+) -> None:
+    """Also where both were asked to repeat what had failed before."""
+    run = expansion.runs[0]
+    results.write_attempt(failed(run, 1))
+    with Claims(results.claims_folder) as theirs:
+        theirs.take(run.key, run.label)
+
+        def deed() -> None:
+            results.write_attempt(failed(run, 2))
+            theirs.release(run.key)
+
+        executor = InProcess(2)
+        _, outcome, _ = carried_out(
+            expansion, results, executor, notes=WhenWaiting(deed), retry=True
+        )
+    assert outcome.failed == [run.key]
+    assert run.key not in {job.key for job in executor.submitted}
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc")
+def test_the_work_of_a_dead_command_is_taken_over_and_its_attempt_kept(
+    expansion: Expansion, results: Results
+) -> None:
+    run = expansion.runs[0]
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with Claims(results.claims_folder) as theirs:
+        theirs.take(run.key, run.label)
+        log = results.log_path(run.key, 1)
+        log.parent.mkdir(parents=True)
+        log.touch()
+
+        def deed() -> None:  # it dies
+            theirs.release(run.key)
+            this = Process.this()
+            theirs._process = Process("here", this.place, ended.pid, 1)
+            theirs.take(run.key, run.label)
+
+        executor = InProcess(2)
+        notes = WhenWaiting(deed)
+        _, outcome, _ = carried_out(expansion, results, executor, notes=notes)
+    assert outcome.elsewhere == []
+    (job,) = [job for job in executor.submitted if job.key == run.key]
+    assert job.attempt == 2
+    ((attempt,),) = results.attempts().values()
+    assert (attempt.attempt, attempt.state) == (1, "interrupted")
+    assert attempt.reason == f"process {ended.pid} on here ended in the middle of it"
+
+
+def test_a_dead_commands_claim_on_what_is_done_is_tidied_away(
+    expansion: Expansion, results: Results
+) -> None:
+    carried_out(expansion, results, InProcess(2))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    dead = Claims(results.claims_folder)
+    dead._process = Process("here", Process.this().place, ended.pid, 1)
+    dead.take(expansion.runs[0].key, "")
+    (left,) = results.claims()
+    assert left.holder.gone()
+    path_of(results, expansion.runs[1]).unlink()
+    carried_out(expansion, results, InProcess(2))
+    assert results.claims() == []
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.data())
+def test_commands_at_once_do_everything_once_whatever_fails(
+    expansion: Expansion, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    results = Results.create(tmp_path_factory.mktemp("any") / "results", "tiny")
+    items: dict[str, Item] = {**{run.key: run for run in expansion.runs}}
+    items |= expansion.pretrainings()
+    failing = data.draw(st.sets(st.sampled_from(sorted(items)), max_size=5))
+    executors = [
+        InProcess(slots, lambda job: job.key in failing)
+        for slots in data.draw(st.lists(st.integers(1, 3), min_size=2, max_size=3))
+    ]
+    with ThreadPoolExecutor(len(executors)) as pool:
+        ended = list(pool.map(lambda e: carried_out(expansion, results, e), executors))
+    submitted = Counter(job.key for executor in executors for job in executor.submitted)
+    assert set(submitted.values()) == {1}
+    for run in expansion.runs:
+        chain = run.pretraining.chain() if run.pretraining else []
+        barred = any(step.key in failing for step in chain)
+        state = "skipped" if barred else "failed" if run.key in failing else "done"
+        assert (run.key in submitted) == (state != "skipped")
+        for _, outcome, _ in ended:
+            found = [
+                word
+                for word in ("done", "elsewhere", "failed", "skipped")
+                if run.key in getattr(outcome, word)
+            ]
+            # a command that planned after a failure leaves it out of its account of now
+            assert found in ([state], ["elsewhere"] if state == "done" else [], [])
+    assert {run.key for run in expansion.runs if path_of(results, run).exists()} == (
+        {run.key for run in expansion.runs} & set(submitted) - failing
+    )
+    assert results.claims() == []
+
+
+# ---------------------------------------------------------------- devices
+
+
+class Crowded(InProcess):
+    """Jobs of co-teaching need a device of their own, or more than there is."""
+
+    def __init__(self, slots: int, *, hopeless: bool = False) -> None:
+        super().__init__(slots)
+        self.hopeless = hopeless
+        self.where: list[tuple[str, str]] = []
+
+    def submit(self, job: Job) -> None:
+        super().submit(job)
+        self.where.append((job.key, job.device))
+        beside = [other for other in self.running if other.device == job.device]
+        assert len(beside) <= 2
+        assert len(beside) == 1 or not any(other.alone for other in beside)
+
+    def state(self, job: Job) -> JobState:
+        greedy = job.kind == "run" and job.spec["method"]["name"] == "co-teaching"
+        return "out-of-memory" if greedy and (self.hopeless or not job.alone) else "done"
+
+
+GPUS = ("cuda:0", "cuda:1")
+
+
+def test_jobs_are_spread_and_what_is_out_of_memory_is_repeated_alone(
+    expansion: Expansion, results: Results
+) -> None:
+    executor = Crowded(4)
+    _, outcome, notes = carried_out(expansion, results, executor, devices=GPUS)
+    assert not outcome.failed
+    assert len(outcome.done) == 22
+    assert {device for _, device in executor.where} == set(GPUS)
+    greedy = {run.key for run in expansion.runs if run.axes["method"] == "co-teaching"}
+    tried = Counter(job.key for job in executor.submitted)
+    assert {key for key, count in tried.items() if count == 2} == greedy
+    assert {key for word, key in notes.said if word == "repeats"} == greedy
+    again = [job for job in executor.submitted if job.attempt == 2]
+    assert all(job.alone for job in again)
+    for (attempt,) in results.attempts().values():
+        assert (attempt.state, attempt.alone, attempt.failed) == ("out-of-memory", False, False)
+
+
+def test_out_of_memory_alone_is_a_failure_after_one_repetition(
+    expansion: Expansion, results: Results
+) -> None:
+    executor = Crowded(4, hopeless=True)
+    _, outcome, _ = carried_out(expansion, results, executor, devices=GPUS)
+    greedy = {run.key for run in expansion.runs if run.axes["method"] == "co-teaching"}
+    assert set(outcome.failed) == greedy
+    tried = Counter(job.key for job in executor.submitted)
+    assert {tried[key] for key in greedy} == {2}
+    for key in greedy:
+        first, second = results.attempts()[key]
+        assert (first.failed, second.failed) == (False, True)
+    again = Crowded(4)
+    carried_out(expansion, results, again, devices=GPUS)
+    assert again.submitted == [], "and counts as one from then on"
+
+
+def test_one_job_a_device_is_alone_from_the_first(expansion: Expansion, results: Results) -> None:
+    executor = Crowded(2, hopeless=True)
+    _, outcome, _ = carried_out(expansion, results, executor, devices=GPUS)
+    assert len(outcome.failed) == 8
+    assert {job.attempt for job in executor.submitted} == {1}
+
+
+def test_what_was_to_be_repeated_alone_when_all_ended_is_done_by_the_next_command(
+    expansion: Expansion, results: Results
+) -> None:
+    run = expansion.runs[0]
+    results.write_attempt(
+        Attempt(run.key, run.label, "run", 1, "out-of-memory", "CUDA", alone=False)
+    )
+    executor = InProcess(1)
+    _, outcome, _ = carried_out(expansion, results, executor)
+    assert run.key in outcome.done
+
+
+def test_an_interrupted_job_is_no_failure_and_takes_along_what_waits_for_it(
+    expansion: Expansion, results: Results
+) -> None:
+    class Interrupts(InProcess):
+        def state(self, job: Job) -> JobState:
+            return "interrupted" if job.kind == "pretraining" else "done"
+
+    executor = Interrupts(2)
+    _, outcome, _ = carried_out(expansion, results, executor)
+    waiting = {run.key for run in expansion.runs if run.pretraining}
+    assert not outcome.failed
+    assert not outcome.skipped
+    assert set(outcome.interrupted) >= waiting
+    assert set(outcome.done) == {run.key for run in expansion.runs} - waiting
+    _, outcome, _ = carried_out(expansion, results, InProcess(2))
+    assert waiting <= set(outcome.done), "the next command does it, unasked"
