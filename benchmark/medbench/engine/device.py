@@ -11,6 +11,22 @@ import torch
 from medbench.errors import DeviceError
 from medbench.protocol.schema import Compute
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def visible_alone(device: str, visible: str | None) -> str:
+    """Return what ``CUDA_VISIBLE_DEVICES`` must be for one GPU to be the only one.
+
+    Parameters
+    ----------
+    device : str
+        ``"cuda:N"``: the N-th of those visible now, from 0.
+    visible : str, optional
+        What the variable is now: numbers or names, separated by commas.
+    """
+    index = device.removeprefix("cuda:")
+    return visible.split(",")[int(index)].strip() if visible else index
+
 
 def prepare_process(compute: Compute, device: str) -> torch.device:
     """Set this process up for reproducible work on ``device``.
@@ -29,6 +45,10 @@ def prepare_process(compute: Compute, device: str) -> torch.device:
         # filling new memory serves to find reads before writes, at an eighth of the time
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
+    if device.startswith("cuda:") and not torch.cuda.is_initialized():
+        # what a plugin calls "cuda" is then its own device and no other run's
+        os.environ[_VISIBLE] = visible_alone(device, os.environ.get(_VISIBLE))
+        device = "cuda:0"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(
             f"device {device} was asked for, but torch {torch.__version__} sees no GPU; "
