@@ -45,7 +45,7 @@ def prepare_process(compute: Compute, device: str) -> torch.device:
         # filling new memory serves to find reads before writes, at an eighth of the time
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
-    if device.startswith("cuda:") and not torch.cuda.is_initialized():
+    if device.startswith("cuda:") and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         # what a plugin calls "cuda" is then its own device and no other run's
         os.environ[_VISIBLE] = visible_alone(device, os.environ.get(_VISIBLE))
         device = "cuda:0"
