@@ -274,6 +274,10 @@ class LNLMethod(Stateful, ABC):
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
 
+    #: Questions of the oracle that the method may ask, by name (``"noise_rate"``),
+    #: under whatever settings: whoever reads the code knows it before a run does.
+    asks: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, name: str, settings: Any) -> None:
         self.name = name
         self.settings = settings

@@ -33,6 +33,7 @@ class CoTeaching(LNLMethod):
     settings: CoTeachingSettings
 
     stateful = ("network_1", "network_2", "optimiser_1", "optimiser_2", "forget_rate")
+    asks = ("noise_rate",)
 
     def start(self, task: LearningTask) -> None:
         """Build two networks that differ in their heads, and their optimisers."""

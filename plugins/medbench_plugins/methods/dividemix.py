@@ -82,6 +82,7 @@ class DivideMix(LNLMethod):
         "losses",
         "noise_kind",
     )
+    asks = ("noise_is_symmetric",)
 
     def start(self, task: LearningTask) -> None:
         """Build two networks that differ in their heads, and their optimisers."""

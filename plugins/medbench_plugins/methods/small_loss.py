@@ -36,6 +36,7 @@ class SmallLoss(LNLMethod):
     settings: SmallLossSettings
 
     stateful = ("network", "optimiser", "forget_rate")
+    asks = ("noise_rate",)
 
     def start(self, task: LearningTask) -> None:
         """Build one network and its optimiser."""

@@ -1,0 +1,158 @@
+"""A device that is not the default one, on a machine that has only a CPU.
+
+Code that forgets ``device=`` works on a CPU by luck. Under :func:`elsewhere` the
+task's device is ``cpu:0``, which torch carries out on the CPU; whether a tensor
+was made there or on the default device is kept beside it, and where the two meet
+in one operation, as a GPU would refuse, :class:`Misplaced` is raised.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+#: The device of the task: another word for the CPU.
+PLACE = "cpu:0"
+
+#: What makes a tensor from nothing: it goes where ``device=`` says.
+_MAKERS = {
+    "arange", "as_tensor", "empty", "eye", "full", "linspace", "logspace", "normal", "ones",
+    "rand", "randint", "randn", "randperm", "tensor", "zeros", "bartlett_window", "hann_window",
+    "from_numpy", "tril_indices", "triu_indices",
+}  # fmt: skip
+
+#: Operations that may take a tensor on the host beside one on the device.
+_MIXERS = {
+    "_has_compatible_shallow_copy_type", "to", "copy_", "__getitem__", "index_put_", "type_as", "is_set_to", "__set__",
+}  # fmt: skip
+
+#: What only a tensor on the host can do.
+_HOST_ONLY = {"numpy", "__array__"}
+
+
+class Misplaced(Exception):  # noqa: N818 - it is what is found, no error of ours
+    """Tensors of two devices met, or a host's operation was asked of the device's tensor."""
+
+
+class _Elsewhere(TorchFunctionMode):
+    """Keeps beside each tensor whether it is on the task's device."""
+
+    def __init__(self, generators: Sequence[Any]) -> None:
+        super().__init__()
+        self._there = WeakTensorKeyDictionary()
+        self._generators = generators
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name, attribute = _named(func)
+        if attribute == "device":
+            return torch.device(PLACE) if self._is_there(args[0]) else func(*args, **kwargs)
+        given = list(_tensors((args, kwargs)))
+        self._check(name, given, kwargs)
+        result = func(*args, **kwargs)
+        there = self._goes_there(name, args, kwargs, given)
+        if name in ("cpu", "to") and result is args[0] and there != self._is_there(result):
+            result = result.view_as(result)  # what would be a copy on a GPU, must be told apart
+        for tensor in _tensors(result):
+            self._put(tensor, there)
+        if attribute == "data" and name == "__set__":
+            self._put(args[0], self._is_there(args[1]))
+        return result
+
+    def _check(self, name: str, given: list[Tensor], kwargs: Any) -> None:
+        if name in _MAKERS and self._of_task(kwargs) and kwargs.get("device") is None:
+            raise Misplaced(
+                f"{name} with a generator of the task's device, but without device=, {_line()}"
+            )
+        there = [tensor for tensor in given if self._is_there(tensor)]
+        if name in _HOST_ONLY and there:
+            raise Misplaced(f"{name.strip('_')}() of a tensor on the device, {_line()}")
+        # a single number may stay on the host, as on a GPU
+        here = [tensor for tensor in given if not self._is_there(tensor) and tensor.dim() > 0]
+        if there and here and name not in _MIXERS:
+            raise Misplaced(
+                f"{name} of tensors on the task's device and on the default one, {_line()}"
+            )
+
+    def _goes_there(
+        self, name: str, args: tuple[Any, ...], kwargs: Any, given: list[Tensor]
+    ) -> bool:
+        """Return whether what an operation makes is on the task's device."""
+        named = kwargs.get("device")
+        if name == "to":
+            named = next((a for a in args[1:] if isinstance(a, (str, torch.device))), named)
+            other = next((a for a in args[1:] if isinstance(a, Tensor)), None)
+            if other is not None:
+                return self._is_there(other)
+        if name in _MAKERS and kwargs.get("generator") is not None:
+            # a generator's own device cannot be told apart from the CPU
+            return self._of_task(kwargs)
+        if named is not None:
+            return str(named) == PLACE
+        if name == "cpu" or name in _MAKERS:
+            return False
+        if name in ("__getitem__", "copy_", "type_as"):
+            return self._is_there(args[1] if name == "type_as" else args[0])
+        return any(self._is_there(tensor) for tensor in given)
+
+    def _of_task(self, kwargs: Any) -> bool:
+        generator = kwargs.get("generator")
+        return any(generator is each for each in self._generators)
+
+    def _is_there(self, tensor: Any) -> bool:
+        return isinstance(tensor, Tensor) and self._there.get(tensor, False)
+
+    def _put(self, tensor: Tensor, there: bool) -> None:
+        self._there[tensor] = there
+
+
+def _named(func: Any) -> tuple[str, str]:
+    """Return the name of a function, and for a property's getter the property's."""
+    name = getattr(func, "__name__", str(func))
+    owner = getattr(func, "__self__", None)
+    attribute = getattr(owner, "__name__", "") if name in ("__get__", "__set__") else ""
+    return name, attribute
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _tensors(part)
+
+
+def _line() -> str:
+    """Return the line of the plugin from which torch was called."""
+    core = Path(__file__).parents[1]
+    for frame in reversed(traceback.extract_stack()):
+        path = Path(frame.filename)
+        if not path.is_relative_to(core) and "torch" not in path.parts:
+            return f"{path}, line {frame.lineno}: {frame.line}"
+    return "in medbench"
+
+
+@contextmanager
+def elsewhere(generators: Sequence[Any]) -> Iterator[str]:
+    """Enter a place where the default device and the task's are told apart; give its name.
+
+    Parameters
+    ----------
+    generators : sequence
+        Generators of the task's device; looked at whenever one is used.
+    """
+    with _Elsewhere(generators):
+        yield PLACE

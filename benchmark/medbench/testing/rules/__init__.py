@@ -1,0 +1,1 @@
+"""The rules themselves, by kind of plugin."""

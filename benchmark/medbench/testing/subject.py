@@ -1,0 +1,60 @@
+"""What is under test: a plugin as the registry knows it, with settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medbench.errors import MedbenchError
+from medbench.plugins.registry import Entry
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A plugin under test.
+
+    Parameters
+    ----------
+    entry : Entry
+        The plugin.
+    settings : mapping
+        Settings to check it with, where its defaults do not do.
+    cache : pathlib.Path
+        Folder of prepared datasets.
+    """
+
+    entry: Entry
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    cache: Path = Path("medbench-cache")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Settings as a protocol would resolve them: the entry's own, then those given."""
+        return {**self.entry.plugin.defaults, **self.settings}
+
+    def make(self, **changes: Any) -> Any:
+        """Make an instance, with some settings changed.
+
+        It stands under another name than the plugin's, as a variant in a
+        protocol does.
+        """
+        return self.entry.create("under-check", {**self.values, **changes})
+
+    def check_settings(self) -> None:
+        """Refuse settings that the plugin does not have.
+
+        Raises
+        ------
+        MedbenchError
+            Naming the setting.
+        """
+        from medbench.protocol.read import checked
+
+        checked(self.entry.load_settings(), self.values, f"{self.entry.kind.name} {self.entry.name}")
+
+
+def refuses(error: Exception) -> bool:
+    """Return whether an exception is a refusal that a user can read: one clear line."""
+    return isinstance(error, MedbenchError) and "\n" not in str(error).strip()
