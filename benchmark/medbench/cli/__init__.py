@@ -22,6 +22,7 @@ _OWN = (
     Command("show", "medbench.cli.show:show", "Describe one plugin or protocol in full."),
     Command("data", "medbench.cli.data:data", "List datasets and check their files."),
     Command("labels", "medbench.cli.labels:labels", "Export the exact noisy labels of runs."),
+    Command("new", "medbench.cli.new:new", "Write a new plugin package that works."),
     Command("doctor", "medbench.cli.doctor:doctor", "Check this installation and machine."),
 )
 

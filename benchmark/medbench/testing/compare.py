@@ -29,7 +29,9 @@ def difference(first: Any, second: Any, where: str = "") -> str:
         return _first(difference(a, b, _join(where, n)) for n, (a, b) in enumerate(pairs))
     if isinstance(first, (Tensor, np.ndarray)):
         return _of_arrays(first, second, where)
-    equal = type(first) is type(second) and (first == second or (first != first and second != second))
+    equal = type(first) is type(second) and (
+        first == second or (first != first and second != second)
+    )
     return "" if equal else f"{where or 'it'} is {first!r:.60} and {second!r:.60}"
 
 

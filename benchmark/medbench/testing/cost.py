@@ -53,11 +53,11 @@ def measure(trial: Trial, epochs: int) -> Cost:
     return max(found, key=lambda cost: cost.passes)
 
 
-class Memory(TorchDispatchMode):
+class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of storages made while it is entered."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peak = 0
         self._known: set[int] = set()

@@ -31,7 +31,8 @@ _MAKERS = {
 
 #: Operations that may take a tensor on the host beside one on the device.
 _MIXERS = {
-    "_has_compatible_shallow_copy_type", "to", "copy_", "__getitem__", "index_put_", "type_as", "is_set_to", "__set__",
+    "_has_compatible_shallow_copy_type", "to", "copy_", "__getitem__", "index_put_", "type_as",
+    "is_set_to", "__set__",
 }  # fmt: skip
 
 #: What only a tensor on the host can do.
@@ -110,7 +111,7 @@ class _Elsewhere(TorchFunctionMode):
         return any(generator is each for each in self._generators)
 
     def _is_there(self, tensor: Any) -> bool:
-        return isinstance(tensor, Tensor) and self._there.get(tensor, False)
+        return isinstance(tensor, Tensor) and tensor in self._there and self._there[tensor]
 
     def _put(self, tensor: Tensor, there: bool) -> None:
         self._there[tensor] = there

@@ -66,7 +66,9 @@ class RealTask:
     def balanced_accuracy(self, probabilities: NDArray[np.float32]) -> float:
         """Return the mean recall over classes."""
         right = probabilities.argmax(axis=1) == self.test_labels
-        return float(np.mean([right[self.test_labels == k].mean() for k in range(self.num_classes)]))
+        return float(
+            np.mean([right[self.test_labels == k].mean() for k in range(self.num_classes)])
+        )
 
 
 def real_task() -> RealTask:
@@ -123,9 +125,7 @@ def _some(
 
 
 @cache
-def _content() -> tuple[
-    str, DatasetCard, NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8]
-]:
+def _content() -> tuple[str, DatasetCard, NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8]]:
     """Read the smallest dataset of medbench's own that is at hand, made small."""
     name, dataset, card, context = _smallest(discover())
     with dataset.open(context) as data:

@@ -52,7 +52,9 @@ class Subject:
         """
         from medbench.protocol.read import checked
 
-        checked(self.entry.load_settings(), self.values, f"{self.entry.kind.name} {self.entry.name}")
+        checked(
+            self.entry.load_settings(), self.values, f"{self.entry.kind.name} {self.entry.name}"
+        )
 
 
 def refuses(error: Exception) -> bool:

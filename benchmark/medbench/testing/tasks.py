@@ -223,9 +223,7 @@ class Trial:
     def predict(self, images: Tensor | None = None) -> Tensor:
         """Return the method's probabilities for some images, all by default."""
         with torch.inference_mode():
-            return self.method.predict(
-                self.images.take(slice(None)) if images is None else images
-            )
+            return self.method.predict(self.images.take(slice(None)) if images is None else images)
 
     def trace(self, epochs: int) -> dict[str, Any]:
         """Train so many epochs; return all that can be seen of it."""

@@ -15,6 +15,10 @@ class CrossEntropy(LNLMethod):
 
     No label smoothing, no class weights: what it loses to noise is what the
     other methods have to win back.
+
+    References
+    ----------
+    Bishop: Pattern Recognition and Machine Learning. 2006, section 4.3.4.
     """
 
     Settings = CrossEntropySettings

@@ -151,5 +151,3 @@ def presets(subject: Subject) -> None:
             fault = error.errors()[0]
             key = ".".join(map(str, fault["loc"]))
             raise Breach(f"preset {name!r}: {key}: {fault['msg']}") from error
-
-

@@ -67,8 +67,8 @@ def one_label(subject: Subject) -> None:
     "method",
     "all-alike",
     expects="it works where all images are alike, so that all losses are",
-    why="A division into clean and doubtful may then leave one part empty, or a part of one sample; "
-    "the published code of several methods stops there.",
+    why="A division into clean and doubtful may then leave one part empty, or a part of one "
+    "sample; the published code of several methods stops there.",
     mend="treat a part with fewer than two samples as empty (batch normalisation needs two), and "
     "go on with the other; guard (x - min) / (max - min)",
 )
@@ -111,7 +111,8 @@ def one_image(subject: Subject) -> None:
     "method",
     "short-budget",
     expects="it works with a budget of one epoch",
-    why="Trials and smoke tests have budgets of one epoch; a schedule must not divide by epochs - 1.",
+    why="Trials and smoke tests have budgets of one epoch; a schedule must not "
+    "divide by epochs - 1.",
     mend="clamp warm-up and ramps to the budget, task.epochs",
 )
 def short_budget(subject: Subject) -> None:
@@ -184,7 +185,10 @@ def learns(subject: Subject) -> str:
             f"balanced accuracy is {score:.3f} after {len(results)} epochs on {task.name}; chance "
             f"is {chance:.3f}"
         )
-    return f"balanced accuracy {score:.3f} on {task.name} after {len(results)} epochs, chance {chance:.3f}"
+    return (
+        f"balanced accuracy {score:.3f} on {task.name} after {len(results)} epochs, "
+        f"chance {chance:.3f}"
+    )
 
 
 @rule(
@@ -200,8 +204,9 @@ def cost(subject: Subject) -> str:
     theirs = _cost(subject.make())
     plain = _cost(Baseline("plain", Baseline.Settings()))
     if theirs.passes > MOST_PASSES:
-        raise Breach(f"{theirs.passes:.0f} passes an image and epoch; cross-entropy needs "
-                     f"{plain.passes:.0f}")
+        raise Breach(
+            f"{theirs.passes:.0f} passes an image and epoch; cross-entropy needs {plain.passes:.0f}"
+        )
     return (
         f"{theirs.passes:.1f} passes an image and epoch (cross-entropy {plain.passes:.1f}); "
         f"{theirs.seconds / max(plain.seconds, 1e-9):.1f} times its seconds, "

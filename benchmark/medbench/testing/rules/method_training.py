@@ -39,8 +39,10 @@ def check_probabilities(given: Any, rows: int, num_classes: int) -> None:
         raise Breach("predict returned values that are not finite")
     if float(given.min()) < 0 or float((given.sum(1) - 1).abs().max()) > 1e-3:
         row = given[int((given.sum(1) - 1).abs().argmax())]
-        raise Breach(f"a row of predict is {[round(v, 4) for v in row.tolist()]}: it sums to "
-                     f"{float(row.sum()):.4f}")
+        raise Breach(
+            f"a row of predict is {[round(v, 4) for v in row.tolist()]}: it sums to "
+            f"{float(row.sum()):.4f}"
+        )
 
 
 def check_sane(trial: Trial, epochs: int) -> None:
@@ -74,8 +76,8 @@ def prediction(subject: Subject) -> None:
     "clean_probability float32 (N,) in [0, 1], corrected int64 (N,) from 0 to K-1, where given",
     why="Label quality is read from them against the clean labels; a wrong shape or order would be "
     "read as a bad method.",
-    mend="index by batch.indices, not by the order of the batches; .astype() what has another type; "
-    "leave out what the method does not know",
+    mend="index by batch.indices, not by the order of the batches; .astype() what has another "
+    "type; leave out what the method does not know",
 )
 def report(subject: Subject) -> None:
     """Look at the reports of some epochs with 53 samples and four classes."""
@@ -102,8 +104,10 @@ def _check_report(given: Any, samples: int, num_classes: int) -> None:
             raise Breach(f"{name} is a {type(array).__name__}, not a numpy array")
         same_shape = len(array.shape) == len(shape) and array.shape[-1] == samples
         if array.dtype != dtype or not same_shape:
-            raise Breach(f"{name} is {array.dtype} {array.shape}, not {dtype} "
-                         f"{str(shape).replace('-1', 'M')}")
+            raise Breach(
+                f"{name} is {array.dtype} {array.shape}, not {dtype} "
+                f"{str(shape).replace('-1', 'M')}"
+            )
         if array.size and not (low <= array.min() and array.max() <= high):
             raise Breach(f"{name} goes from {array.min()} to {array.max()}, not {low} to {high}")
 
@@ -168,8 +172,10 @@ def named_streams(subject: Subject) -> None:
                 raise Breach(f"in epoch {epoch} it asked for task.{which}({purpose!r}, {when})")
         ours = {id(generator) for generator in trial.watched.handed[handed:]}
         if any(id(generator) not in ours for generator in trial.watched.drawn_from[used:]):
-            raise Breach(f"in epoch {epoch} it drew mini-batches with a generator that task.rng "
-                         "did not give in that epoch")
+            raise Breach(
+                f"in epoch {epoch} it drew mini-batches with a generator that task.rng "
+                "did not give in that epoch"
+            )
         twice = [words for words in set(of_epoch) if of_epoch.count(words) > 1]
         if twice:
             which, purpose, _ = sorted(twice)[0]
@@ -426,5 +432,3 @@ def own_optimiser(subject: Subject) -> None:
     wanted = OptimiserSettings.model_validate(own)
     if any(given != wanted for given in trial.watched.optimisers):
         raise Breach("make_optimiser was called without settings.optimiser")
-
-

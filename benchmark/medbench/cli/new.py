@@ -1,0 +1,59 @@
+"""``medbench new``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from medbench.cli.common import json_option, print_json
+from medbench.plugins.registry import discover
+from medbench.scaffold.write import plan_package, write_package
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  medbench new method mine
+  medbench new dataset our-slides --into ~/src"""
+)
+@click.argument("kind")
+@click.argument("name")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Folder in which NAME/ is made.  [default: here]",
+)
+@json_option
+def new(kind: str, name: str, into: Path, as_json: bool) -> None:
+    """Write a plugin package that works: the science to be put in its place.
+
+    KIND is method, pretext, noise or dataset. The folder NAME/ holds an
+    installable package with an example, its tests, README and licence.
+    """
+    package = plan_package(kind, name, into, discover())
+    files = write_package(package)
+    if as_json:
+        print_json(
+            {
+                "kind": package.kind.name,
+                "name": package.name,
+                "folder": str(package.folder),
+                "files": [str(path.relative_to(package.folder)) for path in files],
+            }
+        )
+        return
+    begin = next(path for path in files if path.name == f"{package.kind.name}.py")
+    click.echo(f"{package.folder}/ holds the {package.kind.name} {name!r}, which works as it is.")
+    click.echo(f"Begin in {begin}. Then:\n")
+    for command, meaning in _next(package.folder, name):
+        click.echo(f"  {command:<42}{meaning}")
+
+
+def _next(folder: Path, name: str) -> list[tuple[str, str]]:
+    return [
+        (f"medbench check --plugin {folder}", "does it keep the contract?"),
+        (f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`"),
+        (f"pip install -e {folder}", "then `--add " + name + "` does without --plugin"),
+    ]

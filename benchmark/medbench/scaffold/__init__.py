@@ -1,0 +1,1 @@
+"""New plugin packages, complete and working: what ``medbench new`` writes."""
