@@ -23,6 +23,7 @@ _OWN = (
     Command("data", "medbench.cli.data:data", "List datasets and check their files."),
     Command("labels", "medbench.cli.labels:labels", "Export the exact noisy labels of runs."),
     Command("new", "medbench.cli.new:new", "Write a new plugin package that works."),
+    Command("check", "medbench.cli.check:check", "Hold plugins against their kind's contract."),
     Command("doctor", "medbench.cli.doctor:doctor", "Check this installation and machine."),
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medbench.errors import MedbenchError
+from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Entry
 
 
@@ -33,6 +34,11 @@ class Subject:
     def values(self) -> dict[str, Any]:
         """Settings as a protocol would resolve them: the entry's own, then those given."""
         return {**self.entry.plugin.defaults, **self.settings}
+
+    @property
+    def context(self) -> DataContext:
+        """Where datasets are found."""
+        return DataContext(self.cache)
 
     def make(self, **changes: Any) -> Any:
         """Make an instance, with some settings changed.

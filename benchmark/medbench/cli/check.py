@@ -1,0 +1,159 @@
+"""``medbench check``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medbench.cli.common import cache_option, console, json_option, print_json
+from medbench.errors import PluginError
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.markers import PROJECT
+from medbench.plugins.registry import Entry, Registry, discover
+
+if TYPE_CHECKING:
+    from medbench.testing.contract import Outcome
+    from medbench.testing.report import Checked
+    from medbench.testing.subject import Subject
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  medbench check my-method
+  medbench check my-method --rule resume     one rule, while mending it
+  medbench check                             all plugins of other packages
+  medbench check --rules method              what is asked of a method"""
+)
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All plugins, the built-in ones too.")
+@click.option("--kind", help="Kind of the plugins named, where a name has several.")
+@click.option("--rule", "only", multiple=True, help="Only this rule; may be repeated.")
+@click.option("--rules", "rules_of_kind", metavar="KIND", help="List the rules of a kind.")
+@cache_option
+@json_option
+def check(
+    names: Sequence[str],
+    everything: bool,
+    kind: str | None,
+    only: Sequence[str],
+    rules_of_kind: str | None,
+    cache: Path,
+    as_json: bool,
+) -> int:
+    """Hold plugins against the contract of their kind.
+
+    Without NAMES, all plugins that are not medbench's own. Each broken rule is
+    told with what was expected, what came and how to mend it. Exit status: 0 all
+    rules kept, 1 some broken, 2 wrong usage.
+    """
+    from medbench.testing.catalogue import kinds_with_rules
+
+    if rules_of_kind:
+        _list_rules(kind_named(rules_of_kind).name, as_json=as_json)
+        return 0
+    registry = discover()
+    entries = _chosen(registry, names, kind, everything=everything)
+    entries = [entry for entry in entries if names or entry.kind.name in kinds_with_rules()]
+    if not entries:
+        raise PluginError(
+            "no plugin of another package is installed; name one, or say --all for medbench's own"
+        )
+    done = [_check(entry, cache, only, quiet=as_json) for entry in entries]
+    if as_json:
+        print_json([each.to_json() for each in done])
+    else:
+        _conclude(done)
+    return 1 if any(each.broken for each in done) else 0
+
+
+def _chosen(
+    registry: Registry, names: Sequence[str], kind: str | None, *, everything: bool
+) -> list[Entry]:
+    from medbench.testing.cases import find_entry
+
+    if names:
+        return [find_entry(registry, name, kind) for name in names]
+    wanted = kind_named(kind).axis if kind else None
+    return [
+        entry
+        for (axis, _), entry in registry.entries.items()
+        if (everything or entry.distribution != PROJECT) and wanted in (None, axis)
+    ]
+
+
+def _check(entry: Entry, cache: Path, only: Sequence[str], *, quiet: bool) -> Checked:
+    """Check one plugin, telling of each rule as it is done."""
+    from medbench.testing.catalogue import rules_of
+    from medbench.testing.report import Checked, outcomes, why_not_checkable
+    from medbench.testing.subject import Subject
+
+    known = [rule.name for rule in rules_of(entry.kind.name)]
+    for name in only:
+        if name not in known:
+            raise PluginError(
+                f"there is no rule {name!r} for a {entry.kind.name}; there are {', '.join(known)}"
+            )
+    subject = Subject(entry, cache=cache)
+    screen = None if quiet else console()
+    if screen is not None:
+        screen.print(f"[bold]{_head(subject)}[/bold]")
+    if reason := why_not_checkable(subject):
+        if screen is not None:
+            screen.print(f"  not checked: {reason}", markup=False, soft_wrap=True)
+        return Checked(subject, (), reason)
+    found = []
+    for _, outcome in outcomes(subject, only):
+        found.append(outcome)
+        if screen is not None:
+            _tell(screen, outcome)
+    return Checked(subject, tuple(found))
+
+
+def _head(subject: Subject) -> str:
+    entry = subject.entry
+    return f"{entry.kind.name} {entry.name} ({entry.distribution} {entry.version})"
+
+
+def _tell(screen: Any, outcome: Outcome) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    mark, style = {"kept": ("✓", "green"), "broken": ("✗", "bold red")}.get(
+        outcome.state, ("-", "dim")
+    )
+    line = Text.assemble((f"  {mark} ", style), f"{outcome.rule.name:<28}")
+    if outcome.state != "broken":
+        line.append(outcome.found, style="dim")
+    screen.print(line, soft_wrap=True)
+    if outcome.state == "broken":
+        for word, text in (
+            ("expected", outcome.rule.expects),
+            ("came", outcome.found),
+            ("mend", outcome.rule.mend),
+        ):
+            screen.print(Padding(Text.assemble((f"{word:<10}", "bold"), text), (0, 0, 0, 6)))
+
+
+def _conclude(done: Sequence[Checked]) -> None:
+    broken = sum(len(each.broken) for each in done)
+    rules = sum(len(each.outcomes) for each in done)
+    skipped = sum(bool(each.not_checked) for each in done)
+    text = f"{rules - broken} of {rules} rules kept by {len(done) - skipped} plugins"
+    text += f", {broken} broken" if broken else ""
+    click.echo(text + (f"; {skipped} plugins not checked" if skipped else "") + ".", err=True)
+
+
+def _list_rules(kind: str, *, as_json: bool) -> None:
+    from medbench.testing.catalogue import rules_of
+
+    found = rules_of(kind)
+    if as_json:
+        words = ("name", "expects", "why", "mend")
+        print_json([{word: getattr(rule, word) for word in words} for rule in found])
+        return
+    for rule in found:
+        click.echo(f"{rule.name}\n    {rule.expects}")
