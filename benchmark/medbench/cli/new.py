@@ -39,7 +39,7 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
             {
                 "kind": package.kind.name,
                 "name": package.name,
-                "folder": str(package.folder),
+                "path": str(package.folder),
                 "files": [str(path.relative_to(package.folder)) for path in files],
             }
         )

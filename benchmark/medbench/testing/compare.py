@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
@@ -22,7 +23,7 @@ def difference(first: Any, second: Any, where: str = "") -> str:
         if list(first) != list(second):
             return f"{where or 'it'} has keys {list(first)} and {list(second)}"
         return _first(difference(first[k], second[k], _join(where, k)) for k in first)
-    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+    if isinstance(first, (list, tuple, deque)) and isinstance(second, type(first)):
         if len(first) != len(second):
             return f"{where or 'it'} has {len(first)} and {len(second)} parts"
         pairs = zip(first, second, strict=True)

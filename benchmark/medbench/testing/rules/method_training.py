@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import math
 import random
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medbench.interfaces.method import EpochReport, OptimiserSettings
+from medbench.store.packing import PackingError, pack, unpack
 from medbench.testing.compare import difference
 from medbench.testing.contract import Breach, NotApplicable, rule
 from medbench.testing.elsewhere import Misplaced, elsewhere
@@ -257,19 +255,19 @@ def device(subject: Subject) -> None:
     "histories, counters",
 )
 def resume(subject: Subject) -> None:
-    """Interrupt after 0, 1, 2 and 3 of four epochs."""
+    """Interrupt after 0, 1, 2 and 3 of four epochs; keep the state as a checkpoint does."""
     whole = Trial(subject.make(), draw(), epochs=EPOCHS)
-    states, reports = [copy.deepcopy(dict(whole.state()))], []
+    states, reports = [pack(whole.state())], []
     for epoch in range(EPOCHS):
         reports += whole.train_epochs(epoch, epoch + 1)
-        states.append(copy.deepcopy(dict(whole.state())))
+        states.append(pack(whole.state()))
     for done in range(EPOCHS):
         rest = Trial(subject.make(), draw(), epochs=EPOCHS)
-        rest.method.load_state_dict(copy.deepcopy(states[done]))
+        rest.method.load_state_dict(unpack(*states[done]))
         again = rest.train_epochs(done, EPOCHS)
         found = difference(
-            {"report": reports[done:], "state": states[-1]},
-            {"report": again, "state": dict(rest.state())},
+            {"report": reports[done:], "state": unpack(*states[-1])},
+            {"report": again, "state": unpack(*pack(rest.state()))},
         )
         if found:
             raise Breach(f"taken up after {done} of {EPOCHS} epochs it ended differently: {found}")
@@ -285,46 +283,15 @@ def resume(subject: Subject) -> None:
     "load_state_dict()",
 )
 def plain_state(subject: Subject) -> None:
-    """Write the state to a file that is read without unpickling."""
+    """Pack the state as a checkpoint does."""
     trial = Trial(subject.make(), draw(), epochs=EPOCHS)
     trial.train_epochs(0, EPOCHS)
-    state = dict(trial.state())
-    if not state:
+    if not trial.state():
         raise Breach("the state is empty, though the method has been trained")
-    if found := _not_plain(state, "state"):
-        raise Breach(found)
-    plain = _with_tensors(state)
-    file = io.BytesIO()
-    torch.save(plain, file)
-    file.seek(0)
-    if found := difference(plain, torch.load(file, weights_only=True)):
-        raise Breach(f"read from a file {found}")
-
-
-def _not_plain(value: Any, where: str) -> str:
-    """Return what in a state is no plain value, or an empty string."""
-    if isinstance(value, Mapping):
-        parts = [(f"{where}.{key}", part) for key, part in value.items()]
-    elif isinstance(value, (list, tuple)):
-        parts = [(f"{where}.{number}", part) for number, part in enumerate(value)]
-    else:
-        plain = (Tensor, np.ndarray, np.generic, bool, int, float, str, type(None))
-        object_array = isinstance(value, np.ndarray) and value.dtype == object
-        if isinstance(value, plain) and not object_array:
-            return ""
-        return f"{where} is a {type(value).__module__}.{type(value).__qualname__}"
-    return next((found for name, part in parts if (found := _not_plain(part, name))), "")
-
-
-def _with_tensors(value: Any) -> Any:
-    """Return a state with its arrays as tensors, as torch's own files take them."""
-    if isinstance(value, Mapping):
-        return {key: _with_tensors(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_tensors(part) for part in value]
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
-        return torch.from_numpy(np.asarray(value).copy())
-    return value
+    try:
+        pack(trial.state())
+    except PackingError as error:
+        raise Breach(str(error)) from error
 
 
 @rule(
@@ -338,9 +305,14 @@ def _with_tensors(value: Any) -> Any:
 )
 def prediction_leaves_no_trace(subject: Subject) -> None:
     """Train with and without looking."""
-    seen, unseen = (Trial(subject.make(), draw(), epochs=EPOCHS) for _ in range(2))
-    one = {"report": seen.train_epochs(0, EPOCHS, look=True), "state": seen.state()}
-    two = {"report": unseen.train_epochs(0, EPOCHS, look=False), "state": unseen.state()}
+    trials = [Trial(subject.make(), draw(), epochs=EPOCHS) for _ in range(2)]
+    reports = [
+        trial.train_epochs(0, EPOCHS, look=look)
+        for trial, look in zip(trials, (True, False), strict=True)
+    ]
+    for trial in trials:
+        trial.predict()  # leaves the networks of both in eval mode
+    one, two = ({"report": r, "state": t.state()} for r, t in zip(reports, trials, strict=True))
     if found := difference(one, two):
         raise Breach(f"with predictions after each epoch and without: {found}")
 
