@@ -14,19 +14,24 @@ from medbench import Command, hookimpl
 
 @hookimpl
 def medbench_commands() -> Iterable[Command]:
-    """Announce ``medbench leaderboard``."""
+    """Announce ``medbench leaderboard`` and ``medbench advise``."""
     return [
         Command(
             name="leaderboard",
             target="medbench_leaderboard.command:leaderboard",
             summary="Make the board of a results folder: CSV tables and one offline page.",
-        )
+        ),
+        Command(
+            name="advise",
+            target="medbench_leaderboard.command:advise",
+            summary="Say which entrants cannot be told from the best, and what each costs.",
+        ),
     ]
 
 
 @hookimpl
 def medbench_build_board(results: Path, out: Path) -> Path:
-    """Write ``leaderboard.csv``, ``runs.csv`` and ``index.html`` into ``out``."""
+    """Write the board's tables and its page into ``out``."""
     from medbench_leaderboard.build import build_board
 
     return build_board(results, out)

@@ -158,6 +158,20 @@ def read_board(*results: Path, everything: bool = False) -> Board:
     )
 
 
+def read_blocks(*results: Path) -> tuple[ProtocolFacts, pd.DataFrame, Panel]:
+    """Read the blocks that count by the declared reading, and the runs behind them.
+
+    Raises
+    ------
+    medbench.errors.StoreError
+        As :func:`read_board`.
+    """
+    merged = read_folders([Results.open(root) for root in results])
+    runs, facts = merged.scores.runs, merged.facts
+    panels = _panels(facts, runs, make_cells(runs), merged.readings.resamples)
+    return facts, runs, panels[facts.reading]
+
+
 def make_board(
     facts: ProtocolFacts,
     runs: pd.DataFrame,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from medbench_leaderboard.board import Board, Standing
+from medbench_leaderboard.statistics.findings import Comparison
 
 
 def standings_json(board: Board) -> dict[str, Any]:
-    """Return protocol, counts, blocks and standings by reading."""
+    """Return protocol, counts, blocks, standings by reading, and what may be said of them."""
     return {
         "protocol": board.facts.name,
         "metric": board.facts.primary,
@@ -29,6 +31,33 @@ def standings_json(board: Board) -> dict[str, Any]:
             for reading, standings in board.standings.items()
         },
         "differences_tested": board.findings.tested,
+        "questions": [asdict(answer) for answer in board.findings.answers],
+        "claims": [_claim(c) for c in board.findings.comparisons if c.significant],
+        "ranking": [
+            {
+                **ranked.entrant._asdict(),
+                "mean_rank": ranked.mean_rank,
+                "open_ranks": [ranked.rank_low, ranked.rank_high],
+                "letters": ranked.letters,
+            }
+            for ranked in board.findings.ranking
+        ],
+        "sentences": list(board.findings.sentences),
+        "warnings": list(board.findings.warnings),
+    }
+
+
+def _claim(comparison: Comparison) -> dict[str, Any]:
+    better, worse = comparison.first, comparison.second
+    if comparison.verdict == "second":
+        better, worse = worse, better
+    return {
+        "question": comparison.question,
+        "where": asdict(comparison.where),
+        "better": asdict(better),
+        "worse": asdict(worse),
+        "difference": abs(comparison.effect or 0.0),
+        "adjusted_p": comparison.adjusted_p,
     }
 
 

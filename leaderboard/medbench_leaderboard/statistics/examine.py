@@ -9,7 +9,7 @@ from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.advice import Costs, advise_all
 from medbench_leaderboard.statistics.compare import Tested, test_all, test_friedman
 from medbench_leaderboard.statistics.estimates import losses, order_changes
-from medbench_leaderboard.statistics.findings import Findings, Friedman
+from medbench_leaderboard.statistics.findings import Findings, Friedman, Question
 from medbench_leaderboard.statistics.methods import paragraph
 from medbench_leaderboard.statistics.panel import Panel
 from medbench_leaderboard.statistics.questions import ask
@@ -44,12 +44,7 @@ def examine(
     if not panel.meetings or len(panel.entrants) < 2:
         why = "no block counts" if not panel.meetings else "there is but one entrant"
         return Findings(False, (f"Nothing is tested: {why}.",), warnings=noted)
-    parts = ask(panel, facts.questions, facts.baseline_pretext)
-    tested = test_all(parts, facts)
-    friedman = None
-    if "pairs" in tested:
-        friedman = test_friedman(panel, tested["pairs"].alpha)
-        tested["pairs"] = gated(tested["pairs"], friedman)
+    tested, friedman = test_questions(panel, facts)
     pairs = tested["pairs"].comparisons if "pairs" in tested else ()
     ranking, diagram = rank(panel, pairs, facts)
     answers = tuple(answer(of, panel, friedman) for of in tested.values())
@@ -71,6 +66,18 @@ def examine(
         warnings=noted,
         methods=paragraph(panel, facts, tested, friedman),
     )
+
+
+def test_questions(
+    panel: Panel, facts: ProtocolFacts
+) -> tuple[dict[Question, Tested], Friedman | None]:
+    """Test all questions of a protocol; pairs of entrants only behind Friedman's test."""
+    tested = test_all(ask(panel, facts.questions, facts.baseline_pretext), facts)
+    friedman = None
+    if "pairs" in tested:
+        friedman = test_friedman(panel, tested["pairs"].alpha)
+        tested["pairs"] = gated(tested["pairs"], friedman)
+    return tested, friedman
 
 
 def gated(pairs: Tested, friedman: Friedman | None) -> Tested:

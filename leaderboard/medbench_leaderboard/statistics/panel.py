@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -85,6 +85,19 @@ class Panel:
     def part(self, keep: Callable[[Block], bool]) -> Panel:
         """Return the panel of some of the blocks."""
         return Panel(self.entrants, tuple(m for m in self.meetings if keep(m.block)))
+
+    def without(self, entrants: Collection[Entrant]) -> Panel:
+        """Return the panel without some of the entrants."""
+        kept = [place for place, entrant in enumerate(self.entrants) if entrant not in entrants]
+        meetings = (
+            replace(
+                m,
+                scores=m.scores[:, kept],
+                resampled=None if m.resampled is None else m.resampled[:, kept],
+            )
+            for m in self.meetings
+        )
+        return Panel(tuple(self.entrants[place] for place in kept), tuple(meetings))
 
     def of_dataset(self, dataset: str) -> Panel:
         """Return the panel of one dataset's blocks."""

@@ -51,6 +51,8 @@ def resampled_metric(
         return _BY_CLASS[metric](*_tallies(counts, labels, probabilities))
     if metric == "ece":
         return _calibration(counts, labels, probabilities)
+    if metric == "ece_equal_mass":
+        return _equal_mass(counts, labels, probabilities)
     return _ranking(counts, labels, probabilities, precision=metric == "macro_ap")
 
 
@@ -167,6 +169,28 @@ def _calibration(counts: Counts, labels: Labels, probabilities: Probabilities) -
     gaps[np.arange(len(labels)), place] = _hits(labels, probabilities) - confidence
     total: Values = np.abs(counts @ gaps).sum(axis=1) / counts.sum(axis=1, dtype=np.float64)
     return total
+
+
+def _equal_mass(counts: Counts, labels: Labels, probabilities: Probabilities) -> Values:
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    gaps = _hits(labels, probabilities) - confidence
+    order = np.argsort(confidence, kind="stable")
+    starts = np.flatnonzero(np.diff(confidence[order], prepend=-np.inf))  # first of each tie
+    found = []
+    for first in range(0, len(counts), _AT_ONCE):
+        drawn = counts[first : first + _AT_ONCE][:, order].astype(np.float64)
+        size = np.add.reduceat(drawn, starts, axis=1)
+        gap = np.add.reduceat(drawn * gaps[order], starts, axis=1)
+        total = size.sum(axis=1, keepdims=True)
+        # bins are cut at the ranks of the resample
+        place = ((2 * (np.cumsum(size, axis=1) - size) + size) * ECE_BINS // (2 * total)).astype(
+            int
+        )
+        # a tie that was not drawn adds nothing, wherever it is put
+        place = np.minimum(place, ECE_BINS - 1) + ECE_BINS * np.arange(len(drawn))[:, None]
+        sums = np.bincount(place.ravel(), gap.ravel(), minlength=ECE_BINS * len(drawn))
+        found.append(np.abs(sums.reshape(-1, ECE_BINS)).sum(axis=1) / total[:, 0])
+    return np.concatenate(found)
 
 
 def _ranking(

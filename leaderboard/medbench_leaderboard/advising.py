@@ -1,0 +1,115 @@
+"""Advice for ``medbench advise``: from results folders to a table on the terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medbench.errors import MedbenchError
+from medbench_leaderboard.board import read_blocks
+from medbench_leaderboard.names import Block
+from medbench_leaderboard.statistics.advice import advise, read_costs
+from medbench_leaderboard.statistics.findings import Advice, Advised
+from medbench_leaderboard.terminal import WIDTH
+
+
+def ask_advice(
+    results: Sequence[Path],
+    *,
+    dataset: str | None = None,
+    rate: float | None = None,
+    noise: str | None = None,
+    oracle: bool = True,
+) -> Advice:
+    """Return advice from the blocks that count.
+
+    Parameters
+    ----------
+    results : sequence of pathlib.Path
+        Results folders of the same protocol.
+    dataset, rate, noise : optional
+        Part of the grid; None for all of an axis.
+    oracle : bool
+        Whether entrants that asked the oracle are considered.
+
+    Raises
+    ------
+    MedbenchError
+        If the board has no such dataset, rate or noise model, or no block of
+        them counts.
+    """
+    facts, runs, panel = read_blocks(*results)
+    blocks = [Block(*key) for key in runs[list(Block._fields)].drop_duplicates().itertuples(False)]
+    for name, value in (("dataset", dataset), ("noise", noise), ("rate", rate)):
+        have = dict.fromkeys(getattr(block, name) for block in blocks)
+        if value is not None and value not in have:
+            raise MedbenchError(
+                f"the board has no {name} {value}; it has {', '.join(map(str, have))}"
+            )
+    costs = read_costs(runs)
+    if not oracle:
+        asked = {entrant for (_, entrant), cost in costs.items() if cost.oracle}
+        panel = panel.without(asked)
+    if not panel.entrants:
+        raise MedbenchError("all entrants asked the oracle: nothing is left to advise")
+    found = advise(panel, costs, 1 - facts.alpha, dataset=dataset, rate=rate, noise=noise)
+    if found is None:
+        raise MedbenchError(
+            "no block of these counts yet: each has missing runs, mixed settings or noise that "
+            "cannot be learned; `medbench status` tells which runs are missing"
+        )
+    return found
+
+
+def advice_text(advice: Advice, width: int = WIDTH) -> str:
+    """Return an advice as a table, best mean first, and its sentence."""
+    table = Table(title=Text(_title(advice)), title_justify="left", title_style="bold",
+                  box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # fmt: skip
+    table.add_column("", no_wrap=True)
+    for name in ("pretext", "method"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=24)
+    for name in ("mean", "behind", "seconds", "of it pretraining", "parameters"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for advised in advice.entrants:
+        table.add_row(*(Text(cell) for cell in _cells(advised)))
+    console = Console(file=io.StringIO(), width=width, no_color=True, force_terminal=False,
+                      legacy_windows=False)  # fmt: skip
+    with console.capture() as capture:
+        console.print(table)
+        console.print(Text("✓ not to be told from the best; seconds are those of one run, with "
+                           "its share of the pretraining"))  # fmt: skip
+        if any(advised.oracle for advised in advice.entrants):
+            console.print(Text("* asked the oracle for something not known in practice"))
+        console.print(Text(advice.sentence))
+    return "\n".join(line.rstrip() for line in capture.get().strip().splitlines())
+
+
+def _title(advice: Advice) -> str:
+    where = advice.dataset or "all datasets"
+    noise = f", {advice.noise}" if advice.noise else ""
+    rate = "unknown rate" if advice.rate is None else f"rate {advice.rate:g}"
+    blocks = "1 block" if advice.blocks == 1 else f"{advice.blocks} blocks"
+    pairs = "pair" if advice.repetitions == 1 else "pairs"
+    return f"{where}{noise}, {rate}: {blocks}, {advice.repetitions} {pairs} of dataset and seed"
+
+
+def _cells(advised: Advised) -> list[str]:
+    interval = advised.interval
+    ends = "" if interval is None else f" [{interval.low:.3f}, {interval.high:.3f}]"
+    pretraining = advised.pretraining_seconds
+    return [
+        "✓" if advised.recommended else " ",
+        advised.entrant.pretext,
+        advised.entrant.method + ("*" if advised.oracle else ""),
+        f"{advised.mean:.3f}",
+        f"{advised.behind:.3f}{ends}",
+        f"{advised.seconds:.1f}",
+        "?" if pretraining is None else f"{pretraining:.1f}",
+        "?" if advised.parameters is None else f"{advised.parameters:,}",
+    ]

@@ -1,0 +1,93 @@
+"""Records with predictions, as runs leave them: readings are what the predictions give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import board_records as toy
+import numpy as np
+
+from medbench.canonical import canonical_json, sha256
+from medbench.engine.readings import read_run
+from medbench.store.records import make_record, write_record
+from medbench.store.results import PlannedRun, Results
+
+EPOCHS, TEST, VALIDATION, TRAIN, CLASSES = 3, 60, 12, 20, 3
+
+
+def spec_of(axes: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The spec of a run, of which the key is the hash."""
+    return {
+        "dataset": {"name": axes["dataset"], "content_hash": f"hash of {axes['dataset']}"},
+        "noise": {"name": axes["noise"]}, "method": {"name": axes["method"]},
+        "pretext": axes["pretext"], "pretraining": None, "rate": axes["rate"],
+        "seed": axes["seed"], "training": {"epochs": EPOCHS},
+        "evaluation": {"primary": "balanced_accuracy", "last_epochs": 2}, **(changes or {}),
+    }  # fmt: skip
+
+
+def key_of(axes: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> str:
+    return sha256(canonical_json(spec_of(axes, changes)))
+
+
+def plan(
+    results: Results, points: list[dict[str, Any]], changes: Mapping[str, Any] | None = None,
+    protocol: str = toy.PROTOCOL,
+) -> None:  # fmt: skip
+    results.write_plan(protocol, [PlannedRun(key_of(axes, changes), axes) for axes in points])
+
+
+def finish(
+    results: Results,
+    axes: Mapping[str, Any],
+    skill: float,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    draw: int = 0,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a record whose test predictions are right with a chance of ``skill``."""
+    text = canonical_json([dict(axes), draw])
+    rng = np.random.default_rng(int(sha256(text)[:15], 16))
+    arrays = _labels(axes)
+    arrays |= {
+        "test/probabilities": _predictions(rng, arrays["test/labels"], skill),
+        "validation/probabilities": _predictions(rng, arrays["validation/noisy_labels"], skill),
+        "train/predicted": rng.integers(0, CLASSES, (EPOCHS, TRAIN)),
+        "train/loss": np.linspace(1, 0.5, EPOCHS),
+    }
+    readings, curves = read_run(arrays, "balanced_accuracy", 2)
+    summary = {
+        "readings": readings, "classes": ["a", "b", "c"], "epochs": EPOCHS, "oracle": {},
+        "noise": {"nominal_rate": axes["rate"], "realised_rate": axes["rate"],
+                  "labels_hash": "0", "learnable": True},
+        "pretraining": None,
+    }  # fmt: skip
+    accidents = {
+        "provenance": {"device": "cpu", **(provenance or {})},
+        "times": {"training": 2.0}, "resources": {"parameters": 1000},
+    }  # fmt: skip
+    spec = spec_of(axes, changes)
+    key = key_of(axes, changes)
+    record = make_record(key, axes, spec, summary, {**arrays, **curves}, accidents)
+    write_record(results.record_path(key), record)
+
+
+def _labels(axes: Mapping[str, Any]) -> dict[str, Any]:
+    """Images of a dataset are the same in all its runs; three test images a patient."""
+    rng = np.random.default_rng(len(axes["dataset"]))
+    return {
+        "test/labels": rng.integers(0, CLASSES, TEST),
+        "test/ids": np.array([f"image {i}" for i in range(TEST)]),
+        "test/groups": np.array([f"patient {i // 3}" for i in range(TEST)]),
+        "validation/noisy_labels": rng.integers(0, CLASSES, VALIDATION),
+        "train/clean_labels": rng.integers(0, CLASSES, TRAIN),
+        "train/noisy_labels": rng.integers(0, CLASSES, TRAIN),
+    }
+
+
+def _predictions(rng: np.random.Generator, labels: Any, skill: float) -> Any:
+    guesses = rng.integers(0, CLASSES, (EPOCHS, len(labels)))
+    chosen = np.where(rng.random(guesses.shape) < skill, labels, guesses)
+    return (0.1 + 0.7 * np.eye(CLASSES)[chosen]).astype(np.float32)
