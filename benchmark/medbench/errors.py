@@ -27,6 +27,10 @@ class StoreError(MedbenchError):
     """A results folder or a record cannot be read or written."""
 
 
+class UnwritableError(StoreError):
+    """A results folder cannot be written: its disk is full, read-only or gone."""
+
+
 class RecordError(StoreError):
     """One record is truncated, altered or of a version this medbench cannot read."""
 

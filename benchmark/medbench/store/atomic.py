@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from medbench.errors import UnwritableError
 from medbench.store.processes import writer, writer_gone
 
 
@@ -60,6 +61,24 @@ def appear(temporary: Path, path: Path) -> bool:
             return False
         temporary.replace(path)
     return True
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write a file into one line that says what to do.
+
+    Raises
+    ------
+    UnwritableError
+        Naming the file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UnwritableError(
+            f"{path} cannot be written: {error.strerror or error}; what is finished is kept. "
+            "Make room or mend it, and the same command goes on from here"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

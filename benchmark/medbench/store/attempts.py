@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medbench.errors import StoreError
-from medbench.store.atomic import write_text
+from medbench.store.atomic import write_text, writing
 from medbench.store.states import FAILURES, OUT_OF_MEMORY
 
 
@@ -59,8 +59,15 @@ class Attempt:
 
 
 def write_attempt(path: Path, attempt: Attempt) -> None:
-    """Keep an attempt; the file is whole or absent."""
-    write_text(path, json.dumps(asdict(attempt), indent=1))
+    """Keep an attempt; the file is whole or absent.
+
+    Raises
+    ------
+    UnwritableError
+        If it cannot be kept.
+    """
+    with writing(path):
+        write_text(path, json.dumps(asdict(attempt), indent=1))
 
 
 def read_attempt(path: Path) -> Attempt:

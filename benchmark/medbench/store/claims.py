@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from medbench.store.atomic import appear, aside, sweep
+from medbench.store.atomic import appear, aside, sweep, writing
 from medbench.store.processes import Process
 
 #: Seconds between two beats of a command.
@@ -99,12 +99,13 @@ class Claims:
 
     def __enter__(self) -> Claims:
         """Begin to beat, and sweep up what dead commands left half-written."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._beat_path(self.token).write_text(json.dumps(self._process.to_json()))
         sweep(self.folder)
         for path in self.folder.glob("*.beat"):
             if (process := _beating(path)) is not None and process.gone():
                 path.unlink(missing_ok=True)
-        self._beat_path(self.token).write_text(json.dumps(self._process.to_json()))
         self.beat()
         return self
 
@@ -125,7 +126,13 @@ class Claims:
                 self._beat_path(self.token).touch()
 
     def take(self, key: str, label: str) -> bool:
-        """Claim a run or pretraining; tell whether it is this command's now."""
+        """Claim a run or pretraining; tell whether it is this command's now.
+
+        Raises
+        ------
+        UnwritableError
+            If the folder cannot be written.
+        """
         temporary = aside(self._path(key))
         values = {
             "key": key,
@@ -135,8 +142,9 @@ class Claims:
             "since": time.time(),
         }
         try:
-            temporary.write_text(json.dumps(values), encoding="utf-8")
-            taken = appear(temporary, self._path(key))
+            with writing(self._path(key)):
+                temporary.write_text(json.dumps(values), encoding="utf-8")
+                taken = appear(temporary, self._path(key))
         finally:
             temporary.unlink(missing_ok=True)
         if taken:

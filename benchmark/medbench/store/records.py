@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json
 from medbench.errors import RecordError
-from medbench.store.atomic import new_path
+from medbench.store.atomic import new_path, writing
 from medbench.store.preface import read_preface, room_for, write_preface
 
 #: Version of the layout; a newer one is refused, not guessed at.
@@ -146,15 +146,27 @@ def created(path: Path, preface: Sequence[Any]) -> Iterator[h5py.File]:
     """Create an HDF5 file that is whole or absent; it carries the format's version.
 
     A file that is there already stays: it has the same key, and so the same content.
+
+    Raises
+    ------
+    UnwritableError
+        If the disk is full, or the folder cannot be written for another reason.
     """
     # from version 1.10 on, HDF5 keeps checksums of its own structures; before, an
     # altered byte in them could give other content or a reader that never ends
-    options = {"libver": ("v110", "v110"), "track_order": True, "locking": False}
+    options = {"libver": ("v110", "v110"), "track_order": True}
+    # in memory: where a disk is full, HDF5 closes a file without a word and leaves it torn
+    memory = {"driver": "core", "backing_store": False}
     room = room_for(preface)
-    with new_path(path) as temporary:
-        with h5py.File(temporary, "w", userblock_size=room, **options) as file:
-            file.attrs["format"] = FORMAT
-            yield file
+    with h5py.File(path, "w", userblock_size=room, **memory, **options) as file:
+        file.attrs["format"] = FORMAT
+        yield file
+        file.flush()
+        content = file.id.get_file_image()
+    with writing(path), new_path(path) as temporary:
+        with temporary.open("wb") as whole:
+            whole.write(bytes(room))
+            whole.write(content)
         write_preface(temporary, preface)
 
 

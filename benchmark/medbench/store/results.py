@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from medbench.errors import RecordError, StoreError
-from medbench.store.atomic import write_text
+from medbench.store.atomic import write_text, writing
 from medbench.store.attempts import Attempt, read_attempt, write_attempt
 from medbench.store.checkpoints import Checkpoints
 from medbench.store.claims import Claim, claims_in
@@ -193,11 +193,12 @@ class Results:
 
     def write_plan(self, protocol_text: str, runs: Iterable[PlannedRun]) -> None:
         """Keep the protocol's text and the list of its runs."""
-        write_text(self.protocol_path, protocol_text)
-        write_text(
-            self.root / "plan.json",
-            json.dumps([{"key": r.key, "pretraining": r.pretraining, **r.axes} for r in runs]),
-        )
+        with writing(self.root):
+            write_text(self.protocol_path, protocol_text)
+            write_text(
+                self.root / "plan.json",
+                json.dumps([{"key": r.key, "pretraining": r.pretraining, **r.axes} for r in runs]),
+            )
 
     def plan(self) -> list[PlannedRun]:
         """Return the protocol's runs as last planned.
