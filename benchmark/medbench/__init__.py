@@ -6,7 +6,15 @@ package is cheap: it loads neither torch nor any plugin.
 
 from medbench.plugins.markers import Command, Plugin, hookimpl
 
-__all__ = ["ENGINE_REVISION", "INTERFACE_VERSION", "Command", "Plugin", "__version__", "hookimpl"]
+__all__ = [
+    "ENGINE_REVISION",
+    "INTERFACE_VERSION",
+    "OLDEST_INTERFACE",
+    "Command",
+    "Plugin",
+    "__version__",
+    "hookimpl",
+]
 
 __version__ = "0.1.0"
 
@@ -14,6 +22,10 @@ __version__ = "0.1.0"
 #: specifications). It rises only when a plugin written for the version before
 #: would no longer work.
 INTERFACE_VERSION = 1
+
+#: The oldest version that still works. Plugins written for it, or for one between,
+#: are listed as deprecated.
+OLDEST_INTERFACE = 1
 
 #: Version of the engine's arithmetic. It is part of every run key and rises
 #: whenever a change to the core changes the outcome of a run.

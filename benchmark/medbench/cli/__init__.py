@@ -11,6 +11,7 @@ import click
 from medbench import __version__
 from medbench.cli.lazy import LazyGroup
 from medbench.errors import MedbenchError
+from medbench.plain import plain
 from medbench.plugins.markers import Command
 
 _OWN = (
@@ -28,16 +29,16 @@ _OWN = (
 )
 
 
-def _commands() -> Sequence[Command]:
+def _others() -> Sequence[Command]:
     from medbench.plugins.registry import discover
 
-    own = {command.name for command in _OWN}
-    return [*_OWN, *(command for command in discover().commands if command.name not in own)]
+    return discover().commands
 
 
 @click.group(
     cls=LazyGroup,
-    find=_commands,
+    own=_OWN,
+    find=_others,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Begin with: medbench run --all",
 )
@@ -85,5 +86,5 @@ def main() -> None:
 
 def fail(message: str, status: int = 2) -> None:
     """Print one line on stderr and exit."""
-    click.echo(f"medbench: {' '.join(message.split())}", err=True)
+    click.echo(f"medbench: {plain(message, 2000)}", err=True)
     sys.exit(status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,19 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from medbench.errors import StoreError
+from medbench.folders import default_cache
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 #: Folder of results folders.
 RESULTS = Path("medbench-results")
-
-
-def default_cache() -> Path:
-    """Return the folder of prepared datasets: ``MEDBENCH_CACHE``, or the user's cache folder."""
-    if given := os.environ.get("MEDBENCH_CACHE"):
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "medbench"
 
 
 def find_results(given: Path | None) -> Path:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from medbench.cli.common import cache_option, console, default_cache, json_option, print_json
+from medbench.cli.common import cache_option, console, json_option, print_json
 from medbench.errors import MedbenchError, NotPreparedError, PluginError
+from medbench.folders import default_cache
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Entry, Registry, discover

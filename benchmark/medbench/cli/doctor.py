@@ -91,18 +91,18 @@ def _torch() -> list[Finding]:
 
 
 def _plugins() -> list[Finding]:
-    registry = discover()
+    registry = discover(thorough=True)
     counts = ", ".join(f"{len(registry.of_kind(kind))} {kind.axis}" for kind in KINDS)
     findings = [Finding("plugins", "ok", counts)]
     findings += [
         Finding(f"plugin {fault.entry_point}", "fault", f"{fault.distribution}: {fault.reason}")
         for fault in registry.broken
     ]
-    for entry in registry.entries.values():
-        try:
-            entry.load()
-        except MedbenchError as error:
-            findings.append(Finding(f"{entry.kind.name} {entry.name}", "fault", str(error)))
+    findings += [
+        Finding(f"{entry.kind.name} {entry.name}", "note", f"{entry.who}: {note}")
+        for entry in registry.entries.values()
+        for note in entry.notes
+    ]
     return findings
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from medbench.errors import PluginError
+from medbench.plain import plain
 from medbench.plugins.markers import Command
 
 
@@ -16,16 +18,27 @@ class LazyGroup(click.Group):
 
     Parameters
     ----------
+    own : sequence of Command
+        Known without looking.
     find : callable
-        Returns the commands; called once help or a command is asked for.
+        Returns further commands; called once help or a command that is not our
+        own is asked for.
     """
 
-    def __init__(self, *args: Any, find: Callable[[], Sequence[Command]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        own: Sequence[Command],
+        find: Callable[[], Sequence[Command]],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._own = {command.name: command for command in own}
         self._find = find
 
     def _known(self) -> dict[str, Command]:
-        return {command.name: command for command in self._find()}
+        others = {command.name: command for command in self._find()}
+        return {**self._own, **others, **self._own}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which they were announced."""
@@ -33,16 +46,23 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command."""
-        command = self._known().get(cmd_name)
+        command = self._own.get(cmd_name) or self._known().get(cmd_name)
         if command is None:
             return None
         module, _, attribute = command.target.partition(":")
-        found = getattr(importlib.import_module(module), attribute)
-        assert isinstance(found, click.Command)
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"command {cmd_name!r} cannot be imported from {command.target}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(found, click.Command):
+            raise PluginError(f"command {cmd_name!r}: {command.target} is no click command")
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
-        rows = [(command.name, command.summary) for command in self._known().values()]
+        rows = [(command.name, plain(command.summary)) for command in self._known().values()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)

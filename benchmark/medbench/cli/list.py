@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from medbench.cli.common import console, json_option, print_json
+from medbench.plain import plain
 from medbench.plugins.kinds import KINDS, kind_named
 from medbench.plugins.registry import Registry, discover
 from medbench.protocol.shipped import protocol_paths
@@ -29,12 +30,13 @@ def list_(kind: str | None, as_json: bool) -> None:
     KIND is one of dataset, noise, pretext, method, backbone, executor,
     protocol, or plugins for all of them with where they come from.
     """
-    registry = discover()
+    everything = kind in ("plugin", "plugins")
+    registry = discover(thorough=everything)
     if kind in ("protocol", "protocols"):
         rows = [{"name": name, "file": str(p)} for name, p in protocol_paths(registry).items()]
         _show("protocols", rows, as_json=as_json)
-    elif kind in ("plugin", "plugins"):
-        _show("plugins", _plugins(registry), as_json=as_json)
+    elif everything:
+        _show_plugins(registry, as_json=as_json)
     elif kind is not None:
         _show(kind_named(kind).axis, _rows(registry, kind_named(kind).axis), as_json=as_json)
     elif as_json:
@@ -44,7 +46,7 @@ def list_(kind: str | None, as_json: bool) -> None:
             if rows := _rows(registry, each.axis):
                 _show(each.axis, rows, as_json=False)
         _show("protocols", [{"name": name} for name in protocol_paths(registry)], as_json=False)
-    if registry.broken and kind not in ("plugin", "plugins"):
+    if registry.broken and not everything:
         click.echo(
             f"{len(registry.broken)} plugins are broken; `medbench list plugins` says why", err=True
         )
@@ -58,32 +60,47 @@ def _rows(registry: Registry, axis: str) -> list[dict[str, Any]]:
 
 
 def _plugins(registry: Registry) -> list[dict[str, Any]]:
-    rows = [
+    found = [
         {
             "kind": entry.kind.name,
             "name": entry.name,
             "from": entry.distribution,
             "version": entry.version,
+            "state": "; ".join(["ok", *entry.notes]),
+            "file": entry.file,
             "target": entry.plugin.target,
             "interface": entry.plugin.interface,
-            "state": "ok",
         }
         for kind in KINDS
         for entry in registry.of_kind(kind)
     ]
     broken = [
         {
-            "kind": "",
-            "name": fault.entry_point,
+            "kind": fault.kind,
+            "name": fault.name or fault.entry_point,
             "from": fault.distribution,
-            "version": "",
+            "version": fault.version,
+            "state": f"broken: {fault.reason}",
+            "file": fault.file,
             "target": "",
             "interface": None,
-            "state": f"broken: {fault.reason}",
         }
         for fault in registry.broken
     ]
-    return [*rows, *broken]
+    return [*found, *broken]
+
+
+def _show_plugins(registry: Registry, *, as_json: bool) -> None:
+    rows = _plugins(registry)
+    if as_json:
+        print_json(rows)
+        return
+    _show("plugins", [row for row in rows if not row["state"].startswith("broken")], as_json=False)
+    if registry.broken:
+        click.echo("broken, and left out")
+    for fault in registry.broken:  # one line each, however long
+        where = f" ({fault.file})" if fault.file else ""
+        click.echo(plain(f"{fault.distribution} {fault.version}: {fault.reason}{where}", 2000))
 
 
 def _show(title: str, rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -98,7 +115,7 @@ def _show(title: str, rows: list[dict[str, Any]], *, as_json: bool) -> None:
     for name in shown:
         table.add_column(name, no_wrap=name in ("name", "kind", "from", "version"))
     for row in rows:
-        table.add_row(*(Text(str(row[name])) for name in shown))
+        table.add_row(*(Text(plain(row[name])) for name in shown))
     screen = console()
     screen.print(f"[bold]{title}[/bold]")
     screen.print(table)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from medbench.cli.common import print_json, short_path
+from medbench.plugins.calling import BOARD, first_answer
 from medbench.plugins.registry import Registry
 from medbench.runner.plan import Plan
 from medbench.runner.scheduler import Outcome
@@ -70,15 +71,15 @@ def _any_done(counts: Mapping[str, int]) -> bool:
 def _board(registry: Registry, results: Results, *, changed: bool) -> Path:
     """Make the board, unless it is there and nothing is new."""
     if changed or not (results.board / "index.html").exists():
-        made: Path = registry.manager.hook.medbench_build_board(
-            results=results.root, out=results.board
+        made = first_answer(
+            registry, "medbench_build_board", BOARD, results=results.root, out=results.board
         )
-        return made
+        return Path(made) if made else results.board
     return results.board
 
 
 def _show_board(registry: Registry, results: Results) -> None:
-    if table := registry.manager.hook.medbench_show_board(results=results.root):
+    if table := first_answer(registry, "medbench_show_board", BOARD, results=results.root):
         click.echo(table)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from multiprocessing.connection import Connection
 
 
-def start_judge(connection: Connection, log: str) -> None:
+def start_judge(connection: Connection, log: str, announced: str) -> None:
     """Become the judge of one job; see :mod:`medbench.runner.judge`."""
     from medbench.runner.judge import judge_main
 
-    judge_main(connection, log)
+    judge_main(connection, log, announced)

@@ -33,7 +33,7 @@ from medbench.engine.streams import derive_seed
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Job, JobState
-from medbench.plugins.registry import Registry, discover
+from medbench.plugins.registry import Registry
 from medbench.protocol.runs import AXES
 from medbench.runner.channel import Message
 from medbench.runner.provenance import made_by, provenance
@@ -50,13 +50,16 @@ from medbench.store.weights import PretrainedWeights, read_weights, write_weight
 Progress = Callable[[int, int], None]
 
 
-def judge_main(connection: Connection, log: str) -> None:
-    """Serve one job, received over ``connection``; tell progress and the end over it."""
+def judge_main(connection: Connection, log: str, announced: str) -> None:
+    """Serve one job, received over ``connection``; tell progress and the end over it.
+
+    ``announced`` is what plugins announce, a registry's text.
+    """
     os.setsid()  # so that the job can be ended as one process group
     stop = StopRequest()
     signal.signal(signal.SIGTERM, lambda *_: stop.ask(STOP_SECONDS))
     _redirect_output(Path(log))
-    registry = discover()
+    registry = Registry.from_json(announced)
     trainer = start_trainer(registry, connection, stop)
     try:
         end = _serve(connection, registry, trainer)

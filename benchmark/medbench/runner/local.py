@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import connection as pipes
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
@@ -19,6 +20,7 @@ from typing import Any
 
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
 from medbench.interfaces.settings import Settings
+from medbench.plugins.registry import discover
 from medbench.runner.entry import start_judge
 from medbench.runner.usage import group_usage
 from medbench.store.attempts import Attempt
@@ -65,11 +67,18 @@ class LocalExecutor(Executor):
             self._context.set_forkserver_preload(["medbench.runner.preload"])
         self._running: dict[str, _Running] = {}
 
+    @cached_property
+    def _announced(self) -> str:
+        """All plugins, found once: a job imports those it uses and asks nobody."""
+        return discover().to_json()
+
     def submit(self, job: Job) -> None:
         """Start a job in a process pair of its own."""
         mine, theirs = self._context.Pipe()
         log = Results(job.results).log_path(job.key, job.attempt)
-        process = self._context.Process(target=start_judge, args=(theirs, str(log)))
+        process = self._context.Process(
+            target=start_judge, args=(theirs, str(log), self._announced)
+        )
         with _server_environment(self.modules), _no_arguments():
             process.start()
         theirs.close()

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from medbench.interfaces.executor import JobState
-from medbench.plugins.registry import Registry, discover
+from medbench.plugins.registry import Registry
 from medbench.runner.channel import Channel, Message
 from medbench.runner.stopping import StoppedError, StopRequest
 from medbench.runner.trainer import trainer_main
@@ -106,7 +106,7 @@ def start_trainer(registry: Registry, parent: Connection, stop: StopRequest) -> 
     Parameters
     ----------
     registry : Registry
-        The plugins; a forked trainer need not discover them again.
+        The plugins; the trainer is handed them.
     parent : multiprocessing.connection.Connection
         The judge's way to the runner, which the trainer must not have.
     stop : StopRequest
@@ -115,17 +115,15 @@ def start_trainer(registry: Registry, parent: Connection, stop: StopRequest) -> 
     forks = sys.platform == "linux"
     context: Any = get_context("fork" if forks else "spawn")
     mine, theirs = context.Pipe()
-    # a forked trainer has the registry and must close what it inherits; a spawned one has neither
-    inherited = (registry, mine, parent) if forks else ()
-    process = context.Process(target=_trainer_entry, args=(theirs, *inherited))
+    # a forked trainer must close what it inherits
+    inherited = (mine, parent) if forks else ()
+    process = context.Process(target=_trainer_entry, args=(theirs, registry.to_json(), *inherited))
     process.start()
     theirs.close()
     return Trainer(process, Channel(mine), stop)
 
 
-def _trainer_entry(
-    connection: Connection, registry: Registry | None = None, *inherited: Connection
-) -> None:
+def _trainer_entry(connection: Connection, announced: str, *inherited: Connection) -> None:
     # Ctrl-C and a cluster's SIGTERM reach every process of a job; it is the judge who lets
     # the trainer finish its epoch or ends it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -133,7 +131,7 @@ def _trainer_entry(
     os.register_at_fork(after_in_child=_plain_signals)
     for pipe in inherited:
         pipe.close()  # the trainer has no way to the runner
-    trainer_main(Channel(connection), registry or discover())
+    trainer_main(Channel(connection), Registry.from_json(announced))
 
 
 def _leave_if_alone(connection: Connection) -> Callable[[int, Any], None]:
