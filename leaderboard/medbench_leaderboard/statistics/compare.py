@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import factorial
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from medbench.engine.streams import numpy_stream
 from medbench_leaderboard.protocol_facts import ProtocolFacts
-from medbench_leaderboard.statistics import sign_flip
+from medbench_leaderboard.statistics import relabelling, sign_flip
 from medbench_leaderboard.statistics.adjustment import holm, share_level
 from medbench_leaderboard.statistics.bayes import signed_rank_posterior
 from medbench_leaderboard.statistics.findings import (
@@ -68,36 +67,40 @@ class Tested:
         return self.alpha > 0 and self.reachable <= self.alpha
 
 
-def test_friedman(panel: Panel, alpha: float) -> Friedman | None:
-    """Test whether entrants differ at all; none with fewer than two entrants or blocks.
+def test_friedman(panel: Panel, facts: ProtocolFacts, alpha: float) -> Friedman | None:
+    """Test whether entrants differ at all.
 
-    The p is the larger of two, with blocks and with pairs of dataset and seed
-    as rows, and never smaller than the smallest that any order of ranks has
-    with probability, (k!)^(1 - n): the F distribution ignores that bound.
+    The p is the larger of two: by the F distribution over blocks, and by
+    relabelling within pairs of dataset and seed, which stays valid where blocks
+    and entrants share pretrainings.
+
+    Returns
+    -------
+    Friedman or None
+        None with fewer than two blocks or pairs of dataset and seed, and where
+        not every pretext stands beside every method: then nothing can be
+        relabelled.
     """
     _, repetitions = panel.repetitions()
-    k, rows = len(panel.entrants), min(len(panel.meetings), len(repetitions))
-    if k < 2 or rows < 2:
+    few = min(len(panel.entrants), len(panel.meetings), len(repetitions)) < 2
+    if few or relabelling.smallest_p(panel, facts.resamples) == 1:
         return None
-    blocks, again = friedman(panel.means), friedman(repetitions)
+    blocks = friedman(panel.means)
+    rng = numpy_stream(facts.seed, "board relabelling", facts.name)
+    again = relabelling.relabelling_p(panel, facts.resamples, rng)
     return Friedman(
         chi_squared=blocks.chi_squared,
         f=blocks.f,
         df=blocks.df,
         p_blocks=blocks.p,
-        p_repetitions=again.p,
-        p=max(blocks.p, again.p, smallest_friedman(k, rows)),
+        p_repetitions=again,
+        p=max(blocks.p, again),
         kendall_w=blocks.kendall_w,
         blocks=len(panel.meetings),
         repetitions=len(repetitions),
-        entrants=k,
+        entrants=len(panel.entrants),
         alpha=alpha,
     )
-
-
-def smallest_friedman(entrants: int, rows: int) -> float:
-    """Return the chance that all rows have the same order, if all orders are as likely."""
-    return float(factorial(min(entrants, 20))) ** (1 - rows)
 
 
 def test_all(
@@ -105,7 +108,7 @@ def test_all(
 ) -> dict[Question, Tested]:
     """Test all questions, each at its share of the level."""
     reachable = {question: _reachable(question, of, facts) for question, of in parts.items()}
-    shares = share_level(facts.alpha, _gates(parts, reachable))
+    shares = share_level(facts.alpha, _gates(parts, reachable, facts))
     # what a question that gets no share would get, could it be decided
     prospect = facts.alpha / (len(shares) + 1)
     return {
@@ -115,15 +118,15 @@ def test_all(
 
 
 def _gates(
-    parts: Mapping[Question, Sequence[Part]], reachable: Mapping[Question, float]
+    parts: Mapping[Question, Sequence[Part]],
+    reachable: Mapping[Question, float],
+    facts: ProtocolFacts,
 ) -> dict[str, float]:
     """Return the smallest reachable p by question; that of pairs is Friedman's, their gate."""
     gates: dict[str, float] = dict(reachable)
     if "pairs" in parts:
-        panel = parts["pairs"][0].panel
-        rows = min(len(panel.meetings), len(panel.repetitions()[0]))
-        if rows >= 2:
-            gates["pairs"] = smallest_friedman(len(panel.entrants), rows)
+        gate = relabelling.smallest_p(parts["pairs"][0].panel, facts.resamples)
+        gates["pairs"] = gate if gate < 1 else gates["pairs"]
     return gates
 
 

@@ -75,7 +75,7 @@ def test_questions(
     tested = test_all(ask(panel, facts.questions, facts.baseline_pretext), facts)
     friedman = None
     if "pairs" in tested:
-        friedman = test_friedman(panel, tested["pairs"].alpha)
+        friedman = test_friedman(panel, facts, tested["pairs"].alpha)
         tested["pairs"] = gated(tested["pairs"], friedman)
     return tested, friedman
 

@@ -224,8 +224,10 @@ class Friedman:
         Friedman's statistic, corrected for ties, and the one made of it.
     df : tuple of (int, int)
         Degrees of freedom of ``f``.
-    p_blocks, p_repetitions : float
-        With blocks as rows, and with pairs of dataset and seed as rows.
+    p_blocks : float
+        From the F distribution, with blocks as rows.
+    p_repetitions : float
+        By relabelling pretexts and methods within pairs of dataset and seed.
     p : float
         The larger of the two.
     kendall_w : float

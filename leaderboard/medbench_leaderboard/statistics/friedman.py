@@ -61,21 +61,32 @@ def friedman(scores: Values) -> RankTest:
     """
     n, k = scores.shape
     table = ranks(scores)
-    spread = float((table**2).sum()) - n * k * (k + 1) ** 2 / 4
     df = (k - 1, (k - 1) * (n - 1))
-    if spread <= 1e-9:  # all tied everywhere
-        return RankTest(0.0, 0.0, df, 1.0, 0.0)
-    sums = table.sum(axis=0) - n * (k + 1) / 2
-    chi_squared = (k - 1) * float((sums**2).sum()) / spread
-    rest = n * (k - 1) - chi_squared
-    statistic = np.inf if rest <= 1e-9 else (n - 1) * chi_squared / rest
-    return RankTest(
-        chi_squared,
-        float(statistic),
-        df,
-        float(f_distribution.sf(statistic, *df)),
-        chi_squared / (n * (k - 1)),
-    )
+    found = float(chi_squared(table.sum(axis=0)[None], np.array([(table**2).sum()]), n)[0])
+    rest = n * (k - 1) - found
+    statistic = np.inf if rest <= 1e-9 else (n - 1) * found / rest
+    p = float(f_distribution.sf(statistic, *df))
+    return RankTest(found, float(statistic), df, p, found / (n * (k - 1)))
+
+
+def chi_squared(sums: Values, squares: Values, rows: int) -> Values:
+    """Return Friedman's statistic of several tables; 0 where all is tied.
+
+    Parameters
+    ----------
+    sums : ndarray of float64, shape (t, k)
+        Sums of ranks by column, for each of t tables.
+    squares : ndarray of float64, shape (t,)
+        Sum of all squared ranks.
+    rows : int
+        n.
+    """
+    k = sums.shape[1]
+    spread = squares - rows * k * (k + 1) ** 2 / 4
+    above = (k - 1) * ((sums - rows * (k + 1) / 2) ** 2).sum(axis=1)
+    found = np.zeros(len(sums))
+    np.divide(above, spread, out=found, where=spread > 1e-9)
+    return found
 
 
 def nemenyi(scores: Values) -> tuple[Values, Values]:

@@ -51,7 +51,10 @@ def paragraph(
         said.append(
             "Whether entrants differ at all was tested by Friedman's test with the correction of "
             f"Iman and Davenport (F({friedman.df[0]}, {friedman.df[1]}) = {friedman.f:.2f}, "
-            f"p = {friedman.p:.2g}, Kendall's W = {friedman.kendall_w:.2f})."
+            f"p = {friedman.p_blocks:.2g}, Kendall's W = {friedman.kendall_w:.2f}) and, since "
+            "entrants and blocks share pretrained weights, by permuting the names of pretexts and "
+            "of methods within pairs of dataset and seed "
+            f"(p = {friedman.p_repetitions:.2g}); the larger p-value was used."
         )
     if any(question != "blocks" for question in tested):
         nemenyi = facts.posthoc == "nemenyi" and "pairs" in tested
