@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from medbench.cli.bundle import unpacked
 from medbench.cli.common import find_results, json_option, print_json
 from medbench.errors import MedbenchError
 
@@ -13,8 +14,8 @@ several_results_option = click.option(
     "--results",
     "results_dirs",
     multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Results folder; give it several times to merge several.  "
+    type=click.Path(path_type=Path),
+    help="Results folder or bundle; give it several times to merge several.  "
     "[default: the only one in medbench-results]",
 )
 
@@ -30,7 +31,7 @@ check_option = click.option(
 Examples:
   medbench leaderboard
   medbench leaderboard --results medbench-results/quick --out public/board
-  medbench leaderboard --results lab-a --results lab-b --out board
+  medbench leaderboard --results lab-a --results lab-b.zip --out board
   medbench leaderboard --json | jq '.questions[] | select(.decidable)'"""
 )
 @several_results_option
@@ -63,8 +64,11 @@ def leaderboard(
     roots = results_dirs or (find_results(None),)
     if out is None and len(roots) > 1:
         raise MedbenchError("several results folders have no board of their own: say --out DIR")
+    if out is None and roots[0].is_file():
+        raise MedbenchError("a bundle has no board of its own: say --out DIR")
     folder = out or Results.open(roots[0]).board
-    board = write_board(roots, folder, everything=check)
+    with unpacked(roots) as folders:
+        board = write_board(folders, folder, everything=check)
     files = {name: str(folder / name) for name in FILES}
     if as_json:
         print_json({"files": files, **standings_json(board)})
@@ -125,7 +129,8 @@ def advise(
     from medbench_leaderboard.advising import advice_text, ask_advice
 
     roots = results_dirs or (find_results(None),)
-    advice = ask_advice(roots, dataset=dataset, rate=rate, noise=noise, oracle=not no_oracle)
+    with unpacked(roots) as folders:
+        advice = ask_advice(folders, dataset=dataset, rate=rate, noise=noise, oracle=not no_oracle)
     if as_json:
         values = asdict(advice)
         for advised in values["entrants"]:

@@ -88,7 +88,7 @@ def read_folders(folders: Sequence[Results], *, everything: bool = False) -> Mer
         runs, left_out = _without(scores.runs, whole.faults, folder)
         notes += left_out
         # a failure of one lab need not be known by its path on that lab's machine
-        tables.append(runs.assign(folder=str(folder.root)))
+        tables.append(runs.assign(folder=folder.label))
         found.append(whole)
         for name, card in scores.cards.items():
             cards.setdefault(name, card)
@@ -113,7 +113,7 @@ def _agreed_facts(folders: Sequence[Results]) -> ProtocolFacts:
         if differing:
             name = differing[0]
             raise StoreError(
-                f"{first[0].root} and {folder.root} cannot share a board: {name} is "
+                f"{first[0].label} and {folder.label} cannot share a board: {name} is "
                 f"{mine[name]!r} in the protocol of one and {theirs[name]!r} in the other; "
                 "tests must be declared alike before the runs"
             )

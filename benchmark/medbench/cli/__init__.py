@@ -18,6 +18,9 @@ _OWN = (
     Command("run", "medbench.cli.run:run", "Run a protocol, or a part of it, and make the board."),
     Command("status", "medbench.cli.status:status", "Say what is done, failed and to do."),
     Command("results", "medbench.cli.results:results", "Print one row a run, also as CSV or JSON."),
+    Command(
+        "bundle", "medbench.cli.bundle:bundle", "Put records into one file that can be checked."
+    ),
     Command("verify", "medbench.cli.verify:verify", "Recompute every metric, check every hash."),
     Command("list", "medbench.cli.list:list_", "List plugins, protocols and what is broken."),
     Command("show", "medbench.cli.show:show", "Describe one plugin or protocol in full."),

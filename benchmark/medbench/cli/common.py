@@ -42,7 +42,7 @@ def find_results(given: Path | None) -> Path:
 results_option = click.option(
     "--results",
     "results_dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     help="Results folder.  [default: the only one in medbench-results]",
 )
 

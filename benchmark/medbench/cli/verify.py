@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from medbench.cli.bundle import unpacked
 from medbench.cli.common import find_results, json_option, print_json, results_option
 from medbench.store.results import Results
 
@@ -16,7 +17,8 @@ from medbench.store.results import Results
     epilog="""\b
 Examples:
   medbench verify
-  medbench verify --results medbench-results/quick --json"""
+  medbench verify --results medbench-results/quick --json
+  medbench verify --results lab-b.zip            a bundle"""
 )
 @results_option
 @json_option
@@ -25,7 +27,11 @@ def verify(results_dir: Path | None, as_json: bool) -> int:
 
     Names each record that fails. Exit status: 0, or 1 if one does.
     """
-    results = Results.open(find_results(results_dir))
+    with unpacked([find_results(results_dir)]) as folders:
+        return _verify(Results.open(folders[0]), as_json=as_json)
+
+
+def _verify(results: Results, *, as_json: bool) -> int:
     from medbench.runner.verification import verify_pretraining, verify_run
 
     checks: list[tuple[Path, Callable[[Path], str]]] = [

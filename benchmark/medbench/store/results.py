@@ -149,6 +149,14 @@ class Results:
         return str(json.loads((self.root / "medbench.json").read_text("utf-8"))["protocol"])
 
     @property
+    def label(self) -> str:
+        """What people call the folder: its path, or that of the bundle it is unpacked from."""
+        try:
+            return (self.root / ".origin").read_text(encoding="utf-8")
+        except OSError:
+            return str(self.root)
+
+    @property
     def protocol_path(self) -> Path:
         """Where the protocol's text stands."""
         return self.root / "protocol.toml"

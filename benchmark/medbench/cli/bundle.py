@@ -1,0 +1,89 @@
+"""``medbench bundle``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from medbench.cli.common import find_results, json_option, print_json, short_path
+from medbench.errors import StoreError
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  medbench bundle
+  medbench bundle medbench-results/quick --out quick-of-my-lab.zip
+  medbench bundle quick-of-my-lab.zip --unpack FOLDER
+  medbench leaderboard --results mine --results quick-of-my-lab.zip --out board"""
+)
+@click.argument("results", required=False, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write.  [default: PROTOCOL.medbench.zip]",
+)
+@click.option("--weights", is_flag=True, help="Put pretrained weights in, too.")
+@click.option(
+    "--unpack",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Unpack the bundle RESULTS into this folder and check every file.",
+)
+@json_option
+def bundle(
+    results: Path | None, out: Path | None, weights: bool, folder: Path | None, as_json: bool
+) -> None:
+    """Put the records of a results folder into one file that can be checked.
+
+    RESULTS is a results folder (or, with --unpack, a bundle). The bundle holds
+    records, protocol and plan, with the SHA-256 of each; the same results give
+    the same bytes. `leaderboard`, `advise` and `verify` take it as --results.
+    """
+    # imported here: --help must not wait for HDF5
+    from medbench.store.bundle import read_bundle, unpack_bundle, write_bundle
+    from medbench.store.results import Results
+
+    if folder is not None:
+        if results is None:
+            raise StoreError("say which bundle to unpack: medbench bundle FILE --unpack FOLDER")
+        made, place = unpack_bundle(results, folder), folder
+    else:
+        opened = Results.open(find_results(results))
+        place = out or Path(f"{opened.protocol_name}.medbench.zip")
+        write_bundle(opened, place, weights=weights)
+        made = read_bundle(place)
+    if as_json:
+        values = {"protocol": made.protocol, "runs": made.runs, "files": len(made.files)}
+        print_json({"path": str(place), "bytes": made.size, **values})
+        return
+    click.echo(f"{short_path(place.absolute())}: {made.runs} runs of protocol {made.protocol}")
+    click.echo(f"{len(made.files)} files, {made.size / 1e6:.1f} MB, all checked", err=True)
+
+
+@contextmanager
+def unpacked(roots: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give results folders, bundles among them unpacked and checked for as long.
+
+    Raises
+    ------
+    StoreError
+        If a bundle is not sound.
+    """
+    from medbench.store.bundle import unpack_bundle
+
+    with TemporaryDirectory(prefix="medbench-bundle-") as scratch:
+        folders = []
+        for index, root in enumerate(roots):
+            if root.is_file():
+                folder = Path(scratch) / f"{index}-{root.stem}"
+                unpack_bundle(root, folder)
+                (folder / ".origin").write_text(str(root), encoding="utf-8")
+                folders.append(folder)
+            else:
+                folders.append(root)
+        yield folders
