@@ -67,7 +67,7 @@ def main() -> None:
             traceback.print_exc()
         fail(str(error))
     except click.exceptions.Abort as stop:
-        fail(str(stop) or "interrupted", 130)
+        fail(str(stop) or "interrupted", getattr(stop, "status", 130))
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "medbench"
         if isinstance(error, _NO_ARGUMENTS):

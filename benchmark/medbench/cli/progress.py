@@ -124,6 +124,13 @@ def clock(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def _stopping(running: int) -> str:
+    return (
+        f"stopping: {running} running keep how far they are, which takes up to 10 s; "
+        "once more Ctrl-C ends them at once"
+    )
+
+
 class Lines:
     """One plain line for each job that ends."""
 
@@ -151,6 +158,10 @@ class Lines:
     def repeats(self, job: Job, end: JobEnd) -> None:
         """Print that the job will be done again."""
         click.echo(f"out of memory {job.label}: will be done again alone", err=True)
+
+    def stops(self, running: int) -> None:
+        """Print what is being waited for."""
+        click.echo(_stopping(running), err=True)
 
     def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
         """Print what another command did."""
@@ -222,6 +233,10 @@ class Live:
         self._progress.remove_task(self._bars.pop(job.key))
         text = f"out of memory {job.label}: will be done again alone"
         self._progress.console.print(text, markup=False)
+
+    def stops(self, running: int) -> None:
+        """Leave a line on what is being waited for."""
+        self._progress.console.print(_stopping(running), markup=False)
 
     def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
         """Move the whole by what another command did."""

@@ -13,6 +13,7 @@ from medbench.cli.common import RESULTS, axis_option, cache_option, json_option,
 from medbench.cli.interval import Interval
 from medbench.cli.run_end import conclude
 from medbench.cli.run_plan import show_plan
+from medbench.cli.run_stop import StoppedCommand, StopSignals
 from medbench.errors import ProtocolError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Executor
@@ -71,6 +72,12 @@ Examples:
     "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a run may take."
 )
 @click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="Memory that a run may hold, with all its processes, in GiB.",
+)
+@click.option(
     "--checkpoint-every",
     "interval",
     type=Interval(),
@@ -91,6 +98,7 @@ def run(
     jobs: int | None,
     device: str,
     timeout: float | None,
+    memory: float | None,
     interval: tuple[float | None, int | None],
     executor: str,
     retry_failed: bool,
@@ -102,7 +110,10 @@ def run(
     """Run a protocol, or a part of it, and make the board.
 
     What is done already is not done again: rerunning the command goes on where
-    it stopped. Exit status: 0 all done, 1 some runs failed, 2 wrong usage.
+    it stopped. Exit status: 0 all done, 1 some runs failed, 2 wrong usage,
+    128 and the signal's number if stopped by one.
+
+    Ctrl-C or SIGTERM: runs keep how far they are, within 10 seconds. Once more: now.
     """
     if not (everything or any(axes.values()) or dry_run or only_failed):
         raise ProtocolError(
@@ -128,13 +139,20 @@ def run(
     whole = expansion if not any(axes.values()) else expand(file, registry, context)
     results.write_plan(file.text, [planned(run) for run in whole.runs])
     plan = make_plan(chosen, results, retry_failed=retry_failed)
+    results.drop_checkpoints()
 
     devices = devices_of(device)
     slots = Slots(devices, jobs or default_jobs(devices, file.protocol.compute.threads))
     carrier = registry.get(kind_named("executor"), executor).load()
     outcome = _carry_out(
         plan,
-        JobMaker(root, context.cache, timeout, *interval),
+        JobMaker(
+            root,
+            context.cache,
+            timeout,
+            *interval,
+            memory=round(memory * 2**30) if memory else None,
+        ),
         carrier(slots.jobs, None, built_in_modules(registry, expansion)),
         slots,
         device,
@@ -159,8 +177,19 @@ def _carry_out(
             show_progress(plan, slots.jobs, device) as observer,
         ):
             share = Share(results, claims, plan.attempts)
-            return Scheduler(plan, maker, executor, observer, share, slots).run()
+            scheduler = Scheduler(plan, maker, executor, observer, share, slots)
+            with StopSignals(scheduler.stop) as signals:
+                outcome = scheduler.run()
     except KeyboardInterrupt:
-        raise click.exceptions.Abort(
-            "stopped; finished runs are kept. The same command goes on from here"
+        raise StoppedCommand(
+            "ended at once; finished runs and earlier checkpoints are kept. "
+            "The same command goes on from here",
+            status=130,
         ) from None
+    if signals.received:
+        raise StoppedCommand(
+            "stopped; finished runs are kept, and how far the others are. "
+            "The same command goes on from here",
+            status=128 + signals.received,
+        )
+    return outcome

@@ -91,6 +91,7 @@ class PretrainingStage:
         self, given: PretrainingInput, backbone: Backbone, pretext: Pretext, device: str
     ) -> None:
         self.given = given
+        self._builder = backbone
         self.pretext = pretext
         self.device = prepare_process(given.compute, device)
         layout = memory_format(given.compute)
@@ -112,6 +113,10 @@ class PretrainingStage:
         )
         known = (self.backbone, self.head)  # a pretext may hold on to what the stage keeps
         self._watch = StateWatch(pretext, f"pretext {pretext.name}", known)
+
+    def plugins(self) -> tuple[Any, ...]:
+        """Return the plugins that train."""
+        return self._builder, self.pretext
 
     def state(self) -> dict[str, Any]:
         """Return what the stage must be given back to go on after the epoch just done."""

@@ -172,6 +172,7 @@ class TrainingStage:
         device: str,
     ) -> None:
         self.given = given
+        self.backbone = backbone
         self.method = method
         self.device = prepare_process(given.compute, device)
         self.train = self._images(given.train_images)
@@ -190,6 +191,10 @@ class TrainingStage:
             )
         )
         self._watch = StateWatch(method, f"method {method.name}", needed=True)
+
+    def plugins(self) -> tuple[Any, ...]:
+        """Return the plugins that train."""
+        return self.backbone, self.method
 
     def state(self) -> dict[str, Any]:
         """Return what the stage must be given back to go on after the epoch just done."""

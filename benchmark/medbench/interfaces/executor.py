@@ -38,6 +38,8 @@ class Job:
         Seconds after which the job is ended.
     checkpoint_seconds, checkpoint_epochs : float or int, optional
         After how many seconds, or epochs where both are given, a checkpoint is due.
+    memory : int, optional
+        Bytes that all of the job's processes may hold together.
     attempt : int
         Counts from 1; names the attempt's log and what is kept of it.
     alone : bool
@@ -56,6 +58,7 @@ class Job:
     alone: bool = True
     checkpoint_seconds: float | None = None
     checkpoint_epochs: int | None = None
+    memory: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as plain JSON values."""
@@ -121,6 +124,13 @@ class Executor(ABC):
         in the store.
         """
 
+    def stop(self, seconds: float) -> None:  # noqa: B027 - there need be nothing to ask
+        """Ask all running jobs to keep what they have and end within ``seconds``.
+
+        They end as ``"interrupted"``, through :meth:`events`. An executor whose jobs cannot
+        be asked does nothing here; :meth:`close` is called once the time is up.
+        """
+
     @abstractmethod
     def close(self) -> None:
-        """End all running jobs and release everything held."""
+        """End all running jobs at once and release everything held."""

@@ -8,19 +8,10 @@ the job, so nothing of it can be found in the trainer's memory.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import signal
-import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -30,71 +21,21 @@ from medbench.engine.draw import DrawnImages, DrawnNoise, draw_images, draw_nois
 from medbench.engine.oracle import CountedOracle
 from medbench.engine.readings import read_run
 from medbench.engine.streams import derive_seed
-from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext
-from medbench.interfaces.executor import Job, JobState
+from medbench.interfaces.executor import Job
 from medbench.plugins.registry import Registry
 from medbench.protocol.runs import AXES
 from medbench.runner.channel import Message
 from medbench.runner.provenance import made_by, provenance
 from medbench.runner.resumption import Keeper
-from medbench.runner.stopping import STOP_SECONDS, StoppedError, StopRequest
 from medbench.runner.trainer import INITIAL, WEIGHTS
-from medbench.runner.trainer_process import Trainer, TrainerFailedError, start_trainer
+from medbench.runner.trainer_process import Trainer, TrainerFailedError
 from medbench.runner.usage import Meter
-from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
 from medbench.store.weights import PretrainedWeights, read_weights, write_weights
 
 Progress = Callable[[int, int], None]
-
-
-def judge_main(connection: Connection, log: str, announced: str) -> None:
-    """Serve one job, received over ``connection``; tell progress and the end over it.
-
-    ``announced`` is what plugins announce, a registry's text.
-    """
-    os.setsid()  # so that the job can be ended as one process group
-    stop = StopRequest()
-    signal.signal(signal.SIGTERM, lambda *_: stop.ask(STOP_SECONDS))
-    _redirect_output(Path(log))
-    registry = Registry.from_json(announced)
-    trainer = start_trainer(registry, connection, stop)
-    try:
-        end = _serve(connection, registry, trainer)
-    finally:
-        # whatever happened: a trainer left waiting would keep this process from ending
-        trainer.end()
-    connection.send_bytes(json.dumps(end).encode())
-
-
-def _serve(connection: Connection, registry: Registry, trainer: Trainer) -> dict[str, str]:
-    """Receive the job and carry it out; return how it ended."""
-    try:
-        job = Job.from_json(json.loads(connection.recv_bytes()))
-    except EOFError:
-        raise SystemExit("the runner is gone") from None
-    Thread(target=_listen, args=(connection, trainer.stop), daemon=True).start()
-    results, meter = Results(job.results), Meter()
-
-    def progress(done: int, total: int) -> None:
-        try:
-            connection.send_bytes(json.dumps({"done": done, "total": total}).encode())
-        except (BrokenPipeError, ConnectionResetError):
-            raise SystemExit("the runner is gone") from None
-
-    try:
-        if job.kind == "run":
-            judge_run(job, results, registry, trainer, progress)
-        else:
-            judge_pretraining(job, results, registry, trainer, progress)
-    except Exception as error:  # noqa: BLE001 - failure is data: whatever it is, it is kept
-        trainer.end()  # what it cost is known only then
-        attempt = _attempt(error, job, meter)
-        results.write_attempt(attempt)
-        return {"state": attempt.state, "reason": attempt.reason}
-    return {"state": "done", "reason": ""}
 
 
 def judge_run(
@@ -167,6 +108,7 @@ def judge_pretraining(
         "network_seed": network_seed(spec),
         "training_seed": derive_seed(spec["root_seed"], "pretraining", *axes),
         "device": job.device,
+        "memory": job.memory,
     }
     clock.lap("data")
     arrays = {"images": images.train.images, **_weight_arrays(before)}
@@ -227,6 +169,7 @@ def _training_message(
         "network_seed": network_seed(spec),
         "training_seed": derive_seed(spec["root_seed"], "training", *(axes[axis] for axis in AXES)),
         "device": job.device,
+        "memory": job.memory,
     }
     arrays: dict[str, NDArray[Any]] = {
         "train_images": images.train.images,
@@ -273,6 +216,8 @@ def _follow_pretraining(
         match message.kind:
             case "resumed":
                 curve = keeper.taken_up()["curve"]
+            case "anew":
+                keeper.begin_anew(message.values["reason"])
             case "epoch":
                 curve.append((message.values["loss"], message.values["accuracy"]))
                 progress(len(curve), job.spec["stage"]["epochs"])
@@ -301,6 +246,8 @@ def _follow_training(
                 epochs = [Message("epoch", *epoch) for epoch in state["epochs"]]
                 # whatever the method asked in setting up again, it had been told before
                 oracle.answers = Counter(state["oracle"])
+            case "anew":
+                keeper.begin_anew(message.values["reason"])
             case "epoch":
                 epochs.append(message)
                 progress(len(epochs), job.spec["training"]["epochs"])
@@ -393,46 +340,3 @@ def _axes(spec: Mapping[str, Any]) -> dict[str, Any]:
 def _public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Drop what was added to the spec for carrying it out."""
     return {name: value for name, value in spec.items() if not name.endswith("_key")}
-
-
-def _listen(connection: Connection, stop: StopRequest) -> None:
-    """Pass on the runner's request to stop, and end the whole job once the runner is gone."""
-    while True:
-        try:
-            stop.ask(json.loads(connection.recv_bytes())["stop"])
-        except (EOFError, OSError):
-            os.killpg(0, signal.SIGKILL)  # nobody else would end a job that hangs
-
-
-def _redirect_output(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-
-
-def _attempt(error: Exception, job: Job, meter: Meter) -> Attempt:
-    """Return what is kept of a job that an error ended."""
-    state: JobState = "out-of-memory" if isinstance(error, MemoryError) else "failed"
-    reason, trace = str(error), traceback.format_exc()
-    if isinstance(error, TrainerFailedError):
-        state, trace = error.state, error.traceback
-    elif isinstance(error, StoppedError):
-        state, trace = "interrupted", ""
-    elif not isinstance(error, MedbenchError):
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    return Attempt(
-        key=job.key,
-        label=job.label,
-        kind=job.kind,
-        attempt=job.attempt,
-        state=state,
-        reason=reason,
-        traceback=trace,
-        host=platform.node(),
-        resources=meter.read(),
-        alone=job.alone,
-    )

@@ -12,33 +12,48 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import active_children, get_all_start_methods, get_context
 from multiprocessing import connection as pipes
-from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
+import psutil
+
+from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress, JobState
 from medbench.interfaces.settings import Settings
 from medbench.plugins.registry import discover
 from medbench.runner.entry import start_judge
+from medbench.runner.processes import children, find, kill, kill_below, parent_of, runs
 from medbench.runner.usage import group_usage
+from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
 from medbench.store.results import Results
 
-#: Seconds a job has to end by itself before it is killed.
+#: Seconds a job whose time is up has to come to the end of its epoch and keep its state.
 GRACE = 2.0
+#: Times that a job is started before one gives up.
+_TRIES = 3
+#: Seconds it then has to end its trainer and itself.
+END_SECONDS = 2.0
 
 
 @dataclass
 class _Running:
-    """A job under way."""
+    """A job under way.
+
+    ``watched`` says whether the server still tells when the process ends, ``verdict`` what
+    the job counts as once it was asked to end, and ``kill_at`` when it is made to.
+    """
 
     job: Job
     process: BaseProcess
+    judge: psutil.Process | None
     connection: Connection
     began: float
-    deadline: float | None
+    watched: bool = True
+    verdict: tuple[JobState, str] | None = None
+    kill_at: float | None = None
 
 
 class LocalExecutor(Executor):
@@ -63,7 +78,9 @@ class LocalExecutor(Executor):
         super().__init__(slots, settings, modules)
         method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
         self._context: Any = get_context(method)
-        if method == "forkserver":
+        self._forks = method == "forkserver"
+        self._server: int | None = None
+        if self._forks:
             self._context.set_forkserver_preload(["medbench.runner.preload"])
         self._running: dict[str, _Running] = {}
 
@@ -74,98 +91,158 @@ class LocalExecutor(Executor):
 
     def submit(self, job: Job) -> None:
         """Start a job in a process pair of its own."""
-        mine, theirs = self._context.Pipe()
-        log = Results(job.results).log_path(job.key, job.attempt)
-        process = self._context.Process(
-            target=start_judge, args=(theirs, str(log), self._announced)
-        )
-        with _server_environment(self.modules), _no_arguments():
-            process.start()
-        theirs.close()
+        process, mine = self._start(job)
         with suppress(BrokenPipeError):  # a judge that is gone already is seen by events()
             mine.send_bytes(json.dumps(job.to_json()).encode())
-        began = time.monotonic()
-        deadline = began + job.timeout if job.timeout else None
-        self._running[job.key] = _Running(job, process, mine, began, deadline)
+        # knows when it started, so that a later process of the same number is not taken for it
+        judge = find(process.pid)
+        if judge is not None and self._forks:
+            self._server = parent_of(judge) or self._server
+        self._running[job.key] = _Running(job, process, judge, mine, time.monotonic())
+
+    def _start(self, job: Job) -> tuple[BaseProcess, Connection]:
+        """Start a judge; if the server dies over it, have a new server start another."""
+        log = Results(job.results).log_path(job.key, job.attempt)
+        for left in reversed(range(_TRIES)):
+            mine, theirs = self._context.Pipe()
+            arguments = (theirs, str(log), self._announced)
+            process = self._context.Process(target=start_judge, args=arguments)
+            try:
+                with _server_environment(self.modules), _no_arguments():
+                    process.start()
+            except (EOFError, OSError):
+                mine.close()
+                if not left:
+                    raise
+            else:
+                return process, mine
+            finally:
+                theirs.close()
+        raise AssertionError("the last try returns or raises")
 
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
         """Return what happened since the last call, waiting at most ``wait`` seconds."""
-        by_pipe = {running.connection: running for running in self._running.values()}
-        ready = pipes.wait(list(by_pipe), timeout=wait)
+        awaited: list[Any] = [running.connection for running in self._running.values()]
+        awaited += [r.process.sentinel for r in self._running.values() if r.watched]
+        ready = set(pipes.wait(awaited, timeout=wait))
         events: list[JobProgress | JobEnd] = []
-        for pipe in ready:
-            events += self._read(by_pipe[pipe])  # type: ignore[index]
-        now = time.monotonic()
         for running in list(self._running.values()):
-            if running.deadline is not None and now > running.deadline:
-                events.append(self._time_out(running))
+            if running.connection in ready:
+                events += self._read(running)
+            elif running.process.sentinel in ready or not running.watched:
+                events += self._look(running)
+        for running in list(self._running.values()):
+            events += self._hurry(running)
         return events
 
+    def stop(self, seconds: float) -> None:
+        """Ask all running jobs to keep what they have and end within ``seconds``."""
+        for running in self._running.values():
+            if running.verdict is None:
+                self._ask(running, "interrupted", "stopped within an epoch", seconds)
+
     def close(self) -> None:
-        """End all running jobs."""
+        """End all running jobs at once."""
         for running in list(self._running.values()):
-            self._end(running)
+            self._bury(running)
 
     def _read(self, running: _Running) -> list[JobProgress | JobEnd]:
+        """Read one message of a job."""
         job = running.job
         try:
             message = json.loads(running.connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
-            running.process.join()
+        except (EOFError, OSError):
+            running.process.join(GRACE)
             reason = f"the run's process died with exit status {running.process.exitcode}"
             return [self._fail(running, "failed", reason)]
-        if "state" in message:
-            running.process.join()
-            if running.process.pid is not None:  # what a plugin left behind goes with its job
-                _signal_group(running.process.pid, signal.SIGKILL)
-            self._forget(running)
-            return [JobEnd(job.key, message["state"], message["reason"])]
-        return [JobProgress(job.key, message["done"], message["total"])]
+        if "state" not in message:
+            return [JobProgress(job.key, message["done"], message["total"])]
+        if message["state"] == "interrupted" and running.verdict is not None:
+            state, reason = running.verdict
+            if state != "interrupted":
+                return [self._fail(running, state, reason)]
+        self._bury(running)
+        return [JobEnd(job.key, message["state"], message["reason"])]
 
-    def _time_out(self, running: _Running) -> JobEnd:
-        reason = f"it took longer than the {running.job.timeout:g} s allowed with --timeout"
-        return self._fail(running, "timeout", reason)
+    def _look(self, running: _Running) -> list[JobProgress | JobEnd]:
+        """See whether a job whose pipe is silent has died: another may hold the pipe open."""
+        if running.connection.poll(0):
+            return self._read(running)
+        if running.judge is not None and runs(running.judge):
+            running.watched = False  # the server died, and only seems to have taken it along
+            return []
+        running.process.join(GRACE)
+        reason = f"the run's process died with exit status {running.process.exitcode}"
+        return [self._fail(running, "failed", reason)]
 
-    def _fail(self, running: _Running, state: Any, reason: str) -> JobEnd:
+    def _hurry(self, running: _Running) -> list[JobEnd]:
+        """Ask a job to end whose time is up; end one that was asked and did not."""
+        now, timeout = time.monotonic(), running.job.timeout
+        if running.kill_at is not None and now > running.kill_at and running.verdict:
+            return [self._fail(running, *running.verdict)]
+        if running.verdict is None and timeout and now > running.began + timeout:
+            reason = f"it took longer than the {timeout:g} s allowed with --timeout"
+            self._ask(running, "timeout", reason, GRACE)
+        return []
+
+    def _ask(self, running: _Running, state: JobState, reason: str, seconds: float) -> None:
+        """Ask a job to keep what it has and end; what it then counts as."""
+        running.verdict = state, reason
+        running.kill_at = time.monotonic() + seconds + END_SECONDS
+        with suppress(OSError):  # it is gone, which events() sees
+            running.connection.send_bytes(json.dumps({"stop": seconds}).encode())
+
+    def _fail(self, running: _Running, state: JobState, reason: str) -> JobEnd:
         """End a job from outside and keep why."""
         job, group = running.job, running.process.pid
         usage = group_usage(group) if group else {}
-        self._end(running)
-        Results(job.results).write_attempt(
-            Attempt(
-                key=job.key,
-                label=job.label,
-                kind=job.kind,
-                attempt=job.attempt,
-                state=state,
-                reason=reason,
-                host=platform.node(),
-                resources={**usage, "wall_seconds": round(time.monotonic() - running.began, 4)},
-                alone=job.alone,
-            )
+        self._bury(running)
+        if Results(job.results).has(job.key):  # it died with its work done
+            return JobEnd(job.key, "done")
+        attempt = Attempt(
+            key=job.key,
+            label=job.label,
+            kind=job.kind,
+            attempt=job.attempt,
+            state=state,
+            reason=reason,
+            host=platform.node(),
+            resources={**usage, "wall_seconds": round(time.monotonic() - running.began, 4)},
+            alone=job.alone,
         )
+        with suppress(OSError):  # the disk may be full; that it failed is told all the same
+            Results(job.results).write_attempt(attempt)
         return JobEnd(job.key, state, reason)
 
-    def _end(self, running: _Running) -> None:
-        """Ask the job's whole process group to end, then make it."""
-        process = running.process
-        if process.pid is not None:
-            _signal_group(process.pid, signal.SIGTERM)
+    def _bury(self, running: _Running) -> None:
+        """See to it that nothing of a job is left, neither processes nor half-written files."""
+        process, pid = running.process, running.process.pid
+        if pid is not None:
+            if running.judge is not None and runs(running.judge):
+                kill_below(pid)
+                kill([running.judge])
             process.join(GRACE)
-            _signal_group(process.pid, signal.SIGKILL)
-            process.kill()  # a judge so young that it leads no group yet
-            process.join()
-        self._forget(running)
-
-    def _forget(self, running: _Running) -> None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            self._kill_orphans()
         running.connection.close()
-        self._running.pop(running.job.key, None)
+        del self._running[running.job.key]
+        sweep_up(Results(running.job.results), running.job.key)
+
+    def _kill_orphans(self) -> None:
+        """Kill what jobs left behind whose judge died: the server has adopted it."""
+        if self._server is not None:
+            judges = {child.pid for child in active_children()}
+            kill([p for p in children(self._server) if p.pid not in judges])
 
 
-def _signal_group(group: int, signum: signal.Signals) -> None:
-    # the judge leads its own group; until it does, or after all have gone, there is none
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signum)
+def sweep_up(results: Results, key: str) -> None:
+    """Remove what a job that has ended left half-written, or needs no more."""
+    if results.has(key):
+        results.checkpoints(key).remove()
+    places = (results.record_path(key), results.pretraining_path(key), results.attempt_path(key, 1))
+    for folder in (*(path.parent for path in places), results.checkpoints(key).folder):
+        sweep(folder, key)
 
 
 @contextmanager

@@ -144,6 +144,8 @@ class JobMaker:
         Seconds a job may take.
     checkpoint_seconds, checkpoint_epochs : float or int or None
         After how many seconds, or epochs if given, a checkpoint is due.
+    memory : int or None
+        Bytes a job may hold.
     """
 
     results: Path
@@ -151,6 +153,7 @@ class JobMaker:
     timeout: float | None
     checkpoint_seconds: float | None = 60.0
     checkpoint_epochs: int | None = None
+    memory: int | None = None
 
     def job(
         self, item: Run | PretrainingRun, attempt: int, device: str, *, alone: bool = True
@@ -187,4 +190,5 @@ class JobMaker:
             alone=alone,
             checkpoint_seconds=self.checkpoint_seconds,
             checkpoint_epochs=self.checkpoint_epochs,
+            memory=self.memory,
         )

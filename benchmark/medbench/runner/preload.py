@@ -6,11 +6,22 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
+import warnings
 
 import torch._dynamo  # what torch's optimisers import, for seconds, when first made
 
-import medbench.runner.judge
+import medbench.runner.entry
+import medbench.runner.judge_process
 import medbench.runner.trainer
+from medbench.runner.processes import adopt_orphans
+
+# what a job leaves behind whose judge died becomes a child of this server, where it is found;
+# the server then waits for children that it does not know, which is as it should be
+adopt_orphans()
+warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
+# a cluster's SIGTERM reaches every process; the server ends with its runner
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 #: Environment variable with further modules to import, separated by commas.
 MODULES = "MEDBENCH_PRELOAD"

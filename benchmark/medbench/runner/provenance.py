@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,9 +35,9 @@ def provenance(registry: Registry, job: Job) -> dict[str, Any]:
 def made_by(registry: Registry, job: Job) -> dict[str, Any]:
     """Return what must be the same for a job begun elsewhere to be taken up.
 
-    Versions of all that computes, the source of the plugins in use, which changes while
-    they are written, and the kind of device. The make of the CPU or GPU is not in it: on a
-    mixed cluster hardly any job could be taken up.
+    Versions of all that computes and the kind of device; the source of the plugins in use,
+    which changes while they are written, is looked at by the trainer. The make of the CPU
+    or GPU is not in it: on a mixed cluster hardly any job could be taken up.
     """
     major, minor, _ = platform.python_version_tuple()
     return {
@@ -50,20 +47,7 @@ def made_by(registry: Registry, job: Job) -> dict[str, Any]:
         "device": job.device.partition(":")[0],
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "plugins": _plugins(registry, job.spec),
-        "plugin sources": _sources(registry, job.spec),
     }
-
-
-def _sources(registry: Registry, spec: Mapping[str, Any]) -> dict[str, str]:
-    """Return the SHA-256 of the module of each plugin of a job that trains."""
-    found = {}
-    for kind in ("backbone", "pretext", "method"):
-        if isinstance(named := spec.get(kind), Mapping):
-            plugin = registry.get(kind_named(kind), named["plugin"]).load()
-            source = inspect.getsourcefile(plugin)
-            if source is not None:
-                found[kind] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
-    return found
 
 
 def _plugins(registry: Registry, spec: Mapping[str, Any]) -> dict[str, str]:

@@ -55,7 +55,7 @@ class Keeper:
         if self.found is None:
             return message
         tree, content = self.found.trainer
-        resume = {"epoch": self.found.epoch, "tree": tree}
+        resume = {"epoch": self.found.epoch, "tree": tree, "sources": self.found.sources}
         return replace(
             message,
             values={**message.values, "resume": resume},
@@ -70,6 +70,11 @@ class Keeper:
         self.resumed = [*state["resumed"], self.found.epoch]
         note(f"goes on after epoch {self.found.epoch}, from a checkpoint")
         return state
+
+    def begin_anew(self, reason: str) -> None:
+        """Note that the trainer did not take the checkpoint up."""
+        note(f"begins anew: {reason}")
+        self.found, self._kept_epoch = None, 0
 
     def go_on(self, trainer: Trainer, epoch: int, own: Callable[[], Mapping[str, Any]]) -> None:
         """Let the trainer go on after an epoch; before that take a checkpoint if one is due.
@@ -134,6 +139,7 @@ class Keeper:
             key=self._job.key,
             epoch=epoch,
             made_by=self._made_by,
+            sources=message.values["sources"],
             seconds=self.seconds_before + time.monotonic() - self._began,
             judge=pack({**own, "resumed": self.resumed}),
             trainer=(message.values["tree"], message.arrays[STATE].astype(np.uint8, copy=False)),
@@ -148,16 +154,19 @@ class Keeper:
 
     def _newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that can be taken up, saying what is wrong with others."""
-        for path in self._checkpoints.paths():
+        paths = self._checkpoints.paths()
+        for path in paths:
             try:
                 found = self._checkpoints.read(path)
             except RecordError as error:
-                note(f"{error}; the one before it is looked at")
+                note(str(error))
                 continue
             different = [n for n, v in self._made_by.items() if found.made_by.get(n) != v]
             if not different:
                 return found
             note(f"{path} was made with another {different[0]}; it is not taken up")
+        if paths:
+            note("no checkpoint can be taken up: it begins anew")
         return None
 
 

@@ -14,10 +14,13 @@ from medbench.protocol.runs import Run
 from medbench.runner.plan import JobMaker, Plan
 from medbench.runner.sharing import Item, Share
 from medbench.runner.slots import Slots
+from medbench.runner.stopping import STOP_SECONDS
 from medbench.store.states import DONE, INTERRUPTED, OUT_OF_MEMORY
 
 #: Seconds between two looks at what other commands have done.
 LOOK = 1.0
+#: Seconds that jobs asked to stop have to end, beyond those to keep what they have.
+LAST_SECONDS = 2.5
 
 
 class Observer(Protocol):
@@ -37,6 +40,9 @@ class Observer(Protocol):
 
     def skipped(self, run: Run, reason: str) -> None:
         """Note that a run cannot be done, because what it starts from failed."""
+
+    def stops(self, running: int) -> None:
+        """Note that jobs were asked to stop, as many as are running."""
 
     def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
         """Note that another command ended a run or pretraining that was to be done here."""
@@ -101,6 +107,7 @@ class Scheduler:
         self._waiting: dict[str, list[Item]] = {}
         self._barred = {key: failure.reason for key, failure in plan.failed.items()}
         self._looked = time.monotonic()
+        self._stopping = False
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
@@ -110,13 +117,34 @@ class Scheduler:
             self._enter(step, step.parent)
         for run in self._plan.to_do:
             self._enter(run, run.pretraining)
-        while self._ready or self._alone or self._running or self._elsewhere:
+        while not self._stopping and (
+            self._ready or self._alone or self._running or self._elsewhere
+        ):
             self._share.beat()
             self._look_elsewhere()
             self._submit_alone()
             self._submit_ready()
             self._listen()
+        if self._stopping:
+            self._wind_up()
         return self.outcome
+
+    def stop(self) -> None:
+        """Begin nothing more and let running jobs keep what they have; :meth:`run` returns.
+
+        May be called from a signal handler.
+        """
+        self._stopping = True
+
+    def _wind_up(self) -> None:
+        """Ask running jobs to end, and wait for those that do within the time they have."""
+        if self._running:
+            self._observer.stops(len(self._running))
+            self._executor.stop(STOP_SECONDS)
+        until = time.monotonic() + STOP_SECONDS + LAST_SECONDS
+        while self._running and time.monotonic() < until:
+            self._share.beat()
+            self._listen()
 
     def _enter(self, item: Item, start: PretrainingRun | None) -> None:
         """Put an item among the ready, the waiting, or the skipped."""
@@ -157,7 +185,7 @@ class Scheduler:
         if not self._running:
             time.sleep(LOOK / 4)
             return
-        for event in self._executor.events(wait=LOOK):
+        for event in self._executor.events(wait=LOOK / 4):
             job, item = self._running[event.key]
             if isinstance(event, JobProgress):
                 self._observer.progressed(job, event)

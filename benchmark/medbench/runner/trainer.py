@@ -7,11 +7,15 @@ labels, the noise rate and the run's axes are never in its memory.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import resource
 import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +29,7 @@ from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry
 from medbench.protocol.schema import Compute, Pretraining, Training
 from medbench.runner.channel import Channel, Message
+from medbench.runner.processes import limit_memory
 from medbench.store.packing import PackingError, pack, unpack
 
 #: Name of the array with the packed state of a stage in messages.
@@ -69,6 +74,8 @@ def trainer_main(channel: Channel, registry: Registry) -> None:
     sys.argv = ["medbench"]  # the command line may name a rate
     try:
         job = channel.receive()
+        if job.values["memory"] is not None and job.values["device"] == "cpu":
+            limit_memory(job.values["memory"])
         if job.kind == "pretraining":
             _pretrain(job, channel, registry)
         else:
@@ -151,6 +158,9 @@ def _take_up(job: Message, stage: TrainingStage | PretrainingStage, channel: Cha
     resume = job.values.get("resume")
     if resume is None:
         return 0
+    if resume["sources"] != _sources(stage):
+        channel.send(Message("anew", {"reason": "the source of a plugin has changed since"}))
+        return 0
     try:
         stage.restore(unpack(resume["tree"], job.arrays[STATE], stage.device))
     except Exception as error:
@@ -171,7 +181,18 @@ def _wait_for_word(channel: Channel, stage: TrainingStage | PretrainingStage) ->
                 tree, content = pack(stage.state())
             except PackingError as error:
                 obstacle = str(error)
-        channel.send(Message("state", {"obstacle": obstacle, "tree": tree}, {STATE: content}))
+        values = {"obstacle": obstacle, "tree": tree, "sources": _sources(stage)}
+        channel.send(Message("state", values, {STATE: content}))
+
+
+def _sources(stage: TrainingStage | PretrainingStage) -> dict[str, str]:
+    """Return the SHA-256 of the module of each plugin that trains; versions do not tell of it."""
+    found = {}
+    for plugin in stage.plugins():
+        with suppress(TypeError, OSError):  # written where there are no files
+            source = Path(inspect.getfile(type(plugin)))
+            found[type(plugin).__name__] = hashlib.sha256(source.read_bytes()).hexdigest()
+    return found
 
 
 def _epoch_message(result: EpochResult) -> Message:

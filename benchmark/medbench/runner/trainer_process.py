@@ -18,6 +18,12 @@ from typing import Any
 from medbench.interfaces.executor import JobState
 from medbench.plugins.registry import Registry
 from medbench.runner.channel import Channel, Message
+from medbench.runner.processes import (
+    TRAINER_SCORE,
+    die_with_parent,
+    kills_for_memory,
+    prefer_for_killing,
+)
 from medbench.runner.stopping import StoppedError, StopRequest
 from medbench.runner.trainer import trainer_main
 
@@ -43,6 +49,7 @@ class Trainer:
     process: BaseProcess
     channel: Channel
     stop: StopRequest
+    killed_before: int
 
     def send(self, message: Message) -> None:
         """Send a message; if the trainer is gone, raise what it left as its reason."""
@@ -67,7 +74,7 @@ class Trainer:
             message = self.channel.receive()
         except (EOFError, ConnectionResetError):
             self.process.join(5)
-            raise TrainerFailedError(_death(self.process.exitcode)) from None
+            raise self._death() from None
         if message.kind == "failed":
             raise TrainerFailedError(**message.values)
         return message
@@ -80,6 +87,16 @@ class Trainer:
         self.process.join(TERM_SECONDS)
         self.process.kill()
         self.process.join()
+
+    def _death(self) -> TrainerFailedError:
+        """Return why the process is gone."""
+        status = self.process.exitcode
+        if status == -signal.SIGKILL and kills_for_memory() > self.killed_before:
+            reason = "the machine ran out of memory, and the system killed the training process"
+            return TrainerFailedError(reason, state="out-of-memory")
+        if status is not None and status < 0:
+            return TrainerFailedError(f"the training process was killed by signal {-status}")
+        return TrainerFailedError(f"the training process ended by itself with exit status {status}")
 
     def _wait(self) -> None:
         """Wait for a message or the trainer's death.
@@ -117,13 +134,19 @@ def start_trainer(registry: Registry, parent: Connection, stop: StopRequest) -> 
     mine, theirs = context.Pipe()
     # a forked trainer must close what it inherits
     inherited = (mine, parent) if forks else ()
-    process = context.Process(target=_trainer_entry, args=(theirs, registry.to_json(), *inherited))
+    arguments = (os.getpid(), theirs, registry.to_json(), *inherited)
+    process = context.Process(target=_trainer_entry, args=arguments)
+    killed_before = kills_for_memory()
     process.start()
     theirs.close()
-    return Trainer(process, Channel(mine), stop)
+    return Trainer(process, Channel(mine), stop, killed_before)
 
 
-def _trainer_entry(connection: Connection, announced: str, *inherited: Connection) -> None:
+def _trainer_entry(
+    judge: int, connection: Connection, announced: str, *inherited: Connection
+) -> None:
+    die_with_parent(judge)
+    prefer_for_killing(TRAINER_SCORE)
     # Ctrl-C and a cluster's SIGTERM reach every process of a job; it is the judge who lets
     # the trainer finish its epoch or ends it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -149,9 +172,3 @@ def _leave_if_alone(connection: Connection) -> Callable[[int, Any], None]:
 def _plain_signals() -> None:
     """Let what a plugin forks be ended as processes usually are."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _death(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        return f"the training process was killed by signal {-exitcode}"
-    return f"the training process ended by itself with exit status {exitcode}"

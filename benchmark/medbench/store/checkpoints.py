@@ -42,6 +42,8 @@ class Checkpoint:
         Epochs done.
     made_by : mapping
         What must be the same where it is taken up: versions, kind of device.
+    sources : mapping of str to str
+        SHA-256 of the source of each plugin that trains.
     seconds : float
         Seconds spent in training so far, over all attempts.
     judge, trainer : tuple of object and ndarray of uint8
@@ -51,6 +53,7 @@ class Checkpoint:
     key: str
     epoch: int
     made_by: Mapping[str, Any]
+    sources: Mapping[str, str]
     seconds: float
     judge: tuple[Any, NDArray[np.uint8]]
     trainer: tuple[Any, NDArray[np.uint8]]
@@ -138,6 +141,7 @@ def _to_bytes(checkpoint: Checkpoint) -> bytes:
         "key": checkpoint.key,
         "epoch": checkpoint.epoch,
         "made_by": dict(checkpoint.made_by),
+        "sources": dict(checkpoint.sources),
         "seconds": checkpoint.seconds,
         "judge": checkpoint.judge[0],
         "trainer": checkpoint.trainer[0],
@@ -159,6 +163,7 @@ def _from_bytes(path: Path, content: bytes) -> Checkpoint:
             key=header["key"],
             epoch=header["epoch"],
             made_by=header["made_by"],
+            sources=header["sources"],
             seconds=header["seconds"],
             judge=(header["judge"], file["judge"][()]),
             trainer=(header["trainer"], file["trainer"][()]),

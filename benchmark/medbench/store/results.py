@@ -195,6 +195,16 @@ class Results:
         """Return the claims there are; a holder that is known to have ended is *gone*."""
         return claims_in(self.claims_folder)
 
+    def has(self, key: str) -> bool:
+        """Tell whether a run or pretraining is done."""
+        return self.record_path(key).exists() or self.pretraining_path(key).exists()
+
+    def drop_checkpoints(self) -> None:
+        """Remove checkpoints of what is done: a command that was killed may have left some."""
+        for path in (self.root / "checkpoints").glob("*/*.h5"):
+            if self.has(path.name.partition(".")[0]):
+                path.unlink(missing_ok=True)
+
     def checkpoints(self, key: str) -> Checkpoints:
         """Return the checkpoints of a run or pretraining."""
         return Checkpoints(self.root / "checkpoints" / key[:2], key)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import torch
@@ -112,6 +113,65 @@ class LeavesChild(Nuisance):
         self.note("child", child.pid)
 
 
+class LeavesDaemon(Nuisance):
+    """Its grandchild leaves session and group, and has no parent in the job any more."""
+
+    def misbehave(self) -> None:
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                self.note("daemon", os.getpid())
+                time.sleep(600)
+            os._exit(0)
+        while not (Path(self.settings.notes) / "daemon").exists():
+            time.sleep(0.01)
+
+
+class LeavesThread(Nuisance):
+    """A thread that is no daemon keeps a process from ending by itself."""
+
+    def misbehave(self) -> None:
+        self.note("threaded", os.getpid())
+        Thread(target=time.sleep, args=(600,)).start()
+
+
+class EatsMemory(Nuisance):
+    def misbehave(self) -> None:
+        self.eaten = bytearray(3 * 1024**3)
+
+
+class ChildrenEatMemory(Nuisance):
+    """Each within the limit, all of them together beyond."""
+
+    def misbehave(self) -> None:
+        for _ in range(5):
+            if os.fork() == 0:
+                eaten = bytearray(b"x") * (400 * 1024**2)
+                time.sleep(600)
+                del eaten
+        time.sleep(600)
+
+
+class Floods(Nuisance):
+    def misbehave(self) -> None:
+        sys.stdout.write("the first line\n")
+        for number in range(300):
+            sys.stdout.write(f"{number:099}\n" * 1000)
+        sys.stdout.write("the last line\n")
+
+
+class Slow(Nuisance):
+    """Takes its time while the file ``slow`` is there, and says when it has begun."""
+
+    def train_epoch(self, epoch: int) -> EpochReport:
+        report = CrossEntropy.train_epoch(self, epoch)
+        if (Path(self.settings.notes) / "slow").exists():
+            self.note("at-work", epoch)
+            time.sleep(0.4)
+        return report
+
+
 class Hangs(Nuisance):
     def misbehave(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -166,6 +226,12 @@ WAYS = {
     "kills-its-parent": KillsItsParent,
     "forks-and-vanishes": ForksAndVanishes,
     "leaves-child": LeavesChild,
+    "leaves-daemon": LeavesDaemon,
+    "leaves-thread": LeavesThread,
+    "eats-memory": EatsMemory,
+    "children-eat-memory": ChildrenEatMemory,
+    "floods": Floods,
+    "slow": Slow,
     "hangs": Hangs,
     "prints": Prints,
     "meddles": Meddles,

@@ -22,6 +22,7 @@ from medbench.protocol.runs import expand
 from medbench.runner.entry import start_judge
 from medbench.runner.local import LocalExecutor
 from medbench.runner.plan import JobMaker
+from medbench.runner.warden import LOG_LIMIT
 from medbench.store.attempts import Attempt
 from medbench.store.records import read_record
 from medbench.store.results import Results
@@ -38,9 +39,13 @@ FAILURES = {
     "kills-its-parent": "died with exit status -9",
     "forks-and-vanishes": "ended by itself with exit status 9",
     "raises-at-first": "RuntimeError: not mended yet",
+    "eats-memory": "MemoryError",
+    "children-eat-memory": "GiB, more than the 1.5 GiB allowed with --memory",
     "wrong-shape": "method wrong-shape predicted an array of shape (48, 1), not (48, 2)",
 }
-HARMLESS = ("leaves-child", "prints", "meddles")
+#: Whose state is another than "failed".
+STATES = {"eats-memory": "out-of-memory", "children-eat-memory": "out-of-memory"}
+HARMLESS = ("leaves-child", "leaves-daemon", "leaves-thread", "prints", "floods", "meddles")
 #: Those whose failure is an exception, so that there is a traceback to keep.
 WITH_TRACEBACK = {
     "raises": "raise ValueError(",
@@ -97,7 +102,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory, nuisance: None, notes: Path) 
     before = Path.cwd(), dict(os.environ)
     ended = medbench(
         *("run", "--all", "--protocol", file, "--results", folder / "results", "--json"),
-        *("--jobs", "2", "--device", "cpu", "--timeout", "120"),
+        *("--jobs", "2", "--device", "cpu", "--timeout", "120", "--memory", "1.5"),
     )
     assert before == (Path.cwd(), dict(os.environ))
     results = Results.open(folder / "results")
@@ -131,7 +136,7 @@ def test_the_whole_ends_and_counts(grid: SimpleNamespace) -> None:
 @pytest.mark.parametrize("method", FAILURES)
 def test_a_failure_is_kept_with_its_reason(grid: SimpleNamespace, method: str) -> None:
     failure: Attempt = grid.failures[method]
-    assert grid.states[method].status == "failed"
+    assert grid.states[method].status == STATES.get(method, "failed")
     assert FAILURES[method] in failure.reason
     assert grid.results.log_path(failure.key, 1).exists()
     assert "\n" not in failure.reason
@@ -176,7 +181,16 @@ def test_what_a_method_prints_stands_in_its_log_and_nowhere_else(grid: SimpleNam
     json.loads(grid.ended.out)  # and stdout is nothing but the JSON asked for
 
 
-@pytest.mark.parametrize("note", ["child", "forked", "orphan"])
+def test_a_flood_of_output_is_cut_in_its_middle(grid: SimpleNamespace) -> None:
+    path = grid.results.log_path(grid.states["floods"].run.key, 1)
+    assert path.stat().st_size < LOG_LIMIT + 1024, "30 MB were printed"
+    log = path.read_text()
+    assert "the first line" in log
+    assert "medbench left out the middle" in log
+    assert log.rstrip().endswith("the last line")
+
+
+@pytest.mark.parametrize("note", ["child", "daemon", "threaded", "forked", "orphan"])
 def test_no_process_outlives_its_job(grid: SimpleNamespace, notes: Path, note: str) -> None:
     pid = int((notes / note).read_text())
     assert wait_for(lambda: not alive(pid), 5)
@@ -224,7 +238,7 @@ def test_failed_runs_are_repeated_only_when_asked(
     status = medbench("status", "--results", grid.results.root, "--json")
     assert status.status == 1
     assert status.json["done"] == len(HARMLESS) + 2
-    assert status.json["failed"] == len(FAILURES) - 1
+    assert status.json["failed"] == len(FAILURES) - 1 - len(STATES)
 
 
 def test_a_hanging_run_is_ended_with_all_its_processes(

@@ -25,6 +25,7 @@ def checkpoint(epoch: int, key: str = KEY, size: int = 100) -> Checkpoint:
         key=key,
         epoch=epoch,
         made_by={"libraries": {"torch": "2.11"}},
+        sources={"Method": "ef" * 32},
         seconds=1.5,
         judge=pack({"epochs": [np.arange(epoch)]}),
         trainer=pack({"weights": np.full(size, epoch, np.float32)}),
@@ -47,6 +48,7 @@ def test_the_newest_and_the_one_before_are_kept(kept: Checkpoints) -> None:
         assert newest.epoch == epoch
         assert unpack(*newest.trainer)["weights"].tolist() == [epoch] * 100
         assert unpack(*newest.judge)["epochs"][0].tolist() == list(range(epoch))
+        assert newest.sources == {"Method": "ef" * 32}
         assert (newest.seconds, newest.made_by) == (1.5, {"libraries": {"torch": "2.11"}})
     assert epochs(kept) == [11, 10]
     assert len(list(kept.folder.iterdir())) == 2, "nothing else is left"

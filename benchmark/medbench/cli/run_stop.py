@@ -1,0 +1,68 @@
+"""Stopping ``medbench run``: the first signal asks, the second ends all at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from threading import current_thread, main_thread
+from types import FrameType, TracebackType
+from typing import Any
+
+import click
+
+#: Ctrl-C; what a cluster sends before it takes the machine away; a terminal that is closed.
+_SIGNALS = [
+    number
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if (number := getattr(signal, name, None)) is not None
+]
+
+
+class StoppedCommand(click.exceptions.Abort):
+    """The command was stopped by a signal; ``status`` is its exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class StopSignals:
+    """While it is entered, a first signal calls ``stop`` and a second raises KeyboardInterrupt.
+
+    Parameters
+    ----------
+    stop : callable
+        Called from the signal handler.
+
+    Attributes
+    ----------
+    received : int
+        The first signal's number, 0 as long as there was none.
+    """
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._before: dict[int, Any] = {}
+        self.received = 0
+
+    def __enter__(self) -> StopSignals:
+        if current_thread() is main_thread():  # no other may say what becomes of signals
+            for number in _SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = number
+        self._stop()

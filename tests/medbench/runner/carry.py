@@ -1,0 +1,57 @@
+"""Carrying a protocol out as `medbench run` does, without the board that it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from medbench.interfaces.dataset import DataContext
+from medbench.plugins.registry import discover
+from medbench.protocol.read import read_protocol
+from medbench.protocol.runs import Filters, expand
+from medbench.runner.local import LocalExecutor
+from medbench.runner.plan import JobMaker, make_plan, planned
+from medbench.runner.scheduler import Outcome, Scheduler
+from medbench.runner.sharing import Share
+from medbench.runner.slots import Slots
+from medbench.store.claims import Claims
+from medbench.store.records import read_record
+from medbench.store.results import Results
+
+
+class Silent:
+    """An observer that looks away."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+def carry_out(
+    file: Path,
+    root: Path,
+    *,
+    jobs: int = 1,
+    methods: Sequence[str] = (),
+    retry: bool = False,
+    **limits: Any,
+) -> Outcome:
+    """Do what there is to do; ``limits`` are the job maker's."""
+    protocol = read_protocol(file)
+    context = DataContext(root.parent / "cache")
+    expansion = expand(protocol, discover(), context, Filters({"method": methods}))
+    results = Results.create(root, protocol.protocol.name)
+    whole = expand(protocol, discover(), context)
+    results.write_plan(protocol.text, [planned(run) for run in whole.runs])
+    plan = make_plan(expansion, results, retry_failed=retry)
+    maker = JobMaker(root, context.cache, limits.pop("timeout", None), **limits)
+    with Claims(results.claims_folder) as claims, closing(LocalExecutor(jobs)) as executor:
+        share, slots = Share(results, claims, plan.attempts), Slots(("cpu",), jobs)
+        return Scheduler(plan, maker, executor, Silent(), share, slots).run()
+
+
+def digests_of(results: Results) -> dict[str, str]:
+    """Return the digest of each record by key."""
+    paths = (results.root / "runs").glob("*/*.h5")
+    return {path.stem: read_record(path).header.digest for path in paths}

@@ -1,0 +1,40 @@
+"""Announces the plugins of mortal.py; imports no torch."""
+
+from __future__ import annotations
+
+from medbench import Plugin, hookimpl
+
+
+def plugin(name: str, target: str, settings: str) -> Plugin:
+    return Plugin(
+        name=name,
+        target=f"mortal:{target}",
+        summary="is killed once",
+        interface=1,
+        settings=f"mortal:{settings}",
+    )
+
+
+@hookimpl
+def medbench_methods() -> list[Plugin]:
+    return [
+        plugin("mortal-dividemix", "MortalDivideMix", "MortalDivideMixSettings"),
+        plugin("mortal-co-teaching", "MortalCoTeaching", "MortalCoTeachingSettings"),
+    ]
+
+
+@hookimpl
+def medbench_noise_models() -> list[Plugin]:
+    return [
+        Plugin(
+            name="mortal-symmetric",
+            target="mortal:MortalSymmetric",
+            summary="its judge is killed once, when it evaluates",
+            interface=1,
+        )
+    ]
+
+
+@hookimpl
+def medbench_pretexts() -> list[Plugin]:
+    return [plugin("mortal-rotation", "MortalRotation", "MortalRotationSettings")]
