@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medbench.cli.common import cache_option, console, json_option, print_json
+from medbench.cli.common import (
+    cache_option,
+    console,
+    discover_with,
+    json_option,
+    plugin_option,
+    print_json,
+    set_option,
+)
 from medbench.errors import PluginError
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.markers import PROJECT
-from medbench.plugins.registry import Entry, Registry, discover
+from medbench.plugins.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from medbench.testing.contract import Outcome
@@ -25,12 +33,15 @@ if TYPE_CHECKING:
 Examples:
   medbench check my-method
   medbench check my-method --rule resume     one rule, while mending it
+  medbench check --plugin mine.py            what a file brings, not installed
   medbench check                             all plugins of other packages
   medbench check --rules method              what is asked of a method"""
 )
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All plugins, the built-in ones too.")
 @click.option("--kind", help="Kind of the plugins named, where a name has several.")
+@plugin_option
+@set_option
 @click.option("--rule", "only", multiple=True, help="Only this rule; may be repeated.")
 @click.option("--rules", "rules_of_kind", metavar="KIND", help="List the rules of a kind.")
 @cache_option
@@ -39,6 +50,8 @@ def check(
     names: Sequence[str],
     everything: bool,
     kind: str | None,
+    plugins: Sequence[Path],
+    settings: Sequence[str],
     only: Sequence[str],
     rules_of_kind: str | None,
     cache: Path,
@@ -51,18 +64,27 @@ def check(
     rules kept, 1 some broken, 2 wrong usage.
     """
     from medbench.testing.catalogue import kinds_with_rules
+    from medbench.testing.subject import Subject
 
     if rules_of_kind:
         _list_rules(kind_named(rules_of_kind).name, as_json=as_json)
         return 0
-    registry = discover()
-    entries = _chosen(registry, names, kind, everything=everything)
+    registry = discover_with(plugins)
+    if plugins and not names:
+        paths = {str(path.absolute()) for path in plugins}
+        entries = [entry for entry in registry.entries.values() if entry.path in paths]
+    else:
+        entries = _chosen(registry, names, kind, everything=everything)
     entries = [entry for entry in entries if names or entry.kind.name in kinds_with_rules()]
     if not entries:
         raise PluginError(
             "no plugin of another package is installed; name one, or say --all for medbench's own"
         )
-    done = [_check(entry, cache, only, quiet=as_json) for entry in entries]
+    given = _settings(settings, entries)
+    done = [
+        _check(Subject(entry, given.get(entry.name, {}), cache), only, quiet=as_json)
+        for entry in entries
+    ]
     if as_json:
         print_json([each.to_json() for each in done])
     else:
@@ -85,19 +107,37 @@ def _chosen(
     ]
 
 
-def _check(entry: Entry, cache: Path, only: Sequence[str], *, quiet: bool) -> Checked:
+def _settings(given: Sequence[str], entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+    """Return the settings to check with, by plugin: ``NAME.KEY=VALUE``."""
+    from medbench.protocol.changes import value_of
+
+    found: dict[str, dict[str, Any]] = {}
+    for each in given:
+        path, _, text = each.partition("=")
+        name, _, key = path.partition(".")
+        if not key or not text or name not in [entry.name for entry in entries]:
+            raise PluginError(f"--set {each}: say NAME.KEY=VALUE of a plugin that is checked")
+        *tables, last = key.split(".")
+        table = found.setdefault(name, {})
+        for word in tables:
+            table = table.setdefault(word, {})
+        table[last] = value_of(text)
+    return found
+
+
+def _check(subject: Subject, only: Sequence[str], *, quiet: bool) -> Checked:
     """Check one plugin, telling of each rule as it is done."""
     from medbench.testing.catalogue import rules_of
     from medbench.testing.report import Checked, outcomes, why_not_checkable
-    from medbench.testing.subject import Subject
 
+    subject.check_settings()
+    entry = subject.entry
     known = [rule.name for rule in rules_of(entry.kind.name)]
     for name in only:
         if name not in known:
             raise PluginError(
                 f"there is no rule {name!r} for a {entry.kind.name}; there are {', '.join(known)}"
             )
-    subject = Subject(entry, cache=cache)
     screen = None if quiet else console()
     if screen is not None:
         screen.print(f"[bold]{_head(subject)}[/bold]")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from medbench.errors import StoreError
+from medbench.errors import PluginError, StoreError
 from medbench.folders import default_cache
+from medbench.plugins.local import VARIABLE
+from medbench.plugins.registry import Registry, discover
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -64,6 +67,65 @@ def axis_option(axis: str, kind: Any = str) -> Callable[[Decorated], Decorated]:
     return click.option(
         f"--{axis}", multiple=True, type=kind, help=f"Only this {axis}; may be repeated."
     )
+
+
+plugin_option = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="FILE|DIR",
+    type=click.Path(path_type=Path),
+    help="A plugin without packaging: FILE.py or a folder; may be repeated.",
+)
+
+add_option = click.option(
+    "--add",
+    "additions",
+    multiple=True,
+    metavar="NAME",
+    help="Enter a plugin that the protocol does not list; VARIANT=NAME under another name.",
+)
+
+set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME.KEY=VALUE",
+    help="Set a plugin's setting, or TABLE.KEY of the protocol; may be repeated.",
+)
+
+
+def discover_with(paths: Sequence[Path], *, thorough: bool = False) -> Registry:
+    """Find all plugins, those of files and folders given on the command line too.
+
+    Job processes and later commands of this process find them by the environment
+    until the command ends.
+
+    Raises
+    ------
+    PluginError
+        If something is wrong with one of those given.
+    """
+    if not paths:
+        return discover(thorough=thorough)
+    before = os.environ.get(VARIABLE)
+    known = [word for word in (before or "").split(os.pathsep) if word]
+    given = [str(path.absolute()) for path in paths]
+    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*known, *given]))
+    click.get_current_context().call_on_close(lambda: _put_back(before))
+    registry = discover(thorough=thorough)
+    theirs = {f"file:{Path(path).name}" for path in given}
+    for fault in registry.broken:
+        if fault.distribution in theirs:
+            raise PluginError(fault.reason)
+    return registry
+
+
+def _put_back(before: str | None) -> None:
+    if before is None:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = before
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")

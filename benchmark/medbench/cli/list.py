@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from medbench.cli.common import console, json_option, print_json
+from medbench.cli.common import console, discover_with, json_option, plugin_option, print_json
 from medbench.plain import plain
 from medbench.plugins.kinds import KINDS, kind_named
-from medbench.plugins.registry import Registry, discover
+from medbench.plugins.registry import Registry
 from medbench.protocol.shipped import protocol_paths
 
 
@@ -23,15 +25,16 @@ Examples:
   medbench list protocols --json""",
 )
 @click.argument("kind", required=False)
+@plugin_option
 @json_option
-def list_(kind: str | None, as_json: bool) -> None:
+def list_(kind: str | None, plugins: Sequence[Path], as_json: bool) -> None:
     """List what is installed.
 
     KIND is one of dataset, noise, pretext, method, backbone, executor,
     protocol, or plugins for all of them with where they come from.
     """
     everything = kind in ("plugin", "plugins")
-    registry = discover(thorough=everything)
+    registry = discover_with(plugins, thorough=everything)
     if kind in ("protocol", "protocols"):
         rows = [{"name": name, "file": str(p)} for name, p in protocol_paths(registry).items()]
         _show("protocols", rows, as_json=as_json)

@@ -53,7 +53,7 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
 
 def _next(folder: Path, name: str) -> list[tuple[str, str]]:
     return [
-        (f"pip install -e {folder}", "beside medbench"),
-        (f"medbench check {name}", "does it keep the contract?"),
-        (f"medbench run --all --protocol {folder / 'trial.toml'}", "a first ranking, in a minute"),
+        (f"medbench check --plugin {folder}", "does it keep the contract?"),
+        (f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`"),
+        (f"pip install -e {folder}", f"to stay; then --add {name} instead of --plugin"),
     ]

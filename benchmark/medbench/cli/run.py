@@ -9,7 +9,17 @@ from typing import Any
 
 import click
 
-from medbench.cli.common import RESULTS, axis_option, cache_option, json_option, protocol_option
+from medbench.cli.common import (
+    RESULTS,
+    add_option,
+    axis_option,
+    cache_option,
+    discover_with,
+    json_option,
+    plugin_option,
+    protocol_option,
+    set_option,
+)
 from medbench.cli.interval import Interval
 from medbench.cli.run_end import conclude
 from medbench.cli.run_plan import show_plan
@@ -18,7 +28,7 @@ from medbench.errors import ProtocolError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Executor
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.registry import discover
+from medbench.protocol.changes import Changes, changed, unlisted
 from medbench.protocol.read import find_protocol, read_protocol
 from medbench.protocol.runs import Filters, expand
 from medbench.protocol.shipped import protocol_paths
@@ -40,10 +50,15 @@ Examples:
   medbench run --method dividemix --seed 0   a part of `quick`
   medbench run --all --dry-run               what there is to do
   medbench run --all                         again: goes on where it stopped
-  medbench run --only-failed                 once the cause is mended"""
+  medbench run --only-failed                 once the cause is mended
+  medbench run --all --plugin mine.py        your method beside those of `quick`
+  medbench run --all --add mine --set mine.alpha=0.3"""
 )
 @click.option("--all", "everything", is_flag=True, help="Every run of the protocol.")
 @protocol_option
+@plugin_option
+@add_option
+@set_option
 @axis_option("dataset")
 @axis_option("noise")
 @axis_option("rate", float)
@@ -93,6 +108,9 @@ Examples:
 def run(
     everything: bool,
     protocol_name: str,
+    plugins: Sequence[Path],
+    additions: Sequence[str],
+    settings: Sequence[str],
     results_dir: Path | None,
     cache: Path,
     jobs: int | None,
@@ -120,8 +138,12 @@ def run(
             "say --all to run the whole protocol, or choose with --dataset, --noise, --rate, "
             "--pretext, --method, --seed"
         )
-    registry = discover()
+    registry = discover_with(plugins)
     file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
+    joining = unlisted(file.protocol, registry, plugins)
+    file = changed(file, Changes([*joining, *additions], settings), registry)
+    for word in joining:
+        click.echo(f"{word} joins the grid of {file.protocol.name}", err=True)
     context = DataContext(cache.absolute())
     expansion = expand(file, registry, context, Filters(axes))
     root = (results_dir or RESULTS / file.protocol.name).absolute()

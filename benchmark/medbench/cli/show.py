@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic.fields import FieldInfo
 
-from medbench.cli.common import cache_option, console, json_option, print_json
+from medbench.cli.common import (
+    add_option,
+    cache_option,
+    console,
+    discover_with,
+    json_option,
+    plugin_option,
+    print_json,
+    set_option,
+)
 from medbench.errors import MedbenchError, NotPreparedError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.registry import Entry, discover
+from medbench.plugins.registry import Entry
+from medbench.protocol.changes import Changes, changed
 from medbench.protocol.read import find_protocol, read_protocol
 from medbench.protocol.shipped import protocol_paths
 
@@ -25,17 +35,33 @@ from medbench.protocol.shipped import protocol_paths
 Examples:
   medbench show method dividemix
   medbench show dataset covid-qu-ex-mini
-  medbench show protocol quick > my.toml"""
+  medbench show protocol quick > my.toml
+  medbench show protocol quick --set training.epochs=50 > longer.toml"""
 )
 @click.argument("kind")
 @click.argument("name")
+@plugin_option
+@add_option
+@set_option
 @cache_option
 @json_option
-def show(kind: str, name: str, cache: Path, as_json: bool) -> None:
-    """Describe one plugin or protocol in full: source, settings, presets, card."""
-    registry = discover()
+def show(
+    kind: str,
+    name: str,
+    plugins: Sequence[Path],
+    additions: Sequence[str],
+    settings: Sequence[str],
+    cache: Path,
+    as_json: bool,
+) -> None:
+    """Describe one plugin or protocol in full: source, settings, presets, card.
+
+    A protocol is printed with the changes of --add and --set made.
+    """
+    registry = discover_with(plugins)
     if kind in ("protocol", "protocols"):
         file = read_protocol(find_protocol(name, protocol_paths(registry)))
+        file = changed(file, Changes(additions, settings), registry)
         if as_json:
             print_json(file.protocol.model_dump(mode="json"))
         else:
@@ -60,7 +86,7 @@ def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
         "from": f"{entry.distribution} {entry.version}",
         "target": entry.plugin.target,
         "interface": entry.plugin.interface,
-        "revision": entry.plugin.revision,
+        "revision": entry.revision,
         "description": inspect.getdoc(found) or "",
         "settings": [
             {

@@ -39,12 +39,15 @@ class Point:
         As in the package's metadata: ``value`` is ``"module"`` or ``"module:object"``.
     distribution, version : str
         Whose it is.
+    path : str
+        Of a plugin without packaging, its file or folder (:mod:`medbench.plugins.local`).
     """
 
     name: str
     value: str
     distribution: str = "an unknown distribution"
     version: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True)

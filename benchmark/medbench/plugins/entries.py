@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import PluginError
 from medbench.plugins.announcements import described
 from medbench.plugins.interface_version import fit
 from medbench.plugins.kinds import Kind
+from medbench.plugins.local import provide
 from medbench.plugins.markers import Plugin
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Entry:
         Where the announcing module is; empty where that is not known.
     notes : tuple of str
         What its users should know: a deprecated interface, a slow import.
+    path : str
+        Of a plugin without packaging, its file or folder.
     """
 
     kind: Kind
@@ -41,6 +45,13 @@ class Entry:
     version: str
     file: str = ""
     notes: tuple[str, ...] = ()
+    path: str = ""
+
+    @property
+    def revision(self) -> int | str:
+        """What stands in run keys for the plugin's code: of a file, the hash of its content too."""
+        given = self.plugin.revision
+        return f"{given} of {self.version}" if self.path else given
 
     @property
     def name(self) -> str:
@@ -61,7 +72,7 @@ class Entry:
             If the class cannot be imported, is not a class of the right kind,
             or was written for another version of the interfaces.
         """
-        self._check_interface()
+        self._prepare()
         found = _import_target(self.plugin.target, self.who)
         base = _import_target(self.kind.base, "medbench")
         if not (isinstance(found, type) and issubclass(found, base)):
@@ -81,7 +92,7 @@ class Entry:
         """
         from medbench.interfaces.settings import Settings
 
-        self._check_interface()
+        self._prepare()
         target = self.plugin.settings or f"{self.plugin.target}.Settings"
         found = (
             _import_target(self.plugin.settings, self.who)
@@ -100,10 +111,13 @@ class Entry:
         found = self.load()
         return found(name, found.Settings.model_validate(settings))
 
-    def _check_interface(self) -> None:
+    def _prepare(self) -> None:
+        """Refuse another interface, and make a plugin without packaging importable."""
         state, text = fit(self.plugin.interface, self.distribution)
         if state == "broken":
             raise PluginError(f"{self.who} {text}")
+        if self.path:
+            provide(Path(self.path), self.version)
 
 
 def _import_target(target: str, who: str) -> Any:

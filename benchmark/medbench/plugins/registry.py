@@ -22,6 +22,7 @@ from medbench.plugins.announcements import Announcement, Fault, Point, announce
 from medbench.plugins.entries import Entry
 from medbench.plugins.interface_version import fit
 from medbench.plugins.kinds import Kind, kind_named
+from medbench.plugins.local import announce_local, local_paths
 from medbench.plugins.markers import PROJECT, Command
 from medbench.plugins.remembered import look
 
@@ -107,7 +108,13 @@ class Registry:
             state, text = fit(plugin.interface, point.distribution)
             notes = (*announced.notes, *([text] if state == "deprecated" else []))
             entry = Entry(
-                kind_named(axis), plugin, point.distribution, point.version, announced.file, notes
+                kind_named(axis),
+                plugin,
+                point.distribution,
+                point.version,
+                announced.file,
+                notes,
+                point.path,
             )
             if reason := f"{entry.who} {text}" if state == "broken" else self._add(entry):
                 faults.append(Fault(reason, entry.kind.name, entry.name))
@@ -173,7 +180,7 @@ def discover(more: Sequence[Point] = (), *, thorough: bool = False) -> Registry:
     Built-ins come first, so that a name clash is always the later package's.
     The environment variable ``MEDBENCH_PLUGINS`` limits discovery: a comma
     separated list of entry-point names, or of names with a leading ``-`` to
-    block them.
+    block them. ``MEDBENCH_PLUGIN_PATH`` names files and folders besides.
 
     Parameters
     ----------
@@ -199,6 +206,9 @@ def discover(more: Sequence[Point] = (), *, thorough: bool = False) -> Registry:
             registry.take(announce(point))
     for announced in look(foreign, thorough=thorough):
         registry.take(announced)
+    for path in local_paths():
+        for announced in announce_local(path):
+            registry.take(announced)
     return registry
 
 

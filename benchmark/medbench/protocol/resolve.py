@@ -243,7 +243,7 @@ class Resolver:
             "distribution": entry.distribution,
             "name": name,
             "plugin": plugin_name,
-            "revision": entry.plugin.revision,
+            "revision": entry.revision,
             "settings": checked(model, values, where).model_dump(mode="json"),
         }
 

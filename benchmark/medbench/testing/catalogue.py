@@ -10,6 +10,8 @@ from medbench.testing.contract import Rule, entered
 #: Where the rules of each kind stand, in the order in which they are checked.
 MODULES: dict[str, tuple[str, ...]] = {
     "plugin": ("common",),
+    "noise": ("noise",),
+    "pretext": ("pretext",),
     "method": ("method_training", "method_edges"),
 }
 

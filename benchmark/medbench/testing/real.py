@@ -109,9 +109,13 @@ def real_task() -> RealTask:
     return RealTask(name, given, labels[test], CountedOracle(RATE, matrix, clean))
 
 
-def real_images(count: int) -> NDArray[np.uint8]:
-    """Return so many training images, uint8 (N, 16, 16, C)."""
-    return _content()[2][:count]
+def real_images(count: int, size: int) -> NDArray[np.uint8]:
+    """Return some images of all classes, uint8 (N, size, size, C), enlarged."""
+    small = torch.from_numpy(_content()[2][:: max(1, len(_content()[2]) // count)][:count].copy())
+    large = F.interpolate(
+        small.permute(0, 3, 1, 2).float(), (size, size), mode="bilinear", align_corners=False
+    )
+    return large.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _some(

@@ -99,6 +99,11 @@ class Annotator(MatrixNoise):
 
     Labels flip independently of the image, given the class: real annotators err
     on hard images. M is not estimated here.
+
+    References
+    ----------
+    Confusions of annotators as a matrix: Dawid, Skene: Maximum Likelihood Estimation of
+    Observer Error-Rates Using the EM Algorithm. Applied Statistics 28, 1979.
     """
 
     Settings = AnnotatorSettings

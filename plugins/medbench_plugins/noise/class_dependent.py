@@ -39,6 +39,11 @@ class ClassDependent(MatrixNoise):
     often than others. The rate gives the size: the mean over classes of the
     probability to flip is rho. With classes of unequal size the realised rate
     differs from rho.
+
+    References
+    ----------
+    Noise that depends on the class alone, given by its matrix: Patrini et al.:
+    Making Deep Neural Networks Robust to Label Noise. CVPR 2017. arXiv 1609.03683.
     """
 
     Settings = ClassDependentSettings

@@ -21,6 +21,10 @@ class NoPretext(Pretext):
         The name under which the pretext stands in the protocol.
     settings : NoPretextSettings
         There are none.
+
+    References
+    ----------
+    The baseline of Khanal et al. 2023, arXiv 2308.04551.
     """
 
     Settings = NoPretextSettings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from medbench.store.packing import PackingError, pack, unpack
 from medbench.testing.compare import difference
 from medbench.testing.contract import Breach, NotApplicable, rule
 from medbench.testing.elsewhere import Misplaced, elsewhere
+from medbench.testing.rules.globals import watched_globals
 from medbench.testing.subject import Subject
 from medbench.testing.tasks import Trial, Watched, draw
 
@@ -180,29 +180,6 @@ def named_streams(subject: Subject) -> None:
             raise Breach(f"in epoch {epoch} it asked for task.{which}({purpose!r}, {epoch}) twice")
 
 
-class GlobalState:
-    """The state of the global generators of Python, numpy and torch."""
-
-    def __init__(self) -> None:
-        self.python = random.getstate()
-        self.numpy = np.random.get_state()  # noqa: NPY002 - it is what is watched
-        self.torch = torch.get_rng_state()
-
-    def changed(self) -> str:
-        """Return the name of a generator that was used since, or an empty string."""
-        if random.getstate() != self.python:
-            return "random"
-        if difference(list(np.random.get_state()), list(self.numpy)):  # noqa: NPY002
-            return "numpy.random"
-        return "" if torch.equal(torch.get_rng_state(), self.torch) else "torch"
-
-    def put_back(self) -> None:
-        """Restore all three."""
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)  # noqa: NPY002
-        torch.set_rng_state(self.torch)
-
-
 @rule(
     "method",
     "global-generators",
@@ -213,13 +190,8 @@ class GlobalState:
 )
 def global_generators(subject: Subject) -> None:
     """Watch the global generators over a training."""
-    before = GlobalState()
-    try:
+    with watched_globals():
         Trial(subject.make(), draw(), epochs=EPOCHS).train_epochs(0, EPOCHS)
-        if changed := before.changed():
-            raise Breach(f"the global generator of {changed} has moved")
-    finally:
-        before.put_back()
 
 
 @rule(

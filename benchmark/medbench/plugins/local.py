@@ -1,0 +1,316 @@
+"""Plugins without packaging: a Python file or a folder, for the first hour.
+
+A file, or a folder, named by ``--plugin`` or in ``MEDBENCH_PLUGIN_PATH`` is read as if
+it were an installed distribution called ``file:NAME``, whose version is the hash of
+its content: an edited file is another plugin to run keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import tomllib
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import medbench
+from medbench.errors import PluginError
+from medbench.plugins.announcements import Announcement, Fault, Point, announce, described
+from medbench.plugins.kinds import KINDS, Kind
+from medbench.plugins.markers import PROJECT, Plugin, hookimpl
+
+#: Environment variable with paths, separated as in ``PATH``; job processes inherit it.
+VARIABLE = "MEDBENCH_PLUGIN_PATH"
+
+#: Bytes a plugin's folder may hold; data belong elsewhere.
+MOST_BYTES = 64 * 1024**2
+
+#: Folders that hold no code of the plugin.
+_PASSED_OVER = {"__pycache__", "tests", "build", "dist", "node_modules"}
+
+#: Endings of class names that say no more than the kind does.
+_ENDINGS = re.compile(r"-(method|pretext|noise|noise-model|dataset|backbone|executor)$")
+
+
+@dataclass(frozen=True)
+class LocalCode:
+    """The code at a path.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file or folder.
+    root : pathlib.Path
+        Where its modules are found.
+    modules : tuple of (str, str)
+        Name of each announcing module, as a person calls it and as it is imported.
+    version : str
+        The first 12 digits of the SHA-256 over its files.
+    """
+
+    path: Path
+    root: Path
+    modules: tuple[tuple[str, str], ...]
+    version: str
+
+    def points(self) -> list[Point]:
+        """Return what stands in the place of entry points."""
+        whose = f"file:{self.path.name}"
+        return [
+            Point(name, module, whose, self.version, str(self.path))
+            for name, module in self.modules
+        ]
+
+
+def local_paths() -> list[Path]:
+    """Return the paths in ``MEDBENCH_PLUGIN_PATH``."""
+    return [Path(word) for word in os.environ.get(VARIABLE, "").split(os.pathsep) if word]
+
+
+def announce_local(path: Path) -> list[Announcement]:
+    """Import the code at a path in this process and ask what it announces.
+
+    A module without hooks announces the plugin classes it defines.
+
+    Returns
+    -------
+    list of Announcement
+        With a fault, which names the file, where something is wrong.
+    """
+    try:
+        code = read_code(path)
+    except PluginError as error:
+        point = Point(path.stem, "", f"file:{path.name}", "", str(path))
+        return [Announcement(point, file=str(path), faults=(Fault(str(error)),))]
+    found = []
+    for point in code.points():
+        try:
+            module = _provide(code, point.value)
+            _announce_classes(module)
+        except PluginError as error:
+            found.append(Announcement(point, file=str(path), faults=(Fault(str(error)),)))
+            continue
+        found.append(announce(point))
+    telling = [each for each in found if each.plugins or each.protocols or each.commands]
+    return telling or [each for each in found if each.faults] or [_nothing(code, found)]
+
+
+def provide(path: Path, version: str) -> None:
+    """Import the code at a path, so that its classes can be imported by name.
+
+    Raises
+    ------
+    PluginError
+        If it cannot be imported, or has changed since ``version`` was read.
+    """
+    code = read_code(path)
+    if code.version != version:
+        raise PluginError(
+            f"{path} has changed since the runs were planned ({version}, now {code.version}); "
+            "give the command again"
+        )
+    for _, module in code.modules:
+        _provide(code, module)
+
+
+def read_code(path: Path) -> LocalCode:
+    """Look at a file or folder without importing it.
+
+    Raises
+    ------
+    PluginError
+        If there is nothing that could be imported.
+    """
+    path = path.absolute()
+    if path.is_file():
+        if path.suffix != ".py":
+            raise PluginError(f"{path} is no Python file; a plugin is FILE.py or a folder")
+        version = _version(path.parent, [path])
+        stem = re.sub(r"\W", "_", path.stem)
+        # a name of its own, so that a file called json.py hides nothing
+        return LocalCode(path, path.parent, ((path.stem, f"medbench_{stem}_{version}"),), version)
+    if not path.is_dir():
+        raise PluginError(f"there is no plugin file or folder {path}")
+    points = _entry_points(path / "pyproject.toml")
+    if points:
+        root = path / "src" if (path / "src").is_dir() else path
+        tops = {module.partition(".")[0] for _, module in points}
+        files = [file for top in sorted(tops) for file in _files_of(root, top)]
+        return LocalCode(path, root, tuple(points), _version(root, files))
+    if (path / "__init__.py").is_file():
+        files = list(_files_of(path.parent, path.name))
+        version = _version(path.parent, files)
+        return LocalCode(path, path.parent, ((path.name, path.name),), version)
+    files = sorted(file for file in path.glob("*.py") if file.stem.isidentifier())
+    if not files:
+        raise PluginError(
+            f"{path} holds no plugin: no pyproject.toml with [project.entry-points.medbench], no "
+            "__init__.py and no Python file"
+        )
+    modules = tuple((file.stem, file.stem) for file in files)
+    return LocalCode(path, path, modules, _version(path, files))
+
+
+def _entry_points(project: Path) -> list[tuple[str, str]]:
+    if not project.is_file():
+        return []
+    try:
+        values = tomllib.loads(project.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PluginError(f"{project} cannot be read: {error}") from error
+    points = values.get("project", {}).get("entry-points", {}).get(PROJECT, {})
+    return [(name, target.partition(":")[0]) for name, target in points.items()]
+
+
+def _files_of(root: Path, top: str) -> Iterator[Path]:
+    """Yield the files of an import package; of a single module, all modules beside it."""
+    folder = root / top
+    if not folder.is_dir():
+        yield from sorted(root.glob("*.py"))
+        return
+    for file in sorted(folder.rglob("*")):
+        parts = file.relative_to(root).parts
+        hidden = any(part.startswith(".") or part in _PASSED_OVER for part in parts)
+        if file.is_file() and not hidden:
+            yield file
+
+
+def _version(root: Path, files: list[Path]) -> str:
+    """Return the hash of some files, by their places below ``root``."""
+    size = sum(file.stat().st_size for file in files)
+    if size > MOST_BYTES:
+        raise PluginError(
+            f"{root} holds {size / 1024**2:.0f} MB, more than a plugin's code; keep data elsewhere"
+        )
+    total = hashlib.sha256()
+    for file in files:
+        content = file.read_bytes()
+        total.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    return total.hexdigest()[:12]
+
+
+def _provide(code: LocalCode, name: str) -> ModuleType:
+    """Import one module, anew where what is imported is of another version.
+
+    Raises
+    ------
+    PluginError
+        If it cannot be imported; the message names file and line.
+    """
+    loaded = sys.modules.get(name)
+    if getattr(loaded, "__medbench_version__", code.version) != code.version:
+        _forget(code.root, name)
+        loaded = None
+    if loaded is None:
+        importlib.invalidate_caches()
+        try:
+            loaded = _import_file(code, name) if code.path.is_file() else _import(code, name)
+        except KeyboardInterrupt:
+            raise
+        except PluginError:
+            raise
+        except BaseException as error:
+            sys.modules.pop(name, None)
+            raise PluginError(f"{_place(error, code)}: {described(error)}") from error
+        loaded.__dict__["__medbench_version__"] = code.version
+    return loaded
+
+
+def _import_file(code: LocalCode, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, code.path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import(code: LocalCode, name: str) -> ModuleType:
+    if str(code.root) not in sys.path:
+        sys.path.append(str(code.root))  # at the end: it hides nothing
+    module = importlib.import_module(name)
+    file = Path(module.__file__ or "").resolve()
+    if not file.is_relative_to(code.root.resolve()):
+        raise PluginError(
+            f"{code.path}: its module {name!r} is hidden by {file}; uninstall that, or rename one"
+        )
+    return module
+
+
+def _forget(root: Path, name: str) -> None:
+    """Drop modules of an older version, so that they are imported anew."""
+    for each, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if each == name or (file and Path(file).resolve().is_relative_to(root.resolve())):
+            del sys.modules[each]
+
+
+def _place(error: BaseException, code: LocalCode) -> str:
+    """Return the file of a plugin, and the line, at which an import failed."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(code.root)
+    ]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(code.path)
+
+
+def _announce_classes(module: ModuleType) -> None:
+    """Give a module without hooks those that announce the plugin classes it defines."""
+    if any(name.startswith("medbench_") and callable(value) for name, value in _own(module)):
+        return
+    for kind in KINDS:
+        plugins = [_record(found, kind) for found in _classes(module, kind)]
+        if plugins:
+            setattr(module, kind.hook, hookimpl(_returning(plugins)))
+
+
+def _returning(plugins: list[Plugin]) -> Any:
+    def announced() -> list[Plugin]:
+        return plugins
+
+    return announced
+
+
+def _own(module: ModuleType) -> list[tuple[str, Any]]:
+    name = module.__name__
+    return [(n, v) for n, v in vars(module).items() if getattr(v, "__module__", "") == name]
+
+
+def _classes(module: ModuleType, kind: Kind) -> list[type[Any]]:
+    where, _, name = kind.base.partition(":")
+    base = getattr(importlib.import_module(where), name)
+    return [
+        value
+        for _, value in _own(module)
+        if isinstance(value, type) and issubclass(value, base) and not inspect.isabstract(value)
+    ]
+
+
+def _record(found: type[Any], kind: Kind) -> Plugin:
+    """Describe a class as its package would: the name from the class's, the line from its text."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_", "-", found.__name__)
+    line = (inspect.getdoc(found) or "").strip().split("\n")[0]
+    return Plugin(
+        name=_ENDINGS.sub("", words.lower().strip("-")),
+        target=f"{found.__module__}:{found.__qualname__}",
+        summary=line[:100] or f"a {kind.name} in a file",
+        interface=medbench.INTERFACE_VERSION,
+    )
+
+
+def _nothing(code: LocalCode, found: list[Announcement]) -> Announcement:
+    bases = ", ".join(kind.base.partition(":")[2] for kind in KINDS)
+    reason = f"{code.path} brings no plugin: it defines no hook and no class derived from {bases}"
+    return Announcement(found[0].point, file=str(code.path), faults=(Fault(reason),))
