@@ -12,10 +12,14 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from medbench.errors import StoreError
-from medbench.store.atomic import atomic_path, write_text
+from medbench.store.atomic import atomic_path, write_bytes, write_text
 from medbench.store.results import Results
 from medbench_leaderboard.board import Board, read_board
 from medbench_leaderboard.curves import read_curves
+from medbench_leaderboard.entrants import read_entrants
+from medbench_leaderboard.figures import draw
+from medbench_leaderboard.figures.files import figure_files
+from medbench_leaderboard.filters import read_filters
 from medbench_leaderboard.merging import Folders
 from medbench_leaderboard.page import render_page
 from medbench_leaderboard.paper import ranking_latex, ranking_markdown, tests_markdown
@@ -43,7 +47,8 @@ def build_board(results: Path, out: Path) -> Path:
 def write_board(results: Sequence[Path], out: Path, *, everything: bool = False) -> Board:
     """Make the board of one results folder, or of several together.
 
-    Writes the files of :data:`FILES`. Columns are described in
+    Writes the files of :data:`FILES`, and each figure as SVG, PDF and CSV in
+    ``figures/``. Columns are described in
     :data:`medbench_leaderboard.table.COLUMNS`,
     :data:`medbench_leaderboard.scores.COLUMNS` and
     :data:`medbench_leaderboard.tests_table.COLUMNS`. The same records give the
@@ -71,6 +76,8 @@ def write_board(results: Sequence[Path], out: Path, *, everything: bool = False)
     board = read_board(*results, everything=everything)
     folders = Folders([Results.open(root) for root in results])
     curves = read_curves(folders, board.runs, board.facts.primary)
+    charts = draw(board, curves, read_filters(folders, board.runs))
+    entrants = read_entrants(folders, board.runs, board.facts.primary)
     texts = {
         "leaderboard.csv": _csv(board.cells),
         "runs.csv": _csv(board.runs),
@@ -78,11 +85,13 @@ def write_board(results: Sequence[Path], out: Path, *, everything: bool = False)
         "tests.md": tests_markdown(board),
         "table.md": ranking_markdown(board),
         "table.tex": ranking_latex(board),
-        "index.html": render_page(board, curves),
+        "index.html": render_page(board, charts, entrants, curves.unreadable),
     }
     try:
         for name, text in texts.items():
             write_text(out / name, text)
+        for name, content in figure_files(charts).items():
+            write_bytes(out / "figures" / name, content)
         with atomic_path(out / "runs.parquet") as temporary:
             pq.write_table(_arrow(board.runs), temporary)
     except OSError as error:

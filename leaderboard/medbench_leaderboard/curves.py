@@ -19,6 +19,17 @@ Curve = NDArray[np.float64]
 #: Curves on the training labels; those on the test set are named by metric.
 TRAIN = ("memorised", "recovered", "selection_precision")
 
+#: Runs whose curves are read, at most: the figures have room for no more.
+MOST_RUNS = 3000
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """A mean over runs for each class, NaN where no run has a value."""
+
+    mean: Curve
+    runs: int
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -26,9 +37,11 @@ class Curves:
 
     Parameters
     ----------
-    runs : mapping of str to mapping of str to ndarray, shape (E,)
-        By run key and name: ``test``, and those of :data:`TRAIN`. A run lacks
-        what its method does not report.
+    runs : mapping of str to mapping of str to ndarray
+        By run key and name: ``test`` and those of :data:`TRAIN`, (E,);
+        ``selection_precision_by_class`` in the last epoch with a selection and
+        ``clean_share_by_class`` of the noisy labels, (K,). A run lacks what its
+        method does not report.
     pretrainings : mapping of str to ndarray, shape (E,)
         Loss by key.
     unreadable : mapping of str to str
@@ -44,9 +57,16 @@ class Curves:
         found = (self.runs.get(key, {}).get(name) for key in keys)
         return [curve for curve in found if curve is not None and len(curve)]
 
+    def by_class(self, name: str, keys: Iterable[str]) -> ByClass | None:
+        """Return the mean over those runs that have values called ``name``, (K,)."""
+        found = self.named(name, keys)
+        if not found or len({len(values) for values in found}) > 1:
+            return None
+        return ByClass(summarise([*found])[0], len(found))
+
 
 def read_curves(results: Results, runs: pd.DataFrame, metric: str) -> Curves:
-    """Read the curves of all finished runs.
+    """Read the curves of finished runs, at most :data:`MOST_RUNS` of them in the plan's order.
 
     Parameters
     ----------
@@ -58,7 +78,7 @@ def read_curves(results: Results, runs: pd.DataFrame, metric: str) -> Curves:
         Metric of the curve on the test set.
     """
     wanted = {"test": f"curves/test/{metric}", **{name: f"curves/train/{name}" for name in TRAIN}}
-    done = runs[runs["status"] == "done"]
+    done = runs[runs["status"] == "done"][:MOST_RUNS]
     unreadable: dict[str, str] = {}
     found = {
         str(key): _read(results.record_path(str(key)), wanted, str(key), unreadable)
@@ -101,11 +121,31 @@ def _read(
 ) -> dict[str, Curve]:
     try:
         with h5py.File(path, "r") as file:
-            return {
+            found = {
                 name: np.asarray(file[place][()], np.float64).reshape(-1)
                 for name, place in wanted.items()
                 if place in file
             }
+            return found | _by_class(file)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         unreadable[key] = str(error).splitlines()[0] if str(error) else type(error).__name__
         return {}
+
+
+def _by_class(file: h5py.File) -> dict[str, Curve]:
+    """Return how clean the last selection was, and a blind one would have been, by noisy class."""
+    place = "curves/train/selection_precision_by_class"
+    if place not in file:
+        return {}
+    precision = np.asarray(file[place][()], np.float64)
+    reported = np.flatnonzero(np.isfinite(precision).any(axis=1))
+    if not len(reported):
+        return {}
+    clean, noisy = file["train/clean_labels"][()], file["train/noisy_labels"][()]
+    classes = precision.shape[1]
+    labelled = np.bincount(noisy, minlength=classes)
+    right = np.bincount(noisy[clean == noisy], minlength=classes)
+    return {
+        "selection_precision_by_class": precision[reported[-1]],
+        "clean_share_by_class": _ratio(right, labelled),
+    }

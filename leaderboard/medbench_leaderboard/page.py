@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -18,13 +18,22 @@ from medbench.metric_names import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
 from medbench_leaderboard import scores, table
 from medbench_leaderboard.board import Board
-from medbench_leaderboard.curves import Curves
-from medbench_leaderboard.figures import draw
-from medbench_leaderboard.ranking import Ranking
+from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
+from medbench_leaderboard.figures import Chart
+from medbench_leaderboard.figures.numbers import chart_data
+from medbench_leaderboard.figures.svg import inline, swatch
+from medbench_leaderboard.ranking import Ranking, open_ranks
+from medbench_leaderboard.statistics.findings import Comparison
 from medbench_leaderboard.words import READING_WORDS, coverage, leaders, leading, readable
 
 #: Columns of the table of raw runs; the files have more.
 _RUN_COLUMNS = (*scores.AXES, "status", *(f"{r}_" for r in READINGS), "oracle_answers", "seconds")
+
+#: Parts of the script, in the order in which they run.
+_SCRIPTS = ("page", "ranking", "figures", "tables", "filters")
+
+#: Rows of long tables beyond which the page refers to the files.
+_MOST_COMPARISONS, _MOST_SHOWN_RUNS = 600, 2000
 
 
 @dataclass(frozen=True)
@@ -36,12 +45,76 @@ class Reason:
     labels: tuple[str, ...]
 
 
-def render_page(board: Board, curves: Curves) -> str:
+def render_page(
+    board: Board,
+    charts: Sequence[Chart],
+    entrants: Sequence[EntrantFacts],
+    unreadable_curves: Mapping[str, str],
+) -> str:
     """Return the page as HTML.
 
     Everything that comes from records, plugins or data passes through the
-    template's escaping; only the drawings and our own style and script do not.
+    template's escaping; only the drawings, which escape their texts themselves,
+    and our own style and script do not.
+
+    Parameters
+    ----------
+    board : Board
+        What to show.
+    charts : sequence of Chart
+        Its figures.
+    entrants : sequence of EntrantFacts
+        What each entrant is made of.
+    unreadable_curves : mapping of str to str
+        Keys whose curves cannot be read, and why.
     """
+    findings, ranking = board.findings, Ranking(board)
+    script = "".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
+    differences, *others = charts
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            board=board,
+            facts=board.facts,
+            metric=readable(board.facts.primary),
+            glance=_glance(board),
+            coverage=coverage(board),
+            leaders=leaders(board),
+            leading={reading: leading(board, reading) for reading in READINGS},
+            reading_words=READING_WORDS,
+            said=findings.sentences[:2],
+            counts=_counts(board),
+            ranking=ranking.rows(),
+            intervals=open_ranks(board),
+            board_data=ranking.to_json(),
+            chart_data=chart_data(charts),
+            differences_chart=differences,
+            charts=others,
+            comparisons=findings.comparisons[:_MOST_COMPARISONS],
+            advice=sorted(findings.advice, key=lambda one: one.dataset is not None),
+            entrants=entrants,
+            raw=len(board.runs) <= MOST_RUNS,
+            reasons=_reasons(board.runs),
+            unreadable_curves=dict(sorted(unreadable_curves.items())),
+            runs=_runs(board),
+            run_columns=(*(name.removesuffix("_") for name in _RUN_COLUMNS), "digest"),
+            oracle=_oracle(board.runs),
+            devices=sorted(set(board.runs["device"]) - {""}),
+            hours=float(board.runs["seconds"].sum()) / 3600,
+            cards=_cards(board.cards),
+            files={
+                "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
+                "runs.csv": ("one row a run", scores.COLUMNS),
+            },
+            style=Markup(_asset("style.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("medbench_leaderboard"),
         autoescape=True,
@@ -50,36 +123,17 @@ def render_page(board: Board, curves: Curves) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    environment.filters |= {"number": _number, "words": readable}
-    script = _asset("page.js")
-    ranking = Ranking(board)
-    return environment.get_template("page.html").render(
-        board=board,
-        facts=board.facts,
-        metric=readable(board.facts.primary),
-        coverage=coverage(board),
-        leaders=leaders(board),
-        leading={reading: leading(board, reading) for reading in READINGS},
-        reading_words=READING_WORDS,
-        counts=_counts(board),
-        ranking=ranking.rows(),
-        ranking_data=ranking.to_json(),
-        charts=draw(board, curves),
-        reasons=_reasons(board.runs),
-        unreadable_curves=dict(sorted(curves.unreadable.items())),
-        runs=_runs(board),
-        oracle=_oracle(board.runs),
-        devices=sorted(set(board.runs["device"]) - {""}),
-        hours=float(board.runs["seconds"].sum()) / 3600,
-        cards=_cards(board.cards),
-        files={
-            "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
-            "runs.csv": ("one row a run", scores.COLUMNS),
-        },
-        style=Markup(_asset("style.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    environment.filters |= {
+        "number": _number,
+        "signed": _signed,
+        "p_value": _p_value,
+        "words": readable,
+        "verdict": _verdict,
+        "reading": _reading,
+        "inline": inline,
+        "swatch": swatch,
+    }
+    return environment
 
 
 def _asset(name: str) -> str:
@@ -89,6 +143,49 @@ def _asset(name: str) -> str:
 def _number(value: float | None, digits: int = 3) -> str:
     """Return a number for people; a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None, digits: int = 3) -> str:
+    """Return a difference with its sign, a true minus."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _p_value(value: float | None) -> str:
+    """Return a p as papers print it."""
+    if value is None or math.isnan(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _verdict(comparison: Comparison) -> str:
+    match comparison.verdict:
+        case "first":
+            return f"{comparison.first} better"
+        case "second":
+            return f"{comparison.second} better"
+        case "undecidable":
+            needed = comparison.needed
+            return "not decidable" + (f"; {needed} {comparison.unit} would do" if needed else "")
+        case _:
+            return "not separated"
+
+
+def _reading(name: str) -> str:
+    """Return a reading as the papers write it."""
+    return name if name == "selected" else name.upper()
+
+
+def _glance(board: Board) -> list[tuple[str, str]]:
+    """Return how much there is, as numbers with their nouns."""
+    counts = [
+        (len(board.standings[board.facts.reading]), "entrant"),
+        (len(board.blocks), "block"),
+        (board.runs["seed"].nunique(), "seed"),
+    ]
+    found = [(f"{number:,}", noun + "s" * (number != 1)) for number, noun in counts]
+    return [*found, (f"{board.counts['done']:,}/{len(board.runs):,}", "runs done")]
 
 
 def _counts(board: Board) -> list[tuple[str, int]]:
@@ -117,7 +214,8 @@ def _runs(board: Board) -> list[dict[str, Any]]:
     """Return the columns of the runs that the page shows."""
     names = [name + board.facts.primary if name.endswith("_") else name for name in _RUN_COLUMNS]
     short = [name.removesuffix("_") for name in _RUN_COLUMNS]
-    shown = board.runs[[*names, "digest"]].set_axis([*short, "digest"], axis="columns")
+    shown = board.runs[:_MOST_SHOWN_RUNS][[*names, "digest"]]
+    shown = shown.set_axis([*short, "digest"], axis="columns")
     return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
 
 

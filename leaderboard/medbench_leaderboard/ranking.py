@@ -14,6 +14,9 @@ from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.table import BLOCK, ENTRANT
 from medbench_leaderboard.words import readable
 
+#: Cells, of all readings and metrics, beyond which the page gets the primary metric only.
+_MOST_CELLS = 150_000
+
 #: Values of a cell, in the order in which the script gets them.
 _VALUES = ["mean", "sd", "seeds", "rank"]
 
@@ -73,22 +76,20 @@ class Ranking:
         self.planned[place] = cells["planned"].to_numpy()
         self.counted: NDArray[np.bool_] = np.zeros((shape[0], shape[1], shape[3]), np.bool_)
         self.counted[place[0], place[1], place[3]] = cells["counted"].to_numpy(bool)
-        self.chance: NDArray[np.float64] = np.full((shape[1], shape[3]), np.nan)
-        self.chance[place[1], place[3]] = cells["chance"].to_numpy(np.float64)
 
     def rows(self) -> list[Row]:
         """Return the rows by the protocol's reading and metric, best first."""
         facts = self.board.facts
         view = READINGS.index(facts.reading), METRICS.index(facts.primary)
         values, planned = self.values[view], self.planned[view]
-        heat = _heat(values[..., 0], lower=facts.primary in LOWER_IS_BETTER)
+        shade = heat(values[..., 0], lower=facts.primary in LOWER_IS_BETTER)
         ties = self.board.findings.tie_groups
         return [
             Row(
                 standing,
                 ties.get(standing.entrant, ""),
                 tuple(
-                    _cell(values[i, j], int(planned[i, j]), float(heat[i, j]))
+                    _cell(values[i, j], int(planned[i, j]), float(shade[i, j]))
                     for j in range(len(self.board.blocks))
                 ),
             )
@@ -96,17 +97,23 @@ class Ranking:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the page's script needs to show any reading and metric."""
+        """Return what the page's script needs to show any reading and metric.
+
+        Of a very large board it is the primary metric only.
+        """
         facts = self.board.facts
+        metrics = METRICS if self.planned.size <= _MOST_CELLS else (facts.primary,)
+        chosen = [METRICS.index(name) for name in metrics]
+        opened = open_ranks(self.board)
         return {
             "protocol": facts.name,
             "readings": list(READINGS),
             "metrics": [
                 {"name": name, "label": readable(name), "lower": name in LOWER_IS_BETTER}
-                for name in METRICS
+                for name in metrics
             ],
             "reading": READINGS.index(facts.reading),
-            "metric": METRICS.index(facts.primary),
+            "metric": metrics.index(facts.primary),
             "blocks": [
                 {**state.block._asdict(), "learnable": state.learnable is not False}
                 for state in self.board.blocks
@@ -118,18 +125,30 @@ class Ranking:
                     "done": standing.done,
                     "planned": standing.planned,
                     "ties": self.board.findings.tie_groups.get(standing.entrant, ""),
+                    "open": opened.get(standing.entrant, ""),
                 }
                 for standing in self.standings
             ],
             "planned": self.planned[0, 0].tolist(),
-            "counted": self.counted.astype(int).tolist(),
-            "chance": _plain(self.chance),
+            "counted": self.counted[:, chosen].astype(int).tolist(),
             # cells flat in the order reading, metric, entrant, block: small and quick to parse
-            "cells": _plain(self.values.reshape(-1)),
+            "cells": _plain(self.values[:, chosen].reshape(-1)),
         }
 
 
-def _heat(means: NDArray[np.float64], *, lower: bool) -> NDArray[np.float64]:
+def open_ranks(board: Board) -> dict[Entrant, str]:
+    """Return the ranks that the tests leave open, by entrant; empty where nothing was tested."""
+    if not board.findings.tested:
+        return {}
+    return {
+        one.entrant: f"{one.rank_low}–{one.rank_high}"
+        if one.rank_low < one.rank_high
+        else f"{one.rank_low}"
+        for one in board.findings.ranking
+    }
+
+
+def heat(means: NDArray[np.float64], *, lower: bool) -> NDArray[np.float64]:
     """Return where each mean lies between the worst and the best of its block."""
     signed = -means if lower else means
     there = np.isfinite(signed)
@@ -137,9 +156,9 @@ def _heat(means: NDArray[np.float64], *, lower: bool) -> NDArray[np.float64]:
     high = np.where(there, signed, -np.inf).max(axis=0, initial=-np.inf)
     span = high - low
     varied = there & (span > 0)
-    heat: NDArray[np.float64] = np.where(there, 0.5, 0.0)
-    np.divide(signed - low, span, out=heat, where=varied)
-    return heat
+    shade: NDArray[np.float64] = np.where(there, 0.5, 0.0)
+    np.divide(signed - low, span, out=shade, where=varied)
+    return shade
 
 
 def _cell(values: NDArray[np.float64], planned: int, heat: float) -> Cell | None:

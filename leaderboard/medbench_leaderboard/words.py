@@ -18,11 +18,11 @@ _STATES = {
     "failed": "failed",
     "timeout": "ran out of time",
     "out-of-memory": "ran out of memory",
-    "skipped": "skipped because the pretraining failed",
-    "pending": "not yet run",
+    "skipped": "skipped, since their pretraining failed",
+    "pending": "still to be run",
     "running": "running",
     "interrupted": "interrupted",
-    "unreadable": "with an unreadable record",
+    "unreadable": "left an unreadable record",
 }
 
 
@@ -56,7 +56,7 @@ def coverage(board: Board) -> list[str]:
     others = [f"{counts[state]} {words}" for state, words in _STATES.items() if counts[state]]
     sentences = [first]
     if others:
-        sentences.append(f"Of the missing runs {_list(others)}.")
+        sentences.append(f"Missing runs: {_list(others)}.")
     if done:
         sentences.append(_blocks(board))
     if absent := [str(s.entrant) for s in board.standings[board.facts.reading] if not s.done]:

@@ -43,6 +43,9 @@ class Plugin:
         Where the class's ``Settings`` can be imported without importing the
         class (and torch with it), as ``"package.module:Settings"``. With it a
         protocol is checked in a moment; without it the class is imported.
+    citation : str
+        The paper to cite, as it would stand in a list of references; the board
+        shows it beside the plugin's name.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Plugin:
     revision: int = 1
     defaults: Mapping[str, Any] = field(default_factory=dict)
     settings: str = ""
+    citation: str = ""
 
 
 @dataclass(frozen=True)

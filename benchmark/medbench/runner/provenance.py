@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ import torch
 import medbench
 from medbench.interfaces.executor import Job
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.registry import Registry
+from medbench.plugins.registry import Entry, Registry
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "h5py")
 
@@ -29,6 +29,7 @@ def provenance(registry: Registry, job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "plugins": _plugins(registry, job.spec),
+        "credits": _credits(registry, job.spec),
     }
 
 
@@ -69,6 +70,41 @@ def _plugins(registry: Registry, spec: Mapping[str, Any]) -> dict[str, str]:
         steps.insert(0, origin("pretext", step["pretext"]))
         step = step["parent"]
     return {**found, "pretext": ", then ".join(steps)} if steps else found
+
+
+def _credits(registry: Registry, spec: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return what the board says of each plugin of a run, by kind and name.
+
+    It is kept with the run, since whoever makes the board may not have the
+    plugin installed.
+    """
+    named = [(kind, spec[kind]) for kind in ("noise", "backbone", "method") if kind in spec]
+    step = spec.get("pretraining", spec)
+    while step is not None:
+        named.append(("pretext", step["pretext"]))
+        step = step["parent"]
+    return {
+        f"{kind} {one['plugin']}": _credit(registry.get(kind_named(kind), one["plugin"]))
+        for kind, one in named
+    }
+
+
+def _credit(entry: Entry) -> dict[str, str]:
+    try:
+        about = metadata(entry.distribution)
+    except PackageNotFoundError:
+        author = ""
+    else:
+        names = ("Author", "Author-email", "Maintainer", "Maintainer-email")
+        author = next((str(about[name]) for name in names if name in about), "")
+    plugin = entry.plugin
+    return {
+        "summary": plugin.summary,
+        "citation": plugin.citation,
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "author": author,
+    }
 
 
 def _version(name: str) -> str:

@@ -87,6 +87,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def sweep(folder: Path, name: str = "") -> None:
     """Remove what dead writers left half-written in a folder.
 

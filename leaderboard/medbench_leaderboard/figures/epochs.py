@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.curves import Curve, summarise
-from medbench_leaderboard.figures.canvas import MUTED, Canvas, Look, Panel
+from medbench_leaderboard.figures.chart import Drawing, Panel, Place
+from medbench_leaderboard.figures.looks import Series
+from medbench_leaderboard.figures.plot import Plot, limits, nice_ticks
+
+#: Columns of the numbers of such panels.
+COLUMNS = ("series", "epoch", "mean", "sd", "runs")
 
 
 @dataclass(frozen=True)
-class Line:
+class Curved:
     """A line of a panel: the mean of some curves, with a band of one deviation if asked."""
 
     label: str
     curves: list[Curve]
-    style: Look
+    series: Series
     band: bool = False
 
 
@@ -37,13 +43,13 @@ def finished(board: Board) -> pd.DataFrame:
 
 
 def epoch_panel(
-    name: str,
     titles: tuple[str, str],
     quantity: str,
-    lines: list[Line],
+    lines: Sequence[Curved],
     *,
+    place: Place,
     level: Level | None = None,
-    limits: tuple[float, float] | None = None,
+    span: tuple[float, float] | None = None,
     digits: int = 3,
     small: bool = False,
 ) -> list[Panel]:
@@ -51,18 +57,18 @@ def epoch_panel(
 
     Parameters
     ----------
-    name : str
-        Unique on the page.
     titles : tuple of str
         Title and subtitle.
     quantity : str
         What is on the vertical axis.
-    lines : list of Line
+    lines : sequence of Curved
         What to draw.
+    place : Place
+        What the panel is of.
     level : Level, optional
         Something to compare with.
-    limits : tuple of float, optional
-        Of the vertical axis.
+    span : tuple of float, optional
+        Of the vertical axis; by default what the curves need.
     digits : int
         Decimals in the alternative text.
     small : bool
@@ -72,37 +78,36 @@ def epoch_panel(
     drawn = [entry for entry in drawn if np.isfinite(entry[1]).any()]
     if not drawn:
         return []
-    canvas = Canvas(name, 2.75, 2.05) if small else Canvas(name)
-    axes = canvas.axes
-    for line, mean, sd in drawn:
-        epochs, style = np.arange(1, len(mean) + 1), line.style
-        if line.band:
-            axes.fill_between(
-                epochs, mean - sd, mean + sd, color=style.colour, alpha=0.13, linewidth=0
-            )
-        axes.plot(
-            epochs,
-            mean,
-            color=style.colour,
-            linestyle=style.dash,
-            linewidth=1.5,
-            # a single epoch is a point, and a line through it cannot be seen
-            marker=style.marker or ("o" if len(mean) == 1 else ""),
-            markersize=4,
-            markevery=max(1, len(mean) // 6),
-        )
-    if level is not None:
-        axes.axhline(level.value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
-    axes.set(xlabel="epoch", ylabel=quantity, ylim=limits)
     longest = max(len(mean) for _, mean, _ in drawn)
-    axes.set_xlim(0.9 - 0.03 * longest, 1.03 * longest + 0.1)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    values = [mean for _, mean, _ in drawn] + [[level.value] if level else []]
+    y = span or limits(np.concatenate(values)) or (0.0, 1.0)
+    width, height = (264, 200) if small else (336, 222)
+    plot = Plot(width, height, (0.5, longest + 0.5), y)
+    plot.y_axis(nice_ticks(*y), quantity)
+    plot.x_axis(nice_ticks(1, longest, 6, whole=True), "epoch")
+    if level is not None and y[0] <= level.value <= y[1]:
+        plot.level(level.value)
+    rows: list[tuple[Any, ...]] = []
+    for line, mean, sd in drawn:
+        epochs = np.arange(1, len(mean) + 1)
+        if line.band and len(line.curves) > 1:
+            low, high = np.clip(mean - sd, *y), np.clip(mean + sd, *y)
+            plot.band(epochs, low, high, line.series)
+        plot.line(epochs, mean, line.series, 1.6)
+        if line.series.look.symbol:
+            for at in range(0, len(mean), max(1, len(mean) // 5)):
+                plot.mark(float(epochs[at]), float(mean[at]), line.series, size=2.6)
+        rows += [
+            (line.label, int(epoch), float(value), float(deviation), len(line.curves))
+            for epoch, value, deviation in zip(epochs, mean, sd, strict=True)
+        ]
     title, where = titles
     said = "; ".join(f"{line.label} {_course(mean, digits)}" for line, mean, _ in drawn)
     words = f"{quantity} by epoch, {title}, {where}: {said}."
     if level is not None:
         words += f" The {level.word} is {level.value:.3f}."
-    return [Panel(title, where, canvas.svg(), words)]
+    drawing = Drawing(width, height, plot.shapes, plot.frame)
+    return [Panel(title, where, drawing, words, rows, place)]
 
 
 def _course(mean: Curve, digits: int) -> str:

@@ -1,41 +1,76 @@
-"""Which series looks how, the same in all figures of a board."""
+"""Which series looks how, the same in all figures of a board.
+
+The eight colours are those of Okabe and Ito, tuned so that each keeps a
+contrast of 3:1 to its paper; no series is told from another by colour alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from medbench_leaderboard.board import Board
-from medbench_leaderboard.figures.canvas import LegendEntry, Look, look, swatch
+
+#: Colours of series; which colours they are is the business of style sheet and files.
+COLOURS = 8
+
+_SYMBOLS = ("o", "square", "up", "diamond", "down", "plus", "right", "left")
+_DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2.5), (2, 2), (7, 2, 2, 2), (10, 3))
 
 #: Methods start elsewhere in the palette, so that they are not taken for pretexts.
 _FIRST_METHOD = 4
 
 
-def pretext_looks(board: Board) -> dict[str, Look]:
-    """Return the look of each pretext; the declared baseline's is neutral."""
+@dataclass(frozen=True)
+class Look:
+    """How a series is told from others: by colour, and by symbol and dashes too."""
+
+    colour: str
+    symbol: str = ""
+    dash: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Series:
+    """A name with its number among the series of its kind, and its look."""
+
+    number: int
+    name: str
+    look: Look
+
+
+def look(index: int) -> Look:
+    """Return the look of a series: colours, symbols and dashes turn at different pace."""
+    turn = index // COLOURS
+    return Look(
+        f"series-{index % COLOURS}",
+        _SYMBOLS[(index + 3 * turn) % len(_SYMBOLS)],
+        _DASHES[turn % len(_DASHES)],
+    )
+
+
+def pretext_series(board: Board) -> dict[str, Series]:
+    """Return the series of each pretext; the declared baseline's is neutral."""
+    names = _distinct(board.runs["pretext"])
     baseline = board.facts.baseline_pretext
-    names = list(dict.fromkeys(board.runs["pretext"]))
     coloured = [name for name in names if name != baseline]
+    neutral = Look("muted", "o", (5, 2.5))
     return {
-        name: look(0, baseline=True) if name == baseline else look(coloured.index(name))
-        for name in names
+        name: Series(i, name, neutral if name == baseline else look(coloured.index(name)))
+        for i, name in enumerate(names)
     }
 
 
-def method_looks(board: Board) -> dict[str, Look]:
-    """Return the look of each method."""
-    names = dict.fromkeys(board.runs["method"])
-    return {name: look(_FIRST_METHOD + index) for index, name in enumerate(names)}
+def method_series(board: Board) -> dict[str, Series]:
+    """Return the series of each method."""
+    names = _distinct(board.runs["method"])
+    return {name: Series(i, name, look(_FIRST_METHOD + i)) for i, name in enumerate(names)}
 
 
-def dataset_looks(board: Board) -> dict[str, Look]:
-    """Return the look of each dataset."""
-    return {name: look(index) for index, name in enumerate(dict.fromkeys(board.runs["dataset"]))}
+def series_of(names: Sequence[str]) -> dict[str, Series]:
+    """Return series for any names, in their order."""
+    return {name: Series(i, name, look(i)) for i, name in enumerate(names)}
 
 
-def legend(chart: str, looks: Mapping[str, Look], *, line: bool = True) -> list[LegendEntry]:
-    """Return a chart's legend."""
-    return [
-        LegendEntry(name, swatch(f"{chart}-legend-{index}", style, line=line))
-        for index, (name, style) in enumerate(looks.items())
-    ]
+def _distinct(values: Iterable[object]) -> list[str]:
+    return list(dict.fromkeys(str(value) for value in values))

@@ -8,9 +8,10 @@ import numpy as np
 
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.curves import Curve, Curves
-from medbench_leaderboard.figures.canvas import MOST_PANELS, Chart, Look, Panel
-from medbench_leaderboard.figures.epochs import Level, Line, epoch_panel, finished
-from medbench_leaderboard.figures.looks import dataset_looks, legend, pretext_looks
+from medbench_leaderboard.figures.chart import MOST_PANELS, Chart, Key, Panel, Place
+from medbench_leaderboard.figures.epochs import COLUMNS, Curved, Level, epoch_panel, finished
+from medbench_leaderboard.figures.looks import pretext_series, series_of
+from medbench_leaderboard.figures.plot import limits
 from medbench_leaderboard.names import Block
 from medbench_leaderboard.table import BLOCK, grouped
 from medbench_leaderboard.words import readable
@@ -18,28 +19,29 @@ from medbench_leaderboard.words import readable
 
 def learning(board: Board, curves: Curves) -> Chart:
     """Draw the score on the test set by epoch: a panel a block and method, a line a pretext."""
-    metric, looks = readable(board.facts.primary), pretext_looks(board)
+    metric, series = readable(board.facts.primary), pretext_series(board)
     done = finished(board)
     chances = {state.block: state.chance for state in board.blocks}
-    limits = {
-        dataset: _limits(curves.named("test", part["run_key"]))
+    spans = {
+        dataset: _span(curves.named("test", part["run_key"]))
         for (dataset,), part in grouped(done, ["dataset"])
     }
     groups = grouped(done, [*BLOCK, "method"])
     panels: list[Panel] = []
     for (dataset, noise, rate, method), part in groups[:MOST_PANELS]:
+        block = Block(dataset, noise, rate)
         lines = [
-            Line(str(pretext), curves.named("test", own["run_key"]), looks[pretext])
+            Curved(str(pretext), curves.named("test", own["run_key"]), series[pretext])
             for (pretext,), own in grouped(part, ["pretext"])
         ]
-        chance = chances[Block(dataset, noise, rate)]
+        chance = chances[block]
         panels += epoch_panel(
-            f"learning-{len(panels)}",
-            (str(method), str(Block(dataset, noise, rate))),
+            (str(method), str(block)),
             metric,
             lines,
+            place=Place(*block, method=str(method)),
             level=None if chance is None else Level(chance, "level of chance"),
-            limits=limits[dataset],
+            span=spans[dataset],
         )
     return Chart(
         name="learning",
@@ -49,29 +51,29 @@ def learning(board: Board, curves: Curves) -> Chart:
         "over seeds. A curve that rises and falls again has begun to memorise wrong labels. "
         "Panels of a dataset share one scale; dotted is chance.",
         panels=panels,
-        legend=legend("learning", looks) if panels else (),
+        columns=COLUMNS,
+        legend=[Key(own.name, own.look, series=own.number) for own in series.values()],
         nothing="No finished run holds a learning curve.",
-        left_out=max(0, len(groups) - MOST_PANELS),
+        axis="pretext",
+        left_out=max(0, len(groups) - MOST_PANELS) if panels else 0,
     )
 
 
 def pretraining(board: Board, curves: Curves) -> Chart:
     """Draw the loss of each pretext: a panel a pretext, a line a dataset."""
-    looks = {
-        name: Look(style.colour, "", style.dash) for name, style in dataset_looks(board).items()
-    }
     done = finished(board)
+    series = series_of([str(name) for name in dict.fromkeys(board.runs["dataset"])])
     groups = grouped(done[done["pretraining"] != ""], ["pretext"])
     panels: list[Panel] = []
     for (pretext,), part in groups[:MOST_PANELS]:
         lines = [
-            Line(str(dataset), _losses(curves, own["pretraining"]), looks[dataset], band=True)
+            Curved(str(dataset), _losses(curves, own["pretraining"]), series[dataset], band=True)
             for (dataset,), own in grouped(part, ["dataset"])
         ]
-        titles = str(pretext), "loss by dataset"
         panels += epoch_panel(
-            f"pretraining-{len(panels)}", titles, "loss", lines, digits=2, small=True
-        )
+            (str(pretext), "loss by dataset"), "loss", lines,
+            place=Place(pretext=str(pretext)), digits=2, small=True,
+        )  # fmt: skip
     return Chart(
         name="pretraining",
         title="Pretraining",
@@ -79,22 +81,18 @@ def pretraining(board: Board, curves: Curves) -> Chart:
         caption="Loss of each pretext on its own questions, mean over seeds with a band of one "
         "standard deviation. Losses of different pretexts are not on one scale.",
         panels=panels,
-        legend=legend("pretraining", looks) if panels else (),
+        columns=COLUMNS,
+        legend=[Key(own.name, own.look, series=own.number) for own in series.values()],
         nothing="No pretraining is at hand.",
-        left_out=max(0, len(groups) - MOST_PANELS),
+        axis="dataset",
+        left_out=max(0, len(groups) - MOST_PANELS) if panels else 0,
         size="small",
     )
 
 
-def _limits(found: list[Curve]) -> tuple[float, float] | None:
+def _span(found: list[Curve]) -> tuple[float, float] | None:
     """Return one scale for all curves, so that panels can be compared."""
-    values = np.concatenate(found) if found else np.empty(0)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return None
-    low, high = float(values.min()), float(values.max())
-    margin = max(0.05 * (high - low), 0.02)
-    return low - margin, high + margin
+    return limits(np.concatenate(found), 0.05) if found else None
 
 
 def _losses(curves: Curves, keys: Iterable[str]) -> list[Curve]:

@@ -16,6 +16,8 @@ METHODS: tuple[Plugin, ...] = (
         settings="medbench_plugins.methods.settings:CoTeachingSettings",
         summary="two networks pick small-loss samples for each other (Han et al. 2018)",
         interface=1,
+        citation="Han B, Yao Q, Yu X, et al. Co-teaching: robust training of deep neural "
+        "networks with extremely noisy labels. NeurIPS 2018, arXiv 1804.06872",
     ),
     Plugin(
         name="small-loss",
@@ -23,6 +25,9 @@ METHODS: tuple[Plugin, ...] = (
         settings="medbench_plugins.methods.settings:SmallLossSettings",
         summary="one network learns from its own small-loss samples; Co-teaching's ablation",
         interface=1,
+        citation="Han B, Yao Q, Yu X, et al. Co-teaching: robust training of deep neural "
+        "networks with extremely noisy labels. NeurIPS 2018, arXiv 1804.06872 (one "
+        "network of its two)",
     ),
     Plugin(
         name="dividemix",
@@ -30,5 +35,7 @@ METHODS: tuple[Plugin, ...] = (
         settings="medbench_plugins.methods.settings:DivideMixSettings",
         summary="splits off doubtful labels and learns semi-supervised (Li et al. 2020)",
         interface=1,
+        citation="Li J, Socher R, Hoi SCH. DivideMix: learning with noisy labels as "
+        "semi-supervised learning. ICLR 2020, arXiv 2002.07394",
     ),
 )

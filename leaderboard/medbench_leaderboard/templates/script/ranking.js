@@ -1,21 +1,14 @@
-"use strict";
-// The page is whole without this script; with it the ranking can be filtered, sorted and saved.
-(() => {
-  const data = JSON.parse(document.getElementById("ranking-data").textContent);
+// The ranking: made anew for any reading, metric and part of the grid.
+{
+  const data = page.board;
+  const { element, number } = page;
   const table = document.getElementById("ranking-table");
-  const form = document.getElementById("controls");
   const note = document.getElementById("ranking-note");
   const counts = { entrants: data.entrants.length, blocks: data.blocks.length, metrics: data.metrics.length };
-  const withTies = data.entrants.some((entrant) => entrant.ties);
+  const tested = data.entrants.some((entrant) => entrant.ties || entrant.open);
   let sort = { key: "rank", down: false };
+  let view = null;
 
-  const element = (tag, text, classes) => {
-    const made = document.createElement(tag);
-    if (text !== undefined) made.textContent = text; // never as markup
-    if (classes) made.className = classes;
-    return made;
-  };
-  const number = (value, digits = 3) => (value === null ? "–" : value.toFixed(digits));
   const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : null);
 
   // one cell: mean, sd, seeds, rank
@@ -25,26 +18,17 @@
     return { mean: average, sd, seeds, rank, planned: data.planned[entrant][block] };
   };
 
-  function fill(name, options) {
-    for (const [value, label] of options) {
-      const option = element("option", label);
-      option.value = value;
-      form.elements[name].append(option);
-    }
-  }
-  const distinct = (items, name) => [...new Set(items.map((item) => item[name]))];
-  const axis = (items, name) => [["", "all"], ...distinct(items, name).map((value) => [String(value), String(value)])];
-
-  function choice() {
-    const chosen = Object.fromEntries(
-      ["dataset", "noise", "rate", "pretext", "method"].map((name) => [name, form.elements[name].value]));
-    const passes = (item, names) => names.every((name) => chosen[name] === "" || String(item[name]) === chosen[name]);
-    return {
-      reading: Number(form.elements.reading.value),
-      metric: Number(form.elements.metric.value),
-      blocks: [...data.blocks.keys()].filter((b) => passes(data.blocks[b], ["dataset", "noise", "rate"])),
-      entrants: [...data.entrants.keys()].filter((e) => passes(data.entrants[e], ["pretext", "method"])),
-    };
+  function viewOf(choice) {
+    const passes = (item, axes) => axes.every((axis) => !choice[axis] || String(item[axis]) === choice[axis]);
+    const named = (words, text) => words.every((word) => text.toLowerCase().includes(word));
+    const places = ["dataset", "noise", "rate"];
+    const blocks = [...data.blocks.keys()].filter((b) =>
+      passes(data.blocks[b], places) && named(choice.blockWords, places.map((name) => data.blocks[b][name]).join(" ")));
+    const entrants = [...data.entrants.keys()].filter((e) =>
+      passes(data.entrants[e], ["pretext", "method"]) && named(choice.entrantWords, `${data.entrants[e].pretext} ${data.entrants[e].method}`));
+    // what the tests found holds for all blocks by the declared metric and reading, and for nothing else
+    const declared = choice.metric === data.metric && choice.reading === data.reading && blocks.length === counts.blocks;
+    return { reading: choice.reading, metric: choice.metric, blocks, entrants, tested: tested && declared };
   }
 
   function rowsOf(view) {
@@ -101,8 +85,9 @@
     add(null, "#", "num");
     add("who", "Entrant", "who", "", "", false);
     add("rank", "Mean rank", "num", "", "", false);
+    if (view.tested) add(null, "Ranks open", "num");
     add("mean", "Mean", "num", "", "", better);
-    if (withTies) add(null, "Ties");
+    if (view.tested) add(null, "Ties");
     add("runs", "Runs", "num", "", "", true);
     for (const b of view.blocks) {
       const block = data.blocks[b];
@@ -133,8 +118,10 @@
         method.append(" ", mark);
       }
       who.append(element("b", entrant.pretext), method);
-      tr.append(who, element("td", number(row.rank, 2), "num strong"), element("td", number(row.mean), "num"));
-      if (withTies) tr.append(element("td", entrant.ties));
+      tr.append(who, element("td", number(row.rank, 2), "num strong"));
+      if (view.tested) tr.append(element("td", entrant.open || "–", "num"));
+      tr.append(element("td", number(row.mean), "num"));
+      if (view.tested) tr.append(element("td", entrant.ties));
       tr.append(element("td", `${entrant.done}/${entrant.planned}`, entrant.done < entrant.planned ? "num short" : "num"));
       for (const b of view.blocks) tr.append(cellOf(row.cells[b], span[b], sign, data.counted[view.reading][view.metric][b]));
       return tr;
@@ -158,64 +145,31 @@
     return td;
   }
 
-  let shown = null;
+  let ordered = [];
   function show() {
-    const view = choice();
     const { rows, counted } = rowsOf(view);
     if (/^\d+$/.test(sort.key) && !view.blocks.includes(Number(sort.key))) sort = { key: "rank", down: false };
-    const ordered = sorted(rows);
+    ordered = sorted(rows);
     table.tHead.replaceChildren(header(view));
     table.tBodies[0].replaceChildren(...body(view, ordered));
     const metric = data.metrics[view.metric];
     note.textContent = `By ${metric.label} of the reading ${data.readings[view.reading]}` +
       `${metric.lower ? " (less is better)" : ""}. Mean rank and mean over ${counted} of ${data.blocks.length} blocks; ` +
       `ranks are among all ${data.entrants.length} entrants. ${ordered.length} shown.`;
-    shown = { view, ordered };
   }
 
-  const quoted = (value) => {
-    const text = value === null || value === undefined ? "" : String(value);
-    return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  function save(name, rows) {
-    const text = rows.map((row) => row.map(quoted).join(",")).join("\n") + "\n";
-    const link = element("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  }
   function saveRanking() {
-    const { view, ordered } = shown;
     const head = ["pretext", "method", "dataset", "noise", "rate", "reading", "metric", "mean", "sd", "seeds", "planned", "rank", "mean_rank_shown"];
     const lines = ordered.flatMap((row) => view.blocks.map((b) => {
       const entrant = data.entrants[row.entrant], block = data.blocks[b], found = row.cells[b];
       return [entrant.pretext, entrant.method, block.dataset, block.noise, block.rate, data.readings[view.reading],
         data.metrics[view.metric].name, found.mean, found.sd, found.seeds, found.planned, found.rank, row.rank];
     }));
-    save(`${data.protocol}-ranking.csv`, [head, ...lines]);
+    page.save("ranking", [head, ...lines]);
   }
-  function saveRuns() {
-    const rows = [...document.getElementById("runs-table").rows];
-    save(`${data.protocol}-runs.csv`, rows.map((row) => [...row.cells].map((td) => td.title || td.textContent)));
-  }
-
-  fill("reading", data.readings.map((name, i) => [i, name]));
-  fill("metric", data.metrics.map(({ label }, i) => [i, label]));
-  for (const name of ["dataset", "noise", "rate"]) fill(name, axis(data.blocks, name));
-  for (const name of ["pretext", "method"]) fill(name, axis(data.entrants, name));
-  const defaults = () => {
-    form.elements.reading.value = data.reading;
-    form.elements.metric.value = data.metric;
-    sort = { key: "rank", down: false };
-    show();
-  };
-  form.addEventListener("change", show);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(defaults));
   document.getElementById("download-ranking").addEventListener("click", saveRanking);
-  const runs = document.getElementById("download-runs");
-  runs.addEventListener("click", saveRuns);
-  form.hidden = runs.hidden = false;
-  defaults();
-})();
+  document.addEventListener("filter", ({ detail }) => {
+    view = viewOf(detail);
+    show();
+  });
+}

@@ -1,0 +1,72 @@
+"""First-layer filters of pretrainings, read without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medbench.store.results import Results
+from medbench_leaderboard.table import grouped
+
+Weights = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The first layer before and after pretraining, of each dataset's first seed.
+
+    Parameters
+    ----------
+    datasets : tuple of str
+        Those with a pretraining at hand, in the board's order.
+    initial : mapping of str to ndarray, shape (F, C, h, w)
+        By dataset: as initialised, where a pretraining kept it.
+    learned : mapping of (dataset, pretext) to ndarray, shape (F, C, h, w)
+        After pretraining.
+    """
+
+    datasets: tuple[str, ...]
+    initial: Mapping[str, Weights]
+    learned: Mapping[tuple[str, str], Weights]
+
+
+def read_filters(results: Results, runs: pd.DataFrame) -> Filters:
+    """Read the filters of the first seed of each dataset and pretext.
+
+    A pretraining that is not there or cannot be read is left out: results may
+    be passed on without the heavy weights.
+    """
+    started = runs[(runs["status"] == "done") & (runs["pretraining"] != "")]
+    initial: dict[str, Weights] = {}
+    learned: dict[tuple[str, str], Weights] = {}
+    for (dataset, pretext), part in grouped(started, ["dataset", "pretext"]):
+        key = str(part.sort_values("seed", kind="stable")["pretraining"].iloc[0])
+        before, after = _read(results.pretraining_path(key))
+        if after is not None:
+            learned[str(dataset), str(pretext)] = after
+            if before is not None:
+                initial.setdefault(str(dataset), before)
+    datasets = tuple(dict.fromkeys(dataset for dataset, _ in learned))
+    return Filters(datasets, initial, learned)
+
+
+def _read(path: Path) -> tuple[Weights | None, Weights | None]:
+    """Return the first layer before and after a pretraining, none where it is not known."""
+    try:
+        with h5py.File(path, "r") as file:
+            kept = file.get("initial")
+            # which weights meet the image is known from what was kept of them
+            name = next(iter(kept)) if kept is not None and len(kept) else None
+            if name is None:
+                return None, None
+            before, after = (np.asarray(file[f"{group}/{name}"][()], np.float64)
+                             for group in ("initial", "weights"))  # fmt: skip
+            return (before, after) if after.ndim == 4 else (None, None)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError):
+        return None, None
