@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from medbench.metric_names import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
-from medbench_leaderboard import scores, table
+from medbench_leaderboard import scores, table, tests_table
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
 from medbench_leaderboard.figures import Chart
@@ -106,6 +106,7 @@ def render_page(
             files={
                 "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
                 "runs.csv": ("one row a run", scores.COLUMNS),
+                "tests.csv": ("every comparison", tests_table.COLUMNS),
             },
             style=Markup(_asset("style.css")),
             script=Markup(script),

@@ -1,7 +1,8 @@
 """Which series looks how, the same in all figures of a board.
 
-The eight colours are those of Okabe and Ito, tuned so that each keeps a
-contrast of 3:1 to its paper; no series is told from another by colour alone.
+The eight colours began as those of Okabe and Ito (2008) and were moved until
+every two are told apart by normal, protan and deutan sight and each keeps a
+contrast of 3:1 to its paper. No series is told from another by colour alone.
 """
 
 from __future__ import annotations

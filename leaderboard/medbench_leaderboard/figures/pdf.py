@@ -69,7 +69,7 @@ def _draw(axes: Axes, shape: Shape) -> Iterable[Any]:
                 axes.text(
                     shape.x,
                     shape.y,
-                    shape.text,
+                    "".join(c for c in shape.text if c.isprintable()),
                     color=PRINT[shape.colour],
                     fontsize=shape.size * _POINTS,
                     ha={"start": "left", "middle": "center", "end": "right"}[shape.anchor],

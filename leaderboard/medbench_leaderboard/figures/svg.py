@@ -28,8 +28,8 @@ from medbench_leaderboard.figures.shapes import (
 PRINT: Mapping[str, str] = {
     "ink": "#1b1f24", "muted": "#5d6670", "rule": "#e2e4e3", "paper": "#ffffff",
     "heat": "#0072b2",
-    "series-0": "#0072b2", "series-1": "#b86f00", "series-2": "#008f68", "series-3": "#b5528a",
-    "series-4": "#d04a00", "series-5": "#2b8fcb", "series-6": "#857400", "series-7": "#5b5ea6",
+    "series-0": "#0e47d8", "series-1": "#df6b15", "series-2": "#00a673", "series-3": "#9b4377",
+    "series-4": "#cc393a", "series-5": "#3771cc", "series-6": "#624408", "series-7": "#3c89b9",
 }  # fmt: skip
 
 _FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif"
