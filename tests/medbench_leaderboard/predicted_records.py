@@ -71,7 +71,9 @@ def finish(
     spec = spec_of(axes, changes)
     key = key_of(axes, changes)
     record = make_record(key, axes, spec, summary, {**arrays, **curves}, accidents)
-    write_record(results.record_path(key), record)
+    path = results.record_path(key)
+    path.unlink(missing_ok=True)  # a record that is there is never replaced
+    write_record(path, record)
 
 
 def _labels(axes: Mapping[str, Any]) -> dict[str, Any]:

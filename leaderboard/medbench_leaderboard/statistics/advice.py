@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.statistics.findings import Advice, Advised, Interval
 from medbench_leaderboard.statistics.panel import Panel
-from medbench_leaderboard.statistics.spread import Spread, spread
+from medbench_leaderboard.statistics.spread import Errors, spread
 
 Values = NDArray[np.float64]
 
@@ -82,10 +81,13 @@ def advise(
     if not part.meetings:
         return None
     found = spread(part)
-    error, df = found.pair_errors()
-    kept = confidence_set(found.means, error, df, level)
+    errors = found.pair_errors()
+    kept = confidence_set(found.means, errors, level)
     best = int(np.argmax(found.means))
-    intervals = _behind(found, error[best], df[best], best, level)
+    to_best = np.zeros((len(kept), len(kept)))
+    to_best[:, best] += 1
+    to_best[np.arange(len(kept)), np.arange(len(kept))] -= 1
+    intervals = found.intervals(to_best, level)
     blocks = [meeting.block for meeting in part.meetings]
     entrants = [
         _advised(
@@ -107,7 +109,7 @@ def advise(
         level=level,
         repetitions=repetitions,
         blocks=len(blocks),
-        sentence=_sentence(entrants, level, bool(np.isfinite(error).all())),
+        sentence=_sentence(entrants, level, errors is not None),
     )
 
 
@@ -121,28 +123,14 @@ def advise_all(panel: Panel, costs: Costs, level: float) -> tuple[Advice, ...]:
     return tuple(advice for advice in found if advice is not None)
 
 
-def confidence_set(means: Values, error: Values, df: Values, level: float) -> NDArray[np.bool_]:
+def confidence_set(means: Values, errors: Errors | None, level: float) -> NDArray[np.bool_]:
     """Return who is not significantly worse than anyone, shape (k,)."""
     k = len(means)
-    if k < 2:
+    if k < 2 or errors is None:
         return np.ones(k, np.bool_)
     ahead = means[:, None] - means[None, :]  # of the row before the column
-    bound = student.ppf(1 - (1 - level) / (k - 1), df) * error
-    # NaN, where nothing is known of the error, sets nobody aside
-    worse = (ahead > bound) & (ahead > 0)
-    kept: NDArray[np.bool_] = ~worse.any(axis=0)
-    return kept
-
-
-def _behind(
-    found: Spread, error: Values, df: Values, best: int, level: float
-) -> list[Interval | None]:
-    half = student.ppf((1 + level) / 2, df) * error
-    behind = found.means[best] - found.means
-    return [
-        Interval(float(b - h), float(b + h), level, found.over) if np.isfinite(h) else None
-        for b, h in zip(behind, half, strict=True)
-    ]
+    worse = (ahead > errors.bound(1 - (1 - level) / (k - 1))) & (ahead > 0)
+    return np.logical_not(worse.any(axis=0))
 
 
 def _advised(

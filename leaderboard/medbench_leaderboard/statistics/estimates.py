@@ -16,8 +16,9 @@ from medbench_leaderboard.statistics.spread import spread
 
 Values = NDArray[np.float64]
 
-#: Draws for the standard error of a rank correlation.
-_DRAWS = 200
+#: Draws for the standard error of a rank correlation; fewer of them, but never less than
+#: the second, where so many entrants meet that their pairs times draws are more than the last.
+_DRAWS, _FEWEST, _MOST_PAIRS = 200, 40, 200_000
 
 
 def losses(best: Panel, last: Panel, level: float) -> tuple[Loss, ...]:
@@ -95,13 +96,15 @@ def _change(
     level: float,
     rng: np.random.Generator,
 ) -> OrderChange:
-    taus, draws, expected, halves = [], np.zeros(_DRAWS), [], []
+    k = pairs[0][0].scores.shape[1]
+    number = max(_FEWEST, min(_DRAWS, _MOST_PAIRS // (k * (k - 1) // 2)))
+    taus, draws, expected, halves = [], np.zeros(number), [], []
     fewest = min(min(len(one.seeds), len(other.seeds)) for one, other in pairs)
     for one, other in pairs:
         means = one.scores.mean(axis=0)[None], other.scores.mean(axis=0)[None]
         taus.append(float(tau_b(*means)[0]))
         if fewest > 1:
-            draws += tau_b(_redrawn(one, rng), _redrawn(other, rng))
+            draws += tau_b(_redrawn(one, number, rng), _redrawn(other, number, rng))
             (a, b), (c, d) = _halves(one), _halves(other)
             expected += [float(tau_b(a, b)[0]), float(tau_b(c, d)[0])]
             halves += [float(tau_b(a, d)[0]), float(tau_b(b, c)[0])]
@@ -122,9 +125,9 @@ def _change(
     )
 
 
-def _redrawn(meeting: Meeting, rng: np.random.Generator) -> Values:
+def _redrawn(meeting: Meeting, number: int, rng: np.random.Generator) -> Values:
     seeds = len(meeting.seeds)
-    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=_DRAWS)
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=number)
     means: Values = drawn @ meeting.scores / seeds
     return means
 

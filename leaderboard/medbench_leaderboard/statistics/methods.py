@@ -85,7 +85,7 @@ def paragraph(
     )
     said.append(
         f"Intervals of {1 - facts.alpha:.0%} are Student's t intervals whose variance is that over "
-        f"seeds{images}, with Satterthwaite's degrees of freedom"
+        f"seeds{images}, with the quantiles of Cochran and Cox"
         + (
             "; intervals for other datasets are from a cluster bootstrap over datasets."
             if len(panel.datasets) > 1

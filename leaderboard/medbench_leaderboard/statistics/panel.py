@@ -171,34 +171,44 @@ def make_panel(
         units were resampled.
     """
     sign = -1.0 if lower_is_better else 1.0
-    columns = {entrant: place for place, entrant in enumerate(entrants)}
-    wanted = set(blocks)
-    axes = ["dataset", "noise", "rate", "pretext", "method", "seed", "run_key"]
-    found: dict[Block, dict[int, dict[int, tuple[float, str]]]] = {block: {} for block in blocks}
-    for *point, seed, key, score in runs[[*axes, column]].itertuples(index=False, name=None):
-        block, entrant = Block(*point[:3]), Entrant(*point[3:])
-        if block in wanted and entrant in columns and score == score:
-            found[block].setdefault(int(seed), {})[columns[entrant]] = (sign * score, key)
-    meetings = (
-        _meeting(block, found[block], len(columns), sign, resamples or {}) for block in blocks
-    )
-    return Panel(tuple(entrants), tuple(meeting for meeting in meetings if meeting.seeds))
+    known = resamples or {}
+    block = _positions(runs, ["dataset", "noise", "rate"], blocks)
+    entrant = _positions(runs, ["pretext", "method"], entrants)
+    value = sign * runs[column].to_numpy(np.float64)
+    used = (block >= 0) & (entrant >= 0) & ~np.isnan(value)
+    seeds, seed = np.unique(runs["seed"].to_numpy(np.int64)[used], return_inverse=True)
+    place = block[used], seed, entrant[used]
+    scores = np.full((len(blocks), len(seeds), len(entrants)), np.nan)
+    scores[place] = value[used]
+    keys = np.full(scores.shape, "", object)
+    if known:
+        keys[place] = runs["run_key"].to_numpy(object)[used]
+    meetings = []
+    for name, table, of in zip(blocks, scores, keys, strict=True):
+        whole = ~np.isnan(table).any(axis=1)
+        if whole.any():
+            chosen = tuple(seeds[whole].tolist())
+            resampled, units = _resampled(of[whole], sign, known)
+            meetings.append(Meeting(name, chosen, table[whole], resampled, units))
+    return Panel(tuple(entrants), tuple(meetings))
 
 
-def _meeting(
-    block: Block,
-    by_seed: Mapping[int, Mapping[int, tuple[float, str]]],
-    entrants: int,
-    sign: float,
-    resamples: Resamples,
-) -> Meeting:
-    seeds = tuple(sorted(seed for seed, row in by_seed.items() if len(row) == entrants))
-    order = range(entrants)
-    scores = np.array([[by_seed[seed][i][0] for i in order] for seed in seeds])
-    keys = [[by_seed[seed][i][1] for i in order] for seed in seeds]
-    flat = [key for row in keys for key in row]
-    if not flat or any(key not in resamples for key in flat):
-        return Meeting(block, seeds, scores.reshape(len(seeds), entrants))
-    resampled = np.stack([[resamples[key][0] for key in row] for row in keys])
-    units = min(resamples[key][1] for key in flat)
-    return Meeting(block, seeds, scores, np.float32(sign) * resampled, units)
+def _positions(
+    runs: pd.DataFrame, columns: list[str], wanted: Sequence[tuple[Any, ...]]
+) -> NDArray[np.intp]:
+    """Return for each run its place among the wanted values of some columns, or -1."""
+    if not wanted:
+        return np.full(len(runs), -1, np.intp)
+    index = pd.MultiIndex.from_tuples([tuple(values) for values in wanted])
+    found: NDArray[np.intp] = index.get_indexer(pd.MultiIndex.from_frame(runs[columns]))
+    return found
+
+
+def _resampled(
+    keys: NDArray[np.object_], sign: float, known: Resamples
+) -> tuple[NDArray[np.float32] | None, int]:
+    flat = keys.ravel().tolist()
+    if any(key not in known for key in flat):
+        return None, 0
+    scores = np.stack([known[key][0] for key in flat]).reshape(*keys.shape, -1)
+    return np.float32(sign) * scores, min(known[key][1] for key in flat)

@@ -4,7 +4,7 @@ Scores of one dataset form a table: seeds by test images, each entrant scored on
 every image with every seed. A mean difference d varies because the seeds might
 have been others and because the images might have been others::
 
-    V = V_seeds + V_images - V_both
+    V = V_seeds + (V_images - V_both)
 
 V_seeds is the variance of the seeds' differences over their number; V_images is
 the bootstrap variance of the mean difference over resampled images (or groups of
@@ -14,10 +14,12 @@ clustering, Cameron, Gelbach and Miller 2011; Owen 2007 shows why resampling bot
 at once counts it three times). From the bootstrap variances of single seeds,
 V_single on average, V_both = (V_single - V_images) / (S - 1).
 
-The interval is d -/+ t V^(1/2), with the degrees of freedom of Satterthwaite
-1946, V^2 / (V_seeds^2 / (S - 1) + V_images^2 / (G - 1)), for S seeds and G
-images or groups. Percentiles of the bootstrap itself are much too narrow with
-two to five seeds; docs/statistics.md has the coverage of both.
+The interval is d -/+ q V^(1/2). Its q is that of Cochran and Cox 1957: quantiles of
+t for either source, with S - 1 and G - 1 degrees of freedom for S seeds and G images
+or groups, averaged with the sources' variances as weights. Satterthwaite's degrees of
+freedom are too many where one source has one or two; within a source they put several
+datasets together. Percentiles of the bootstrap itself are too narrow with two to five
+seeds. docs/statistics.md has the coverage of each.
 """
 
 from __future__ import annotations
@@ -85,22 +87,17 @@ class Spread:
             return "seeds and test images, on these datasets"
         return "seeds, on these datasets and test images" if seeds else "test images, with one seed"
 
-    def errors(self, contrasts: Values) -> tuple[Values, Values]:
-        """Return standard errors and degrees of freedom of contrasts of the means.
+    def errors(self, contrasts: Values) -> Errors | None:
+        """Return the errors of contrasts of the means; none where nothing is known.
 
         Parameters
         ----------
         contrasts : ndarray of float64, shape (c, k)
             Weights of the entrants.
-
-        Returns
-        -------
-        error, df : ndarray of float64, shape (c,)
-            NaN where the panel cannot say: one seed and no resampled images.
         """
         return self._errors(lambda covariance: ((contrasts @ covariance) * contrasts).sum(axis=1))
 
-    def pair_errors(self) -> tuple[Values, Values]:
+    def pair_errors(self) -> Errors | None:
         """Return the same for the differences of all pairs, shape (k, k) each."""
 
         def of_pairs(covariance: Values) -> Values:
@@ -112,34 +109,73 @@ class Spread:
 
     def intervals(self, contrasts: Values, level: float) -> list[Interval | None]:
         """Return an interval of each contrast of the means."""
-        error, df = self.errors(contrasts)
-        centre = contrasts @ self.means
-        half = student.ppf((1 + level) / 2, df) * error
+        errors = self.errors(contrasts)
+        if errors is None:
+            return [None] * len(contrasts)
+        centre, half = contrasts @ self.means, errors.bound((1 + level) / 2)
         return [
-            None if not np.isfinite(h) else Interval(float(c - h), float(c + h), level, self.over)
+            Interval(float(c - h), float(c + h), level, self.over)
             for c, h in zip(centre, half, strict=True)
         ]
 
-    def _errors(self, form: Callable[[Values], Values]) -> tuple[Values, Values]:
-        """Return errors and degrees of freedom; ``form`` makes variances of covariances."""
-        variance = np.zeros_like(form(self.sources[0].over_seeds))
-        below, df = np.zeros_like(variance), np.full_like(variance, np.inf)
-        for source in self.sources:
-            if source.seeds < 2 and source.images < 2:
-                return np.full_like(variance, np.nan), np.full_like(variance, np.nan)
-            seeds, images = form(source.over_seeds), form(source.over_images)
-            total = seeds + images
-            if source.seeds > 1 and source.images > 1:
-                total -= np.maximum(form(source.single) - images, 0) / (source.seeds - 1)
-            # less than either part alone can only be noise of the estimates
-            total = np.maximum(total, np.maximum(seeds, images))
-            variance += source.share**2 * total
-            if source.seeds > 1:
-                below += source.share**4 * seeds**2 / (source.seeds - 1)
-            if source.images > 1:
-                below += source.share**4 * images**2 / (source.images - 1)
-        np.divide(variance**2, below, out=df, where=below > 0)
-        return np.sqrt(variance), df
+    def _errors(self, form: Callable[[Values], Values]) -> Errors | None:
+        """Return errors; ``form`` makes variances of covariances."""
+        if any(source.seeds < 2 and source.images < 2 for source in self.sources):
+            return None
+        seeds = [s.share**2 * form(s.over_seeds) for s in self.sources]
+        images = [s.share**2 * self._images(s, form) for s in self.sources]
+        return Errors(
+            seeds=np.sum(seeds, axis=0),
+            images=np.sum(images, axis=0),
+            df_seeds=_satterthwaite(seeds, [s.seeds - 1 for s in self.sources]),
+            df_images=_satterthwaite(images, [s.images - 1 for s in self.sources]),
+        )
+
+    @staticmethod
+    def _images(source: Source, form: Callable[[Values], Values]) -> Values:
+        """Return the variance that images bring by themselves."""
+        images = form(source.over_images)
+        if source.seeds > 1 and source.images > 1:
+            both = np.maximum(form(source.single) - images, 0) / (source.seeds - 1)
+            images = np.maximum(images - both, 0)
+        return images
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Variances of differences by source.
+
+    Parameters
+    ----------
+    seeds, images : ndarray of float64
+        Variance that either source brings.
+    df_seeds, df_images : ndarray of float64
+        Degrees of freedom of either.
+    """
+
+    seeds: Values
+    images: Values
+    df_seeds: Values
+    df_images: Values
+
+    def bound(self, probability: float) -> Values:
+        """Return how far a difference lies above its truth with no more than this probability."""
+        variance = self.seeds + self.images
+        share = np.divide(self.seeds, variance, out=np.zeros_like(variance), where=variance > 0)
+        quantile = share * student.ppf(probability, self.df_seeds)
+        quantile += (1 - share) * student.ppf(probability, self.df_images)
+        bound: Values = quantile * np.sqrt(variance)
+        return bound
+
+
+def _satterthwaite(variances: list[Values], dfs: list[int]) -> Values:
+    """Return the degrees of freedom of a sum of variances (Satterthwaite 1946)."""
+    total = np.sum(variances, axis=0)
+    below = np.sum([v**2 / max(df, 1) for v, df in zip(variances, dfs, strict=True)], axis=0)
+    # where a source brings nothing its quantile has no weight
+    df: Values = np.ones_like(total)
+    np.divide(total**2, below, out=df, where=below > 0)
+    return df
 
 
 def spread(panel: Panel) -> Spread:
