@@ -133,7 +133,7 @@ def disturbed_grid(
         pids |= {p.pid: p for several in processes.values() for p in several}
         there = [(who, process) for who in VICTIMS for process in processes[who]]
         # before there are jobs there is little to harm
-        if left > 0 and there and (processes["judge"] or chance.random() < 0.1):
+        if left > 0 and there and (processes["judge"] or chance.random() < 0.03):
             who, victim = chance.choice(there)
             with suppress(psutil.Error):
                 victim.kill()

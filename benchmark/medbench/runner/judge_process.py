@@ -196,15 +196,16 @@ def _attempt(error: BaseException, job: Job, meter: Meter) -> Attempt:
             pass
         case _:
             reason = f"{type(error).__name__}: {error}"
+    reason = (reason.splitlines() or [type(error).__name__])[0]
     if state == "out-of-memory" and job.memory is not None and "--memory" not in reason:
-        reason += f" (--memory allows {job.memory / 1024**3:g} GiB)"
+        reason = f"{reason.rstrip(': ')} (--memory allows {job.memory / 1024**3:g} GiB)"
     return Attempt(
         key=job.key,
         label=job.label,
         kind=job.kind,
         attempt=job.attempt,
         state=state,
-        reason=reason.splitlines()[0] if reason else type(error).__name__,
+        reason=reason,
         traceback=trace,
         host=platform.node(),
         resources=meter.read(),
