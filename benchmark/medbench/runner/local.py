@@ -32,8 +32,8 @@ from medbench.store.results import Results
 
 #: Seconds a job whose time is up has to come to the end of its epoch and keep its state.
 GRACE = 2.0
-#: Times that a job is started before one gives up.
-_TRIES = 3
+#: Times that a job is started before one gives up, and seconds between them.
+_TRIES, _BETWEEN_TRIES = 20, 0.25
 #: Seconds it then has to end its trainer and itself.
 END_SECONDS = 2.0
 
@@ -114,6 +114,7 @@ class LocalExecutor(Executor):
                 mine.close()
                 if not left:
                     raise
+                time.sleep(_BETWEEN_TRIES)  # a killed server takes a moment to be gone
             else:
                 return process, mine
             finally:
