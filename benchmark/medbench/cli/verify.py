@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from medbench.cli.bundle import unpacked
 from medbench.cli.common import find_results, json_option, print_json, results_option
+from medbench.store.parallel import spread
 from medbench.store.results import Results
+
+#: Files that one call in another process checks.
+_CHUNK = 32
 
 
 @click.command(
@@ -25,32 +29,62 @@ Examples:
 def verify(results_dir: Path | None, as_json: bool) -> int:
     """Recompute every metric from stored predictions and check every hash.
 
-    Names each record that fails. Exit status: 0, or 1 if one does.
+    Looks at all records and pretrained weights, on all cores, and at the plan.
+    Names each file that fails and what differs. Exit status: 0, or 1 if one does.
     """
     with unpacked([find_results(results_dir)]) as folders:
         return _verify(Results.open(folders[0]), as_json=as_json)
 
 
 def _verify(results: Results, *, as_json: bool) -> int:
+    paths = [results.record_path(key) for key in sorted(results.done("runs"))]
+    paths += [results.pretraining_path(key) for key in sorted(results.done("pretrainings"))]
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    found: dict[Path, str] = {}
+    with click.progressbar(length=len(paths), label="Verifying", file=sys.stderr) as bar:
+        for part in spread(verify_files, chunks, worth=4):
+            found |= part
+            bar.update(len(part))
+    found[results.plan_path] = verify_plan(results)
+    faults = [
+        {"file": str(path.relative_to(results.root)), "fault": fault}
+        for path, fault in sorted(found.items())
+        if fault
+    ]
+    if as_json:
+        print_json({"results": str(results.root), "checked": len(paths), "faults": faults})
+    else:
+        for fault in faults:
+            click.echo(f"{fault['file']}: {fault['fault']}")
+        click.echo(f"{len(paths)} files checked, {len(faults)} at fault")
+    return 1 if faults else 0
+
+
+def verify_files(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return what is wrong with each of some records and pretrained weights, or nothing."""
     from medbench.runner.verification import verify_pretraining, verify_run
 
-    checks: list[tuple[Path, Callable[[Path], str]]] = [
-        (results.record_path(key), verify_run) for key in sorted(results.done("runs"))
-    ]
-    checks += [
-        (results.pretraining_path(key), verify_pretraining)
-        for key in sorted(results.done("pretrainings"))
-    ]
-    faults: list[dict[str, str]] = []
-    with click.progressbar(length=len(checks), label="Verifying", file=sys.stderr) as bar:
-        for path, check in checks:
-            bar.update(1)
-            if fault := check(path):
-                faults.append({"file": str(path.relative_to(results.root)), "fault": fault})
-    if as_json:
-        print_json({"results": str(results.root), "checked": len(checks), "faults": faults})
-    else:
-        for fault_ in faults:
-            click.echo(f"{fault_['file']}: {fault_['fault']}")
-        click.echo(f"{len(checks)} files checked, {len(faults)} at fault")
-    return 1 if faults else 0
+    checks = {"runs": verify_run, "pretrainings": verify_pretraining}
+    return {path: checks[path.parents[1].name](path) for path in paths}
+
+
+def verify_plan(results: Results) -> str:
+    """Return where the plan and the records under its keys contradict each other, or nothing."""
+    from medbench.errors import StoreError
+    from medbench.store.index import read_index
+
+    try:
+        planned = {run.key: run for run in results.plan()}
+    except StoreError as error:
+        return str(error)
+    for row in read_index(results).select([*_PLANNED, "fault"]).to_pylist():
+        run = planned.get(row["run_key"])
+        if run is None or row["fault"]:
+            continue
+        for name, value in {**run.axes, "pretraining": run.pretraining}.items():
+            if row[name] != value:
+                return f"{name} of run {run.key} is {value!r}, in its record {row[name]!r}"
+    return ""
+
+
+_PLANNED = ("run_key", "dataset", "noise", "rate", "pretext", "method", "seed", "pretraining")

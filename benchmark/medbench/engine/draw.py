@@ -86,8 +86,13 @@ class DrawnNoise:
 
     def labels_hash(self) -> str:
         """Return the SHA-256 of the noisy labels: equal for all entrants of a block and seed."""
-        content = np.concatenate([self.train, self.validation]).astype("<i8").tobytes()
-        return hashlib.sha256(content).hexdigest()
+        return labels_hash(self.train, self.validation)
+
+
+def labels_hash(train: NDArray[np.int64], validation: NDArray[np.int64]) -> str:
+    """Return the SHA-256 of the noisy labels of training and validation images."""
+    content = np.concatenate([train, validation]).astype("<i8").tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def draw_images(

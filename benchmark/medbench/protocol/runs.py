@@ -21,6 +21,18 @@ from medbench.protocol.schema import Grid
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
 
 
+def axes_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of :data:`AXES` that the spec of a run stands for."""
+    return {
+        "dataset": spec["dataset"]["name"],
+        "noise": spec["noise"]["name"],
+        "rate": spec["rate"],
+        "pretext": spec["pretext"],
+        "method": spec["method"]["name"],
+        "seed": spec["seed"],
+    }
+
+
 @dataclass(frozen=True)
 class Run:
     """One point of the grid.

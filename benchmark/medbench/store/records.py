@@ -129,7 +129,7 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def preface_of(header: Header) -> list[Any]:
-    """Return what the preface of a record says: all of its header, and the format."""
+    """Return what the preface of a record says: its header, and the format."""
     return [
         FORMAT,
         header.key,
@@ -137,8 +137,17 @@ def preface_of(header: Header) -> list[Any]:
         header.axes,
         header.spec,
         header.summary,
-        header.accidents,
+        without_protocol_text(header.accidents),
     ]
+
+
+def without_protocol_text(accidents: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out what would double a preface and is the same for all runs of a protocol."""
+    provenance = accidents.get("provenance") or {}
+    if "text" not in (provenance.get("protocol") or {}):
+        return accidents
+    protocol = {name: value for name, value in provenance["protocol"].items() if name != "text"}
+    return {**accidents, "provenance": {**provenance, "protocol": protocol}}
 
 
 @contextmanager
@@ -217,6 +226,8 @@ def read_header(path: Path) -> Header:
 
 def glance(path: Path) -> Header:
     """Read the small part of a record from its preface, if it has one: for many records at once.
+
+    The text of the protocol is not in it.
 
     Raises
     ------

