@@ -17,6 +17,7 @@ from medbench.plugins.markers import Command
 _OWN = (
     Command("run", "medbench.cli.run:run", "Run a protocol, or a part of it, and make the board."),
     Command("status", "medbench.cli.status:status", "Say what is done, failed and to do."),
+    Command("log", "medbench.cli.log:log", "Print what a run printed, and why it failed."),
     Command("results", "medbench.cli.results:results", "Print one row a run, also as CSV or JSON."),
     Command(
         "bundle", "medbench.cli.bundle:bundle", "Put records into one file that can be checked."

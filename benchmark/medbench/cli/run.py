@@ -189,14 +189,23 @@ def _carry_out(
     if not plan.to_do:
         return Outcome()
     from medbench.cli.progress import show_progress
+    from medbench.runner.costs import costs_seen
+    from medbench.runner.watch import Watch
 
     results = Results(maker.results)
+    costs = costs_seen(results)
+    before = (
+        f"{len(plan.to_do)} runs and {len(plan.pretrainings_to_do)} pretrainings to do, "
+        f"{slots.jobs} at once on {device}"
+    )
     try:
         # claims are given up last, when all jobs have ended
         with (
             Claims(results.claims_folder) as claims,
             closing(executor),
-            show_progress(plan, slots.jobs, device) as observer,
+            show_progress(
+                Watch(plan, results, slots.jobs, costs, claims.pulse_path), before
+            ) as observer,
         ):
             share = Share(results, claims, plan.attempts)
             scheduler = Scheduler(plan, maker, executor, observer, share, slots)

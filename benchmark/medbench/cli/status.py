@@ -2,58 +2,155 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from medbench.cli.common import find_results, json_option, print_json, results_option
+from medbench.cli.common import (
+    clock,
+    console,
+    find_results,
+    json_option,
+    print_json,
+    results_option,
+    short_path,
+)
+from medbench.runner.overview import Overview, overview
 from medbench.store.results import Results
-from medbench.store.states import FAILURES, OPEN, SKIPPED, STATES
+from medbench.store.states import FAILURES, SKIPPED, STATES, UNREADABLE
+
+#: States that the exit status tells of.
+_NOT_WELL = (*FAILURES, SKIPPED, UNREADABLE)
 
 
 @click.command(
     epilog="""\b
 Examples:
   medbench status
+  medbench status --watch            again and again, every 2 seconds
+  medbench status --watch 30
   medbench status --results medbench-results/quick --json"""
 )
 @results_option
+@click.option(
+    "--watch",
+    "seconds",
+    type=click.FloatRange(min=0.1),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Look again every so many seconds until nothing is left to do.  [2 if not said]",
+)
 @json_option
-def status(results_dir: Path | None, as_json: bool) -> int:
-    """Say what of a protocol is done, failed and to do.
+def status(results_dir: Path | None, seconds: float | None, as_json: bool) -> int:
+    """Say what of a protocol is done, running, failed and to do.
 
+    Reads what `medbench run` writes, here or on other hosts; disturbs nothing.
     Exit status: 0, or 1 if runs failed.
     """
     results = Results.open(find_results(results_dir))
-    states = list(results.states())
-    counts = Counter(state.status for state in states)
-    troubles = [state for state in states if state.reason and state.status not in OPEN]
+    if seconds is not None:
+        return _watch(results, seconds, as_json=as_json)
+    now = overview(results)
     if as_json:
-        print_json(
-            {
-                "protocol": results.protocol_name,
-                "results": str(results.root),
-                "runs": len(states),
-                **{word: counts[word] for word in STATES},
-                "troubles": [
-                    {"run_key": s.run.key, **s.run.axes, "status": s.status, "reason": s.reason}
-                    for s in troubles
-                ],
-            }
-        )
+        print_json(as_values(now))
     else:
-        shown = ", ".join(f"{counts[word]} {word}" for word in STATES if counts[word])
-        click.echo(f"Protocol {results.protocol_name} in {results.root}")
-        click.echo(f"{len(states)} runs: {shown}")
-        for state in troubles[:20]:
-            axes = " ".join(str(value) for value in state.run.axes.values())
-            click.echo(f"{state.status} {state.run.key[:12]} {axes}: {state.reason}")
-        if len(troubles) > 20:
-            click.echo(f"and {len(troubles) - 20} more; --json lists all")
-        if any(counts[word] for word in (*FAILURES, SKIPPED)):
-            click.echo(
-                f"Do them again with: medbench run --all --protocol {results.protocol_name} "
-                f"--results {results.root} --only-failed"
-            )
-    return 1 if troubles else 0
+        _print(results, now)
+    return _exit_status(now)
+
+
+def as_values(now: Overview) -> dict[str, Any]:
+    """Return an overview as plain JSON values."""
+    return {
+        "protocol": now.protocol,
+        "results": now.results,
+        "runs": now.total,
+        **{state: now.counts[state] for state in STATES},
+        "seconds_left": now.seconds_left,
+        "jobs": [asdict(job) for job in now.running],
+        "troubles": [
+            {"run_key": key, "run": label, "status": trouble.status, "reason": trouble.reason}
+            for trouble in now.troubles
+            for key, label in trouble.runs
+        ],
+    }
+
+
+def _watch(results: Results, seconds: float, *, as_json: bool) -> int:
+    """Look again and again; on a terminal in place, elsewhere a block or a line of JSON each."""
+    screen = console()
+    if as_json or not screen.is_terminal:
+        return _repeat(results, seconds, as_json=as_json)
+    from rich.live import Live
+
+    from medbench.cli.grid_view import grid_view
+
+    with Live(console=screen, auto_refresh=False) as live:
+        while True:
+            now = overview(results)
+            live.update(grid_view(now, _note(now)), refresh=True)
+            if _over(now):
+                return _exit_status(now)
+            time.sleep(seconds)
+
+
+def _repeat(results: Results, seconds: float, *, as_json: bool) -> int:
+    import json
+
+    while True:
+        now = overview(results)
+        if as_json:
+            click.echo(json.dumps(as_values(now), ensure_ascii=False))
+        else:
+            _print(results, now)
+        if _over(now):
+            return _exit_status(now)
+        time.sleep(seconds)
+
+
+def _over(now: Overview) -> bool:
+    """Tell whether there is nothing more to be seen."""
+    return now.ended == now.total and not now.running
+
+
+def _note(now: Overview) -> str:
+    return "" if now.running or _over(now) else "no medbench run is at it"
+
+
+def _print(results: Results, now: Overview) -> None:
+    click.echo(f"Protocol {now.protocol} in {short_path(results.root)}")
+    shown = ", ".join(f"{now.counts[word]} {word}" for word in STATES if now.counts[word])
+    click.echo(f"{now.total} runs: {shown or 'none planned'}")
+    for job in now.running:
+        click.echo(f"running {job.key[:8]} {job.label}{_how_far(job)}")
+    if now.running:
+        click.echo(f"{clock(now.seconds_left)} left")
+    for trouble in now.troubles[:10]:
+        key, label = trouble.runs[0]
+        click.echo(f"{len(trouble.runs)} {trouble.status}: {trouble.reason}")
+        more = f" and {len(trouble.runs) - 1} more" if len(trouble.runs) > 1 else ""
+        click.echo(f"    {key[:12]} {label}{more}")
+    if len(now.troubles) > 10:
+        click.echo(f"and {len(now.troubles) - 10} further reasons; --json lists all")
+    if now.troubles:
+        click.echo("Why: medbench log KEY (the first digits will do)")
+    if any(now.counts[state] for state in (*FAILURES, SKIPPED)):
+        click.echo(
+            f"Do them again with: medbench run --all --protocol {now.protocol} "
+            f"--results {short_path(results.root)} --only-failed"
+        )
+
+
+def _how_far(job: Any) -> str:
+    from medbench.cli.grid_view import pace
+
+    parts = [f"epoch {job.done}/{job.total}" if job.total else "", pace(job.rate)]
+    parts += [clock(job.seconds) if job.seconds else "", f"on {job.host}" if job.host else ""]
+    return "".join(f", {part}" for part in parts if part)
+
+
+def _exit_status(now: Overview) -> int:
+    return 1 if any(now.counts[state] for state in _NOT_WELL) else 0

@@ -33,6 +33,7 @@ from uuid import uuid4
 
 from medbench.store.atomic import appear, aside, sweep, writing
 from medbench.store.processes import Process
+from medbench.store.pulse import pulse_path
 
 #: Seconds between two beats of a command.
 BEAT = 10.0
@@ -106,6 +107,7 @@ class Claims:
         for path in self.folder.glob("*.beat"):
             if (process := _beating(path)) is not None and process.gone():
                 path.unlink(missing_ok=True)
+                pulse_path(self.folder, path.stem).unlink(missing_ok=True)
         self.beat()
         return self
 
@@ -114,6 +116,12 @@ class Claims:
         for key in list(self._held):
             self.release(key)
         self._beat_path(self.token).unlink(missing_ok=True)
+        self.pulse_path.unlink(missing_ok=True)
+
+    @property
+    def pulse_path(self) -> Path:
+        """Where this command tells how far its jobs are."""
+        return pulse_path(self.folder, self.token)
 
     def beat(self) -> None:
         """Show that this command is alive; does something every :data:`BEAT` seconds only."""

@@ -18,14 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medbench.errors import RecordError
 from medbench.store.atomic import atomic_path
-from medbench.store.index_rows import COLUMNS, Columns, row_of_record
+from medbench.store.index_rows import (
+    COLUMNS,
+    PRETRAINING_COLUMNS,
+    Columns,
+    row_of_pretraining,
+    row_of_record,
+)
 from medbench.store.parallel import spread
 from medbench.store.records import glance
 from medbench.store.results import Results
+from medbench.store.weights import glance_at_weights
 
 #: Raised when rows are made in another way, so that older indexes are not believed.
 _VERSION = b"2"
@@ -61,10 +69,42 @@ def read_index(results: Results) -> pa.Table:
     return _read(results.root / "runs", results.index_path("runs"), COLUMNS, record_row)
 
 
+def read_pretraining_index(results: Results) -> pa.Table:
+    """Return one row for each pretraining in a results folder, as :func:`read_index` for runs.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of :data:`STAMP` and :data:`medbench.store.index_rows.PRETRAINING_COLUMNS`;
+        ``run_key`` is the pretraining's key.
+    """
+    return _read(
+        results.root / "pretrainings",
+        results.index_path("pretrainings"),
+        PRETRAINING_COLUMNS,
+        pretraining_row,
+    )
+
+
+def faults(results: Results) -> dict[str, str]:
+    """Return why records cannot be read, by run key."""
+    index = read_index(results)
+    wrong = index.filter(pc.not_equal(index["fault"], ""))
+    return dict(zip(wrong["run_key"].to_pylist(), wrong["fault"].to_pylist(), strict=True))
+
+
 def record_row(path: Path) -> dict[str, Any]:
     """Return the row of one record; one that cannot be read has its fault alone."""
     try:
         return row_of_record(glance(path))
+    except RecordError as error:
+        return {"fault": str(error)}
+
+
+def pretraining_row(path: Path) -> dict[str, Any]:
+    """Return the row of one pretraining; one that cannot be read has its fault alone."""
+    try:
+        return row_of_pretraining(glance_at_weights(path))
     except RecordError as error:
         return {"fault": str(error)}
 

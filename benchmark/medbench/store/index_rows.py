@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from medbench.canonical import canonical_json
+from medbench.canonical import canonical_json, sha256
 from medbench.errors import RecordError
 from medbench.metric_names import METRICS, READINGS
 from medbench.store.agreement import agreement
 from medbench.store.records import Header
+from medbench.store.weights import WeightsHeader
 
 #: Columns: name, Arrow type, meaning.
 Columns = Mapping[str, tuple[pa.DataType, str]]
@@ -64,6 +65,58 @@ COLUMNS: Columns = {
         for reading in READINGS
     },
 }  # fmt: skip
+
+
+#: What the index tells of each pretraining, beside its stamp.
+PRETRAINING_COLUMNS: Columns = {
+    "fault": (pa.string(), "why the file cannot be read; empty where it can"),
+    "digest": (pa.string(), "SHA-256 of everything scientific in it"),
+    "dataset": (pa.string(), "dataset"),
+    "pretext": (pa.string(), "pretext of this step"),
+    "seed": (pa.int64(), "seed"),
+    "step": (pa.int64(), "place in a curriculum, from 0"),
+    "parent": (pa.string(), "key of the step before; null where none"),
+    "loss": (pa.float64(), "loss of the last epoch"),
+    "accuracy": (pa.float64(), "accuracy of the last epoch on its own questions"),
+    "seconds": (pa.float64(), "wall seconds of this step"),
+    "times": (pa.string(), "those seconds by stage, as JSON"),
+    "device": (pa.string(), "what computed it"),
+    "provenance": (_SHARED_JSON, "all that is known of where it comes from, as JSON"),
+}
+
+
+def row_of_pretraining(header: WeightsHeader) -> dict[str, Any]:
+    """Return the row of a pretraining.
+
+    Raises
+    ------
+    RecordError
+        If a value is not of the kind it must be.
+    """
+    spec, accidents = header.spec, header.accidents
+    try:
+        times, parent = accidents.get("times") or {}, spec.get("parent")
+        provenance = accidents.get("provenance") or {}
+        return {
+            "fault": "",
+            "digest": header.digest,
+            "dataset": _text((spec.get("dataset") or {}).get("name")),
+            "pretext": _text((spec.get("pretext") or {}).get("name")),
+            "seed": _whole(spec.get("seed")),
+            "step": _whole(spec.get("step")),
+            "parent": sha256(canonical_json(parent)) if parent else None,
+            "loss": header.loss,
+            "accuracy": header.accuracy,
+            "seconds": float(sum(map(float, times.values()))),
+            "times": canonical_json(times),
+            "device": _text(provenance.get("device")),
+            "provenance": canonical_json(provenance),
+        }
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise RecordError(
+            f"the header of pretraining {header.key} is not as medbench writes it ({error}); "
+            "move the file away and run again to remake it"
+        ) from error
 
 
 def row_of_record(header: Header) -> dict[str, Any]:

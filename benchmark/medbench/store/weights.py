@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
 from medbench.errors import RecordError
+from medbench.store.preface import read_preface
 from medbench.store.records import (
     FORMAT,
+    check_format,
     created,
     digest_of,
     opened,
     read_arrays,
     read_attribute,
     read_json,
+    readable,
     without_protocol_text,
     write_arrays,
     write_attribute,
@@ -121,6 +124,45 @@ def read_weights(path: Path) -> PretrainedWeights:
         if found.digest() != read_attribute(file, "digest"):
             raise ValueError("its content does not match its digest")
         return found
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """The small part of a pretraining's file.
+
+    Parameters
+    ----------
+    key, digest : str
+        Its key, and the SHA-256 over everything scientific.
+    spec, accidents : mapping
+        As :class:`PretrainedWeights` has them; without the text of the protocol.
+    loss, accuracy : float or None
+        Of the last epoch.
+    """
+
+    key: str
+    digest: str
+    spec: Mapping[str, Any]
+    loss: float | None
+    accuracy: float | None
+    accidents: Mapping[str, Any]
+
+
+def glance_at_weights(path: Path) -> WeightsHeader:
+    """Read the small part of a pretraining's file, from its preface if it has one.
+
+    Raises
+    ------
+    RecordError
+        As :func:`read_weights`; damage elsewhere than in the preface is not seen.
+    """
+    with readable(path, "pretraining"):
+        preface = read_preface(path)
+        if preface is None:
+            preface = preface_of_weights(read_weights(path))
+        check_format(path, "pretraining", preface[0])
+        _, key, digest, spec, curve, accidents = preface
+        return WeightsHeader(key, digest, spec, curve["loss"], curve["accuracy"], accidents)
 
 
 def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,215 @@
+"""``medbench log``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medbench.cli.common import find_results, json_option, print_json, results_option
+from medbench.errors import StoreError
+from medbench.runner.overview import label_of
+from medbench.store.attempts import Attempt, read_attempt
+from medbench.store.results import Results
+from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING
+
+#: Seconds between two looks at a log that is followed.
+_LOOK = 0.5
+#: Keys named when a prefix fits several.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Found:
+    """The run or pretraining that a prefix means."""
+
+    key: str
+    label: str
+    kind: str
+    start: str | None = None
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  medbench log 3f00            the newest attempt at the run whose key begins so
+  medbench log 3f00 --follow   go on until it ends
+  medbench log 3f00 --attempt 1"""
+)
+@click.argument("prefix", metavar="KEY")
+@results_option
+@click.option("--attempt", type=click.IntRange(1), help="Which attempt.  [default: the newest]")
+@click.option("--follow", is_flag=True, help="Print what is added until the attempt has ended.")
+@json_option
+def log(
+    prefix: str, results_dir: Path | None, attempt: int | None, follow: bool, as_json: bool
+) -> int:
+    """Print what a run or pretraining printed, and why it failed.
+
+    KEY is a key's first digits, as `status` and `results` show them. The reason
+    and the traceback of an attempt that failed come last. Exit status: 0, or 1
+    if that attempt failed.
+    """
+    results = Results.open(find_results(results_dir))
+    found = find_by_prefix(results, prefix.lower())
+    number = attempt or max(1, results.next_attempt(found.key) - 1)
+    text = _text(results, found, number, wait=follow)
+    if as_json:
+        end = _ended(results, found.key, number)
+        print_json(_values(results, found, number, end, text))
+        return _exit_status(end)
+    head = f"{found.kind} {found.label}\n{found.key}, attempt {number}"
+    click.echo(f"{head}: {_state(results, found.key, number)}", err=True)
+    sys.stdout.write(text)
+    if follow:
+        _follow(results, found.key, number, len(text.encode()))
+    end = _ended(results, found.key, number)
+    if end is not None:
+        click.echo(f"{end.state}: {end.reason}")
+        if end.traceback and end.traceback.strip() not in text:
+            click.echo(end.traceback.rstrip())
+    return _exit_status(end)
+
+
+def find_by_prefix(results: Results, prefix: str) -> Found:
+    """Return the run or pretraining whose key begins with ``prefix``.
+
+    Raises
+    ------
+    StoreError
+        If none does, or several.
+    """
+    runs = results.plan()
+    found = [
+        Found(run.key, label_of(run), "run", run.pretraining)
+        for run in runs
+        if run.key.startswith(prefix)
+    ]
+    shared: dict[str, str] = {}
+    for run in runs:
+        if run.pretraining is not None and run.pretraining.startswith(prefix):
+            axes = run.axes
+            label = f"{axes['dataset']} {axes['pretext']} seed {axes['seed']}"
+            shared.setdefault(run.pretraining, label)
+    found += [Found(key, label, "pretraining") for key, label in shared.items()]
+    known = {one.key for one in found}
+    # earlier steps of curricula, and runs of settings no longer in the plan
+    others = {key for key in _logged(results, prefix) if key not in known}
+    found += [Found(key, "not in the plan", "job") for key in sorted(others)]
+    if not found:
+        raise StoreError(
+            f"no run or pretraining in {results.root} has a key that begins with {prefix!r}; "
+            "`medbench status` and `medbench results` show keys"
+        )
+    if len(found) > 1:
+        named = ", ".join(f"{one.key[:12]} ({one.label})" for one in found[:_NAMED])
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise StoreError(
+            f"{prefix!r} begins {len(found)} keys: {named}{more}; give more of the key's digits"
+        )
+    return found[0]
+
+
+def _logged(results: Results, prefix: str) -> set[str]:
+    shelf = f"{prefix[:2]}*" if len(prefix) < 2 else prefix[:2]
+    return {
+        path.name.split(".")[0] for path in (results.root / "logs").glob(f"{shelf}/{prefix}*.log")
+    }
+
+
+def _text(results: Results, found: Found, number: int, *, wait: bool) -> str:
+    """Return what an attempt has printed so far.
+
+    Raises
+    ------
+    StoreError
+        If there was no such attempt, and none is waited for.
+    """
+    path = results.log_path(found.key, number)
+    while not path.exists():
+        if _ended(results, found.key, number) is not None:
+            return ""  # it ended before it could print
+        newest = results.next_attempt(found.key) - 1
+        if newest > 0:
+            raise StoreError(
+                f"there is no attempt {number} at {found.kind} {found.key[:12]}; "
+                f"the newest is {newest}"
+            )
+        if not wait:
+            raise StoreError(_no_log(results, found))
+        time.sleep(_LOOK)
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _no_log(results: Results, found: Found) -> str:
+    what = f"{found.kind} {found.key[:12]} ({found.label})"
+    path = results.record_path if found.kind == "run" else results.pretraining_path
+    if path(found.key).exists():
+        return f"{what} is done, and its log is not in {results.root}"
+    start = found.start
+    if start is not None and not results.pretraining_path(start).exists():
+        return (
+            f"{what} has not been started: it waits for its pretraining; see "
+            f"`medbench log {start[:12]}`"
+        )
+    return f"{what} has not been started yet; --follow waits for it"
+
+
+def _follow(results: Results, key: str, number: int, place: int) -> None:
+    """Print what is added to a log until its attempt has ended."""
+    with results.log_path(key, number).open("rb") as file:
+        file.seek(place)
+        while True:
+            over = not _runs(results, key) or _ended(results, key, number) is not None
+            if added := file.read():
+                sys.stdout.write(added.decode("utf-8", errors="replace"))
+                sys.stdout.flush()
+            if over:
+                return
+            time.sleep(_LOOK)
+
+
+def _runs(results: Results, key: str) -> bool:
+    return any(claim.key == key and not claim.holder.gone() for claim in results.claims())
+
+
+def _ended(results: Results, key: str, number: int) -> Attempt | None:
+    path = results.attempt_path(key, number)
+    return read_attempt(path) if path.exists() else None
+
+
+def _state(results: Results, key: str, number: int) -> str:
+    end = _ended(results, key, number)
+    if end is not None:
+        return end.state
+    if results.record_path(key).exists() or results.pretraining_path(key).exists():
+        return DONE
+    if _runs(results, key):
+        return RUNNING
+    return INTERRUPTED if results.log_path(key, number).exists() else PENDING
+
+
+def _values(
+    results: Results, found: Found, number: int, end: Attempt | None, text: str
+) -> dict[str, Any]:
+    return {
+        "key": found.key,
+        "kind": found.kind,
+        "label": found.label,
+        "attempt": number,
+        "attempts": results.next_attempt(found.key) - 1,
+        "state": _state(results, found.key, number),
+        "reason": end.reason if end else "",
+        "traceback": end.traceback if end else "",
+        "host": end.host if end else "",
+        "resources": dict(end.resources) if end else {},
+        "log": text,
+    }
+
+
+def _exit_status(end: Attempt | None) -> int:
+    return 1 if end is not None and end.failed else 0
