@@ -147,14 +147,19 @@ def disturbed_grid(
             break
         running = command(folder, results)
         found.commands += 1
+    if command(folder, results).wait() != 0:  # once more, with nothing to do but to tidy up
+        found.wrong.append("the command does not end well though all is done")
     now = records(results)
     found.wrong += [f"{name} was done again" for name in seen if now.get(name) != seen[name]]
-    time.sleep(1)
-    found.wrong += [
-        f"process {p.pid} is left"
-        for p in pids.values()
-        if p.is_running() and p.status() != psutil.STATUS_ZOMBIE
-    ]
+    _, alive = psutil.wait_procs(list(pids.values()), timeout=30)
+    found.wrong += [f"process {process.pid} is left" for process in alive if runs(process)]
+
+
+def runs(process: psutil.Process) -> bool:
+    """Tell whether a process is there and no zombie."""
+    with suppress(psutil.Error):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def inspect(results: Path, expected: Mapping[str, str], found: Findings) -> None:
@@ -207,8 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         disturbed_grid(folder, results, given.kills - spent, pace, chance, found)
         inspect(results, expected, found)
         sys.stderr.write(
-            f"grid {found.grids}: {dict(found.kills)} kills so far, "
-            f"{len(found.wrong)} things wrong\n"
+            f"grid {found.grids}: {dict(found.kills)} kills so far, wrong: {found.wrong}\n"
         )
     line = {
         "kills": sum(found.kills.values()),

@@ -161,7 +161,7 @@ def run(
     whole = expansion if not any(axes.values()) else expand(file, registry, context)
     results.write_plan(file.text, [planned(run) for run in whole.runs])
     plan = make_plan(chosen, results, retry_failed=retry_failed)
-    results.drop_checkpoints()
+    _tidy(results, plan)
 
     devices = devices_of(device)
     slots = Slots(devices, jobs or default_jobs(devices, file.protocol.compute.threads))
@@ -180,6 +180,14 @@ def run(
         device,
     )
     return conclude(registry, plan, outcome, results, as_json=as_json)
+
+
+def _tidy(results: Results, plan: Plan) -> None:
+    """Remove what commands that were killed left behind of runs that are done."""
+    results.drop_checkpoints()
+    if results.claims():
+        with Claims(results.claims_folder) as claims:
+            Share(results, claims, plan.attempts).tidy()
 
 
 def _carry_out(
