@@ -4,13 +4,14 @@ The core knows the kinds of plugin and none of the plugins. Importing this
 package is cheap: it loads neither torch nor any plugin.
 """
 
-from medbench.plugins.markers import Command, Plugin, hookimpl
+from medbench.plugins.markers import Command, Logger, Plugin, hookimpl
 
 __all__ = [
     "ENGINE_REVISION",
     "INTERFACE_VERSION",
     "OLDEST_INTERFACE",
     "Command",
+    "Logger",
     "Plugin",
     "__version__",
     "hookimpl",

@@ -15,6 +15,7 @@ from medbench.errors import StoreError
 from medbench.store.atomic import atomic_path, write_bytes, write_text
 from medbench.store.results import Results
 from medbench_leaderboard.board import Board, read_board
+from medbench_leaderboard.contributed import contributed
 from medbench_leaderboard.curves import read_curves
 from medbench_leaderboard.entrants import read_entrants
 from medbench_leaderboard.figures import draw
@@ -85,7 +86,7 @@ def write_board(results: Sequence[Path], out: Path, *, everything: bool = False)
         "tests.md": tests_markdown(board),
         "table.md": ranking_markdown(board),
         "table.tex": ranking_latex(board),
-        "index.html": render_page(board, charts, entrants, curves.unreadable),
+        "index.html": render_page(board, charts, entrants, curves.unreadable, contributed(results)),
     }
     try:
         for name, text in texts.items():

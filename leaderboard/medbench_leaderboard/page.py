@@ -18,6 +18,7 @@ from medbench.metric_names import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
 from medbench_leaderboard import scores, table, tests_table
 from medbench_leaderboard.board import Board
+from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
 from medbench_leaderboard.figures import Chart
 from medbench_leaderboard.figures.numbers import chart_data
@@ -50,6 +51,7 @@ def render_page(
     charts: Sequence[Chart],
     entrants: Sequence[EntrantFacts],
     unreadable_curves: Mapping[str, str],
+    sections: Sequence[Section] = (),
 ) -> str:
     """Return the page as HTML.
 
@@ -67,6 +69,8 @@ def render_page(
         What each entrant is made of.
     unreadable_curves : mapping of str to str
         Keys whose curves cannot be read, and why.
+    sections : sequence of Section
+        What packages add.
     """
     findings, ranking = board.findings, Ranking(board)
     script = "".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
@@ -76,6 +80,7 @@ def render_page(
         .get_template("page.html")
         .render(
             board=board,
+            contributed=sections,
             facts=board.facts,
             metric=readable(board.facts.primary),
             glance=_glance(board),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from medbench import Plugin, hookimpl
+from medbench import Logger, Plugin, hookimpl
 from medbench_plugins.backbones import BACKBONES
 from medbench_plugins.datasets import DATASETS
 from medbench_plugins.executors import EXECUTORS
+from medbench_plugins.loggers import LOGGERS
 from medbench_plugins.methods import METHODS
 from medbench_plugins.noise import NOISE_MODELS
 from medbench_plugins.pretexts import PRETEXTS
@@ -51,3 +52,9 @@ def medbench_executors() -> Iterable[Plugin]:
 def medbench_backbones() -> Iterable[Plugin]:
     """Announce the built-in backbones."""
     return BACKBONES
+
+
+@hookimpl
+def medbench_loggers() -> Iterable[Logger]:
+    """Announce the built-in loggers."""
+    return LOGGERS

@@ -38,6 +38,9 @@ def list_(kind: str | None, plugins: Sequence[Path], as_json: bool) -> None:
     if kind in ("protocol", "protocols"):
         rows = [{"name": name, "file": str(p)} for name, p in protocol_paths(registry).items()]
         _show("protocols", rows, as_json=as_json)
+    elif kind in ("logger", "loggers"):
+        loggers = [{"name": one.name, "summary": one.summary} for one in registry.loggers]
+        _show("loggers", loggers, as_json=as_json)
     elif everything:
         _show_plugins(registry, as_json=as_json)
     elif kind is not None:

@@ -28,6 +28,8 @@ from medbench.errors import ProtocolError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Executor
 from medbench.plugins.kinds import kind_named
+from medbench.plugins.observing import Watcher, observing
+from medbench.plugins.watchers import watchers_of
 from medbench.protocol.changes import Changes, changed, unlisted
 from medbench.protocol.read import find_protocol, read_protocol
 from medbench.protocol.runs import Filters, expand
@@ -38,6 +40,7 @@ from medbench.runner.plan import JobMaker, Plan, check_prepared, failed_part, ma
 from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.runner.sharing import Share
 from medbench.runner.slots import Slots
+from medbench.runner.telling import Telling
 from medbench.store.claims import Claims
 from medbench.store.results import Results
 
@@ -100,6 +103,13 @@ Examples:
     show_default=True,
     help="When to keep how far a run is: 30s, 5m, 1h, '10 epochs' or never.",
 )
+@click.option(
+    "--log",
+    "loggers",
+    multiple=True,
+    metavar="NAME",
+    help="Log to tensorboard or mlflow, or whatever `medbench list loggers` shows.",
+)
 @click.option("--executor", default="local", show_default=True, help="Where jobs are carried out.")
 @click.option("--retry-failed", is_flag=True, help="Do failed runs again, with all others.")
 @click.option("--only-failed", is_flag=True, help="Do failed runs again, and no others.")
@@ -118,6 +128,7 @@ def run(
     timeout: float | None,
     memory: float | None,
     interval: tuple[float | None, int | None],
+    loggers: tuple[str, ...],
     executor: str,
     retry_failed: bool,
     only_failed: bool,
@@ -156,6 +167,7 @@ def run(
         return show_plan(file, chosen, root, retry_failed=retry_failed, as_json=as_json)
 
     check_prepared(expansion)
+    watchers = watchers_of(registry, loggers)
     device = resolve_device(device)
     results = Results.create(root, file.protocol.name)
     whole = expansion if not any(axes.values()) else expand(file, registry, context)
@@ -178,6 +190,7 @@ def run(
         carrier(slots.jobs, None, built_in_modules(registry, expansion)),
         slots,
         device,
+        watchers,
     )
     return conclude(registry, plan, outcome, results, as_json=as_json)
 
@@ -191,7 +204,12 @@ def _tidy(results: Results, plan: Plan) -> None:
 
 
 def _carry_out(
-    plan: Plan, maker: JobMaker, executor: Executor, slots: Slots, device: str
+    plan: Plan,
+    maker: JobMaker,
+    executor: Executor,
+    slots: Slots,
+    device: str,
+    watchers: Sequence[Watcher],
 ) -> Outcome:
     """Do what there is to do; interrupted, end the jobs and say how to go on."""
     if not plan.to_do:
@@ -211,10 +229,12 @@ def _carry_out(
         with (
             Claims(results.claims_folder) as claims,
             closing(executor),
+            observing(watchers, results.root / "logs" / "observers") as observers,
             show_progress(
                 Watch(plan, results, slots.jobs, costs, claims.pulse_path), before
-            ) as observer,
+            ) as shown,
         ):
+            observer = Telling(shown, observers) if watchers else shown
             share = Share(results, claims, plan.attempts)
             scheduler = Scheduler(plan, maker, executor, observer, share, slots)
             with StopSignals(scheduler.stop) as signals:

@@ -8,6 +8,14 @@ from medbench.interfaces.dataset import (
     DatasetCard,
     LabelledImages,
 )
+from medbench.interfaces.events import (
+    BoardSection,
+    EpochEnded,
+    JobEnded,
+    JobStarted,
+    LineFigure,
+    Table,
+)
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
 from medbench.interfaces.method import (
     Batch,
@@ -28,19 +36,24 @@ __all__ = [
     "SPLITS",
     "Backbone",
     "Batch",
+    "BoardSection",
     "CleanLabels",
     "DataContext",
     "Dataset",
     "DatasetCard",
+    "EpochEnded",
     "EpochReport",
     "Executor",
     "ImageSpace",
     "Job",
     "JobEnd",
+    "JobEnded",
     "JobProgress",
+    "JobStarted",
     "LNLMethod",
     "LabelledImages",
     "LearningTask",
+    "LineFigure",
     "MatrixNoise",
     "MethodSettings",
     "NoiseModel",
@@ -52,4 +65,5 @@ __all__ = [
     "PretextSettings",
     "PretextStep",
     "Settings",
+    "Table",
 ]

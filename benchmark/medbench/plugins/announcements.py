@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pluggy
 from medbench.plain import plain
 from medbench.plugins import hookspecs
 from medbench.plugins.kinds import KINDS, Kind
-from medbench.plugins.markers import PROJECT, Command, Plugin
+from medbench.plugins.markers import PROJECT, Command, Logger, Plugin
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(:[a-z0-9_-]+)?")
 
@@ -83,6 +83,8 @@ class Announcement:
         Protocol files.
     commands : tuple of Command
         Commands.
+    loggers : tuple of Logger
+        Observers to choose.
     hooks : tuple of str
         Names of the hooks it implements.
     faults : tuple of Fault
@@ -96,6 +98,7 @@ class Announcement:
     plugins: tuple[tuple[str, Plugin], ...] = ()
     protocols: tuple[Path, ...] = ()
     commands: tuple[Command, ...] = ()
+    loggers: tuple[Logger, ...] = ()
     hooks: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
@@ -113,6 +116,7 @@ class Announcement:
             plugins=tuple((axis, Plugin(**plugin)) for axis, plugin in values["plugins"]),
             protocols=tuple(Path(path) for path in values["protocols"]),
             commands=tuple(Command(**command) for command in values["commands"]),
+            loggers=tuple(Logger(**logger) for logger in values["loggers"]),
             hooks=tuple(values["hooks"]),
             faults=tuple(Fault(**fault) for fault in values["faults"]),
             notes=tuple(values["notes"]),
@@ -139,6 +143,7 @@ def announce(point: Point) -> Announcement:
         ]  # ask for everything before judging anything
         protocols = list(asked.announced("medbench_protocols"))
         commands = list(asked.announced("medbench_commands"))
+        loggers = list(asked.announced("medbench_loggers"))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - any fault of foreign code
@@ -146,14 +151,16 @@ def announce(point: Point) -> Announcement:
     faults = [
         *(ill_formed(plugin, kind) for kind, plugin in plugins),
         *(_wrong_protocol(path) for path in protocols),
-        *(_wrong_command(command) for command in commands),
+        *(_wrong_command(command, Command, "medbench_commands") for command in commands),
+        *(_wrong_command(logger, Logger, "medbench_loggers") for logger in loggers),
     ]
     return Announcement(
         point,
         file=_file(point.value),
         plugins=tuple((k.axis, _copy(p)) for k, p in plugins if ill_formed(p, k) is None),
         protocols=tuple(path for path in protocols if _wrong_protocol(path) is None),
-        commands=tuple(command for command in commands if _wrong_command(command) is None),
+        commands=tuple(c for c in commands if not _wrong_command(c, Command, "")),
+        loggers=tuple(found for found in loggers if not _wrong_command(found, Logger, "")),
         hooks=asked.names,
         faults=tuple(fault for fault in faults if fault),
     )
@@ -254,12 +261,14 @@ def _wrong_protocol(path: Any) -> Fault | None:
     return None
 
 
-def _wrong_command(command: Any) -> Fault | None:
-    if not isinstance(command, Command):
-        return Fault(f"hook medbench_commands gave {_repr(command)}; it must give medbench.Command")
-    words: list[Any] = [command.name, command.target, command.summary]
-    if not all(isinstance(word, str) for word in words) or not _NAME.fullmatch(command.name):
-        return Fault(f"command {_repr(command.name)} is ill-formed: a name, target and summary")
+def _wrong_command(found: Any, wanted: type[Any], hook: str) -> Fault | None:
+    """Return what is wrong with a command or logger."""
+    word = wanted.__name__.lower()
+    if not isinstance(found, wanted):
+        return Fault(f"hook {hook} gave {_repr(found)}; it must give medbench.{wanted.__name__}")
+    values = [getattr(found, each.name) for each in fields(wanted)]
+    if not all(isinstance(value, str) for value in values) or not _NAME.fullmatch(values[0]):
+        return Fault(f"{word} {_repr(values[0])} is ill-formed: a name, target and summary")
     return None
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,6 @@ _CHILD = (
     "import json, sys; given = json.load(sys.stdin); sys.path[:] = given.pop('path'); "
     "from medbench.plugins.calling import serve; serve(**given)"
 )
-
-#: Arguments of hooks that are paths; they travel as text.
-_PATHS = ("results", "out")
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def _ask(point: Point, hook: str, arguments: Mapping[str, Any], limit: float) ->
         "path": [str(folder) for folder in sys.path],
         "value": point.value,
         "hook": hook,
-        "arguments": {n: str(v) if n in _PATHS else v for n, v in arguments.items()},
+        "arguments": {name: _sent(value) for name, value in arguments.items()},
     }
     command = [sys.executable, "-P", "-c", _CHILD]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as question:
@@ -144,7 +141,7 @@ def serve(value: str, hook: str, arguments: Mapping[str, Any]) -> None:
     """Call a hook and print what it returned; what it prints itself goes nowhere."""
     answer = os.dup(1)
     os.dup2(2, 1)
-    given = {n: Path(v) if n in _PATHS else v for n, v in arguments.items()}
+    given = {name: _received(argument) for name, argument in arguments.items()}
     try:
         found: dict[str, Any] = {"value": getattr(hook_caller(value), hook)(**given), "fault": ""}
         text = json.dumps(found, default=_plain_value)
@@ -155,9 +152,24 @@ def serve(value: str, hook: str, arguments: Mapping[str, Any]) -> None:
     os._exit(0)  # threads that the hook left behind are not waited for
 
 
+def _sent(value: Any) -> Any:
+    """Turn paths into JSON that says they are paths."""
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    return [_sent(one) for one in value] if isinstance(value, list) else value
+
+
+def _received(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Path(value["path"])
+    return [_received(one) for one in value] if isinstance(value, list) else value
+
+
 def _plain_value(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Iterable):
+        return list(value)  # a generator, say
     raise TypeError(f"a hook cannot return {type(value).__name__}")

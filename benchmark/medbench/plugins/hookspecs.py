@@ -16,8 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from medbench.plugins.markers import Command, Plugin, hookspec
+from medbench.plugins.markers import Command, Logger, Plugin, hookspec
+
+if TYPE_CHECKING:
+    from medbench.interfaces.events import BoardSection, EpochEnded, JobEnded, JobStarted
 
 
 @hookspec
@@ -141,4 +145,99 @@ def medbench_show_board(results: Path) -> str | None:
     str or None
         A table at most 100 columns wide, or ``None`` to leave it to another
         plugin.
+    """
+
+
+@hookspec
+def medbench_loggers() -> Iterable[Logger]:
+    """Announce observers that are chosen with ``medbench run --log NAME``.
+
+    Returns
+    -------
+    iterable of Logger
+        Each names a module whose functions implement ``medbench_job_started``,
+        ``medbench_epoch_ended`` or ``medbench_job_ended``.
+    """
+
+
+@hookspec
+def medbench_job_started(event: JobStarted) -> None:
+    """Be told that a run or a pretraining begins.
+
+    This hook and the two below are called in a process of the package's own, one
+    after the other; no run waits for them, and nothing that goes wrong in them harms
+    one. What they print goes to ``logs/observers`` in the results folder.
+
+    Parameters
+    ----------
+    event : JobStarted
+        Which, and where.
+
+    Examples
+    --------
+    >>> @hookimpl
+    ... def medbench_job_started(event):
+    ...     print(event.label, "begins, attempt", event.attempt)
+    """
+
+
+@hookspec
+def medbench_epoch_ended(event: EpochEnded) -> None:
+    """Be told that a run or a pretraining has done an epoch.
+
+    Parameters
+    ----------
+    event : EpochEnded
+        Which, and how many epochs of how many are done.
+
+    Examples
+    --------
+    >>> @hookimpl
+    ... def medbench_epoch_ended(event):
+    ...     print(f"{event.label}: {event.epoch} of {event.epochs}")
+    """
+
+
+@hookspec
+def medbench_job_ended(event: JobEnded) -> None:
+    """Be told that a run or a pretraining has ended, well or not.
+
+    Parameters
+    ----------
+    event : JobEnded
+        Which, how it ended and where its record is.
+
+    Examples
+    --------
+    >>> @hookimpl
+    ... def medbench_job_ended(event):
+    ...     if event.state == "done" and event.kind == "run":
+    ...         readings = read_header(Path(event.record)).summary["readings"]
+    ...         print(event.label, readings["last"]["balanced_accuracy"])
+    ...     elif event.state != "done":
+    ...         print(event.label, event.state, event.reason)
+    """
+
+
+@hookspec
+def medbench_board_sections(folders: list[Path]) -> Iterable[BoardSection]:
+    """Add sections of one's own to the board's page; called in a process of the package's own.
+
+    Parameters
+    ----------
+    folders : list of pathlib.Path
+        The results folders the board is made from.
+
+    Returns
+    -------
+    iterable of BoardSection
+        Data, which the page escapes and draws. At most ten, within a minute.
+
+    Examples
+    --------
+    >>> @hookimpl
+    ... def medbench_board_sections(folders):
+    ...     done = len(Results.open(folders[0]).done("runs"))
+    ...     table = Table(("what", "count"), (("finished runs", done),))
+    ...     return [BoardSection("Counted by my lab", "All records.", (table,))]
     """

@@ -75,3 +75,27 @@ class Command:
     name: str
     target: str
     summary: str
+
+
+@dataclass(frozen=True)
+class Logger:
+    """An observer that ``medbench run --log NAME`` switches on.
+
+    Parameters
+    ----------
+    name : str
+        The word after ``--log``.
+    target : str
+        The module with its hooks, imported in a process of its own.
+    summary : str
+        One line for ``medbench list loggers``.
+    needs : str
+        The distribution that it cannot do without, and how to install it:
+        ``"tensorboard: pip install medbench[tensorboard]"``. Looked for before
+        anything runs.
+    """
+
+    name: str
+    target: str
+    summary: str
+    needs: str = ""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TypeVar
 
 from medbench.errors import PluginError
 from medbench.plain import plain
@@ -23,10 +24,13 @@ from medbench.plugins.entries import Entry
 from medbench.plugins.interface_version import fit
 from medbench.plugins.kinds import Kind, kind_named
 from medbench.plugins.local import announce_local, local_paths
-from medbench.plugins.markers import PROJECT, Command
+from medbench.plugins.markers import PROJECT, Command, Logger
 from medbench.plugins.remembered import look
 
 __all__ = ["Broken", "Entry", "Registry", "discover", "register"]
+
+
+Named = TypeVar("Named", Command, Logger)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Registry:
     broken: list[Broken] = field(default_factory=list)
     protocols: dict[str, Path] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
+    loggers: list[Logger] = field(default_factory=list)
     announced: list[Announcement] = field(default_factory=list)
 
     def of_kind(self, kind: Kind) -> list[Entry]:
@@ -119,7 +124,8 @@ class Registry:
             if reason := f"{entry.who} {text}" if state == "broken" else self._add(entry):
                 faults.append(Fault(reason, entry.kind.name, entry.name))
         faults += (Fault(r) for p in announced.protocols if (r := self._add_protocol(p)))
-        faults += (Fault(r) for c in announced.commands if (r := self._add_command(c)))
+        faults += (Fault(r) for c in announced.commands if (r := _add_named(c, self.commands)))
+        faults += (Fault(r) for o in announced.loggers if (r := _add_named(o, self.loggers)))
         self.broken += (_broken(announced, fault) for fault in faults)
 
     def _add(self, entry: Entry) -> str:
@@ -138,16 +144,6 @@ class Registry:
             return plain(f"protocol {path} clashes with {taken}, which is used; rename one")
         return ""
 
-    def _add_command(self, command: Command) -> str:
-        for taken in self.commands:
-            if taken.name == command.name:
-                return plain(
-                    f"command {command.name!r} ({command.target}) clashes with {taken.target}, "
-                    "which is used; rename one or uninstall one"
-                )
-        self.commands.append(command)
-        return ""
-
     def to_json(self) -> str:
         """Return all announcements as text, to make the same registry in another process."""
         return json.dumps([announced.to_json() for announced in self.announced])
@@ -159,6 +155,19 @@ class Registry:
         for values in json.loads(text):
             registry.take(Announcement.from_json(values))
         return registry
+
+
+def _add_named(found: Named, known: list[Named]) -> str:
+    """Add a command or logger; return why it cannot be, or an empty string."""
+    for taken in known:
+        if taken.name == found.name:
+            word = type(found).__name__.lower()
+            return plain(
+                f"{word} {found.name!r} ({found.target}) clashes with {taken.target}, "
+                "which is used; rename one or uninstall one"
+            )
+    known.append(found)
+    return ""
 
 
 def _broken(announced: Announcement, fault: Fault) -> Broken:

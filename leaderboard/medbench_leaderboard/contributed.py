@@ -1,0 +1,108 @@
+"""Sections that packages add to the page: asked for, checked, made ready to be shown."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medbench.plain import plain
+from medbench.plugins.calling import ask_foreign
+from medbench.plugins.registry import discover
+
+#: Seconds a package may take for its sections.
+LIMIT = 60.0
+
+#: Sections of a package, rows of a table and points of a line that are shown.
+MOST_SECTIONS, MOST_ROWS, MOST_POINTS = 10, 2000, 5000
+
+_WIDTH, _HEIGHT = 640.0, 240.0
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A figure: for each line its name and the points of an SVG polyline."""
+
+    x_label: str
+    y_label: str
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    lines: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section as the page shows it; ``source`` says whose it is."""
+
+    source: str
+    title: str
+    paragraphs: tuple[str, ...]
+    tables: tuple[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]], ...]
+    figures: tuple[Lines, ...]
+
+
+def contributed(folders: Sequence[Path]) -> tuple[Section, ...]:
+    """Ask third parties for sections; one that fails is named on stderr and left out."""
+    sections: list[Section] = []
+    for answer in ask_foreign(
+        discover(), "medbench_board_sections", LIMIT, folders=[f.absolute() for f in folders]
+    ):
+        source = f"{answer.point.distribution} {answer.point.version}".strip()
+        fault = answer.fault
+        try:
+            given = [one for batch in answer.value or () for one in batch or ()]
+            sections += [_section(source, values) for values in given[:MOST_SECTIONS]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            fault = f"gave no sections ({type(error).__name__}: {error})"
+        if fault:
+            told = plain(f"medbench: the board's sections of {source}: {fault}; they are left out")
+            sys.stderr.write(f"{told}\n")
+    return tuple(sections)
+
+
+def _section(source: str, values: Mapping[str, Any]) -> Section:
+    return Section(
+        source,
+        plain(values["title"], 200),
+        tuple(plain(part, 10_000) for part in str(values["text"]).split("\n\n") if part.strip()),
+        tuple(_table(table) for table in values["tables"]),
+        tuple(_lines(figure) for figure in values["figures"]),
+    )
+
+
+def _table(values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    columns = tuple(plain(name, 200) for name in values["columns"])
+    rows = tuple(tuple(_cell(cell) for cell in row) for row in values["rows"][:MOST_ROWS])
+    if wrong := [row for row in rows if len(row) != len(columns)]:
+        raise ValueError(f"a row has {len(wrong[0])} cells under {len(columns)} headings")
+    return columns, rows
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else plain(value, 1000)
+
+
+def _lines(values: Mapping[str, Any]) -> Lines:
+    lines = {
+        plain(name, 200): [(float(x), float(y)) for x, y in points[:MOST_POINTS]]
+        for name, points in values["lines"].items()
+    }
+    finite = {
+        name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+        for name, points in lines.items()
+    }
+    xs = [x for points in finite.values() for x, _ in points] or [0.0]
+    ys = [y for points in finite.values() for _, y in points] or [0.0]
+    x_range, y_range = (min(xs), max(xs)), (min(ys), max(ys))
+
+    def place(x: float, y: float) -> str:
+        across = (x - x_range[0]) / ((x_range[1] - x_range[0]) or 1)
+        up = (y - y_range[0]) / ((y_range[1] - y_range[0]) or 1)
+        return f"{across * _WIDTH:.1f},{(1 - up) * _HEIGHT:.1f}"
+
+    drawn = tuple((name, " ".join(place(x, y) for x, y in finite[name])) for name in finite)
+    labels = plain(values["x_label"], 200), plain(values["y_label"], 200)
+    return Lines(*labels, x_range, y_range, drawn)

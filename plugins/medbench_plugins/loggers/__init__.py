@@ -1,0 +1,20 @@
+"""The built-in loggers; each needs an optional extra. Loads neither."""
+
+from __future__ import annotations
+
+from medbench import Logger
+
+LOGGERS = (
+    Logger(
+        name="tensorboard",
+        target="medbench_plugins.loggers.tensorboard",
+        summary="curves and readings of each run as TensorBoard events, in logs/tensorboard",
+        needs="tensorboard: pip install 'medbench[tensorboard]'",
+    ),
+    Logger(
+        name="mlflow",
+        target="medbench_plugins.loggers.mlflow",
+        summary="axes, curves and readings of each run in MLflow's file store, in logs/mlruns",
+        needs="mlflow: pip install 'medbench[mlflow]'",
+    ),
+)
