@@ -36,6 +36,7 @@ from medbench.protocol.runs import Filters, expand
 from medbench.protocol.shipped import protocol_paths
 from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
+from medbench.runner.origin import origin, plugin_distributions
 from medbench.runner.plan import JobMaker, Plan, check_prepared, failed_part, make_plan, planned
 from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.runner.sharing import Share
@@ -113,7 +114,12 @@ Examples:
 @click.option("--executor", default="local", show_default=True, help="Where jobs are carried out.")
 @click.option("--retry-failed", is_flag=True, help="Do failed runs again, with all others.")
 @click.option("--only-failed", is_flag=True, help="Do failed runs again, and no others.")
-@click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
+@click.option("--dry-run", is_flag=True, help="Only say what there is to do, and what it costs.")
+@click.option(
+    "--estimate-from",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Results folder to estimate time and disk from.  [default: this protocol's own]",
+)
 @json_option
 def run(
     everything: bool,
@@ -133,6 +139,7 @@ def run(
     retry_failed: bool,
     only_failed: bool,
     dry_run: bool,
+    estimate_from: Path | None,
     as_json: bool,
     **axes: Sequence[Any],
 ) -> int:
@@ -164,7 +171,15 @@ def run(
         click.echo("No run has failed.", err=True)
         return 0
     if dry_run:
-        return show_plan(file, chosen, root, retry_failed=retry_failed, as_json=as_json)
+        return show_plan(
+            file,
+            chosen,
+            root,
+            retry_failed=retry_failed,
+            jobs=jobs or default_jobs([device], file.protocol.compute.threads),
+            estimate_from=estimate_from,
+            as_json=as_json,
+        )
 
     check_prepared(expansion)
     watchers = watchers_of(registry, loggers)
@@ -186,6 +201,7 @@ def run(
             timeout,
             *interval,
             memory=round(memory * 2**30) if memory else None,
+            origin=origin(file, plugin_distributions(registry.entries.values())),
         ),
         carrier(slots.jobs, None, built_in_modules(registry, expansion)),
         slots,

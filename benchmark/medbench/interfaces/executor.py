@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -40,6 +40,9 @@ class Job:
         After how many seconds, or epochs where both are given, a checkpoint is due.
     memory : int, optional
         Bytes that all of the job's processes may hold together.
+    origin : mapping
+        Where the command comes from that submits the job, to be kept in the record; see
+        :func:`medbench.runner.origin.origin`.
     attempt : int
         Counts from 1; names the attempt's log and what is kept of it.
     alone : bool
@@ -59,6 +62,7 @@ class Job:
     checkpoint_seconds: float | None = None
     checkpoint_epochs: int | None = None
     memory: int | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as plain JSON values."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from medbench.errors import NotPreparedError
 from medbench.interfaces.executor import Job
@@ -146,6 +147,8 @@ class JobMaker:
         After how many seconds, or epochs if given, a checkpoint is due.
     memory : int or None
         Bytes a job may hold.
+    origin : mapping
+        Where the command comes from; see :func:`medbench.runner.origin.origin`.
     """
 
     results: Path
@@ -154,6 +157,7 @@ class JobMaker:
     checkpoint_seconds: float | None = 60.0
     checkpoint_epochs: int | None = None
     memory: int | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def job(
         self, item: Run | PretrainingRun, attempt: int, device: str, *, alone: bool = True
@@ -191,4 +195,5 @@ class JobMaker:
             checkpoint_seconds=self.checkpoint_seconds,
             checkpoint_epochs=self.checkpoint_epochs,
             memory=self.memory,
+            origin=self.origin,
         )

@@ -13,6 +13,7 @@ import torch._dynamo  # what torch's optimisers import, for seconds, when first 
 
 import medbench.runner.entry
 import medbench.runner.judge_process
+import medbench.runner.provenance
 import medbench.runner.trainer
 from medbench.runner.processes import adopt_orphans
 
@@ -22,6 +23,8 @@ adopt_orphans()
 warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
 # a cluster's SIGTERM reaches every process; the server ends with its runner
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+medbench.runner.provenance.machine()  # asked once for all jobs
 
 #: Environment variable with further modules to import, separated by commas.
 MODULES = "MEDBENCH_PRELOAD"

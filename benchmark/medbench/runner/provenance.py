@@ -1,10 +1,13 @@
-"""Where a result comes from: versions, device, plugins."""
+"""Where a result comes from: versions, machine, device, plugins, code, protocol."""
 
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,14 +25,25 @@ def provenance(registry: Registry, job: Job) -> dict[str, Any]:
     return {
         "medbench": medbench.__version__,
         "host": platform.node(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
+        **machine(),
         "device": _device(job.device),
+        "gpu": _gpu(job.device),
         "attempt": job.attempt,
-        "libraries": {name: _version(name) for name in _LIBRARIES},
         "plugins": _plugins(registry, job.spec),
         "credits": _credits(registry, job.spec),
+        **job.origin,
+    }
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """Return what is the same for all jobs on a machine; the server that forks them asks once."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "os": _os(),
+        "cpu": _cpu(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
     }
 
 
@@ -118,6 +132,37 @@ def _device(device: str) -> str:
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     return "cpu"
+
+
+def _gpu(device: str) -> dict[str, Any] | None:
+    if not device.startswith("cuda"):
+        return None
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "name": properties.name,
+        "bytes": int(properties.total_memory),
+        "capability": f"{properties.major}.{properties.minor}",
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "driver": driver_version(),
+    }
+
+
+def driver_version(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """Return the version of NVIDIA's driver as its kernel module gives it."""
+    try:
+        found = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", file.read_text("utf-8"))
+    except OSError:
+        return None
+    return found.group(1) if found else None
+
+
+def _os() -> str:
+    try:
+        name = platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        name = ""
+    return f"{name or platform.system()}, kernel {platform.release()}"
 
 
 def _cpu() -> str:

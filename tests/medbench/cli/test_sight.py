@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import Ended, medbench
+from commandline import Ended, medbench, tiny_protocol
 from rich.console import Console
 
 from medbench.canonical import canonical_json, sha256
@@ -200,3 +200,28 @@ def test_the_view_has_counts_time_left_epochs_and_reasons() -> None:
 
 def test_a_pace_is_given_in_the_unit_in_which_it_reads_best() -> None:
     assert [pace(rate) for rate in (0, 2, 0.5, 0.001)] == ["", "2.0/s", "30.0/min", "3.6/h"]
+
+
+# --- what a plan will cost --------------------------------------------------------------------
+
+
+def test_a_dry_run_estimates_time_and_disk_from_what_was_seen(
+    results: Results, tmp_path: Path
+) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(tiny_protocol(seeds=list(range(12)), methods=["cross-entropy", "co-teaching"]))
+    plan = ("run", "--dry-run", "--device", "cpu", "--protocol", file)
+    plan += ("--results", tmp_path / "none", "--jobs", 4)
+    assert "no run was seen yet" in medbench(*plan).out
+    assert medbench(*plan, "--json").json["estimate"] is None
+    assert not (tmp_path / "none").exists()
+
+    size = results.record_path(KEYS[0]).stat().st_size
+    told = medbench(*plan, "--estimate-from", results.root, "--json").json
+    # the one record there is took 10 s: 24 runs at that price, four at once
+    assert told["estimate"] == {
+        "seconds": 60.0, "jobs": 4, "bytes": 24 * size, "seen": 1, "results": str(results.root),
+    }  # fmt: skip
+    said = medbench(*plan, "--estimate-from", results.root).out
+    assert "About 1 min 00 s with 4 at once" in said
+    assert "by the 1 runs and pretrainings in" in said
