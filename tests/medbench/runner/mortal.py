@@ -85,6 +85,19 @@ class MortalCoTeaching(CoTeaching):
         return report
 
 
+class RaisesOnce(CoTeaching):
+    """Fails by an error, which somebody mends."""
+
+    Settings = MortalCoTeachingSettings
+
+    def train_epoch(self, epoch: int) -> EpochReport:
+        mark = Path(self.settings.notes) / self.name
+        if epoch == self.settings.dies_in and not mark.exists():
+            mark.touch()
+            raise RuntimeError("not mended yet")
+        return super().train_epoch(epoch)
+
+
 class MortalRotation(Rotation):
     """Keeps a memory from batch to batch."""
 

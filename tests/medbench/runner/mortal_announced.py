@@ -5,10 +5,10 @@ from __future__ import annotations
 from medbench import Plugin, hookimpl
 
 
-def plugin(name: str, target: str, settings: str) -> Plugin:
+def plugin(name: str, target: str, settings: str, module: str = "mortal") -> Plugin:
     return Plugin(
         name=name,
-        target=f"mortal:{target}",
+        target=f"{module}:{target}",
         summary="is killed once",
         interface=1,
         settings=f"mortal:{settings}",
@@ -20,6 +20,8 @@ def medbench_methods() -> list[Plugin]:
     return [
         plugin("mortal-dividemix", "MortalDivideMix", "MortalDivideMixSettings"),
         plugin("mortal-co-teaching", "MortalCoTeaching", "MortalCoTeachingSettings"),
+        plugin("raises-once", "RaisesOnce", "MortalCoTeachingSettings"),
+        plugin("mortal-edited", "Edited", "MortalCoTeachingSettings", "mortal_edited"),
     ]
 
 

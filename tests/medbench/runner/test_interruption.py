@@ -30,7 +30,7 @@ datasets = ["pneumonia-mnist"]
 noise = ["symmetric"]
 rates = [0.25]
 pretexts = ["none"]
-methods = ["in-warm-up", "later", "spoilt", "both-spoilt", "judge"]
+methods = ["in-warm-up", "later", "spoilt", "both-spoilt", "judge", "mended", "edited"]
 seeds = [0]
 
 [[grid]]
@@ -62,6 +62,8 @@ later = {{ plugin = "mortal-dividemix", warmup_epochs = 2, notes = {notes}, dies
 spoilt = {{ plugin = "mortal-dividemix", warmup_epochs = 2, notes = {notes}, dies_in = 4 }}
 both-spoilt = {{ plugin = "mortal-co-teaching", notes = {notes}, dies_in = 4 }}
 judge = {{ plugin = "mortal-co-teaching", warmup_epochs = 3, notes = {notes}, dies_in = 2 }}
+mended = {{ plugin = "raises-once", notes = {notes}, dies_in = 3 }}
+edited = {{ plugin = "mortal-edited", notes = {notes}, dies_in = 3 }}
 evaluated = {{ plugin = "co-teaching" }}
 """
 
@@ -72,6 +74,8 @@ RESUMED = {
     "spoilt": [3],  # not from the newest, after epoch 4
     "both-spoilt": [],
     "judge": [2],
+    "mended": [],  # what it did before it was mended does not count
+    "edited": [],  # nor what it did before it was edited
     "evaluated": [5],
 }
 
@@ -80,7 +84,7 @@ RESUMED = {
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The plugins, as a distribution on sys.path; gives a folder for their protocol."""
     folder = tmp_path_factory.mktemp("mortal")
-    names = ("mortal.py", "mortal_announced.py")
+    names = ("mortal.py", "mortal_announced.py", "mortal_edited.py")
     files = {name: Path(__file__).with_name(name).read_text() for name in names}
     install(folder / "site", "medbench-mortal", "0.1", {"mortal": "mortal_announced"}, files)
     notes = json.dumps(str(folder / "notes"))
@@ -121,6 +125,8 @@ def killed(mortal: Path) -> SimpleNamespace:
     spoil(results.checkpoints(keys["spoilt"]))
     spoil_both(results.checkpoints(keys["both-spoilt"]))
     kept = sorted(path.name for path in (results.root / "checkpoints").glob("*/*"))
+    with (mortal / "site" / "mortal_edited.py").open("a") as source:
+        source.write("# edited\n")
     second = run(mortal, "results", jobs=1, retry=True)
     return SimpleNamespace(first=first, second=second, results=results, keys=keys, kept=kept)
 
@@ -138,7 +144,7 @@ def test_all_were_killed_and_all_end_well(killed: SimpleNamespace) -> None:
     assert (len(killed.first.failed), len(killed.first.skipped)) == (len(RESUMED) + 2, 2)
     assert not killed.second.failed
     assert not killed.second.skipped
-    assert len(killed.second.done) == 8 + 2
+    assert len(killed.second.done) == len(RESUMED) + 2 + 2
     assert medbench("verify", "--results", killed.results.root).status == 0
 
 
@@ -146,7 +152,7 @@ def test_every_digest_is_that_of_an_undisturbed_run(
     killed: SimpleNamespace, undisturbed: Results
 ) -> None:
     found = digests_of(killed.results)
-    assert len(found) == 8
+    assert len(found) == len(RESUMED) + 2
     assert found == digests_of(undisturbed)
 
 
@@ -185,6 +191,7 @@ def test_what_a_method_asks_is_counted_once(killed: SimpleNamespace, undisturbed
         ("later", ["goes on after epoch 3, from a checkpoint"]),
         ("spoilt", ["is damaged", "goes on after epoch 3"]),
         ("both-spoilt", ["is damaged", "is damaged", "begins anew"]),
+        ("edited", ["begins anew: the source of a plugin has changed"]),
     ],
 )
 def test_the_log_says_what_was_taken_up(
