@@ -8,7 +8,8 @@ compared with an undisturbed one and the next begins, until all kills are spent.
 every record is there, with the digest of the undisturbed grid; no finished run was done
 again; no file is left half-written, no claim and no checkpoint; no process is left.
 
-Prints one JSON line. Exit status 0 if all holds.
+Ctrl-C kills no more, lets the grid at hand come to its end and tells what was found so
+far. Prints one JSON line. Exit status 0 if all holds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +65,7 @@ class Findings:
     grids: int = 0
     resumed: int = 0
     wrong: list[str] = field(default_factory=list)
+    enough: bool = False
 
 
 def command(folder: Path, results: Path) -> subprocess.Popen[bytes]:
@@ -121,6 +124,7 @@ def disturbed_grid(
     found.commands += 1
     left = kills
     while running.poll() is None or left > 0:
+        left = 0 if found.enough else left
         if running.poll() is not None:
             if running.returncode == 0:
                 break
@@ -206,7 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     expected = digests(folder / "undisturbed")
     if len(expected) != RUNS:
         found.wrong.append(f"the undisturbed grid has {len(expected)} records, not {RUNS}")
-    while (spent := sum(found.kills.values())) < given.kills:
+
+    def enough(*_: object) -> None:
+        found.enough = True
+
+    signal.signal(signal.SIGINT, enough)
+    while (spent := sum(found.kills.values())) < given.kills and not found.enough:
         found.grids += 1
         results = folder / f"grid-{found.grids}"
         disturbed_grid(folder, results, given.kills - spent, pace, chance, found)
