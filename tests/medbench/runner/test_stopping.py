@@ -74,7 +74,14 @@ def all_below(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return list(psutil.Process(process.pid).children(recursive=True))
 
 
-@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+@pytest.mark.parametrize(
+    ("number", "everybody"),
+    [
+        # test_resume.py interrupts a command as well
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
+        (signal.SIGTERM, True),
+    ],
+)
 def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     folder: Path, number: signal.Signals, everybody: bool
 ) -> None:
@@ -115,6 +122,7 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     assert digests_of(results) == digests_of(Results.open(folder / "undisturbed"))
 
 
+@pytest.mark.slow
 def test_what_hangs_is_ended_when_its_time_is_up(folder: Path) -> None:
     hanging = folder / "notes" / "hanging"
     process = started(protocol(folder, "hangs"), hanging)
