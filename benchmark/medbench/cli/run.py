@@ -27,6 +27,7 @@ from medbench.cli.run_stop import StoppedCommand, StopSignals
 from medbench.errors import ProtocolError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Executor
+from medbench.plain import plain
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.observing import Watcher, observing
 from medbench.plugins.watchers import watchers_of
@@ -158,6 +159,11 @@ def run(
         )
     registry = discover_with(plugins)
     file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
+    if any("*" in (g.datasets, g.noise, g.pretexts, g.methods) for g in file.protocol.grid):
+        # "*" takes whatever is sound: classes are looked at, and what is broken is left out
+        registry = discover_with(plugins, thorough=True)
+        for fault in registry.broken:
+            click.echo(f"left out: {plain(fault.distribution)}: {fault.reason}", err=True)
     joining = unlisted(file.protocol, registry, plugins)
     file = changed(file, Changes([*joining, *additions], settings), registry)
     for word in joining:

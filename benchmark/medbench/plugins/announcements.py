@@ -238,7 +238,9 @@ def _wrong_field(plugin: Plugin) -> str:
     interface: Any = plugin.interface
     if type(interface) is not int or not isinstance(plugin.target, str):
         return "announces no valid interface or target"
-    types = {"summary": str, "revision": int, "defaults": Mapping, "settings": str}
+    types = {
+        "summary": str, "revision": int, "citation": str, "defaults": Mapping, "settings": str
+    }  # fmt: skip
     for word, wanted in types.items():
         given = getattr(plugin, word)
         if not isinstance(given, wanted) or isinstance(given, bool):
@@ -274,15 +276,11 @@ def _wrong_command(found: Any, wanted: type[Any], hook: str) -> Fault | None:
 
 def _copy(plugin: Plugin) -> Plugin:
     """Return a record that shares nothing with the package's own state."""
-    return Plugin(
-        name=plugin.name,
-        target=plugin.target,
-        summary=plain(plugin.summary, 200),
-        interface=plugin.interface,
-        revision=plugin.revision,
-        defaults=json.loads(json.dumps(dict(plugin.defaults))),
-        settings=plugin.settings,
-    )
+    values = {each.name: getattr(plugin, each.name) for each in fields(Plugin)}
+    values["summary"] = plain(plugin.summary, 200)
+    values["citation"] = plain(plugin.citation, 1000)
+    values["defaults"] = json.loads(json.dumps(dict(plugin.defaults)))
+    return Plugin(**values)
 
 
 def _repr(value: Any) -> str:

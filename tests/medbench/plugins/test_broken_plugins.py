@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from commandline import Ended, digests, medbench, medbench_apart, tiny_protocol
 from shelf import Shelf, announcing
 
+from medbench import Plugin
 from medbench.errors import PluginError
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry, discover, register
@@ -303,6 +304,22 @@ def test_a_run_is_unaffected(crowd: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert wanted in digests(tmp_path / "crowded").items()
 
 
+def test_a_star_takes_whatever_is_sound(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.install("the-lab", "lab", noise("unclassed", "gone_away:Nothing"))
+    shelf.install("the-sound", "sound", GOOD)
+    text = tiny_protocol().replace('noise = ["symmetric"]', 'noise = "*"')
+    assert 'noise = "*"' in text
+    (tmp_path / "tiny.toml").write_text(text)
+    ended = medbench(
+        *("run", "--all", "--protocol", "tiny.toml", "--noise", "sound", "--dry-run", "--json"),
+        cwd=tmp_path,
+    )
+    assert ended.status == 0, ended.err
+    assert ended.json["runs"] == 1
+    (line,) = (line for line in ended.err.splitlines() if line.startswith("left out"))
+    assert line.startswith("left out: the-lab: noise 'unclassed' of the-lab 1.2 cannot be imported")
+
+
 def test_what_hangs_is_given_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, code in HANGING.items():
         shelf.install(name, name, code)
@@ -353,6 +370,42 @@ def test_what_is_announced_shares_nothing_with_its_package(shelf: Shelf) -> None
     sys.modules["lab"].defaults["steps"].append(3)
     sys.modules["lab"].defaults["more"] = 1
     assert registry.get(kind_named("noise"), "mine").plugin.defaults == {"steps": [1, 2]}
+
+
+def test_thirty_sound_packages_are_asked_once(shelf: Shelf, tmp_path: Path) -> None:
+    notes = tmp_path / "imports"
+    told = f"open({str(notes)!r}, 'a').write(__name__ + '\\n')\n"
+    for number in range(30):
+        code = told + textwrap.dedent(noise(f"noise-{number}"))
+        shelf.install(f"lab-{number}", f"lab{number}", code)
+
+    def found() -> set[str]:
+        return {name for _, name in discover().entries if name.startswith("noise-")}
+
+    wanted = {f"noise-{number}" for number in range(30)}
+    assert found() == wanted
+    discover()  # compiled files have appeared beside the modules, so they may be asked again
+    asked = notes.read_text()
+    assert found() == wanted
+    assert notes.read_text() == asked, "nothing changed, so nobody is asked"
+
+    shelf.module("lab_3", told + textwrap.dedent(noise("noise-three")))
+    assert found() == wanted - {"noise-3"} | {"noise-three"}
+    again = notes.read_text().removeprefix(asked).split()
+    assert "lab_3" in again, "a changed file is asked for"
+    (shelf.folder / "lab_4-1.2.dist-info" / "entry_points.txt").unlink()
+    assert found() == wanted - {"noise-3", "noise-4"} | {"noise-three"}
+
+
+def test_every_field_of_a_record_comes_through(shelf: Shelf) -> None:
+    record = (
+        f"Plugin(name='mine', target='{CELL}', summary='s', interface=1, revision=7, "
+        "citation='A paper', defaults={'a': 1}, settings='m:S')"
+    )
+    shelf.install("my-lab", "lab", announcing(f"[{record}]"))
+    wanted = eval(record, {"Plugin": Plugin})  # noqa: S307 - the text above
+    assert {f.name for f in fields(Plugin) if getattr(wanted, f.name) == f.default} == set()
+    assert discover().get(kind_named("noise"), "mine").plugin == wanted
 
 
 def test_a_registry_passes_between_processes(looked: SimpleNamespace) -> None:
