@@ -14,16 +14,27 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 
 from medbench import Plugin, hookimpl
+from medbench.engine.draw import DrawnImages, DrawnNoise
+from medbench.engine.oracle import CountedOracle
 from medbench.interfaces import EpochReport
+from medbench.interfaces.dataset import DataContext, Dataset, LabelledImages
 from medbench.interfaces.method import MethodSettings
+from medbench.interfaces.noise import CleanLabels
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.registry import discover
 from medbench_plugins.methods.cross_entropy import CrossEntropy
+
+#: What holds clean labels or leads to them.
+HOLDERS = (Dataset, LabelledImages, CleanLabels, DrawnImages, DrawnNoise, CountedOracle, h5py.File)
 
 
 class BurglarSettings(MethodSettings):
@@ -38,12 +49,14 @@ class Burglar(CrossEntropy):
 
     Settings = BurglarSettings
 
+    def search(self, hints: dict[str, Any]) -> list[str]:
+        return [*search_objects(hints), *search_memory(hints)]
+
     def train_epoch(self, epoch: int) -> EpochReport:
         report = super().train_epoch(epoch)
         if epoch == self.task.epochs - 1:
             hints = json.loads(Path(self.settings.hints).read_text())
-            found = [*search_objects(hints), *search_memory(hints)]
-            Path(self.settings.loot).write_text(json.dumps(found))
+            Path(self.settings.loot).write_text(json.dumps(self.search(hints)))
         return report
 
 
@@ -56,6 +69,21 @@ class Asker(Burglar):
             self.labels = self.task.oracle.clean_labels(np.arange(len(self.task.train)))
             self.doubled = self.rate * 2
         return super().train_epoch(epoch)
+
+
+class Opener(Burglar):
+    """Opens a dataset by itself, against all rules: shows that the search finds one."""
+
+    def train_epoch(self, epoch: int) -> EpochReport:
+        if epoch == 0:
+            entry = discover().get(kind_named("dataset"), "pneumonia-mnist")
+            self.dataset = entry.create("pneumonia-mnist", {})
+            self.opened = ExitStack()
+            self.data = self.opened.enter_context(self.dataset.open(DataContext(Path())))
+        return super().train_epoch(epoch)
+
+    def search(self, hints: dict[str, Any]) -> list[str]:
+        return [*search_objects(hints)]
 
 
 def everything() -> Iterator[Any]:
@@ -91,11 +119,17 @@ def search_objects(hints: dict[str, Any]) -> Iterator[str]:
         elif kind in (bytes, bytearray):
             if len(thing) < 1_000_000 and has_rate(thing.decode("latin-1"), hints):
                 yield f"rate in the bytes {bytes(thing[:200])!r}"
+        elif issubclass(kind, HOLDERS):
+            yield f"a {kind.__name__}"
         elif issubclass(kind, (np.ndarray, torch.Tensor, list, tuple)):
             yield from search_array(thing, hints)
     for file in ("cmdline", "environ"):
         if has_rate(Path("/proc/self", file).read_bytes().decode("latin-1"), hints):
             yield f"rate in /proc/self/{file}"
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that lists the folder is closed again
+            if descriptor.readlink().suffix == ".h5":
+                yield "an open image file or record"
 
 
 def search_array(thing: Any, hints: dict[str, Any]) -> Iterator[str]:
@@ -176,5 +210,5 @@ def medbench_methods() -> list[Plugin]:
             interface=1,
             settings="burglar:BurglarSettings",
         )
-        for way in (Burglar, Asker)
+        for way in (Burglar, Asker, Opener)
     ]

@@ -17,7 +17,7 @@ from medbench.store.results import Results
 #: A rate that stands nowhere by chance.
 RATE = 0.41371827
 
-METHODS = ("cross-entropy", "burglar", "asker")
+METHODS = ("cross-entropy", "burglar", "asker", "opener")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -39,11 +39,9 @@ def burgled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = folder / "tiny.toml"
     tables = [
         f"[methods.{name}]\nhints = '{folder}/hints.json'\nloot = '{folder}/{name}.json'"
-        for name in ("burglar", "asker")
+        for name in ("burglar", "asker", "opener")
     ]
-    file.write_text(
-        tiny_protocol(*tables, methods=["cross-entropy", "burglar", "asker"], rates=[0.2, RATE])
-    )
+    file.write_text(tiny_protocol(*tables, methods=[*METHODS], rates=[0.2, RATE]))
     # the rate stands on the command line, too
     common = ("run", "--protocol", file, "--results", folder / "results", "--device", "cpu")
     common = (*common, "--rate", RATE)
@@ -71,7 +69,7 @@ def burgled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "less_one": {name: (array - 1).tolist() for name, array in patterns.items()},
         }
         (folder / "hints.json").write_text(json.dumps(hints))
-        ended = medbench(*common, "--method", "burglar", "--method", "asker")
+        ended = medbench(*common, "--method", "burglar", "--method", "asker", "--method", "opener")
         assert ended.status == 0, ended.err
     return folder
 
@@ -89,6 +87,12 @@ def test_the_same_search_finds_what_was_asked_for(burgled: Path) -> None:
     assert not [what for what in found if "test" in what], "the oracle does not tell of these"
 
 
+def test_the_same_search_finds_a_dataset_that_is_there(burgled: Path) -> None:
+    found = set(json.loads((burgled / "opener.json").read_text()))
+    assert {"a PneumoniaMnist", "a LabelledImages", "an open image file or record"} <= found
+    assert not [what for what in found if "rate" in what or "labels in" in what]
+
+
 def test_what_was_asked_is_counted_and_what_was_not_is_not(burgled: Path) -> None:
     train = len(record_of(burgled / "results", "asker").arrays["train/clean_labels"])
     assert train == 48
@@ -96,5 +100,6 @@ def test_what_was_asked_is_counted_and_what_was_not_is_not(burgled: Path) -> Non
     assert asked == {
         "cross-entropy": {},
         "burglar": {},
+        "opener": {},  # the count is of questions; see docs/architecture.md on malice
         "asker": {"noise_rate": 1, "clean_labels": train},
     }
