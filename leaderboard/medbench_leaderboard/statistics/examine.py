@@ -12,7 +12,7 @@ from medbench_leaderboard.statistics.estimates import losses, order_changes
 from medbench_leaderboard.statistics.findings import Findings, Friedman, Question
 from medbench_leaderboard.statistics.methods import paragraph
 from medbench_leaderboard.statistics.panel import Panel
-from medbench_leaderboard.statistics.questions import ask
+from medbench_leaderboard.statistics.questions import MOST_IN_BLOCKS, ask
 from medbench_leaderboard.statistics.sentences import answer, headline, said, warnings
 from medbench_leaderboard.statistics.standing import rank
 
@@ -45,6 +45,9 @@ def examine(
         why = "no block counts" if not panel.meetings else "there is but one entrant"
         return Findings(False, (f"Nothing is tested: {why}.",), warnings=noted)
     tested, friedman = test_questions(panel, facts)
+    if "blocks" in facts.questions and "blocks" not in tested:
+        most = f"{MOST_IN_BLOCKS:,}"
+        noted = (*noted, f"More than {most} comparisons inside blocks: they are left out.")
     pairs = tested["pairs"].comparisons if "pairs" in tested else ()
     ranking, diagram = rank(panel, pairs, facts)
     answers = tuple(answer(of, panel, friedman) for of in tested.values())
