@@ -414,6 +414,14 @@ def test_the_sound_plugins_of_a_package_survive_an_ill_formed_one(shelf: Shelf) 
     assert len(registry.broken) == 2
 
 
+def test_the_paper_to_cite_comes_through_as_announced(shelf: Shelf) -> None:
+    code = announcing("[Plugin('mine', 'm:C', '', 1, citation='Doe J. Noise. 2020')]")
+    registry = registered(shelf.point("cited", code))
+    assert registry.get(NOISE, "mine").plugin.citation == "Doe J. Noise. 2020"
+    wrong = registered(shelf.point("uncited", code.replace("'Doe J. Noise. 2020'", "2020")))
+    assert "citation is 2020, no str" in wrong.broken[0].reason
+
+
 def test_a_packages_hooks_are_called_once(shelf: Shelf) -> None:
     registry = Registry()
     for name in ("first", "second"):
