@@ -172,9 +172,12 @@ def test_files_of_a_chart() -> None:
     assert rows[1:3] == [["first", "here", "a", "1", "0.5"], ["first", "here", "b", "2", ""]]
 
 
-def test_a_pdf_holds_letters_as_truetype() -> None:
-    assert b"/FontFile2" in pdf(EVERYTHING, "title")
-    assert b"/Type3" not in pdf(EVERYTHING, "title")
+def test_a_pdf_needs_no_fonts_and_never_reads_a_name_as_a_formula() -> None:
+    content = pdf(EVERYTHING, "title")
+    assert b"/FontFile" not in content
+    assert b"/Type3" not in content
+    broken = Drawing(50, 50, [Text(1, 1, "$\\frac{", "ink"), Text(1, 9, "", "ink")])
+    assert pdf(broken, "title").startswith(b"%PDF-")
 
 
 # ---------------------------------------------------------------- colours

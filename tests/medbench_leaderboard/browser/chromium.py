@@ -62,7 +62,10 @@ class Chromium:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
             mobile=width < 500,
         )  # fmt: skip
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},  # a click waits for no scrolling
+        ]
         self.cdp("Emulation.setEmulatedMedia", media=media, features=features)
 
     def scripts(self, on: bool) -> None:
