@@ -322,8 +322,11 @@ def test_it_prints(whole: Path, chromium: Chromium, tmp_path: Path) -> None:
     # paper is white, whatever the reader's screen
     assert chromium.run(style.format("body", "backgroundColor")) == "rgb(255, 255, 255)"
     assert chromium.run(style.format("body", "color")) == "rgb(0, 0, 0)"
-    for hidden in (".bar", "#controls", "#download-ranking"):
+    for hidden in (".bar", "#controls", "#download-ranking", ".downloads"):
         assert not chromium.driver.find_element("css selector", hidden).is_displayed()
+    # headings that sort and legends that switch are words on paper too
+    for shown in ("#ranking-table thead button", "#learning .legend button"):
+        assert chromium.driver.find_element("css selector", shown).is_displayed()
 
 
 def test_styles_differ_and_series_keep_their_contrast(whole: Path, chromium: Chromium) -> None:
