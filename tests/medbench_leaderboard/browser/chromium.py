@@ -41,11 +41,11 @@ class Chromium:
         ):  # fmt: skip
             options.add_argument(argument)
         downloads = profile / "downloads"
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         service = Service(executable_path=str(shutil.which("chromedriver")))
         self.driver = webdriver.Chrome(options=options, service=service)
         self.downloads = downloads
+        self.cdp("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.requests: list[str] = []
 
     def quit(self) -> None:
