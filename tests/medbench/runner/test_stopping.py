@@ -100,7 +100,8 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     assert time.monotonic() - began < PATIENCE
     assert process.returncode == 128 + number
     assert out == ""
-    assert "stopping: 1 running keep how far they are" in err
+    if not everybody:  # else the run may have ended before the command asks it to
+        assert "stopping: 1 running keep how far they are" in err
     assert err.splitlines()[-1].startswith("medbench: stopped; ")
     assert "same command" in err.splitlines()[-1]
     assert "Traceback" not in err
