@@ -105,7 +105,8 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     assert err.splitlines()[-1].startswith("medbench: stopped; ")
     assert "same command" in err.splitlines()[-1]
     assert "Traceback" not in err
-    assert not [p for p in below if alive(p.pid)]
+    _, left = psutil.wait_procs(below, timeout=PATIENCE)  # the server ends once its command has
+    assert not [p for p in left if alive(p.pid)]
 
     results = Results.open(folder / "results")
     (state,) = results.states()
