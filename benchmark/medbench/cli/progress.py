@@ -76,6 +76,10 @@ class Lines:
         """Print what is being waited for."""
         click.echo(_stopping(running), err=True)
 
+    def gives_way(self, job: Job) -> None:
+        """Print to whom the job was left."""
+        click.echo(f"left {job.label} to another command: this one was taken for dead", err=True)
+
     def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
         """Print what another command did."""
         self._watch.ended_elsewhere(item, end)
@@ -151,6 +155,11 @@ class GridOnScreen:
     def stops(self, running: int) -> None:
         """Leave a line on what is being waited for."""
         self._say(_stopping(running))
+
+    def gives_way(self, job: Job) -> None:
+        """Take the job's bar away."""
+        self._since.pop(job.key)
+        self._progress.remove_task(self._bars.pop(job.key))
 
     def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
         """Count what another command did."""

@@ -16,7 +16,7 @@ from medbench.interfaces.events import (
     LineFigure,
     Table,
 )
-from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
+from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress
 from medbench.interfaces.method import (
     Batch,
     EpochReport,
@@ -48,6 +48,7 @@ __all__ = [
     "Job",
     "JobEnd",
     "JobEnded",
+    "JobHandle",
     "JobProgress",
     "JobStarted",
     "LNLMethod",

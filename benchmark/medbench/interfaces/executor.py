@@ -96,8 +96,27 @@ class JobEnd:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class JobHandle:
+    """A submitted job.
+
+    Parameters
+    ----------
+    key : str
+        The job's key.
+    where : str
+        Where it is, for people: ``"process 4711"``, ``"SLURM job 17"``.
+    """
+
+    key: str
+    where: str
+
+
 class Executor(ABC):
     """Carries out jobs, each isolated from the others.
+
+    What an executor owes is a program too: :mod:`medbench.testing.executors`. One that
+    starts processes elsewhere gives them ``python -m medbench.runner.one_job``.
 
     Parameters
     ----------
@@ -117,7 +136,7 @@ class Executor(ABC):
         self.modules = modules
 
     @abstractmethod
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> JobHandle:
         """Start a job; call only while fewer than ``slots`` are running."""
 
     @abstractmethod
@@ -126,6 +145,12 @@ class Executor(ABC):
 
         A job gives exactly one :class:`JobEnd`, after its record or attempt is
         in the store.
+
+        Raises
+        ------
+        StoreError
+            If what a job has made cannot be kept, because the results folder cannot be
+            written: no job can go on.
         """
 
     def stop(self, seconds: float) -> None:  # noqa: B027 - there need be nothing to ask
@@ -134,6 +159,10 @@ class Executor(ABC):
         They end as ``"interrupted"``, through :meth:`events`. An executor whose jobs cannot
         be asked does nothing here; :meth:`close` is called once the time is up.
         """
+
+    @abstractmethod
+    def cancel(self, handle: JobHandle) -> None:
+        """End one job at once: no event of it follows, and nothing is kept of it."""
 
     @abstractmethod
     def close(self) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import NoReturn
 
-from medbench.errors import MedbenchError
+from medbench.errors import MedbenchError, UnwritableError
 from medbench.interfaces.executor import Job, JobState
 from medbench.plugins.registry import Registry
 from medbench.runner.judge import judge_pretraining, judge_run
@@ -96,8 +96,8 @@ class RunnerLine:
         """Tell how many epochs are done."""
         self._tell({"done": done, "total": total})
 
-    def end(self, state: JobState, reason: str) -> None:
-        """Tell how the job ended."""
+    def end(self, state: str, reason: str) -> None:
+        """Tell how the job ended; ``"unwritable"`` means that the results folder is."""
         self._tell({"state": state, "reason": reason})
 
     def _tell(self, values: dict[str, object]) -> None:
@@ -125,6 +125,10 @@ class _Serving:
         judge = judge_run if job.kind == "run" else judge_pretraining
         try:
             judge(job, self._results, registry, trainer, self._line.progress)
+        except UnwritableError as error:  # no fault of the run, and nothing can be kept of it
+            self._ending.acquire()
+            trainer.end()
+            self._leave("unwritable", str(error))
         except BaseException as error:  # noqa: BLE001 - failure is data: whatever it is, it is kept
             self._ending.acquire()
             trainer.end()  # what it cost is known only then
@@ -142,12 +146,12 @@ class _Serving:
     def _fail(self, attempt: Attempt) -> NoReturn:
         try:
             self._results.write_attempt(attempt)
-        except OSError as error:  # a full disk; the runner still is told
-            note(f"what ended the run cannot be kept: {error}")
-            note(f"it was: {attempt.reason}")
-        self._leave(attempt.state, attempt.reason)  # type: ignore[arg-type]
+        except UnwritableError as error:
+            note(f"what ended the run cannot be kept: {attempt.reason}")
+            self._leave("unwritable", str(error))
+        self._leave(attempt.state, attempt.reason)
 
-    def _leave(self, state: JobState, reason: str) -> NoReturn:
+    def _leave(self, state: str, reason: str) -> NoReturn:
         """End the process and all below it; nothing a plugin left may hold it up."""
         kill_below(os.getpid())
         self._warden.end()

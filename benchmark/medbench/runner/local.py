@@ -20,7 +20,15 @@ from typing import Any
 
 import psutil
 
-from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress, JobState
+from medbench.errors import UnwritableError
+from medbench.interfaces.executor import (
+    Executor,
+    Job,
+    JobEnd,
+    JobHandle,
+    JobProgress,
+    JobState,
+)
 from medbench.interfaces.settings import Settings
 from medbench.plugins.registry import discover
 from medbench.runner.entry import start_judge
@@ -89,7 +97,7 @@ class LocalExecutor(Executor):
         """All plugins, found once: a job imports those it uses and asks nobody."""
         return discover().to_json()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> JobHandle:
         """Start a job in a process pair of its own."""
         process, mine = self._start(job)
         with suppress(BrokenPipeError):  # a judge that is gone already is seen by events()
@@ -99,6 +107,7 @@ class LocalExecutor(Executor):
         if judge is not None and self._forks:
             self._server = parent_of(judge) or self._server
         self._running[job.key] = _Running(job, process, judge, mine, time.monotonic())
+        return JobHandle(job.key, f"process {process.pid}")
 
     def _start(self, job: Job) -> tuple[BaseProcess, Connection]:
         """Start a judge; if the server dies over it, have a new server start another."""
@@ -142,6 +151,11 @@ class LocalExecutor(Executor):
             if running.verdict is None:
                 self._ask(running, "interrupted", "stopped within an epoch", seconds)
 
+    def cancel(self, handle: JobHandle) -> None:
+        """End one job at once."""
+        if handle.key in self._running:
+            self._bury(self._running[handle.key])
+
     def close(self) -> None:
         """End all running jobs at once."""
         for running in list(self._running.values()):
@@ -158,6 +172,9 @@ class LocalExecutor(Executor):
             return [self._fail(running, "failed", reason)]
         if "state" not in message:
             return [JobProgress(job.key, message["done"], message["total"])]
+        if message["state"] == "unwritable":
+            self._bury(running)
+            raise UnwritableError(message["reason"])
         if message["state"] == "interrupted" and running.verdict is not None:
             state, reason = running.verdict
             if state != "interrupted":
@@ -211,8 +228,7 @@ class LocalExecutor(Executor):
             resources={**usage, "wall_seconds": round(time.monotonic() - running.began, 4)},
             alone=job.alone,
         )
-        with suppress(OSError):  # the disk may be full; that it failed is told all the same
-            Results(job.results).write_attempt(attempt)
+        Results(job.results).write_attempt(attempt)
         return JobEnd(job.key, state, reason)
 
     def _bury(self, running: _Running) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
+from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress
 from medbench.protocol.resolve import PretrainingRun
 from medbench.protocol.runs import Run
 from medbench.runner.plan import JobMaker, Plan
@@ -37,6 +37,9 @@ class Observer(Protocol):
 
     def repeats(self, job: Job, end: JobEnd) -> None:
         """Note that a job ran out of memory beside others and will be done again, alone."""
+
+    def gives_way(self, job: Job) -> None:
+        """Note that a job was given up, because another command has taken it over."""
 
     def skipped(self, run: Run, reason: str) -> None:
         """Note that a run cannot be done, because what it starts from failed."""
@@ -102,7 +105,7 @@ class Scheduler:
         self._slots = slots
         self._ready: deque[Item] = deque()
         self._alone: deque[Item] = deque()
-        self._running: dict[str, tuple[Job, Item]] = {}
+        self._running: dict[str, tuple[Job, Item, JobHandle]] = {}
         self._elsewhere: dict[str, Item] = {}
         self._waiting: dict[str, list[Item]] = {}
         self._barred = {key: failure.reason for key, failure in plan.failed.items()}
@@ -176,8 +179,7 @@ class Scheduler:
 
     def _submit(self, item: Item, attempt: int, device: str) -> None:
         job = self._maker.job(item, attempt, device, alone=self._slots.alone(item.key))
-        self._executor.submit(job)
-        self._running[job.key] = job, item
+        self._running[job.key] = job, item, self._executor.submit(job)
         self._observer.started(job)
 
     def _listen(self) -> None:
@@ -186,7 +188,7 @@ class Scheduler:
             time.sleep(LOOK / 4)
             return
         for event in self._executor.events(wait=LOOK / 4):
-            job, item = self._running[event.key]
+            job, item, _ = self._running[event.key]
             if isinstance(event, JobProgress):
                 self._observer.progressed(job, event)
             else:
@@ -210,12 +212,23 @@ class Scheduler:
         if now - self._looked < LOOK:
             return
         self._looked = now
+        for job, item, handle in list(self._running.values()):
+            if not self._share.holds(item):
+                self._give_way(job, item, handle)
         for key, item in list(self._elsewhere.items()):
             if not self._share.is_anothers(item):
                 del self._elsewhere[key]
                 self._ready.appendleft(item)
         if self._elsewhere and not (self._ready or self._alone or self._running):
             self._observer.waits(list(self._elsewhere.values()), self._share.others())
+
+    def _give_way(self, job: Job, item: Item, handle: JobHandle) -> None:
+        """Leave a job to the command that has taken it over."""
+        self._executor.cancel(handle)
+        del self._running[job.key]
+        self._slots.give_back(job.key)
+        self._elsewhere[item.key] = item
+        self._observer.gives_way(job)
 
     def _end_elsewhere(self, item: Item, end: JobEnd) -> None:
         self._note(end, self.outcome.elsewhere)

@@ -72,6 +72,16 @@ class Share:
         sweep(path.parent, path.stem)
         return self._results.next_attempt(item.key)
 
+    def holds(self, item: Item) -> bool:
+        """Tell whether an item that is being done here is still this command's.
+
+        It is not if the command was suspended and taken for dead meanwhile.
+        """
+        found = self._claims.find(item.key)
+        if found is None:  # a folder of claims that somebody has emptied
+            return self._claims.take(item.key, item.label)
+        return found.token == self._claims.token
+
     def again(self, item: Item) -> int:
         """Return the number of a further attempt at an item that is claimed already."""
         return self._results.next_attempt(item.key)

@@ -8,7 +8,7 @@ from pathlib import Path
 from commandline import tiny_protocol
 
 from medbench.interfaces.dataset import DataContext
-from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress, JobState
+from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress, JobState
 from medbench.plugins.registry import discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
 from medbench.protocol.runs import Expansion, Run, expand
@@ -47,13 +47,14 @@ class InProcess(Executor):
         self.running: list[Job] = []
         self.most_at_once = 0
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> JobHandle:
         needed = [job.spec.get("pretraining_key"), job.spec.get("parent_key")]
         for key in filter(None, needed):
             assert Results(job.results).pretraining_path(key).exists(), "started too early"
         self.submitted.append(job)
         self.running.append(job)
         self.most_at_once = max(self.most_at_once, len(self.running))
+        return JobHandle(job.key, "this process")
 
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
         job = self.running.pop(self.choose(len(self.running)))
@@ -72,6 +73,9 @@ class InProcess(Executor):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         return [JobProgress(job.key, 1, 1), JobEnd(job.key, "done")]
+
+    def cancel(self, handle: JobHandle) -> None:
+        self.running = [job for job in self.running if job.key != handle.key]
 
     def state(self, job: Job) -> JobState:
         """Say how a job ends."""
@@ -99,6 +103,9 @@ class Notes:
 
     def repeats(self, job: Job, end: JobEnd) -> None:
         self.said.append(("repeats", job.key))
+
+    def gives_way(self, job: Job) -> None:
+        self.said.append(("gives way", job.key))
 
     def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
         self.said.append(("ended elsewhere", item.key))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_process import InProcess, Notes, carried_out, expanded
 
-from medbench.interfaces.executor import Job, JobState
+from medbench.interfaces.executor import Job, JobEnd, JobHandle, JobProgress, JobState
 from medbench.protocol.runs import Expansion, Run
 from medbench.runner import scheduler
 from medbench.runner.sharing import Item
@@ -181,6 +183,59 @@ def test_a_dead_commands_claim_on_what_is_done_is_tidied_away(
     assert results.claims() == []
 
 
+def test_a_command_that_was_taken_for_dead_leaves_its_job_to_the_other(
+    expansion: Expansion, results: Results
+) -> None:
+    """It was suspended: when it wakes, another holds its claim, and ends the run."""
+    run = expansion.runs[0]
+
+    class Suspended(InProcess):
+        """Stops while it does the first run, for as long as another needs to take over."""
+
+        woken = False
+
+        def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
+            if not self.woken and any(job.key == run.key for job in self.running):
+                self.woken = True
+                claim = theirs.find(run.key)
+                assert claim is not None
+                assert theirs._take_away(run.key, claim.token)
+                assert theirs.take(run.key, run.label)
+                time.sleep(0.02)
+                return []
+            return super().events(wait)
+
+    with Claims(results.claims_folder) as theirs:
+
+        def deed() -> None:
+            finish(results, run)
+            theirs.release(run.key)
+
+        executor = Suspended(1)
+        notes = WhenWaiting(deed)
+        _, outcome, _ = carried_out(expansion, results, executor, notes=notes)
+    assert ("gives way", run.key) in notes.said
+    assert outcome.elsewhere == [run.key]
+    assert run.key not in executor.ended
+    assert len(outcome.done) == 21
+
+
+def test_an_emptied_folder_of_claims_is_no_reason_to_give_up(
+    expansion: Expansion, results: Results
+) -> None:
+    class Emptied(InProcess):
+        def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
+            shutil.rmtree(results.claims_folder)
+            results.claims_folder.mkdir()
+            time.sleep(0.02)
+            return super().events(wait)
+
+    executor = Emptied(2)
+    _, outcome, _ = carried_out(expansion, results, executor)
+    assert len(outcome.done) == 22
+    assert set(Counter(job.key for job in executor.submitted).values()) == {1}
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_commands_at_once_do_everything_once_whatever_fails(
@@ -228,12 +283,13 @@ class Crowded(InProcess):
         self.hopeless = hopeless
         self.where: list[tuple[str, str]] = []
 
-    def submit(self, job: Job) -> None:
-        super().submit(job)
+    def submit(self, job: Job) -> JobHandle:
+        handle = super().submit(job)
         self.where.append((job.key, job.device))
         beside = [other for other in self.running if other.device == job.device]
         assert len(beside) <= 2
         assert len(beside) == 1 or not any(other.alone for other in beside)
+        return handle
 
     def state(self, job: Job) -> JobState:
         greedy = job.kind == "run" and job.spec["method"]["name"] == "co-teaching"
