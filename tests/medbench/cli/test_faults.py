@@ -51,7 +51,10 @@ def run_part(finished: Finished, results: Path, prepare: Prepare | None = None) 
 def test_disk_full(finished: Finished, tmp_path: Path, way: str) -> None:
     """The command stops and says so; no run counts as failed; room made, it goes on."""
     expected = digests(finished.results)
-    with small_disk(way, tmp_path / "disk", kib=24) as disk:
+    # room for all but the weights of the pretraining, 44 KiB; as a file each, for all but those
+    # and the records, 27 KiB and more
+    kib = 40 if way == "mounted" else 24
+    with small_disk(way, tmp_path / "disk", kib) as disk:
         results = disk.folder / "results"
         ended = run_part(finished, results, disk.prepare)
         assert ended.status == 2, ended
@@ -90,7 +93,8 @@ def test_read_only_folder(finished: Finished, tmp_path: Path, way: str) -> None:
         assert "--results" in line
         for command in ("status", "results", "verify"):
             ended = apart(command, "--results", copy, prepare=prepare)
-            assert (ended.status, ended.err) == (0, ""), ended
+            assert ended.status == 0, ended
+            assert "cannot" not in ended.err
         out = tmp_path / "board"
         ended = apart("leaderboard", "--results", copy, "--out", out, prepare=prepare)
         assert ended.status == 0, ended
@@ -153,7 +157,7 @@ def test_flipped_byte_in_a_data_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("one", "two"):
         (images / name).mkdir(parents=True)
-        for number in range(60):
+        for number in range(120):
             pixels = rng.integers(256, size=(16, 16), dtype=np.uint8)
             Image.fromarray(pixels).save(images / name / f"{number}.png")
     ended = medbench("data", "prepare", "folder:mine", images, "--cache", cache)
