@@ -78,6 +78,7 @@ class Lines:
 
     def gives_way(self, job: Job) -> None:
         """Print to whom the job was left."""
+        self._watch.repeats(job)
         click.echo(f"left {job.label} to another command: this one was taken for dead", err=True)
 
     def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
@@ -157,9 +158,10 @@ class GridOnScreen:
         self._say(_stopping(running))
 
     def gives_way(self, job: Job) -> None:
-        """Take the job's bar away."""
-        self._since.pop(job.key)
-        self._progress.remove_task(self._bars.pop(job.key))
+        """Take the job away; another command has it."""
+        with self._lock:
+            self._watch.repeats(job)
+        self._say(f"left {job.label} to another command: this one was taken for dead")
 
     def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
         """Count what another command did."""

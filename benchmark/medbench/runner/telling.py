@@ -62,6 +62,11 @@ class Telling:
         self._shown.repeats(job, end)
         self._tell_end(job, end)
 
+    def gives_way(self, job: Job) -> None:
+        """Tell that a job was given up: it ended here."""
+        self._shown.gives_way(job)
+        self._tell_end(job, JobEnd(job.key, "interrupted", "another command has taken it over"))
+
     def skipped(self, run: Run, reason: str) -> None:
         """Tell people alone: it never started."""
         self._shown.skipped(run, reason)
