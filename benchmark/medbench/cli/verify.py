@@ -77,7 +77,7 @@ def verify_plan(results: Results) -> str:
         planned = {run.key: run for run in results.plan()}
     except StoreError as error:
         return str(error)
-    for row in read_index(results).select([*_PLANNED, "fault"]).to_pylist():
+    for row in read_index(results, (*_PLANNED, "fault")).to_pylist():
         run = planned.get(row["run_key"])
         if run is None or row["fault"]:
             continue

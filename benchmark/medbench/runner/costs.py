@@ -89,10 +89,14 @@ def amount(items: Iterable[Run | PretrainingRun]) -> Counter[Work]:
     return Counter(work_of(item) for item in items)
 
 
+#: Columns of an index that tell what a job cost, beside what it did.
+_PRICED = ("dataset", "seconds", "size", "fault")
+
+
 def costs_seen(results: Results) -> Costs:
     """Return what the runs and pretrainings in a results folder cost."""
     costs = Costs()
-    _add(costs, "run", "method", read_index(results))
+    _add(costs, "run", "method", read_index(results, ("method", *_PRICED)))
     _add(costs, "pretraining", "pretext", read_pretraining_index(results))
     return costs
 

@@ -11,7 +11,7 @@ written everything works without it, only slower.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -54,11 +54,18 @@ STAMP: Columns = {
 Stamp = tuple[str, int, int, int, int]
 
 
-def read_index(results: Results) -> pa.Table:
+def read_index(results: Results, names: Sequence[str] | None = None) -> pa.Table:
     """Return one row for each record in a results folder, in the order of run keys.
 
     The first call reads every header, later ones only those of new and changed
     files. Records that are in no plan any more have their rows too.
+
+    Parameters
+    ----------
+    results : Results
+        The folder.
+    names : sequence of str, optional
+        Columns to return; all if not given. Few are read faster.
 
     Returns
     -------
@@ -66,7 +73,8 @@ def read_index(results: Results) -> pa.Table:
         Columns of :data:`STAMP` and :data:`medbench.store.index_rows.COLUMNS`. A
         record that cannot be read has a ``fault`` and nulls in all columns that follow.
     """
-    return _read(results.root / "runs", results.index_path("runs"), COLUMNS, record_row)
+    folder, index = results.root / "runs", results.index_path("runs")
+    return _read(folder, index, COLUMNS, record_row, names)
 
 
 def read_pretraining_index(results: Results) -> pa.Table:
@@ -88,7 +96,7 @@ def read_pretraining_index(results: Results) -> pa.Table:
 
 def faults(results: Results) -> dict[str, str]:
     """Return why records cannot be read, by run key."""
-    index = read_index(results)
+    index = read_index(results, ("run_key", "fault"))
     wrong = index.filter(pc.not_equal(index["fault"], ""))
     return dict(zip(wrong["run_key"].to_pylist(), wrong["fault"].to_pylist(), strict=True))
 
@@ -110,13 +118,19 @@ def pretraining_row(path: Path) -> dict[str, Any]:
 
 
 def _read(
-    folder: Path, index: Path, columns: Columns, make: Callable[[Path], dict[str, Any]]
+    folder: Path,
+    index: Path,
+    columns: Columns,
+    make: Callable[[Path], dict[str, Any]],
+    names: Sequence[str] | None = None,
 ) -> pa.Table:
-    stamps = _stamps(folder)
     schema = _schema(columns)
-    known, stale = _still_true(_load(index, schema), stamps, schema)
-    if not stale and len(known) == len(stamps):
-        return known
+    names = names or schema.names
+    stamps = _stamps(folder)
+    known, stale = _still_true(_load(index, schema, {*STAMP, *names}), stamps)
+    if not stale:
+        return known.select(names)
+    known, stale = _still_true(_load(index, schema, set(schema.names)), stamps)
     chunks = [stale[start : start + _CHUNK] for start in range(0, len(stale), _CHUNK)]
     work = partial(_rows, folder=folder, columns=columns, make=make)
     # two chunks take less than other processes need to start
@@ -125,7 +139,7 @@ def _read(
         pa.concat_tables([known, *fresh]).unify_dictionaries().sort_by("run_key").combine_chunks()
     )
     _save(index, table)
-    return table
+    return table.select(names)
 
 
 def _stamps(folder: Path) -> list[Stamp]:
@@ -153,9 +167,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _still_true(
-    known: pa.Table, stamps: Sequence[Stamp], schema: pa.Schema
-) -> tuple[pa.Table, list[Stamp]]:
+def _still_true(known: pa.Table, stamps: Sequence[Stamp]) -> tuple[pa.Table, list[Stamp]]:
     """Return the rows whose files are as they were, and the stamps of all other files."""
     rows = zip(*(known[name].to_pylist() for name in STAMP), strict=True)
     places = {stamp: place for place, stamp in enumerate(rows)}
@@ -192,16 +204,18 @@ def _schema(columns: Columns) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _load(index: Path, schema: pa.Schema) -> pa.Table:
-    """Return the index as it was written, or no rows if it cannot be used."""
-    nothing = schema.empty_table()
+def _load(index: Path, schema: pa.Schema, names: Collection[str]) -> pa.Table:
+    """Return columns of the index as it was written, or no rows if it cannot be used."""
+    chosen = [name for name in schema.names if name in names]
     try:
-        table = pq.read_table(index, page_checksum_verification=True)
+        # not read_table, which loads pyarrow's datasets first
+        with pq.ParquetFile(index, page_checksum_verification=True) as file:
+            written = file.schema_arrow
+            if (written.metadata or {}).get(b"medbench") == _VERSION and written.equals(schema):
+                return file.read(columns=chosen).replace_schema_metadata(None)
     except (OSError, ValueError, pa.ArrowException):
-        return nothing
-    told = (table.schema.metadata or {}).get(b"medbench")
-    table = table.replace_schema_metadata(None)
-    return table if told == _VERSION and table.schema.equals(schema) else nothing
+        pass
+    return schema.empty_table().select(chosen)
 
 
 def _save(index: Path, table: pa.Table) -> None:
