@@ -29,6 +29,7 @@ _OWN = (
     Command("labels", "medbench.cli.labels:labels", "Export the exact noisy labels of runs."),
     Command("new", "medbench.cli.new:new", "Write a new plugin package that works."),
     Command("check", "medbench.cli.check:check", "Hold plugins against their kind's contract."),
+    Command("completion", "medbench.cli.completion:completion", "Let a shell complete commands."),
     Command("doctor", "medbench.cli.doctor:doctor", "Check this installation and machine."),
 )
 

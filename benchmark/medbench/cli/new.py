@@ -47,13 +47,18 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
     begin = next(path for path in files if path.name == f"{package.kind.name}.py")
     click.echo(f"{package.folder}/ holds the {package.kind.name} {name!r}, which works as it is.")
     click.echo(f"Begin in {begin}. Then:\n")
-    for command, meaning in _next(package.folder, name):
-        click.echo(f"  {command:<42}{meaning}")
+    for command, meaning in _next(package.kind.name, package.folder, name):
+        click.echo(f"  {command:<58}{meaning}")
 
 
-def _next(folder: Path, name: str) -> list[tuple[str, str]]:
+def _next(kind: str, folder: Path, name: str) -> list[tuple[str, str]]:
+    trial = folder / "trial.toml"
     return [
         (f"medbench check --plugin {folder}", "does it keep the contract?"),
-        (f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`"),
+        *(
+            [(f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`")]
+            if kind in ("method", "pretext")
+            else [(f"medbench run --all --protocol {trial} --plugin {folder}", "a first look")]
+        ),
         (f"pip install -e {folder}", f"to stay; then --add {name} instead of --plugin"),
     ]

@@ -21,6 +21,9 @@ _TEMPLATES = Path(__file__).parent / "templates"
 #: Kinds for which there are templates, and what a class of each is called after its name.
 SUFFIXES = {
     "method": "Method",
+    "pretext": "Pretext",
+    "noise": "NoiseModel",
+    "dataset": "Dataset",
 }
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")

@@ -10,9 +10,11 @@ from medbench.testing.contract import Rule, entered
 #: Where the rules of each kind stand, in the order in which they are checked.
 MODULES: dict[str, tuple[str, ...]] = {
     "plugin": ("common",),
+    "dataset": ("dataset",),
     "noise": ("noise",),
     "pretext": ("pretext",),
     "method": ("method_training", "method_edges"),
+    "backbone": ("backbone",),
 }
 
 

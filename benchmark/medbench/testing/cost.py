@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-import weakref
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from medbench.testing.tasks import Trial
@@ -54,33 +54,37 @@ def measure(trial: Trial, epochs: int) -> Cost:
 
 
 class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of storages made while it is entered."""
+    """Counts the bytes of storages made while it is entered, those kept by graphs too."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live = 0
         self.peak = 0
-        self._known: set[int] = set()
+        self._known: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    @property
+    def live(self) -> int:
+        """Bytes of the storages that are alive."""
+        self._known = {n: kept for n, kept in self._known.items() if not kept[0].expired()}
+        return sum(size for _, size in self._known.values())
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (list, tuple)) else (result,):
-            if isinstance(tensor, Tensor):
-                self._add(tensor)
+        new = [self._add(t) for t in _flat(result) if isinstance(t, Tensor)]
+        if any(new):
+            self.peak = max(self.peak, self.live)
         return result
 
-    def _add(self, tensor: Tensor) -> None:
+    def _add(self, tensor: Tensor) -> bool:
+        """Note a tensor's storage; return whether it is a new one."""
         storage = tensor.untyped_storage()
-        number, size = id(storage), storage.nbytes()
-        if number in self._known:
-            return
-        self._known.add(number)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._drop, number, size)
+        reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+        if reference.cdata in self._known:
+            return False
+        self._known[reference.cdata] = (reference, storage.nbytes())
+        return True
 
-    def _drop(self, number: int, size: int) -> None:
-        self._known.discard(number)
-        self.live -= size
+
+def _flat(result: Any) -> tuple[Any, ...]:
+    return tuple(result) if isinstance(result, (list, tuple)) else (result,)

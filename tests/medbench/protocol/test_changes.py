@@ -1,0 +1,99 @@
+"""Changing a protocol from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commandline import tiny_protocol
+
+from medbench.errors import MedbenchError
+from medbench.plugins.registry import Registry, discover
+from medbench.protocol.changes import Changes, changed, unlisted
+from medbench.protocol.read import ProtocolFile, parse_protocol
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return discover()
+
+
+def file(text: str) -> ProtocolFile:
+    return ProtocolFile(Path("tiny.toml"), text, parse_protocol(text, "tiny.toml"))
+
+
+TINY = "# kept\n" + tiny_protocol("[methods.cross-entropy]", "[pretexts.none]")
+
+
+def test_a_plugin_enters_the_grid_and_comments_stay(registry: Registry) -> None:
+    found = changed(file(TINY), Changes(["dividemix"]), registry)
+    assert found.protocol.grid[0].methods == ("cross-entropy", "dividemix")
+    assert found.text.startswith("# kept\n")
+    assert parse_protocol(found.text, "again") == found.protocol
+
+
+def test_a_variant_stands_beside_what_it_is_made_of(registry: Registry) -> None:
+    changes = Changes(
+        ["dividemix", "sharp=dividemix"], ["sharp.temperature=0.1", "sharp.preset=paper"]
+    )
+    found = changed(file(TINY), changes, registry).protocol
+    assert found.grid[0].methods == ("cross-entropy", "dividemix", "sharp")
+    assert found.methods["sharp"] == {"plugin": "dividemix", "temperature": 0.1, "preset": "paper"}
+
+
+def test_a_variant_joins_where_all_are_listed(registry: Registry) -> None:
+    text = TINY.replace('methods = ["cross-entropy"]', 'methods = "*"')
+    found = changed(file(text), Changes(["sharp=dividemix", "co-teaching"]), registry)
+    everything = [entry.name for (axis, _), entry in registry.entries.items() if axis == "methods"]
+    assert sorted(found.protocol.grid[0].methods) == sorted([*everything, "sharp"])
+
+
+def test_every_grid_of_several_is_joined(registry: Registry) -> None:
+    text = TINY.replace("[grid]", "[[grid]]") + TINY[TINY.index("[grid]") : TINY.index("[images]")]
+    text = text.replace("[grid]", "[[grid]]").replace("[[[grid]]]", "[[grid]]")
+    found = changed(file(text), Changes(["dividemix"]), registry)
+    assert [grid.methods for grid in found.protocol.grid] == [("cross-entropy", "dividemix")] * 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "read"),
+    [
+        ("training.epochs=7", lambda p: p.training.epochs == 7),
+        ("training.optimiser.lr=1e-4", lambda p: p.training.optimiser.lr == 1e-4),
+        ("grid.seeds=[3, 4]", lambda p: p.grid[0].seeds == (3, 4)),
+        ("root_seed=9", lambda p: p.root_seed == 9),
+        ("evaluation.primary=accuracy", lambda p: p.evaluation.primary == "accuracy"),
+        ("symmetric.x=true", lambda p: p.noise["symmetric"] == {"x": True}),
+        ("methods.cross-entropy.a.b=1", lambda p: p.methods["cross-entropy"] == {"a": {"b": 1}}),
+    ],
+)
+def test_settings_are_read_as_toml(setting: str, read: object, registry: Registry) -> None:
+    assert read(changed(file(TINY), Changes((), [setting]), registry).protocol)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (Changes(["dividmix"]), "did you mean 'dividemix'?"),
+        (Changes(["cross-entropy"]), "lists 'cross-entropy' already"),
+        (Changes(["methods.rotation"]), "no method is called 'rotation'"),
+        (Changes((), ["cross-entropie.x=1"]), "did you mean 'cross-entropy'?"),
+        (Changes((), ["alpha"]), "say NAME.KEY=VALUE"),
+        (Changes((), ["alpha=3"]), "say NAME.KEY=VALUE"),
+        (Changes((), ["name.x=3"]), "is no table"),
+        (Changes((), ["training.epochs=none"]), "training.epochs"),
+        (Changes((), ["training.epoch=3"]), "did you mean epochs?"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(
+    changes: Changes, words: str, registry: Registry
+) -> None:
+    with pytest.raises(MedbenchError) as caught:
+        changed(file(TINY), changes, registry)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_nothing_changed_is_the_same_file(registry: Registry) -> None:
+    given = file(TINY)
+    assert changed(given, Changes(), registry) is given
+    assert unlisted(given.protocol, registry, []) == []
