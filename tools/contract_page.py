@@ -17,6 +17,7 @@ mend it; a plugin's own tests do the same in three lines:
 import pytest
 from medbench.testing import contract_cases
 
+
 @pytest.mark.parametrize("rule", contract_cases("my-method"))
 def test_contract(rule):
     rule.check()

@@ -95,9 +95,9 @@ def _add(document: MutableMapping[str, Any], addition: str, registry: Registry) 
     axis = axis or _axis_of_plugin(plugin, addition, registry)
     registry.get(kind_named(axis), plugin)  # tells of near misses
     for grid in _grids(document):
-        if grid[axis] == "*" and name == plugin:
-            continue
         listed = _listed(grid, axis, registry)
+        if name in listed and name == plugin:
+            continue
         if name in listed:
             raise ProtocolError(f"--add {addition}: grid.{axis} lists {name!r} already")
         grid[axis] = [*listed, name]

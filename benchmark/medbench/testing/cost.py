@@ -64,7 +64,9 @@ class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @property
     def live(self) -> int:
         """Bytes of the storages that are alive."""
-        self._known = {n: kept for n, kept in self._known.items() if not kept[0].expired()}
+        gone = [n for n, (kept, _) in self._known.items() if kept.expired()]  # type: ignore[no-untyped-call]
+        for number in gone:
+            del self._known[number]
         return sum(size for _, size in self._known.values())
 
     def __torch_dispatch__(

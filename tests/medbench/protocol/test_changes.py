@@ -75,7 +75,7 @@ def test_settings_are_read_as_toml(setting: str, read: object, registry: Registr
     ("changes", "words"),
     [
         (Changes(["dividmix"]), "did you mean 'dividemix'?"),
-        (Changes(["cross-entropy"]), "lists 'cross-entropy' already"),
+        (Changes(["cross-entropy=dividemix"]), "lists 'cross-entropy' already"),
         (Changes(["methods.rotation"]), "no method is called 'rotation'"),
         (Changes((), ["cross-entropie.x=1"]), "did you mean 'cross-entropy'?"),
         (Changes((), ["alpha"]), "say NAME.KEY=VALUE"),

@@ -478,15 +478,14 @@ class LooksTooOften(SoundMethod):
 
 
 @breaks("method", "steady-memory")
-class KeepsGraphs(SoundMethod):
+class KeepsImages(SoundMethod):
     def start(self, task: Any) -> None:
         super().start(task)
         self.kept: list[Any] = []
 
     def batch_loss(self, batch: Any) -> Any:
-        loss = super().batch_loss(batch)
-        self.kept.append(loss * 1)
-        return loss
+        self.kept.append(batch.images)
+        return super().batch_loss(batch)
 
 
 # ------------------------------------------------------------------ pretexts

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medbench.errors import NotPreparedError
+from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import SPLITS, Dataset, DatasetCard, LabelledImages
 from medbench.testing.compare import difference
 from medbench.testing.contract import Breach, NotApplicable, rule
@@ -20,10 +20,10 @@ LOOKED_AT = 64
 
 
 def card_of(subject: Subject, **changes: Any) -> DatasetCard:
-    """Return the card; a dataset that must be prepared first is no breach."""
+    """Return the card; a dataset that waits for data or settings, and says so, is no breach."""
     try:
         card: DatasetCard = subject.make(**changes).card(subject.context)
-    except NotPreparedError as error:
+    except MedbenchError as error:
         raise NotApplicable(str(error)) from error
     if not isinstance(card, DatasetCard):
         raise Breach(f"card returned a {type(card).__name__}")
@@ -37,7 +37,7 @@ def opened(subject: Subject) -> Iterator[LabelledImages]:
     try:
         context = dataset.open(subject.context)
         data = context.__enter__()
-    except NotPreparedError as error:
+    except MedbenchError as error:
         raise NotApplicable(str(error)) from error
     try:
         yield data

@@ -222,9 +222,9 @@ def _cost(method: LNLMethod) -> Cost:
     "method",
     "steady-memory",
     expects="the memory it holds does not grow from epoch to epoch",
-    why="A loss kept with its graph keeps every activation: a run of 300 epochs then ends with the "
-    "machine's memory.",
-    mend="keep loss.item() or loss.detach(), not loss; of histories the last few epochs alone",
+    why="What is kept of each mini-batch adds up: a run of 300 epochs then ends with the machine's "
+    "memory.",
+    mend="keep numbers, loss.item(), and not tensors; of histories the last few epochs alone",
 )
 def steady_memory(subject: Subject) -> None:
     """Compare tensors alive after epochs 4, 6 and 8."""
