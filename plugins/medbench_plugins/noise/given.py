@@ -62,6 +62,10 @@ class Given(NoiseModel):
     draw. There is no transition matrix; the realised one stands in the record.
     The protocol's rate is what methods are told if they ask for it, so it must be
     the share of labels that are wrong, within .05.
+
+    References
+    ----------
+    Of medbench itself, 2026: whose labels they are, the protocol says.
     """
 
     Settings = GivenSettings
