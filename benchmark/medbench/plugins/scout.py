@@ -214,7 +214,10 @@ def _ask(point: Point, *, thorough: bool) -> _Asked:
 def _answer(point: Point, *, thorough: bool) -> Sight:
     before = set(sys.modules)
     try:
+        began = time.monotonic()
         announced = announce(point)
+        if (seconds := time.monotonic() - began) > SLOW:
+            announced = replace(announced, notes=(f"takes {seconds:.1f} s to import",))
         if thorough:
             from medbench.plugins.examination import examined
 
@@ -247,7 +250,6 @@ def _write(pipe: int, data: bytes) -> None:
 
 def _conclude(asked: _Asked, limit: float) -> Sight:
     """End an entry point's process and read its answer."""
-    seconds = time.monotonic() - asked.since
     status = _end(asked)
     os.close(asked.pipe)
     printed = asked.output.seek(0, os.SEEK_END)
@@ -264,10 +266,7 @@ def _conclude(asked: _Asked, limit: float) -> Sight:
         seen = Sight.from_json(json.loads(answer))
     except (ValueError, KeyError, TypeError) as error:
         return _broken(asked.point, f"gives no readable answer ({described(error)})")
-    notes = (
-        *([f"takes {seconds:.1f} s to import"] if seconds > SLOW else []),
-        *(["prints when imported"] if printed else []),
-    )
+    notes = ("prints when imported",) if printed else ()
     announced = seen.announcement
     return replace(
         seen,
