@@ -101,7 +101,7 @@ def test_missing_runs_are_counted_and_never_averaged_over(results: Results) -> N
     assert (standing.done, standing.planned, standing.missing) == (3, 4, 1)
     assert coverage(board) == [
         "11 of 12 planned runs are done; 1 is missing.",
-        "Of the missing runs 1 failed.",
+        "Missing runs: 1 failed.",
         "Mean ranks are over 1 of 2 blocks; left out: 1 incomplete.",
     ]
 

@@ -72,8 +72,10 @@ class Chromium:
         self.cdp("Emulation.setScriptExecutionDisabled", value=not on)
 
     def open(self, page: Path, fragment: str = "") -> None:
-        """Open a page from nothing; what was said and asked for before is forgotten."""
+        """Open a page from nothing; what was said, asked for and saved before is forgotten."""
         self.driver.get("about:blank")
+        for old in self.downloads.glob("*"):
+            old.unlink(missing_ok=True)
         self.complaints()
         self.network()
         self.driver.get(page.as_uri() + fragment)
