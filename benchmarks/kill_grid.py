@@ -34,7 +34,7 @@ import psutil
 PROTOCOL = """
 name = "kills"
 images = { size = 16, train = 48, validation = 16, test = 24 }
-backbone = { name = "narrow", width = 4 }
+backbone = { name = "narrow", width = 8 }
 pretraining = { epochs = 6, batch_size = 16 }
 training = { epochs = 8, batch_size = 16 }
 

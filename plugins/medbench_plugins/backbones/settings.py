@@ -12,7 +12,9 @@ from medbench.interfaces import Settings
 class NarrowSettings(Settings):
     """Settings of the narrow network."""
 
-    width: int = Field(16, ge=1, le=512, description="channels of the stem and the first stage")
+    # With fewer than 8 channels, channels last, oneDNN writes past its buffers on CPUs without
+    # AVX-512 (seen with torch 2.15: glibc finds the heap corrupted): no network has them.
+    width: int = Field(16, ge=8, le=512, description="channels of the stem and the first stage")
     stages: int = Field(
         3, ge=1, le=5, description="stages; each but the first halves the side, doubles the width"
     )

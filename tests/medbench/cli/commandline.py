@@ -129,7 +129,7 @@ test = 24
 
 [backbone]
 name = "narrow"
-width = 4
+width = 8
 
 [pretraining]
 epochs = 1

@@ -73,8 +73,8 @@ PROTOCOLS = {
         ["methods.cross-entropy", "preset", "fast"],
     ),
     "setting out of range": (
-        changed("width = 4", "width = -4"),
-        ["backbone", "width", "-4"],
+        changed("width = 8", "width = -8"),
+        ["backbone", "width", "-8"],
     ),
     "table of nobody": (
         TINY + "[methods.dividemix]\nwarmup_epochs = 1\n",

@@ -23,7 +23,7 @@ from medbench.store.results import Results
 PROTOCOL = """
 name = "shared"
 images = {{ size = 16, train = 64, validation = 32, test = 32 }}
-backbone = {{ name = "narrow", width = 4 }}
+backbone = {{ name = "narrow", width = 8 }}
 training = {{ epochs = 1, batch_size = 32 }}
 
 [grid]

@@ -140,7 +140,7 @@ def test_seed_rate_and_noise_model_change_the_labels(axes) -> None:
 
 
 def test_training_settings_and_image_size_change_no_label() -> None:
-    for old, new in (("size = 16", "size = 24"), ('"narrow"', '"narrow"\nwidth = 4')):
+    for old, new in (("size = 16", "size = 24"), ('"narrow"', '"narrow"\nwidth = 8')):
         text = PROTOCOL.replace(old, new) + "[training]\nepochs = 7\n"
         assert noise_of(text=text).labels_hash() == noise_of().labels_hash()
 

@@ -32,7 +32,7 @@ def _one_thread():
 
 
 def backbone(name="narrow", **settings):
-    settings = settings or ({"width": 4} if name == "narrow" else {})
+    settings = settings or ({"width": 8} if name == "narrow" else {})
     return discover().get(kind_named("backbone"), name).create(name, settings)
 
 

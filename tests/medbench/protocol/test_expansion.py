@@ -370,7 +370,7 @@ def test_an_override_reaches_its_dataset_and_no_other() -> None:
         "[overrides.pneumonia-mnist.images]\nsize = 48\n"
         "[overrides.pneumonia-mnist.training.optimiser]\nlr = 0.25\n"
         "[overrides.pneumonia-mnist.pretraining]\nepochs = 6\n"
-        "[overrides.pneumonia-mnist.backbone]\nwidth = 5\n"
+        "[overrides.pneumonia-mnist.backbone]\nwidth = 9\n"
     )
     assert one(text, **POINT).key == one(MOMENTUM, **POINT).key
     elsewhere = {**POINT, "dataset": ["pneumonia-mnist"]}
@@ -384,7 +384,7 @@ def test_an_override_reaches_its_dataset_and_no_other() -> None:
     assert after["pretraining"]["stage"] == {**before["pretraining"]["stage"], "epochs": 6}
     assert after["pretraining"]["images"]["size"] == 48
     for spec in (after, after["pretraining"]):
-        assert spec["backbone"]["settings"] == {**before["backbone"]["settings"], "width": 5}
+        assert spec["backbone"]["settings"] == {**before["backbone"]["settings"], "width": 9}
 
 
 def test_another_backbone_for_a_dataset_takes_none_of_the_settings() -> None:

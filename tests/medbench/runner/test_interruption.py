@@ -21,7 +21,7 @@ from medbench.store.weights import read_weights
 PROTOCOL = """
 name = "mortal"
 images = {{ size = 16, train = 48, validation = 16, test = 24 }}
-backbone = {{ name = "narrow", width = 4 }}
+backbone = {{ name = "narrow", width = 8 }}
 pretraining = {{ epochs = 3, batch_size = 24 }}
 training = {{ epochs = 5, batch_size = 16 }}
 
