@@ -30,13 +30,13 @@ Examples:
 @click.option("--weights", is_flag=True, help="Put pretrained weights in, too.")
 @click.option(
     "--unpack",
-    "folder",
+    "target",
     type=click.Path(path_type=Path, file_okay=False),
     help="Unpack the bundle RESULTS into this folder and check every file.",
 )
 @json_option
 def bundle(
-    results: Path | None, out: Path | None, weights: bool, folder: Path | None, as_json: bool
+    results: Path | None, out: Path | None, weights: bool, target: Path | None, as_json: bool
 ) -> None:
     """Put the records of a results folder into one file that can be checked.
 
@@ -48,10 +48,10 @@ def bundle(
     from medbench.store.bundle import read_bundle, unpack_bundle, write_bundle
     from medbench.store.results import Results
 
-    if folder is not None:
+    if target is not None:
         if results is None:
             raise StoreError("say which bundle to unpack: medbench bundle FILE --unpack FOLDER")
-        made, place = unpack_bundle(results, folder), folder
+        made, place = unpack_bundle(results, target), target
     else:
         opened = Results.open(find_results(results))
         place = out or Path(f"{opened.protocol_name}.medbench.zip")

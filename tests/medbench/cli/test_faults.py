@@ -1,6 +1,6 @@
 """What happens to disks, files and clocks, each with its exact outcome.
 
-Two commands at once: test_sharing.py. More kinds of damage: test_bad_input.py and
+Two commands at once: test_shared_folder.py. More kinds of damage: test_bad_input.py and
 test_commands.py. Checkpoints and misbehaving plugins: the tests of the runner.
 """
 
