@@ -30,4 +30,4 @@ OLDEST_INTERFACE = 1
 
 #: Version of the engine's arithmetic. It is part of every run key and rises
 #: whenever a change to the core changes the outcome of a run.
-ENGINE_REVISION = 1
+ENGINE_REVISION = 2

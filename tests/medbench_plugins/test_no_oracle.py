@@ -215,8 +215,8 @@ def test_an_estimate_is_forgotten_like_a_given_rate(method_class: type[LNLMethod
 def test_estimating_leaves_weights_and_buffers_alone() -> None:
     method = started(CoTeaching, make_task())
     method.train_epoch(0)
-    state = frozen_state(method)
     p = [method.network_1.eval(), method.network_2.eval()]
+    state = frozen_state(method)
     images, labels = method.task.train.images, method.task.train.labels.numpy()
     mean = sum(net(images).detach().softmax(1) for net in p) / 2
     rate = estimate_noise_rate(method.task, p)

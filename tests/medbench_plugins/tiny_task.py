@@ -245,6 +245,13 @@ def frozen_state(method: LNLMethod) -> dict[str, Any]:
     return copy.deepcopy(method.state_dict())
 
 
+def learned(state: Any) -> Any:
+    """Return a state without the modes of its networks: `predict` leaves them in eval mode."""
+    if isinstance(state, Mapping):
+        return {key: learned(value) for key, value in state.items() if key != "training"}
+    return state
+
+
 def assert_same(first: Any, second: Any, where: str = "state") -> None:
     """Compare nested states bit for bit."""
     assert type(first) is type(second), where

@@ -18,8 +18,7 @@ from medbench.errors import StoreError
 Examples:
   medbench bundle
   medbench bundle medbench-results/quick --out quick-of-my-lab.zip
-  medbench bundle quick-of-my-lab.zip --unpack FOLDER
-  medbench leaderboard --results mine --results quick-of-my-lab.zip --out board"""
+  medbench bundle quick-of-my-lab.zip --unpack FOLDER"""
 )
 @click.argument("results", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option(

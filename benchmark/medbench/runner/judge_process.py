@@ -68,11 +68,17 @@ class RunnerLine:
     ----------
     connection : multiprocessing.connection.Connection
         A duplex pipe.
+
+    Attributes
+    ----------
+    ending : threading.Lock
+        Held for good by whoever ends the job, so that it ends once.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = Lock()
+        self.ending = Lock()
 
     def job(self) -> Job:
         """Wait for the job.
@@ -90,6 +96,7 @@ class RunnerLine:
             try:
                 stop.ask(json.loads(self._connection.recv_bytes())["stop"])
             except (EOFError, OSError):
+                self.ending.acquire()  # the trainer's death is then no failure of the run
                 abandon()  # nobody else would end a job that hangs
 
     def progress(self, done: int, total: int) -> None:
@@ -113,7 +120,7 @@ class _Serving:
         self._line = line
         self._results = Results(job.results)
         self._meter = Meter()
-        self._ending = Lock()  # held for good by whoever ends the job
+        self._ending = line.ending
         self._warden = Warden(log, job.memory, self._breach)
 
     def serve(self, registry: Registry, trainer: Trainer) -> NoReturn:

@@ -175,11 +175,15 @@ def digests(results: Path) -> dict[str, str]:
 
 
 def content(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file below a folder, by path; of a missing folder nothing."""
+    """Return the SHA-256 of every file below a folder, by path; of a missing folder nothing.
+
+    The index is left out: it can be made again from the records at any time, and
+    reading commands do.
+    """
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.parent != folder / "index"
     }
 
 

@@ -224,7 +224,7 @@ def test_weights_are_a_copy_in_both_directions() -> None:
 
 def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(RuntimeError, match=r"size mismatch|Missing key"):
-        load_weights(built(1), weights_of(built(1, plugin=backbone(width=8))))
+        load_weights(built(1), weights_of(built(1, plugin=backbone(width=16))))
 
 
 def test_a_classifier_is_its_head_on_its_backbone() -> None:

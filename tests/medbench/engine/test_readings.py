@@ -126,7 +126,7 @@ def test_best_is_the_best_and_selected_no_better(seed, primary, last_epochs) -> 
         "train/predicted": np.zeros((5, 2), int),
     }
     readings, curves = read_run(arrays, primary, last_epochs)
-    sign = -1 if primary in ("brier", "nll", "ece") else 1
+    sign = -1 if primary in ("brier", "nll", "ece", "ece_equal_mass") else 1
     gain = sign * curves[f"curves/test/{primary}"]
     assert sign * readings["best"][primary] == gain.max()
     assert gain[readings["selected"]["epoch"]] <= gain.max()
