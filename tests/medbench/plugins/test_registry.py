@@ -155,13 +155,13 @@ def test_defaults_let_one_class_serve_several_names(shelf: Shelf) -> None:
         "lab",
         announcing(
             'tuple(Plugin(n, "medbench_plugins.backbones.narrow:Narrow", "", 1,'
-            ' defaults={"width": w}) for n, w in (("thin", 4), ("thick", 32)))',
+            ' defaults={"width": w}) for n, w in (("thin", 8), ("thick", 32)))',
             "medbench_backbones",
         ),
     )
     registry = discover()
     target = registry.get(kind_named("backbone"), "narrow").plugin.target
-    for name, width in (("thin", 4), ("thick", 32)):
+    for name, width in (("thin", 8), ("thick", 32)):
         found = registry.get(kind_named("backbone"), name)
         assert found.plugin.target == target
         assert found.create(name, found.plugin.defaults).settings.width == width
