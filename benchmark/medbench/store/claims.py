@@ -41,6 +41,9 @@ BEAT = 10.0
 #: 60 s for which a client of a network file system may hold on to what it has read.
 PATIENCE = 120.0
 
+#: Seconds after which an observer takes another's turn at clearing a claim for left lying.
+TURN = 60.0
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -97,6 +100,7 @@ class Claims:
         self._beaten = float("-inf")
         self._held: set[str] = set()
         self._seen: dict[str, tuple[int | None, float]] = {}
+        self._turns: dict[str, float] = {}
 
     def __enter__(self) -> Claims:
         """Begin to beat, and sweep up what dead commands left half-written."""
@@ -171,11 +175,39 @@ class Claims:
     def clear(self, key: str) -> Claim | None:
         """Take a claim away if it is dead; return it if it was this command that did so."""
         claim = self.find(key)
-        if claim is not None and self._dead(claim) and self._take_away(key, claim.token):
-            if claim.token:
-                self._beat_path(claim.token).unlink(missing_ok=True)
-            return claim
-        return None
+        if claim is None or not self._dead(claim):
+            return None
+        # one observer at a time: who moves aside a claim that is no longer the dead one, if only
+        # to put it back, would leave a gap in which a third may come
+        turn = self.folder / f"{key}.{claim.token or 'damaged'}.turn"
+        if not self._in_turn(turn):
+            return None
+        try:
+            cleared = self._take_away(key, claim.token)
+        finally:
+            turn.unlink(missing_ok=True)
+        if not cleared:
+            return None
+        if claim.token:
+            self._beat_path(claim.token).unlink(missing_ok=True)
+        return claim
+
+    def _in_turn(self, turn: Path) -> bool:
+        """Take the turn at clearing a dead claim; one that was left lying goes after a while."""
+        temporary = aside(turn)
+        try:
+            with writing(turn):
+                temporary.write_text(self.token, encoding="utf-8")
+                mine = appear(temporary, turn)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if mine:
+            return True
+        since = self._turns.setdefault(turn.name, self._clock())
+        if self._clock() - since > TURN:
+            del self._turns[turn.name]
+            turn.unlink(missing_ok=True)
+        return False
 
     def _dead(self, claim: Claim) -> bool:
         gone = claim.holder.gone()
@@ -194,6 +226,9 @@ class Claims:
         """Remove the claim of a key if it is still the one with this token."""
         path = self._path(key)
         taken = aside(path)
+        found = read_claim(path)  # what it was at an earlier look says nothing now
+        if found is None or found.token != token:
+            return False
         try:
             path.rename(taken)
         except FileNotFoundError:
