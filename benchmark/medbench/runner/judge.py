@@ -24,7 +24,7 @@ from medbench.engine.streams import derive_seed
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Job
 from medbench.plugins.registry import Registry
-from medbench.protocol.runs import AXES
+from medbench.protocol.runs import AXES, axes_of
 from medbench.runner.channel import Message
 from medbench.runner.provenance import made_by, provenance
 from medbench.runner.resumption import Keeper
@@ -75,7 +75,7 @@ def judge_run(
         "readings": readings,
     }
     clock.lap("evaluation")
-    axes = _axes(spec)
+    axes = axes_of(spec)
     accidents = {
         "provenance": provenance(registry, job),
         "times": clock.times,
@@ -157,7 +157,7 @@ def _training_message(
 ) -> Message:
     """Put together what a method may see, and no more."""
     spec = job.spec
-    axes = _axes(spec)
+    axes = axes_of(spec)
     values = {
         "num_classes": images.card.num_classes,
         "normalise": spec["images"]["normalise"],
@@ -324,17 +324,6 @@ def _weight_arrays(weights: PretrainedWeights | None) -> dict[str, NDArray[Any]]
 
 def _prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-
-def _axes(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "dataset": spec["dataset"]["name"],
-        "noise": spec["noise"]["name"],
-        "rate": spec["rate"],
-        "pretext": spec["pretext"],
-        "method": spec["method"]["name"],
-        "seed": spec["seed"],
-    }
 
 
 def _public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
