@@ -43,21 +43,21 @@ def loaded(*arguments: str, cwd: Path) -> tuple[str, set[str]]:
 @pytest.mark.parametrize(
     ("arguments", "allowed"),
     [
-        (["--help"], set()),
-        (["--version"], set()),
-        (["run", "--help"], {"pydantic", "h5py"}),
-        (["leaderboard", "--help"], {"pydantic"}),
-        (["list"], set()),
-        (["list", "methods"], set()),
-        (["list", "plugins", "--json"], set()),
-        (["run", "--all", "--dry-run"], {"pydantic", "h5py"}),
+        (["--help"], []),
+        (["--version"], []),
+        (["run", "--help"], ["pydantic", "h5py"]),
+        (["leaderboard", "--help"], ["pydantic"]),
+        (["list"], []),
+        (["list", "methods"], []),
+        (["list", "plugins", "--json"], []),
+        (["run", "--all", "--dry-run"], ["pydantic", "h5py"]),
     ],
     ids=" ".join,
 )
-def test_loads_nothing_heavy(arguments: list[str], allowed: set[str], tmp_path: Path) -> None:
+def test_loads_nothing_heavy(arguments: list[str], allowed: list[str], tmp_path: Path) -> None:
     out, modules = loaded(*arguments, cwd=tmp_path)
     assert out
-    assert (modules & set(HEAVY)) <= allowed
+    assert (modules & set(HEAVY)) <= set(allowed)
 
 
 @pytest.mark.parametrize(
