@@ -32,7 +32,7 @@ from medbench.interfaces.executor import (
 from medbench.interfaces.settings import Settings
 from medbench.plugins.registry import discover
 from medbench.runner.entry import start_judge
-from medbench.runner.processes import children, find, kill, kill_below, parent_of, runs
+from medbench.runner.processes import children, find, kill, kill_below, parent_of, runs, suspend
 from medbench.runner.usage import group_usage
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
@@ -236,6 +236,8 @@ class LocalExecutor(Executor):
         process, pid = running.process, running.process.pid
         if pid is not None:
             if running.judge is not None and runs(running.judge):
+                # or it would keep the trainer's death as a failure of the run
+                suspend(running.judge)
                 kill_below(pid)
                 kill([running.judge])
             process.join(GRACE)

@@ -115,6 +115,12 @@ def kill(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
+def suspend(process: psutil.Process) -> None:
+    """Let a process do nothing more, but be there."""
+    with suppress(psutil.Error):
+        process.suspend()
+
+
 def memory_of(pid: int) -> int:
     """Return the bytes that a process and all below it hold.
 
