@@ -14,28 +14,41 @@ import click
 from medbench.cli.common import console, find_results, print_json, results_option
 from medbench.errors import MedbenchError
 from medbench.metric_names import METRICS, READINGS
+from medbench.store.index import read_index
 from medbench.store.results import Results, RunState
+from medbench.store.states import DONE, UNREADABLE
 
 Row = Mapping[str, Any]
 
 
-def row_of(state: RunState) -> Row:
-    """Return a run as a flat row: key, status, digest, axes, then metrics by reading."""
-    header = state.header
-    readings = header.summary["readings"] if header else {}
+#: Columns that the records' index has.
+_INDEXED = (
+    "digest",
+    "realised_rate",
+    "learnable",
+    *(f"{reading}_{metric}" for reading in READINGS for metric in METRICS),
+)
+
+
+def rows_of(results: Results) -> list[Row]:
+    """Return each planned run as a flat row: key, status, digest, axes, then metrics by reading."""
+    index = read_index(results, ("run_key", "fault", *_INDEXED)).to_pylist()
+    found = {row["run_key"]: row for row in index}
+    return [_row_of(state, found.get(state.run.key, {})) for state in results.statuses()]
+
+
+def _row_of(state: RunState, found: Row) -> Row:
+    status, reason = state.status, state.reason
+    if status == DONE and found.get("fault"):
+        status, reason = UNREADABLE, found["fault"]
+    digest, *others = _INDEXED
     return {
         "run_key": state.run.key,
-        "status": state.status,
-        "digest": header.digest if header else None,
+        "status": status,
+        digest: found.get(digest),
         **state.run.axes,
-        "realised_rate": header.summary["noise"]["realised_rate"] if header else None,
-        "learnable": header.summary["noise"]["learnable"] if header else None,
-        **{
-            f"{reading}_{metric}": readings.get(reading, {}).get(metric)
-            for reading in READINGS
-            for metric in METRICS
-        },
-        "reason": state.reason,
+        **{name: found.get(name) for name in others},
+        "reason": reason,
     }
 
 
@@ -61,8 +74,7 @@ def results(results_dir: Path | None, form: str, out: Path | None) -> int:
 
     Exit status: 0, or 1 if a record cannot be read.
     """
-    states = list(Results.open(find_results(results_dir)).states())
-    rows = [row_of(state) for state in states]
+    rows = rows_of(Results.open(find_results(results_dir)))
     if form == "table":
         _table(rows)
     elif form == "parquet":
@@ -72,7 +84,7 @@ def results(results_dir: Path | None, form: str, out: Path | None) -> int:
     else:
         text = _csv(rows) if form == "csv" else _json(rows)
         _write(text, out)
-    unreadable = [state.reason for state in states if state.status == "unreadable"]
+    unreadable = [row["reason"] for row in rows if row["status"] == UNREADABLE]
     for reason in unreadable:
         click.echo(reason, err=True)
     return 1 if unreadable else 0
@@ -116,12 +128,6 @@ def _json(rows: list[Row]) -> str:
 def _parquet(rows: list[Row], out: Path | None) -> None:
     if out is None:
         raise MedbenchError("parquet is no text: say where to write it with --out FILE.parquet")
-    try:
-        import pyarrow  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
-    except ImportError as error:
-        raise MedbenchError(
-            "writing parquet needs the package pyarrow; install it with: uv pip install pyarrow"
-        ) from error
     import pandas as pd
 
     pd.DataFrame(rows).to_parquet(out)

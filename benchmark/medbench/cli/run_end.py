@@ -12,6 +12,7 @@ from medbench.plugins.calling import BOARD, first_answer
 from medbench.plugins.registry import Registry
 from medbench.runner.plan import Plan
 from medbench.runner.scheduler import Outcome
+from medbench.store.index import faults
 from medbench.store.results import Results
 
 _NOT_WELL = ("failed", "skipped", "interrupted", "unreadable")
@@ -42,12 +43,8 @@ def conclude(
 
 def _unreadable(plan: Plan, results: Results) -> list[str]:
     """Return why records of the runs asked for, done before, cannot be read."""
-    before = {run.key for run in plan.runs if run.key in plan.done}
-    return [
-        state.reason
-        for state in results.states()
-        if state.status == "unreadable" and state.run.key in before
-    ]
+    wrong = faults(results)
+    return [wrong[run.key] for run in plan.runs if run.key in plan.done and run.key in wrong]
 
 
 def _counts(plan: Plan, outcome: Outcome, unreadable: int) -> dict[str, int]:

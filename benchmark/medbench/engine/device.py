@@ -38,6 +38,7 @@ def prepare_process(compute: Compute, device: str) -> torch.device:
     """
     torch.set_num_threads(compute.threads)
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32 in convolutions too
     if compute.deterministic:
         # cuBLAS needs a fixed workspace to repeat bit for bit
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"

@@ -28,7 +28,7 @@ class Table(BaseModel):
 
 
 Rate = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def _form_of_names(value: Any) -> str | None:

@@ -173,7 +173,8 @@ class JobMaker:
         device : str
             Where to compute.
         alone : bool
-            Whether no other job gets that device meanwhile.
+            Whether no other job gets that device meanwhile. A job that is held to a limit of
+            its own on the CPU counts as alone: others are not to blame if it lacks memory.
         """
         if isinstance(item, Run):
             kind, label = "run", item.label
@@ -191,7 +192,7 @@ class JobMaker:
             device=device,
             timeout=self.timeout,
             attempt=attempt,
-            alone=alone,
+            alone=alone or (self.memory is not None and device == "cpu"),
             checkpoint_seconds=self.checkpoint_seconds,
             checkpoint_epochs=self.checkpoint_epochs,
             memory=self.memory,

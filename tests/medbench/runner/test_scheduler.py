@@ -198,3 +198,15 @@ def test_unprepared_data_stops_the_whole() -> None:
     check_prepared(Expansion((), {}))
     with pytest.raises(NotPreparedError, match="prepare it"):
         check_prepared(Expansion((), {"far-away": "prepare it"}))
+
+
+@pytest.mark.parametrize(
+    ("memory", "device", "alone"),
+    [(None, "cpu", False), (2**30, "cpu", True), (2**30, "cuda:0", False)],
+)
+def test_a_limit_of_its_own_leaves_nobody_else_to_blame(
+    expansion: Expansion, tmp_path: Path, memory: int | None, device: str, alone: bool
+) -> None:
+    """So that a run over its --memory is not repeated without others, which changes nothing."""
+    maker = JobMaker(tmp_path / "results", tmp_path / "cache", None, memory=memory)
+    assert maker.job(expansion.runs[0], 1, device, alone=False).alone is alone

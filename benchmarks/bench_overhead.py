@@ -1,0 +1,145 @@
+"""What the harness itself costs: `uv run python benchmarks/bench_overhead.py`.
+
+Overhead: the protocol `quick` is run whole, one run at a time, by the command that a user
+gives. Of its wall seconds, those that jobs spent in training (pretraining and prediction
+in it) and in evaluation are what was asked for; all others are overhead: starting, reading
+and drawing data, noise, processes, records, checkpoints, and the board (bar: 3 %). The
+board's part is shown too.
+
+First step: a method of its own tells how old the judge's process is when the first
+mini-batch is about to be asked for, and when the first step of the optimiser is done
+(bar: 0.2 s on the CPU, for the former).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from medbench.store.index import read_index, read_pretraining_index
+from medbench.store.results import Results
+
+#: What is allowed: a share of the wall time, and seconds.
+MOST_OVERHEAD, MOST_SECONDS = 0.03, 0.2
+
+PLUGIN = '''
+import os, time
+import psutil
+from medbench import Plugin, hookimpl
+from medbench_plugins.methods.cross_entropy import CrossEntropy
+
+
+class FirstStep(CrossEntropy):
+    """Cross-entropy that tells when its first step begins and is done."""
+
+    def start(self, task):
+        super().start(task)
+        step, self.told = self.optimiser.step, False
+
+        def first(loss):
+            step(loss)
+            if not self.told:
+                self.told = True
+                print("done", time.time() - psutil.Process(os.getppid()).create_time())
+
+        self.optimiser.step = first
+
+    def train_epoch(self, epoch):
+        if epoch == 0:
+            print("begins", time.time() - psutil.Process(os.getppid()).create_time())
+        return super().train_epoch(epoch)
+
+
+@hookimpl
+def medbench_methods():
+    return [Plugin("first-step", "first_step:FirstStep", "Tells of its first step", 1)]
+'''
+
+
+def command(*arguments: str) -> float:
+    """Run medbench; return its wall seconds."""
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "medbench", *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - began
+
+
+def overhead(folder: Path, protocol: str) -> dict[str, float]:
+    """Run a protocol; return its wall seconds and what they were spent on."""
+    wall = command("run", "--all", "--protocol", protocol, "--results", str(folder), "--jobs", "1")
+    board = command("leaderboard", "--results", str(folder))
+    results = Results.open(folder)
+    asked, jobs, stages = 0.0, 0, {}
+    for table in (read_index(results), read_pretraining_index(results)):
+        for text in table["times"].to_pylist():
+            times: Mapping[str, float] = json.loads(text)
+            jobs += 1
+            asked += times.get("training", 0.0) + times.get("evaluation", 0.0)
+            for name, seconds in times.items():
+                stages[name] = stages.get(name, 0.0) + seconds
+    return {
+        "wall": wall, "asked": asked, "overhead": 1 - asked / wall, "jobs": jobs,
+        "second board": board, **{f"stage {name}": value for name, value in stages.items()},
+    }  # fmt: skip
+
+
+def first_steps(folder: Path) -> dict[str, float]:
+    """Return seconds from a run's process to its first step, medians over the runs."""
+    folder.mkdir()
+    plugin = folder / "first_step.py"
+    plugin.write_text(PLUGIN)
+    results = folder / "results"
+    command(
+        "run", "--all", "--protocol", "quick", "--plugin", str(plugin), "--add", "first-step",
+        "--method", "first-step", "--pretext", "none", "--jobs", "1", "--results", str(results),
+    )  # fmt: skip
+    found: dict[str, list[float]] = {"begins": [], "done": []}
+    for log in (results / "logs").glob("*/*.log"):
+        for line in log.read_text().splitlines():
+            word, _, seconds = line.partition(" ")
+            if word in found:
+                found[word].append(float(seconds))
+    return {
+        "runs": len(found["begins"]),
+        **{f"{word} {name}": function(values) for word, values in found.items()
+           for name, function in (("median", statistics.median), ("max", max))},
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--protocol", default="quick")
+    parser.add_argument("--only", choices=("overhead", "first-step"))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        found: dict[str, dict[str, float]] = {}
+        if given.only != "overhead":
+            found["first step"] = first_steps(Path(name, "first"))
+        if given.only != "first-step":
+            found["overhead"] = overhead(Path(name, "grid"), given.protocol)
+    for title, values in found.items():
+        print(title)
+        for word, value in values.items():
+            print(f"  {word:18} {value:9.4f}")
+    print(json.dumps(found))
+    late = []
+    if found.get("overhead", {}).get("overhead", 0) > MOST_OVERHEAD:
+        late.append(f"overhead over {MOST_OVERHEAD:.0%}")
+    if found.get("first step", {}).get("begins median", 0) > MOST_SECONDS:
+        late.append(f"first step after more than {MOST_SECONDS} s")
+    sys.exit("; ".join(late) if late else 0)
+
+
+if __name__ == "__main__":
+    main()
