@@ -32,7 +32,6 @@ MOST_OVERHEAD, MOST_SECONDS = 0.03, 0.2
 PLUGIN = '''
 import os, time
 import psutil
-from medbench import Plugin, hookimpl
 from medbench_plugins.methods.cross_entropy import CrossEntropy
 
 
@@ -56,10 +55,6 @@ class FirstStep(CrossEntropy):
             print("begins", time.time() - psutil.Process(os.getppid()).create_time())
         return super().train_epoch(epoch)
 
-
-@hookimpl
-def medbench_methods():
-    return [Plugin("first-step", "first_step:FirstStep", "Tells of its first step", 1)]
 '''
 
 
@@ -101,7 +96,7 @@ def first_steps(folder: Path) -> dict[str, float]:
     plugin.write_text(PLUGIN)
     results = folder / "results"
     command(
-        "run", "--all", "--protocol", "quick", "--plugin", str(plugin), "--add", "first-step",
+        "run", "--all", "--protocol", "quick", "--plugin", str(plugin),
         "--method", "first-step", "--pretext", "none", "--jobs", "1", "--results", str(results),
     )  # fmt: skip
     found: dict[str, list[float]] = {"begins": [], "done": []}

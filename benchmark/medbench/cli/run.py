@@ -218,9 +218,11 @@ def run(
 
 
 def _tidy(results: Results, plan: Plan) -> None:
-    """Remove what commands that were killed left behind of runs that are done."""
+    """Remove what commands that were killed left behind."""
     results.drop_checkpoints()
-    if results.claims():
+    if not results.claims():
+        results.pixels.drop()
+    else:
         with Claims(results.claims_folder) as claims:
             Share(results, claims, plan.attempts).tidy()
 
@@ -267,6 +269,8 @@ def _carry_out(
             "The same command goes on from here",
             status=130,
         ) from None
+    finally:
+        results.pixels.drop()
     if signals.received:
         raise StoppedCommand(
             "stopped; finished runs are kept, and how far the others are. "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,17 @@ def labels_hash(train: NDArray[np.int64], validation: NDArray[np.int64]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+#: Returns pixels by what they are made from, which it gets with a function that makes them.
+KeepPixels = Callable[[Any, Callable[[], NDArray[np.uint8]]], NDArray[np.uint8]]
+
+
 def draw_images(
-    spec: Mapping[str, Any], registry: Registry, context: DataContext, *, train_only: bool = False
+    spec: Mapping[str, Any],
+    registry: Registry,
+    context: DataContext,
+    *,
+    train_only: bool = False,
+    keep: KeepPixels | None = None,
 ) -> DrawnImages:
     """Open the dataset of a run or pretraining and read the images it uses.
 
@@ -110,6 +120,8 @@ def draw_images(
         Cache folder and decode budget.
     train_only : bool
         Read no image of the other splits.
+    keep : callable, optional
+        Keeps pixels for other runs; without it they are read from the dataset.
 
     Raises
     ------
@@ -132,8 +144,15 @@ def draw_images(
         none = chosen.test[:0]
         train, validation = chosen.train, none if train_only else chosen.validation
         test = none if train_only else chosen.test
-        noisy = read_images(data.images, [train, validation], images.size)
-        split = len(train)
+
+        def pixels(*parts: NDArray[np.int64]) -> NDArray[np.uint8]:
+            read = partial(read_images, data.images, parts, images.size)
+            if keep is None or not any(map(len, parts)):
+                return read()
+            rows = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in parts]
+            return keep([named, images.size, rows], read)
+
+        noisy, split = pixels(train, validation), len(train)
 
         def part(positions: NDArray[np.int64], pixels: NDArray[np.uint8]) -> Part:
             labels = np.asarray(data.labels[positions], np.int64)
@@ -144,7 +163,7 @@ def draw_images(
             card,
             part(train, noisy[:split]),
             part(validation, noisy[split:]),
-            part(test, read_images(data.images, [test], images.size)),
+            part(test, pixels(test)),
             noisy,
         )
 

@@ -45,7 +45,7 @@ def judge_run(
     clock, meter = Clock(), Meter()
     spec = job.spec
     context = DataContext(job.cache)
-    images = draw_images(spec, registry, context)
+    images = draw_images(spec, registry, context, keep=results.pixels.get)
     noise = draw_noise(spec, registry, images)
     oracle = CountedOracle(spec["rate"], noise.matrix, images.train.labels)
     start = spec["pretraining"]
@@ -95,7 +95,8 @@ def judge_pretraining(
     """Carry a pretraining out and write its weights."""
     clock, meter = Clock(), Meter()
     spec = job.spec
-    images = draw_images(spec, registry, DataContext(job.cache), train_only=True)
+    context = DataContext(job.cache)
+    images = draw_images(spec, registry, context, train_only=True, keep=results.pixels.get)
     parent = spec["parent_key"]
     before = read_weights(results.pretraining_path(parent)) if parent else None
     axes = (spec["dataset"]["name"], spec["pretext"]["name"], spec["seed"], spec["step"])

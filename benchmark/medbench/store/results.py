@@ -12,6 +12,7 @@
         checkpoints/ab/abcd….h5    how far runs have come that are not done
         logs/ab/abcd….N.log        what an attempt printed
         claims/                    who is at what: see medbench.store.claims
+        pixels/                    images at the protocol's size, while a command works
         board/                     the board
         index/                     headers of all records by columns; may be deleted
 """
@@ -31,6 +32,7 @@ from medbench.store.atomic import write_text, writing
 from medbench.store.attempts import Attempt, read_attempt, write_attempt
 from medbench.store.checkpoints import Checkpoints
 from medbench.store.claims import Claim, claims_in
+from medbench.store.pixels import Pixels
 from medbench.store.records import Header, read_header
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING, SKIPPED, UNREADABLE
 
@@ -205,6 +207,11 @@ class Results:
     def has(self, key: str) -> bool:
         """Tell whether a run or pretraining is done."""
         return self.record_path(key).exists() or self.pretraining_path(key).exists()
+
+    @property
+    def pixels(self) -> Pixels:
+        """Images that runs under way share."""
+        return Pixels(self.root / "pixels")
 
     def drop_checkpoints(self) -> None:
         """Remove checkpoints of what is done: a command that was killed may have left some."""

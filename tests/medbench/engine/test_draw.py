@@ -28,6 +28,7 @@ from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Entry, discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
 from medbench.protocol.runs import Filters, Run, expand
+from medbench.store.pixels import Pixels
 
 REGISTRY = discover()
 CONTEXT = DataContext(Path("/nowhere"))
@@ -113,6 +114,24 @@ def test_a_pretraining_reads_the_runs_training_images_and_no_others() -> None:
     alone = draw_images(spec["pretraining"], REGISTRY, CONTEXT, train_only=True)
     np.testing.assert_array_equal(alone.train.images, whole.train.images)
     assert len(alone.validation.images) == len(alone.test.images) == 0
+
+
+def test_kept_pixels_are_those_of_the_dataset(tmp_path: Path) -> None:
+    """Whoever comes first, a run of another seed or size or a pretraining."""
+    kept = Pixels(tmp_path)
+    specs = [run(pretext="rotation", seed=seed).spec for seed in (0, 1)]
+    smaller = {**specs[0], "images": {**specs[0]["images"], "size": 8}}
+    for spec in (*specs, smaller, *specs):
+        for which, train_only in ((spec["pretraining"], True), (spec, False)):
+            which = {**which, "images": spec["images"]}
+            mine = draw_images(which, REGISTRY, CONTEXT, train_only=train_only, keep=kept.get)
+            true = draw_images(which, REGISTRY, CONTEXT, train_only=train_only)
+            for name in ("train", "validation", "test"):
+                found, expected = getattr(mine, name), getattr(true, name)
+                np.testing.assert_array_equal(found.images, expected.images)
+                np.testing.assert_array_equal(found.labels, expected.labels)
+    # a test set for each size, and for each seed and size training with and without validation
+    assert len(list(tmp_path.iterdir())) == 2 + 3 * 2
 
 
 def test_data_that_has_changed_is_refused() -> None:

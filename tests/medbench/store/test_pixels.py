@@ -1,0 +1,82 @@
+"""Pixels are kept for others, and never believed without a look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medbench.store import pixels as module
+from medbench.store.pixels import Pixels
+
+SHAPE = (3, 4, 4, 1)
+
+
+class Source:
+    """Counts how often it is read."""
+
+    def __init__(self, value: int = 7) -> None:
+        self.value, self.reads = value, 0
+
+    def read(self) -> np.ndarray:
+        self.reads += 1
+        return np.full(SHAPE, self.value, np.uint8)
+
+
+def test_is_read_once_for_all(tmp_path: Path) -> None:
+    source = Source()
+    for _ in range(3):
+        found = Pixels(tmp_path / "pixels").get(["a", 32], source.read)
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, np.full(SHAPE, 7))
+        found[:] = 0  # the caller's own
+    assert source.reads == 1
+
+
+def test_another_source_has_other_pixels(tmp_path: Path) -> None:
+    kept = Pixels(tmp_path)
+    assert kept.get(["a", 32], Source(1).read)[0, 0, 0, 0] == 1
+    assert kept.get(["a", 64], Source(2).read)[0, 0, 0, 0] == 2
+    assert kept.get(["a", 32], Source(3).read)[0, 0, 0, 0] == 1
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_an_altered_byte_means_reading_again(tmp_path: Path, place: int) -> None:
+    kept, source = Pixels(tmp_path), Source()
+    kept.get("a", source.read)
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    assert np.array_equal(kept.get("a", source.read), source.read())
+    assert source.reads == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"short", bytes(200)])
+def test_a_torn_file_means_reading_again(tmp_path: Path, content: bytes) -> None:
+    kept, source = Pixels(tmp_path), Source()
+    kept.get("a", source.read)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(content)
+    assert np.array_equal(kept.get("a", source.read), source.read())
+
+
+def test_a_folder_that_cannot_be_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    source = Source()
+    assert Pixels(tmp_path / "file").get("a", source.read).shape == SHAPE
+
+
+def test_much_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 47)
+    Pixels(tmp_path / "pixels").get("a", Source().read)
+    assert not (tmp_path / "pixels").exists()
+
+
+def test_is_gone_when_dropped(tmp_path: Path) -> None:
+    kept = Pixels(tmp_path / "pixels")
+    kept.get("a", Source().read)
+    kept.drop()
+    kept.drop()
+    assert not (tmp_path / "pixels").exists()
