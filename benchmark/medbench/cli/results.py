@@ -15,8 +15,9 @@ from medbench.cli.common import console, find_results, print_json, results_optio
 from medbench.errors import MedbenchError
 from medbench.metric_names import METRICS, READINGS
 from medbench.store.index import read_index
-from medbench.store.results import Results, RunState
+from medbench.store.results import Results
 from medbench.store.states import DONE, UNREADABLE
+from medbench.store.survey import RunState
 
 Row = Mapping[str, Any]
 

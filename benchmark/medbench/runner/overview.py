@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from medbench.runner.costs import Costs, Work, costs_seen
 from medbench.store.index import faults
 from medbench.store.pulse import JobPulse, read_pulses
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import Results
 from medbench.store.states import DONE, OPEN, RUNNING, STATES, UNREADABLE
+from medbench.store.survey import PlannedRun
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,25 @@ def overview(results: Results) -> Overview:
     StoreError
         If the plan or the file of an attempt is damaged.
     """
-    unreadable = faults(results)
+    plan, seen, unreadable = results.plan(), results.survey(), faults(results)
     counts = Counter(dict.fromkeys(STATES, 0))
     reasons: dict[tuple[str, str], list[tuple[str, str]]] = {}
     left: Counter[Work] = Counter()
-    for state in results.statuses():
-        key = state.run.key
+
+    sound = seen.done - unreadable.keys()
+    # a hundred thousand that are done are passed over quickly
+    rest = [run for run in plan if run.key not in sound]
+    counts[DONE] = len(plan) - len(rest)
+    for run in rest:
+        state = seen.state(run)
         status, reason = state.status, state.reason
-        if status == DONE and key in unreadable:
-            status, reason = UNREADABLE, unreadable[key]
+        if status == DONE:
+            status, reason = UNREADABLE, unreadable[run.key]
         counts[status] += 1
         if status in OPEN or status == RUNNING:
-            left[("run", str(state.run.axes["method"]), str(state.run.axes["dataset"]))] += 1
-        elif status != DONE:
-            reasons.setdefault((status, reason), []).append((key, label_of(state.run)))
+            left[("run", str(run.axes["method"]), str(run.axes["dataset"]))] += 1
+        else:
+            reasons.setdefault((status, reason), []).append((run.key, label_of(run)))
     running = tuple(running_jobs(results))
     return Overview(
         protocol=results.protocol_name,

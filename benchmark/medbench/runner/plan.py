@@ -13,7 +13,8 @@ from medbench.interfaces.executor import Job
 from medbench.protocol.resolve import PretrainingRun
 from medbench.protocol.runs import Expansion, Run
 from medbench.store.attempts import Attempt
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import Results
+from medbench.store.survey import PlannedRun
 
 
 @dataclass(frozen=True)

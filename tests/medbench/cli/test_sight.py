@@ -17,8 +17,9 @@ from medbench.store.attempts import Attempt
 from medbench.store.claims import Claims
 from medbench.store.pulse import JobPulse, write_pulse
 from medbench.store.records import make_record, write_record
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import Results
 from medbench.store.states import STATES
+from medbench.store.survey import PlannedRun
 
 
 def axes(seed: int, method: str = "ce") -> dict[str, Any]:

@@ -14,7 +14,8 @@ from medbench.errors import StoreError
 from medbench.store import results as store
 from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import Results
+from medbench.store.survey import PlannedRun
 
 AXES = {"dataset": "d", "noise": "n", "rate": 0.3, "pretext": "p", "method": "m", "seed": 0}
 
