@@ -187,12 +187,12 @@ def data_prepare(
     from medbench.data.prepare import PrepareOptions
 
     dataset = _preparable(discover(), name)
-    if download == bool(sources):
-        raise PluginError(
-            "--download fetches the files itself: leave SOURCE out, or --download"
-            if download
-            else f"say where your copy of {name} is (SOURCE), or fetch it with --download"
-        )
+    if download and sources:
+        raise PluginError("--download fetches the files itself: leave SOURCE out, or --download")
+    if not download and not sources:
+        fetched = dataset.downloads(size)
+        instead = ", or fetch it with --download" if fetched else f"; {dataset.by_hand}"
+        raise PluginError(f"say where your copy of {name} is (SOURCE){instead}")
     options = PrepareOptions(size, channels, allow_unreadable)
     if download:
         sources = _fetched(dataset, size, cache)

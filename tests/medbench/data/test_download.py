@@ -249,7 +249,8 @@ def test_the_command_fetches_and_names_the_publisher(
         (["busi", "--download"], "states no checksum"),
         (["folder:mine", "--download"], "download it yourself"),
         (["medmnist:pathmnist", "--download", "--size", "30"], "published at 28, 64, 128, 224 px"),
-        (["nct-crc-he-100k"], "or fetch it with --download"),
+        (["nct-crc-he-100k"], "(SOURCE), or fetch it with --download"),
+        (["bccd"], "(SOURCE); its publisher states no checksum: git clone https://"),
     ],
 )
 def test_what_cannot_be_fetched_says_why(tmp_path: Path, words: list[str], reason: str) -> None:
