@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutants import MUTANTS, SOUND, settings_of
+from mutants import IMPLIED, MUTANTS, SOUND, settings_of
 
 from medbench.plugins.entries import Entry
 from medbench.plugins.kinds import KINDS, kind_named
@@ -52,6 +52,23 @@ def test_a_plugin_that_breaks_the_rule_is_caught_by_it(kind: str, name: str) -> 
     outcome = examine(named(kind, name), subject(MUTANTS[kind, name], kind))
     assert outcome.state == "broken", outcome
     assert outcome.found, "and it says what came"
+
+
+#: Without settings there is no plugin for the other rules to examine.
+EXAMINED = [place for place in MUTANTS if place != ("plugin", "settings-default")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name"), EXAMINED, ids=lambda word: word)
+def test_a_plugin_that_breaks_the_rule_breaks_no_other(kind: str, name: str) -> None:
+    """But for those that nobody can keep who breaks this one."""
+    others = {
+        rule.name
+        for rule in rules_of("noise" if kind == "plugin" else kind)
+        if (rule.kind, rule.name) != (kind, name)
+        and examine(rule, subject(MUTANTS[kind, name], kind)).state == "broken"
+    }
+    assert others == IMPLIED.get((kind, name), set())
 
 
 @pytest.mark.parametrize(("kind", "rule"), RULES, ids=lambda x: getattr(x, "name", x))
