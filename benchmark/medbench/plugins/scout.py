@@ -9,6 +9,7 @@ than :func:`patience` is a fault of its package, and of no other.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import selectors
@@ -39,6 +40,10 @@ _SILENCE = 2.0
 
 #: Characters an entry point may announce.
 _LONGEST = 4_000_000
+
+#: medbench's own libraries that a careless package imports with its hooks: once one has, they
+#: are imported for all that are asked after it.
+_LIBRARIES = ("numpy", "torch", "torchvision", "scipy", "sklearn", "pandas", "pydantic", "h5py")
 
 _CHILD = (
     "import json, sys; given = json.load(sys.stdin); sys.path[:] = given.pop('path'); "
@@ -161,8 +166,7 @@ class _Asked:
 
 def serve(points: Sequence[Mapping[str, str]], *, thorough: bool, limit: float) -> None:
     """Ask all entry points, a few at once, and print their announcements as JSON."""
-    if thorough:
-        import torch  # noqa: F401 - once, for all classes that will need it
+    _import(["torch"] if thorough else ["numpy"])  # once, for all that will need it
     waiting = deque(Point(**point) for point in points)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found: dict[Point, Sight] = {}
@@ -181,6 +185,7 @@ def serve(points: Sequence[Mapping[str, str]], *, thorough: bool, limit: float) 
                     ready.unregister(one.pipe)
                     asked.remove(one)
                     found[one.point] = _conclude(one, limit)
+                    _import(_libraries_of(found[one.point]))
                 elif time.monotonic() > one.since + _SILENCE and one.point not in told:
                     told.add(one.point)
                     sys.stderr.write(
@@ -188,6 +193,19 @@ def serve(points: Sequence[Mapping[str, str]], *, thorough: bool, limit: float) 
                         f"imported, {limit:g} s at most\n"
                     )
     sys.stdout.write(json.dumps([found[Point(**point)].to_json() for point in points]))
+
+
+def _libraries_of(sight: Sight) -> list[str]:
+    """Return which of medbench's libraries were imported for an entry point."""
+    packages = {path.parent.name for path in map(Path, sight.files) if path.name == "__init__.py"}
+    return [name for name in _LIBRARIES if name in packages]
+
+
+def _import(names: Sequence[str]) -> None:
+    """Import libraries in this process, from which all entry points' are forked."""
+    for name in names:
+        with suppress(ImportError, OSError):  # who needs it will be told
+            importlib.import_module(name)
 
 
 def _ask(point: Point, *, thorough: bool) -> _Asked:

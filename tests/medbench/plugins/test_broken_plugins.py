@@ -18,9 +18,10 @@ from shelf import Shelf, announcing
 
 from medbench import Plugin
 from medbench.errors import PluginError
+from medbench.plugins.announcements import Announcement, Point
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry, discover, register
-from medbench.plugins.scout import patience
+from medbench.plugins.scout import Sight, _libraries_of, patience
 
 GOOD = announcing(
     '[Plugin("sound", "medbench_plugins.noise.symmetric:SymmetricExclusive", "Sound", 1)]'
@@ -410,3 +411,12 @@ def test_every_field_of_a_record_comes_through(shelf: Shelf) -> None:
 
 def test_a_registry_passes_between_processes(looked: SimpleNamespace) -> None:
     assert Registry.from_json(looked.registry.to_json()) == looked.registry
+
+
+def test_a_library_that_one_package_imports_is_known_by_its_file() -> None:
+    """It is then imported once for all packages that are asked later, and no other module is."""
+    files = dict.fromkeys(
+        ("/site/torch/__init__.py", "/site/torch/nn/__init__.py", "/site/lab/numpy.py", "/lab.py")
+    )
+    sight = Sight(Announcement(Point("lab", "lab")), files)
+    assert _libraries_of(sight) == ["torch"]
