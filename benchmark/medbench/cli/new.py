@@ -45,10 +45,13 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
         )
         return
     begin = next(path for path in files if path.name == f"{package.kind.name}.py")
-    click.echo(f"{package.folder}/ holds the {package.kind.name} {name!r}, which works as it is.")
+    word = "noise model" if package.kind.name == "noise" else package.kind.name
+    click.echo(f"{package.folder}/ holds the {word} {name!r}, which works as it is.")
     click.echo(f"Begin in {begin}. Then:\n")
-    for command, meaning in _next(package.kind.name, package.folder, name):
-        click.echo(f"  {command:<58}{meaning}")
+    steps = _next(package.kind.name, package.folder, name)
+    width = max(len(command) for command, _ in steps)
+    for command, meaning in steps:
+        click.echo(f"  {command:<{width}}  {meaning}")
 
 
 def _next(kind: str, folder: Path, name: str) -> list[tuple[str, str]]:

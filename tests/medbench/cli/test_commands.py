@@ -258,6 +258,21 @@ def forge(path: Path) -> Path:
     return path
 
 
+def forge_prediction(path: Path) -> Path:
+    """Edit one image's prediction in one epoch and make the digest anew."""
+    record = read_record(path)
+    header, arrays = record.header, dict(record.arrays)
+    predictions = arrays["test/probabilities"].copy()
+    predictions[1, 3] = predictions[1, 3][::-1]
+    arrays["test/probabilities"] = predictions
+    path.unlink()
+    write_record(
+        path,
+        make_record(header.key, header.axes, header.spec, header.summary, arrays, header.accidents),
+    )
+    return path
+
+
 def truncate(path: Path) -> Path:
     path.write_bytes(path.read_bytes()[:-100])
     return path
@@ -279,7 +294,8 @@ def rename(path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "spoil", [edit_prediction, edit_header, forge, truncate, flip_bits, rename]
+    "spoil",
+    [edit_prediction, forge_prediction, edit_header, forge, truncate, flip_bits, rename],
 )
 def test_verify_names_the_record_that_is_not_what_it_was(
     first_record: tuple[Path, Path], spoil: Callable[[Path], Path]
