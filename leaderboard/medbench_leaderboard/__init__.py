@@ -32,14 +32,19 @@ def medbench_commands() -> Iterable[Command]:
 @hookimpl
 def medbench_build_board(results: Path, out: Path) -> Path:
     """Write the board's tables and its page into ``out``."""
-    from medbench_leaderboard.build import build_board
+    from medbench_leaderboard.upkeep import keep_up
 
-    return build_board(results, out)
+    keep_up([results], out)
+    return out
 
 
 @hookimpl
 def medbench_show_board(results: Path) -> str:
     """Return the ranked table as plain text, 100 columns wide."""
+    from medbench_leaderboard.upkeep import text_of
+
+    if (text := text_of(results)) is not None:
+        return text
     from medbench_leaderboard.board import read_board
     from medbench_leaderboard.terminal import plain_text
 

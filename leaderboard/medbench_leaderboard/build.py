@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +12,11 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from medbench.errors import StoreError
-from medbench.store.atomic import atomic_path, write_bytes, write_text
+from medbench.store.atomic import write_bytes
 from medbench.store.results import Results
+from medbench.store.stamps import Stamp, stamp_of
 from medbench_leaderboard.board import Board, read_board
-from medbench_leaderboard.contributed import contributed
+from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.curves import read_curves
 from medbench_leaderboard.entrants import read_entrants
 from medbench_leaderboard.figures import draw
@@ -26,30 +27,18 @@ from medbench_leaderboard.page import render_page
 from medbench_leaderboard.paper import ranking_latex, ranking_markdown, tests_markdown
 from medbench_leaderboard.tests_table import tests_table
 
-#: The files of a board and what they are.
-FILES: Mapping[str, str] = {
-    "leaderboard.csv": "entrant by block by reading by metric",
-    "runs.csv": "one row a run",
-    "runs.parquet": "the same for programs",
-    "tests.csv": "every comparison",
-    "tests.md": "what may be said, and the methods paragraph",
-    "table.md": "the ranked table in Markdown",
-    "table.tex": "the ranked table in LaTeX",
-    "index.html": "the page",
-}
 
-
-def build_board(results: Path, out: Path) -> Path:
-    """Make the board of a results folder and return ``out``; see :func:`write_board`."""
-    write_board([results], out)
-    return out
-
-
-def write_board(results: Sequence[Path], out: Path, *, everything: bool = False) -> Board:
+def write_board(
+    results: Sequence[Path],
+    out: Path,
+    *,
+    everything: bool = False,
+    sections: Sequence[Section] = (),
+) -> tuple[Board, dict[str, Stamp]]:
     """Make the board of one results folder, or of several together.
 
-    Writes the files of :data:`FILES`, and each figure as SVG, PDF and CSV in
-    ``figures/``. Columns are described in
+    Writes the files of :data:`medbench_leaderboard.names.FILES`, and each figure as SVG,
+    PDF and CSV in ``figures/``. Columns are described in
     :data:`medbench_leaderboard.table.COLUMNS`,
     :data:`medbench_leaderboard.scores.COLUMNS` and
     :data:`medbench_leaderboard.tests_table.COLUMNS`. The same records give the
@@ -63,11 +52,15 @@ def write_board(results: Sequence[Path], out: Path, *, everything: bool = False)
         Folder for the files; made if it is not there.
     everything : bool
         Compare all records with their digests, however many there are.
+    sections : sequence of Section
+        What packages add to the page.
 
     Returns
     -------
     Board
         What was written.
+    dict of str to Stamp
+        Every file of it, by its path below ``out``.
 
     Raises
     ------
@@ -79,35 +72,42 @@ def write_board(results: Sequence[Path], out: Path, *, everything: bool = False)
     curves = read_curves(folders, board.runs, board.facts.primary)
     charts = draw(board, curves, read_filters(folders, board.runs))
     entrants = read_entrants(folders, board.runs, board.facts.primary)
-    texts = {
+    contents = {
         "leaderboard.csv": _csv(board.cells),
         "runs.csv": _csv(board.runs),
+        "runs.parquet": _parquet(board.runs),
         "tests.csv": _csv(tests_table(board.findings.comparisons)),
-        "tests.md": tests_markdown(board),
-        "table.md": ranking_markdown(board),
-        "table.tex": ranking_latex(board),
-        "index.html": render_page(board, charts, entrants, curves.unreadable, contributed(results)),
+        "tests.md": tests_markdown(board).encode(),
+        "table.md": ranking_markdown(board).encode(),
+        "table.tex": ranking_latex(board).encode(),
+        "index.html": render_page(board, charts, entrants, curves.unreadable, sections).encode(),
+        **{f"figures/{name}": content for name, content in figure_files(charts).items()},
     }
     try:
-        for name, text in texts.items():
-            write_text(out / name, text)
-        for name, content in figure_files(charts).items():
-            write_bytes(out / "figures" / name, content)
-        with atomic_path(out / "runs.parquet") as temporary:
-            pq.write_table(_arrow(board.runs), temporary)
+        return board, {name: _write(out, name, content) for name, content in contents.items()}
     except OSError as error:
         raise StoreError(
             f"{out} cannot be written: {error.strerror or error}; choose another folder with --out"
         ) from error
-    return board
 
 
-def _csv(table: pd.DataFrame) -> str:
+def _write(out: Path, name: str, content: bytes) -> Stamp:
+    write_bytes(out / name, content)
+    return stamp_of(out / name, name)
+
+
+def _csv(table: pd.DataFrame) -> bytes:
     text = io.BytesIO()
     # five times as fast as pandas, which counts with a hundred thousand runs
     options = arrow_csv.WriteOptions(quoting_style="needed", quoting_header="none")
     arrow_csv.write_csv(_arrow(table), text, options)
-    return text.getvalue().decode()
+    return text.getvalue()
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(_arrow(table), content)
+    return content.getvalue()
 
 
 def _arrow(table: pd.DataFrame) -> pa.Table:

@@ -57,9 +57,8 @@ def leaderboard(
     """
     # imported here: --help must not wait for pandas
     from medbench.store.results import Results
-    from medbench_leaderboard.build import FILES, write_board
-    from medbench_leaderboard.standings_json import standings_json
-    from medbench_leaderboard.terminal import plain_text
+    from medbench_leaderboard.names import FILES
+    from medbench_leaderboard.upkeep import keep_up
 
     roots = results_dirs or (find_results(None),)
     if out is None and len(roots) > 1:
@@ -68,12 +67,14 @@ def leaderboard(
         raise MedbenchError("a bundle has no board of its own: say --out DIR")
     folder = out or Results.open(roots[0]).board
     with unpacked(roots) as folders:
-        board = write_board(folders, folder, everything=check)
+        board = keep_up(folders, folder, everything=check)
+    if not board.anew:
+        click.echo("Nothing has changed since this board was made: its files stay.", err=True)
     files = {name: str(folder / name) for name in FILES}
     if as_json:
-        print_json({"files": files, **standings_json(board)})
+        print_json({"files": files, **board.standings})
         return
-    click.echo(plain_text(board))
+    click.echo(board.text)
     for path in files.values():
         click.echo(path)
 

@@ -28,12 +28,10 @@ from medbench.errors import RecordError
 from medbench.store.atomic import atomic_path
 from medbench.store.records import Record, read_record
 from medbench.store.results import Results
+from medbench_leaderboard.names import MOST_RECORDS
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.panel import Resamples
 from medbench_leaderboard.statistics.weighted import draw_counts, resampled_metric
-
-#: Records that are read whole without being asked to: some milliseconds each.
-MOST_RECORDS = 5000
 
 #: Difference allowed between a stored score and what the predictions give.
 TOLERANCE = 1e-6

@@ -17,8 +17,8 @@ from medbench.errors import StoreError
 from medbench.metric_names import METRICS, READINGS
 from medbench.store.results import Results
 from medbench_leaderboard import medbench_build_board, medbench_show_board
-from medbench_leaderboard.build import FILES, build_board
 from medbench_leaderboard.command import leaderboard
+from medbench_leaderboard.names import FILES
 from medbench_leaderboard.scores import COLUMNS as RUN_COLUMNS
 from medbench_leaderboard.table import COLUMNS as CELL_COLUMNS
 
@@ -193,7 +193,7 @@ def test_hostile_names_are_shown_as_text(tmp_path: Path) -> None:
     points = toy.grid(dataset=[f"</script>{ATTACK}"], pretext=["none", f"{ATTACK}$x_1$"])
     results = toy.plan(tmp_path / "results", points)
     toy.finish_all(results, points, lambda axes: 0.5)
-    page = (build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    page = (medbench_build_board(results.root, results.board) / "index.html").read_text("utf-8")
     assert ATTACK not in page
     elements = Elements(page)
     assert elements.stack == []
@@ -204,14 +204,14 @@ def test_hostile_names_are_shown_as_text(tmp_path: Path) -> None:
 def test_the_same_records_give_the_same_bytes(
     results: Results, board: Path, tmp_path: Path
 ) -> None:
-    again = build_board(results.root, tmp_path / "again")
+    again = medbench_build_board(results.root, tmp_path / "again")
     for name in FILES:
         assert (again / name).read_bytes() == (board / name).read_bytes()
 
 
 def test_nothing_done_yet(tmp_path: Path) -> None:
     results = toy.plan(tmp_path / "results", POINTS)
-    out = build_board(results.root, results.board)
+    out = medbench_build_board(results.root, results.board)
     page = (out / "index.html").read_text("utf-8")
     assert "None of the 16 planned runs is done yet" in page
     assert "No run is done yet." in page
@@ -223,7 +223,7 @@ def test_records_without_curves_or_card(tmp_path: Path) -> None:
     results = toy.plan(tmp_path / "results", POINTS)
     for axes in POINTS:
         toy.finish(results, axes, 0.5, curves={}, learnable=axes["rate"] < 0.4)
-    page = (build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    page = (medbench_build_board(results.root, results.board) / "index.html").read_text("utf-8")
     assert "No finished run holds a learning curve." in page
     assert "<em>unlearnable</em>" in page
     assert 'id="datasets"' not in page
@@ -232,7 +232,7 @@ def test_records_without_curves_or_card(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(results: Results, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="choose another folder with --out"):
-        build_board(results.root, tmp_path / "file")
+        medbench_build_board(results.root, tmp_path / "file")
 
 
 def test_the_command_prints_the_table_or_json(results: Results, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_the_command_prints_the_table_or_json(results: Results, tmp_path: Path) 
     assert shown.exit_code == 0
     assert "mean rank" in shown.output
     assert shown.output.splitlines()[-1] == str(tmp_path / "board" / "index.html")
-    found = json.loads(CliRunner().invoke(leaderboard, [*arguments, "--json"]).output)
+    found = json.loads(CliRunner().invoke(leaderboard, [*arguments, "--json"]).stdout)
     assert Path(found["files"]["runs.csv"]).is_file()
     assert found["runs"] == {"planned": 16, "done": 14, "failed": 1, "pending": 1}
 
@@ -263,5 +263,5 @@ def test_the_board_needs_no_torch(results: Results, tmp_path: Path) -> None:
 
 def test_an_empty_plan_is_no_crash(tmp_path: Path) -> None:
     results = toy.plan(tmp_path / "results", [])
-    page = (build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    page = (medbench_build_board(results.root, results.board) / "index.html").read_text("utf-8")
     assert "None of the 0 planned runs is done yet" in page

@@ -10,7 +10,6 @@ written everything works without it, only slower.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,6 +32,7 @@ from medbench.store.index_rows import (
 from medbench.store.parallel import spread
 from medbench.store.records import glance
 from medbench.store.results import Results
+from medbench.store.stamps import Stamp, stamps_below
 from medbench.store.weights import glance_at_weights
 
 #: Raised when rows are made in another way, so that older indexes are not believed.
@@ -41,8 +41,7 @@ _VERSION = b"2"
 #: Files read by one call in another process.
 _CHUNK = 1000
 
-#: What tells one state of a file from another. ``changed`` moves even where
-#: somebody puts the time of modification back.
+#: Columns of the stamp.
 STAMP: Columns = {
     "run_key": (pa.string(), "run key, as the file's name gives it"),
     "size": (pa.int64(), "bytes of the file"),
@@ -50,8 +49,6 @@ STAMP: Columns = {
     "changed": (pa.int64(), "time of its last change of any kind, in ns"),
     "inode": (pa.int64(), "its inode"),
 }
-
-Stamp = tuple[str, int, int, int, int]
 
 
 def read_index(results: Results, names: Sequence[str] | None = None) -> pa.Table:
@@ -126,7 +123,7 @@ def _read(
 ) -> pa.Table:
     schema = _schema(columns)
     names = names or schema.names
-    stamps = _stamps(folder)
+    stamps = stamps_below(folder)
     known, stale = _still_true(_load(index, schema, {*STAMP, *names}), stamps)
     if not stale:
         return known.select(names)
@@ -140,31 +137,6 @@ def _read(
     )
     _save(index, table)
     return table.select(names)
-
-
-def _stamps(folder: Path) -> list[Stamp]:
-    """Return the stamp of every record below a folder."""
-    stamps = []
-    for shelf in _scan(folder):
-        if not shelf.is_dir():
-            continue
-        for entry in _scan(Path(shelf.path)):
-            if entry.name.endswith(".h5") and not entry.name.startswith("."):
-                with suppress(FileNotFoundError):  # taken away since
-                    stat = entry.stat()
-                    stamps.append(
-                        (entry.name[:-3], stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns,
-                         stat.st_ino)
-                    )  # fmt: skip
-    return stamps
-
-
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []
 
 
 def _still_true(known: pa.Table, stamps: Sequence[Stamp]) -> tuple[pa.Table, list[Stamp]]:
