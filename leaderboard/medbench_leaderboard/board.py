@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ class Board:
     findings: Findings
     cards: Mapping[str, Mapping[str, Any]]
 
-    @property
+    @cached_property
     def counts(self) -> Counter[str]:
         """Runs by status."""
         return Counter(str(status) for status in self.runs["status"])

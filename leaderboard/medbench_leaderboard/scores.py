@@ -11,10 +11,9 @@ import pandas as pd
 
 from medbench.canonical import canonical_json
 from medbench.metric_names import METRICS, READINGS
-from medbench.store.index import read_index
+from medbench.store.index import read_index, read_pretraining_index
 from medbench.store.results import Results
 from medbench.store.states import DONE, UNREADABLE
-from medbench.store.weights import read_cost
 
 #: The axes of a protocol, outermost first.
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
@@ -91,14 +90,7 @@ def read_scores(results: Results) -> Scores:
         If the plan or the file of an attempt is damaged. A damaged record is a
         row with status ``unreadable``.
     """
-    planned = pd.DataFrame(
-        [
-            {**{axis: state.run.axes.get(axis) for axis in AXES}, "run_key": state.run.key,
-             "status": state.status, "reason": state.reason}
-            for state in results.statuses()
-        ],
-        columns=[*AXES, "run_key", "status", "reason"],
-    )  # fmt: skip
+    planned = _planned(results)
     index = read_index(results)
     wanted = [name for name in index.column_names if name in _INDEXED]
     # the seed and the axes stand in the plan already
@@ -112,6 +104,22 @@ def read_scores(results: Results) -> Scores:
     runs["pretraining_seconds"] = runs["pretraining"].map(_pretraining_seconds(results, runs))
     runs["versions"] = _versions(runs["provenance"])
     return Scores(_typed(runs), _cards(runs))
+
+
+def _planned(results: Results) -> pd.DataFrame:
+    """Return axes, key, status and reason of each planned run; that a record is there is done."""
+    seen, plan = results.survey(), results.plan()
+    columns: dict[str, list[Any]] = {axis: [run.axes.get(axis) for run in plan] for axis in AXES}
+    columns["run_key"] = [run.key for run in plan]
+    # most are done, and a state each would take as long as all the rest
+    others = {run.key: seen.state(run) for run in plan if run.key not in seen.done}
+    columns["status"] = [DONE] * len(plan)
+    columns["reason"] = [""] * len(plan)
+    for place, key in enumerate(columns["run_key"]):
+        if key in others:
+            columns["status"][place] = others[key].status
+            columns["reason"][place] = others[key].reason
+    return pd.DataFrame(columns)
 
 
 #: Columns that come from the index as they are.
@@ -152,18 +160,18 @@ def _cards(runs: pd.DataFrame) -> dict[str, Mapping[str, Any]]:
 
 def _pretraining_seconds(results: Results, runs: pd.DataFrame) -> dict[str, float]:
     """Return the wall seconds of each pretraining with all its steps, where they are known."""
-    own: dict[str, tuple[float, str | None]] = {}
-
-    def read(key: str) -> tuple[float, str | None]:
-        if key not in own:
-            own[key] = read_cost(results.pretraining_path(key))
-        return own[key]
-
+    wanted = {str(key) for key in runs["pretraining"].dropna().unique()} - {""}
+    if not wanted:
+        return {}
+    index = read_pretraining_index(results)
+    columns = (index[name].to_pylist() for name in ("run_key", "seconds", "parent"))
+    own = {key: (seconds, parent) for key, seconds, parent in zip(*columns, strict=True)}
     found = {}
-    for key in sorted({str(key) for key in runs["pretraining"].dropna()} - {""}):
-        total, step = 0.0, key or None
+    for key in sorted(wanted):
+        total, step = 0.0, key
         while step:
-            seconds, step = read(step)
-            total += seconds
+            # results may be passed on without the heavy weights
+            seconds, step = own.get(step, (None, None))
+            total += float("nan") if seconds is None else seconds
         found[key] = total
     return found

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from medbench.canonical import Writer, remembering
 from medbench.errors import RecordError
 from medbench.store.atomic import atomic_path
 from medbench.store.index_rows import (
@@ -37,6 +38,9 @@ from medbench.store.weights import glance_at_weights
 
 #: Raised when rows are made in another way, so that older indexes are not believed.
 _VERSION = b"2"
+
+#: Makes a row from a file.
+Make = Callable[[Path, Writer], dict[str, Any]]
 
 #: Files read by one call in another process.
 _CHUNK = 1000
@@ -98,18 +102,18 @@ def faults(results: Results) -> dict[str, str]:
     return dict(zip(wrong["run_key"].to_pylist(), wrong["fault"].to_pylist(), strict=True))
 
 
-def record_row(path: Path) -> dict[str, Any]:
+def record_row(path: Path, write: Writer) -> dict[str, Any]:
     """Return the row of one record; one that cannot be read has its fault alone."""
     try:
-        return row_of_record(glance(path))
+        return row_of_record(glance(path), write)
     except RecordError as error:
         return {"fault": str(error)}
 
 
-def pretraining_row(path: Path) -> dict[str, Any]:
+def pretraining_row(path: Path, write: Writer) -> dict[str, Any]:
     """Return the row of one pretraining; one that cannot be read has its fault alone."""
     try:
-        return row_of_pretraining(glance_at_weights(path))
+        return row_of_pretraining(glance_at_weights(path), write)
     except RecordError as error:
         return {"fault": str(error)}
 
@@ -118,7 +122,7 @@ def _read(
     folder: Path,
     index: Path,
     columns: Columns,
-    make: Callable[[Path], dict[str, Any]],
+    make: Make,
     names: Sequence[str] | None = None,
 ) -> pa.Table:
     schema = _schema(columns)
@@ -154,11 +158,12 @@ def _rows(
     stamps: Sequence[Stamp],
     folder: Path,
     columns: Columns,
-    make: Callable[[Path], dict[str, Any]],
+    make: Make,
 ) -> bytes:
     """Read some records; returns a stream of Arrow, which is quick to hand over."""
+    write = remembering()
     rows = [
-        dict(zip(STAMP, stamp, strict=True)) | make(folder / stamp[0][:2] / f"{stamp[0]}.h5")
+        dict(zip(STAMP, stamp, strict=True)) | make(folder / stamp[0][:2] / f"{stamp[0]}.h5", write)
         for stamp in stamps
     ]
     schema = _schema(columns)

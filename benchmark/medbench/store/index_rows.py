@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from medbench.canonical import canonical_json, sha256
+from medbench.canonical import Writer, canonical_json, sha256
 from medbench.errors import RecordError
 from medbench.metric_names import METRICS, READINGS
 from medbench.store.agreement import agreement
@@ -85,7 +85,7 @@ PRETRAINING_COLUMNS: Columns = {
 }
 
 
-def row_of_pretraining(header: WeightsHeader) -> dict[str, Any]:
+def row_of_pretraining(header: WeightsHeader, write: Writer = canonical_json) -> dict[str, Any]:
     """Return the row of a pretraining.
 
     Raises
@@ -104,13 +104,13 @@ def row_of_pretraining(header: WeightsHeader) -> dict[str, Any]:
             "pretext": _text((spec.get("pretext") or {}).get("name")),
             "seed": _whole(spec.get("seed")),
             "step": _whole(spec.get("step")),
-            "parent": sha256(canonical_json(parent)) if parent else None,
+            "parent": sha256(write(parent)) if parent else None,
             "loss": header.loss,
             "accuracy": header.accuracy,
             "seconds": float(sum(map(float, times.values()))),
             "times": canonical_json(times),
             "device": _text(provenance.get("device")),
-            "provenance": canonical_json(provenance),
+            "provenance": write(provenance),
         }
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RecordError(
@@ -119,8 +119,15 @@ def row_of_pretraining(header: WeightsHeader) -> dict[str, Any]:
         ) from error
 
 
-def row_of_record(header: Header) -> dict[str, Any]:
+def row_of_record(header: Header, write: Writer = canonical_json) -> dict[str, Any]:
     """Return the row of a record; what its header does not say is left out.
+
+    Parameters
+    ----------
+    header : Header
+        What the record says.
+    write : callable
+        Writes values as canonical JSON; see :func:`medbench.canonical.remembering`.
 
     Raises
     ------
@@ -128,7 +135,7 @@ def row_of_record(header: Header) -> dict[str, Any]:
         If a value is not of the kind it must be.
     """
     try:
-        return _outcome(header)
+        return _outcome(header, write)
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RecordError(
             f"the header of record {header.key} is not as medbench writes it ({error}); "
@@ -136,7 +143,7 @@ def row_of_record(header: Header) -> dict[str, Any]:
         ) from error
 
 
-def _outcome(header: Header) -> dict[str, Any]:
+def _outcome(header: Header, write: Writer) -> dict[str, Any]:
     axes, summary, accidents = header.axes, header.summary, header.accidents
     noise, oracle = summary.get("noise") or {}, summary.get("oracle") or {}
     pretraining, card = summary.get("pretraining") or {}, summary.get("card")
@@ -156,20 +163,20 @@ def _outcome(header: Header) -> dict[str, Any]:
         "classes": len(summary.get("classes") or ()) or None,
         "epochs": _whole(summary.get("epochs")),
         "oracle_answers": sum(map(int, oracle.values())),
-        "oracle": canonical_json(oracle),
+        "oracle": write(oracle),
         "pretraining": _text(pretraining.get("key")),
         "pretraining_loss": _number(pretraining.get("loss")),
         "pretraining_accuracy": _number(pretraining.get("accuracy")),
         "pretraining_chance": _number(pretraining.get("chance")),
-        **agreement(header.spec),
+        **agreement(header.spec, write),
         "parameters": _whole((accidents.get("resources") or {}).get("parameters")),
-        "card": canonical_json(card) if card else None,
+        "card": write(card) if card else None,
         "seconds": float(sum(map(float, times.values()))),
         "times": canonical_json(times),
-        "resources": canonical_json(accidents.get("resources") or {}),
+        "resources": write(accidents.get("resources") or {}),
         "device": _text(provenance.get("device")),
-        "plugins": canonical_json(provenance.get("plugins") or {}),
-        "provenance": canonical_json(provenance),
+        "plugins": write(provenance.get("plugins") or {}),
+        "provenance": write(provenance),
     }
     for reading in READINGS:
         values = (summary.get("readings") or {}).get(reading) or {}

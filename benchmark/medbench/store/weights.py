@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.canonical import canonical_json, sha256
-from medbench.errors import RecordError
 from medbench.store.preface import read_preface
 from medbench.store.records import (
     FORMAT,
@@ -167,19 +165,3 @@ def glance_at_weights(path: Path) -> WeightsHeader:
 
 def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-
-def read_cost(path: Path) -> tuple[float, str | None]:
-    """Return a pretraining's wall seconds and the key of the one it started from.
-
-    The weights are not read. NaN and None where the file cannot be: results may
-    be passed on without the heavy weights.
-    """
-    try:
-        with opened(path, "pretraining") as file:
-            _, spec, _, accidents = read_json(file, "header")
-    except RecordError:
-        return float("nan"), None
-    seconds = float(sum((accidents.get("times") or {}).values()))
-    parent = spec.get("parent")
-    return seconds, sha256(canonical_json(parent)) if parent else None

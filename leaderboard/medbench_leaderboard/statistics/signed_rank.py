@@ -38,31 +38,38 @@ def signed_rank(differences: Values) -> tuple[Values, Values]:
         Two-sided; 0 and 1 where all differences are zero.
     """
     differences = np.round(differences, DECIMALS)
-    ranks = np.asarray(rankdata(np.abs(differences), axis=0), np.float64)
+    zeros = (differences == 0).sum(axis=0)
+    absolute = np.abs(differences)
+    # zeros have the lowest ranks, so that those of the others are theirs less as many;
     # doubled, so that averaged ranks are whole numbers
-    doubled = np.rint(2 * ranks).astype(np.int64)
-    usual = np.arange(2, 2 * len(differences) + 2, 2)
-    plain = (differences != 0).all(axis=0) & (np.sort(doubled, axis=0) == usual[:, None]).all(0)
-    positive = np.where(differences > 0, doubled, 0).sum(axis=0)
-    smaller = np.minimum(positive, doubled.sum(axis=0) - positive)
-    ps = np.ones(differences.shape[1])
-    if plain.any():
-        # without ties or zeros the distribution is the same for all comparisons
-        ps[plain] = np.minimum(1.0, 2 * _cumulative(usual.tobytes())[smaller[plain]])
-    statistics = smaller / 2
-    for place in np.flatnonzero(~plain):
-        statistics[place], ps[place] = _one(differences[:, place])
-    return statistics, ps
+    ranks = np.rint(2 * (np.asarray(rankdata(absolute, axis=0)) - zeros)).astype(np.int64)
+    ranks[differences == 0] = 0
+    positive = np.where(differences > 0, ranks, 0).sum(axis=0)
+    smaller = np.minimum(positive, ranks.sum(axis=0) - positive)
+    pairs = len(differences) - zeros
+    corrections = _tie_corrections(np.sort(absolute, axis=0))
+    p = np.ones(differences.shape[1])
+    free = (corrections == 0) & (pairs > 0)
+    for number in np.unique(pairs[free]).tolist():
+        # without ties the distribution is the same for all comparisons
+        these = free & (pairs == number)
+        p[these] = np.minimum(1.0, 2 * _distribution(number)[smaller[these]])
+    many = (corrections > 0) & (pairs > EXACT)
+    if many.any():
+        p[many] = _normal(smaller[many], pairs[many], corrections[many])
+    for place in np.flatnonzero((corrections > 0) & (pairs <= EXACT)):
+        # both tails, which overlap where the statistic is in the middle
+        p[place] = min(1.0, 2 * _below(int(smaller[place]), np.sort(ranks[:, place])))
+    return smaller / 2, p
 
 
-def _one(column: Values) -> tuple[float, float]:
-    there = column[column != 0]
-    if not len(there):
-        return 0.0, 1.0
-    ranks = np.rint(2 * rankdata(np.abs(there))).astype(np.int64)
-    positive = int(ranks[there > 0].sum())
-    smaller = min(positive, int(ranks.sum()) - positive)
-    return smaller / 2, _p_value(smaller, ranks)
+def _tie_corrections(ordered: Values) -> Values:
+    """Return the sum of t^3 - t over groups of t equal values, without those of zero."""
+    # a group adds t^2 - 1 with each of its t members
+    first = np.asarray(rankdata(ordered, method="min", axis=0), np.float64)
+    last = np.asarray(rankdata(ordered, method="max", axis=0), np.float64)
+    sums: Values = np.where(ordered > 0, (last - first + 1) ** 2 - 1, 0).sum(axis=0)
+    return sums
 
 
 def smallest_p(pairs: int) -> float:
@@ -78,32 +85,35 @@ def pairs_needed(level: float) -> int:
     return pairs
 
 
-def _p_value(smaller: int, ranks: NDArray[np.int64]) -> float:
-    tied = len(np.unique(ranks)) < len(ranks)
-    if tied and len(ranks) > EXACT:
-        return _normal(smaller, ranks)
-    below = _cumulative(np.sort(ranks).tobytes())
-    # both tails, which overlap where the statistic is in the middle
-    return min(1.0, 2 * float(below[smaller]))
+@lru_cache(maxsize=256)
+def _distribution(pairs: int) -> Values:
+    """Return the distribution function of twice the sum of the ranks 1 to n, at 0 to n(n+1)."""
+    ranks = np.arange(2, 2 * pairs + 2, 2)
+    return np.cumsum(_shares(int(ranks.sum()), ranks))
 
 
-@lru_cache(maxsize=4096)
-def _cumulative(sorted_ranks: bytes) -> Values:
-    """Return the distribution function of a sum of ranks under random signs."""
-    ranks = np.frombuffer(sorted_ranks, np.int64)
-    shares = np.zeros(int(ranks.sum()) + 1)
+def _below(most: int, ordered: NDArray[np.int64]) -> float:
+    """Return how probable it is that a sum of ranks under random signs is so small."""
+    return float(_shares(most, ordered).sum())
+
+
+def _shares(most: int, ordered: NDArray[np.int64]) -> Values:
+    """Return the probability of each sum of ranks under random signs from 0 to ``most``."""
+    shares = np.zeros(most + 1)
     shares[0] = 1.0
-    for rank in ranks.tolist():
-        # with probability one half the rank is counted
-        moved = np.zeros_like(shares)
-        moved[rank:] = shares[: len(shares) - rank]
-        shares = (shares + moved) / 2
-    return np.cumsum(shares)
+    reached = 0
+    for rank in ordered.tolist():
+        # with probability one half a rank is counted; a rank of 0 changes nothing
+        reached = min(most, reached + rank)
+        if rank:
+            shares[rank : reached + 1] += shares[: max(0, reached + 1 - rank)]
+            shares /= 2
+    return shares
 
 
-def _normal(smaller: int, ranks: NDArray[np.int64]) -> float:
-    sizes = np.unique(ranks, return_counts=True)[1].astype(np.float64)
-    n = float(len(ranks))
-    variance = n * (n + 1) * (2 * n + 1) / 24 - float((sizes**3 - sizes).sum()) / 48
+def _normal(smaller: NDArray[np.int64], pairs: NDArray[np.int64], corrections: Values) -> Values:
+    n = pairs.astype(np.float64)
+    variance = n * (n + 1) * (2 * n + 1) / 24 - corrections / 48
     below = smaller / 2 - n * (n + 1) / 4
-    return min(1.0, 2 * float(norm.cdf((below + 0.5) / np.sqrt(variance))))
+    found: Values = np.minimum(1.0, 2 * norm.cdf((below + 0.5) / np.sqrt(variance)))
+    return found
