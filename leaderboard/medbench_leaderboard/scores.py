@@ -119,7 +119,7 @@ def _planned(results: Results) -> pd.DataFrame:
         if key in others:
             columns["status"][place] = others[key].status
             columns["reason"][place] = others[key].reason
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, dtype=None if plan else object)
 
 
 #: Columns that come from the index as they are.

@@ -63,14 +63,13 @@ class Frame:
 def nice_ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[float]:
     """Return at most ``most`` round values between two, a step of 1, 2 or 5 times a power of 10.
 
-    With ``whole`` they are whole numbers.
+    With ``whole`` they are whole numbers: none where none lies between the two.
     """
     if not high > low:
         return [low]
     power = 10.0 ** math.floor(math.log10((high - low) / most))
+    power = max(power, 1.0) if whole else power
     for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
-        if whole and step < 1:
-            continue
         first = math.ceil(low / step - 1e-9)
         count = math.floor(high / step + 1e-9) - first + 1
         if count <= most:
