@@ -142,8 +142,9 @@ def draw_images(
     with dataset.open(context) as data:
         chosen = select(data, images, spec["root_seed"], named["name"], spec["seed"])
         none = chosen.test[:0]
-        train, validation = chosen.train, none if train_only else chosen.validation
-        test = none if train_only else chosen.test
+        train, test = chosen.train, none if train_only else chosen.test
+        # what is kept is the same for runs and pretrainings
+        validation = none if train_only and keep is None else chosen.validation
 
         def pixels(*parts: NDArray[np.int64]) -> NDArray[np.uint8]:
             read = partial(read_images, data.images, parts, images.size)
@@ -162,7 +163,7 @@ def draw_images(
         return DrawnImages(
             card,
             part(train, noisy[:split]),
-            part(validation, noisy[split:]),
+            part(none, noisy[:0]) if train_only else part(validation, noisy[split:]),
             part(test, pixels(test)),
             noisy,
         )

@@ -23,6 +23,9 @@ JUDGE_SCORE, TRAINER_SCORE = 300, 800
 #: Rounds of killing before one gives up: each catches what was forked during the one before.
 _ROUNDS = 100
 
+#: Whether the kernel lists the children of a process.
+_LISTED = Path("/proc/self/task", str(os.getpid()), "children").exists()
+
 
 def adopt_orphans() -> None:
     """Let processes below whose parent has gone become children of this one.
@@ -75,11 +78,32 @@ def below(pid: int) -> list[psutil.Process]:
 
 def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
     """Return the children of a process that still run."""
-    try:
-        found = psutil.Process(pid).children(recursive=recursive)
-    except psutil.Error:
-        return []
-    return [process for process in found if runs(process)]
+    if _LISTED:
+        numbers = _listed(pid)
+        for number in numbers if recursive else ():
+            numbers += _listed(number)  # the loop goes on through what is added
+        processes = [process for process in map(find, numbers) if process is not None]
+    else:
+        try:
+            processes = psutil.Process(pid).children(recursive=recursive)
+        except psutil.Error:
+            return []
+    return [process for process in processes if runs(process)]
+
+
+def _listed(pid: int) -> list[int]:
+    """Return the numbers of the children of a process as Linux lists them.
+
+    psutil looks at every process of the machine, which takes a hundred times as long on a
+    busy one. A list read while a child ends may lack others: look twice where it matters.
+    """
+    found = []
+    with suppress(OSError):  # it is gone
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            with suppress(OSError):
+                text = Path(f"/proc/{pid}/task/{thread}/children").read_text(encoding="ascii")
+                found += [int(number) for number in text.split()]
+    return found
 
 
 def find(pid: int | None) -> psutil.Process | None:
@@ -100,12 +124,15 @@ def parent_of(process: psutil.Process) -> int | None:
 
 def kill_below(pid: int) -> None:
     """Kill all processes below one; who forks meanwhile is found in the next round."""
+    quiet = 0
     for _ in range(_ROUNDS):
         alive = below(pid)
-        if not alive:
+        quiet = 0 if alive else quiet + 1
+        if quiet == 2:
             return
-        kill(alive)
-        time.sleep(0.01)
+        if alive:
+            kill(alive)
+            time.sleep(0.005)
 
 
 def kill(processes: list[psutil.Process]) -> None:
