@@ -91,6 +91,8 @@ class LocalExecutor(Executor):
         if self._forks:
             self._context.set_forkserver_preload(["medbench.runner.preload"])
         self._running: dict[str, _Running] = {}
+        # their work is done, and the next may begin while their processes are ending
+        self._leaving: list[_Running] = []
 
     @cached_property
     def _announced(self) -> str:
@@ -99,6 +101,8 @@ class LocalExecutor(Executor):
 
     def submit(self, job: Job) -> JobHandle:
         """Start a job in a process pair of its own."""
+        if any(left.job.key == job.key for left in self._leaving):
+            self._bury_leaving()
         process, mine = self._start(job)
         with suppress(BrokenPipeError):  # a judge that is gone already is seen by events()
             mine.send_bytes(json.dumps(job.to_json()).encode())
@@ -132,6 +136,7 @@ class LocalExecutor(Executor):
 
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
         """Return what happened since the last call, waiting at most ``wait`` seconds."""
+        self._bury_leaving()
         awaited: list[Any] = [running.connection for running in self._running.values()]
         awaited += [r.process.sentinel for r in self._running.values() if r.watched]
         ready = set(pipes.wait(awaited, timeout=wait))
@@ -158,6 +163,7 @@ class LocalExecutor(Executor):
 
     def close(self) -> None:
         """End all running jobs at once."""
+        self._bury_leaving()
         for running in list(self._running.values()):
             self._bury(running)
 
@@ -179,7 +185,10 @@ class LocalExecutor(Executor):
             state, reason = running.verdict
             if state != "interrupted":
                 return [self._fail(running, state, reason)]
-        self._bury(running)
+        if message["state"] == "done":
+            self._leaving.append(self._running.pop(job.key))
+        else:
+            self._bury(running)
         return [JobEnd(job.key, message["state"], message["reason"])]
 
     def _look(self, running: _Running) -> list[JobProgress | JobEnd]:
@@ -245,8 +254,12 @@ class LocalExecutor(Executor):
                 os.killpg(pid, signal.SIGKILL)
             self._kill_orphans()
         running.connection.close()
-        del self._running[running.job.key]
+        self._running.pop(running.job.key, None)
         sweep_up(Results(running.job.results), running.job.key)
+
+    def _bury_leaving(self) -> None:
+        while self._leaving:
+            self._bury(self._leaving.pop())
 
     def _kill_orphans(self) -> None:
         """Kill what jobs left behind whose judge died: the server has adopted it."""
