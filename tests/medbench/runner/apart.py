@@ -25,7 +25,7 @@ class Apart(Executor):
 
     def __init__(self, slots: int, settings: Any = None, modules: Sequence[str] = ()) -> None:
         super().__init__(slots, settings, modules)
-        self._said: queue.Queue[tuple[Job, str]] = queue.Queue()
+        self._said: queue.Queue[tuple[Job, subprocess.Popen[str], str]] = queue.Queue()
         self._running: dict[str, subprocess.Popen[str]] = {}
 
     def submit(self, job: Job) -> JobHandle:
@@ -46,15 +46,16 @@ class Apart(Executor):
     def _listen(self, job: Job, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self._said.put((job, line))
-        self._said.put((job, ""))  # the end of what it says
+            self._said.put((job, process, line))
+        self._said.put((job, process, ""))  # the end of what it says
 
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
         until = time.monotonic() + wait
         while (left := until - time.monotonic()) > 0:
             with suppress(queue.Empty):
-                job, line = self._said.get(timeout=left)
-                if job.key in self._running:  # else it was cancelled
+                job, process, line = self._said.get(timeout=left)
+                # else it was cancelled, or has ended and is repeated
+                if self._running.get(job.key) is process:
                     return [self._event(job, line)]
         return []
 
