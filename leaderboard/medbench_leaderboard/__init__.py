@@ -24,7 +24,7 @@ def medbench_commands() -> Iterable[Command]:
         Command(
             name="advise",
             target="medbench_leaderboard.command:advise",
-            summary="Say which entrants cannot be told from the best, and what each costs.",
+            summary="Say which entrants remain possible as the best, and what each costs.",
         ),
     ]
 

@@ -82,7 +82,7 @@ def advice_text(advice: Advice, width: int = WIDTH) -> str:
                       legacy_windows=False)  # fmt: skip
     with console.capture() as capture:
         console.print(table)
-        console.print(Text("✓ not to be told from the best; seconds are those of one run, with "
+        console.print(Text("✓ remains possible as the best; seconds are those of one run, with "
                            "its share of the pretraining"))  # fmt: skip
         if any(advised.oracle for advised in advice.entrants):
             console.print(Text("* asked the oracle for something not known in practice"))

@@ -119,7 +119,7 @@ def advise(
     no_oracle: bool,
     as_json: bool,
 ) -> None:
-    """Say which entrants cannot be told from the best, and what each costs.
+    """Say which entrants remain possible as the best, and what each costs.
 
     The entrants marked form a confidence set: with the protocol's confidence it
     holds the one that is truly best on these datasets. Choose among them by

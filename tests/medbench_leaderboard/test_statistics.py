@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.statistics.adjustment import holm, share_level
+from medbench_leaderboard.statistics.advice import Cost, advise
 from medbench_leaderboard.statistics.bayes import PRIOR, signed_rank_posterior
 from medbench_leaderboard.statistics.estimates import tau_b
 from medbench_leaderboard.statistics.friedman import critical_distance, friedman, nemenyi, ranks
+from medbench_leaderboard.statistics.panel import Meeting, Panel
 from medbench_leaderboard.statistics.separation import groups, letters, open_ranks
 from medbench_leaderboard.statistics.sign_flip import sign_flip
 from medbench_leaderboard.statistics.signed_rank import (
@@ -265,3 +268,36 @@ def test_tau_b_is_scipys() -> None:
     first, second = RNG.integers(0, 6, (5, 8)).astype(float), RNG.normal(size=(5, 8))
     theirs = [stats.kendalltau(a, b).statistic for a, b in zip(first, second, strict=True)]
     assert tau_b(first, second) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        # two seeds that disagree as much as anything could: nobody is set aside
+        ([[0.5, 0.6], [0.7, 0.5]], "Both entrants remain possible as the best at 95% confidence"),
+        (
+            [[0.5, 0.6, 0.6], [0.7, 0.5, 0.4]],
+            "All 3 entrants remain possible as the best at 95% confidence; a + ce has the best "
+            "mean, c + ce costs least of them.",
+        ),
+        # the last is far behind, always by the same
+        (
+            [[0.5, 0.6, 0.01], [0.7, 0.5, 0.02], [0.6, 0.7, 0.01]],
+            "2 of 3 entrants remain possible as the best at 95% confidence",
+        ),
+        ([[0.9, 0.1], [0.9, 0.11], [0.91, 0.1]], "a + ce is the best at 95% confidence."),
+        ([[0.5, 0.6]], "with one seed nothing can be said about the others"),
+        ([[0.5], [0.7]], "a + ce is the only entrant."),
+    ],
+)
+def test_advice_says_how_many_remain(scores: list[list[float]], said: str) -> None:
+    entrants = tuple(Entrant(name, "ce") for name in "abc"[: len(scores[0])])
+    block = Block("chest", "symmetric", 0.2)
+    meeting = Meeting(block, tuple(range(len(scores))), np.array(scores))
+    costs = {
+        (block, entrant): Cost(9.0 - place, 0.0, 1.0, oracle=False)
+        for place, entrant in enumerate(entrants)
+    }
+    advice = advise(Panel(entrants, (meeting,)), costs, 0.95)
+    assert advice is not None
+    assert said in advice.sentence

@@ -1,4 +1,4 @@
-"""Advice: which entrants cannot be told from the best, and what they cost."""
+"""Advice: which entrants remain possible as the best, and what they cost."""
 
 from __future__ import annotations
 
@@ -161,21 +161,24 @@ def _advised(
 def _sentence(entrants: list[Advised], level: float, known: bool) -> str:
     inside = [advised for advised in entrants if advised.recommended]
     best = entrants[0]
+    if len(entrants) == 1:
+        return f"{best.entrant} is the only entrant."
     if not known:
         return (
             f"{best.entrant} has the best mean, but with one seed nothing can be said about "
             "the others."
         )
     sure = f"at {level:.0%} confidence"
-    if len(inside) == len(entrants):
-        return (
-            f"{best.entrant} has the best mean, but none of the {len(entrants)} entrants can be "
-            f"told from the best {sure}: choose by cost."
-        )
-    cheapest = min(inside, key=lambda advised: advised.seconds)
     if len(inside) == 1:
         return f"{best.entrant} is the best {sure}."
-    words = f"{len(inside)} of {len(entrants)} entrants cannot be told from the best {sure}"
+    cheapest = min(inside, key=lambda advised: advised.seconds)
+    words = f"{_how_many(len(inside), len(entrants))} remain possible as the best {sure}"
     if cheapest is best:
         return f"{words}; {best.entrant} has the best mean and costs least of them."
     return f"{words}; {best.entrant} has the best mean, {cheapest.entrant} costs least of them."
+
+
+def _how_many(some: int, of: int) -> str:
+    if some < of:
+        return f"{some} of {of} entrants"
+    return "Both entrants" if of == 2 else f"All {of} entrants"
