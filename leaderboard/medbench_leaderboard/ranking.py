@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
 from medbench_leaderboard.board import Board, Standing
-from medbench_leaderboard.names import Block, Entrant
-from medbench_leaderboard.table import BLOCK, ENTRANT
+from medbench_leaderboard.names import Entrant
+from medbench_leaderboard.table import BLOCK, ENTRANT, positions
 from medbench_leaderboard.words import readable
 
 #: Cells, of all readings and metrics, beyond which the page gets the primary metric only.
@@ -60,15 +60,14 @@ class Ranking:
         self.board = board
         self.standings = board.standings[board.facts.reading]
         cells = board.cells
-        entrants = {standing.entrant: i for i, standing in enumerate(self.standings)}
-        blocks = {state.block: i for i, state in enumerate(board.blocks)}
-        codes = (
-            cells["reading"].map({name: i for i, name in enumerate(READINGS)}),
-            cells["metric"].map({name: i for i, name in enumerate(METRICS)}),
-            [entrants[Entrant(*key)] for key in cells[ENTRANT].itertuples(index=False)],
-            [blocks[Block(*key)] for key in cells[BLOCK].itertuples(index=False)],
+        entrants = [standing.entrant for standing in self.standings]
+        blocks = [state.block for state in board.blocks]
+        place = (
+            positions(cells, ["reading"], [(name,) for name in READINGS]),
+            positions(cells, ["metric"], [(name,) for name in METRICS]),
+            positions(cells, ENTRANT, entrants),
+            positions(cells, BLOCK, blocks),
         )
-        place = tuple(np.asarray(code, np.intp) for code in codes)
         shape = (len(READINGS), len(METRICS), len(entrants), len(blocks))
         self.values: NDArray[np.float64] = np.full((*shape, len(_VALUES)), np.nan)
         self.values[place] = cells[_VALUES].to_numpy(np.float64)

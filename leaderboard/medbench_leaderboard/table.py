@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
 from medbench_leaderboard.scores import SCORES
@@ -85,6 +86,17 @@ def make_cells(runs: pd.DataFrame) -> pd.DataFrame:
 def grouped(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
     """Return the parts of a table by the values of some columns, in order of first appearance."""
     return [(key, part) for key, part in frame.groupby(list(by), sort=False)]
+
+
+def positions(
+    frame: pd.DataFrame, columns: Sequence[str], wanted: Sequence[tuple[Any, ...]]
+) -> NDArray[np.intp]:
+    """Return for each row its place among the wanted values of some columns, or -1."""
+    if not wanted:
+        return np.full(len(frame), -1, np.intp)
+    index = pd.MultiIndex.from_tuples([tuple(values) for values in wanted])
+    found: NDArray[np.intp] = index.get_indexer(pd.MultiIndex.from_frame(frame[list(columns)]))
+    return found
 
 
 def competing(runs: pd.DataFrame) -> list[tuple[str, str]]:

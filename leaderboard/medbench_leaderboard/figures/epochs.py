@@ -14,6 +14,7 @@ from medbench_leaderboard.curves import Curve, summarise
 from medbench_leaderboard.figures.chart import Drawing, Panel, Place
 from medbench_leaderboard.figures.looks import Series
 from medbench_leaderboard.figures.plot import Plot, limits, nice_ticks
+from medbench_leaderboard.scores import AXES
 
 #: Columns of the numbers of such panels.
 COLUMNS = ("series", "epoch", "mean", "sd", "runs")
@@ -38,8 +39,9 @@ class Level:
 
 
 def finished(board: Board) -> pd.DataFrame:
-    """Return the finished runs."""
-    return board.runs[board.runs["status"] == "done"]
+    """Return the finished runs, with the columns that curves are drawn by."""
+    columns = [*AXES, "run_key", "pretraining", "realised_rate"]
+    return board.runs.loc[board.runs["status"] == "done", columns]
 
 
 def epoch_panel(

@@ -7,8 +7,10 @@ contrast of 3:1 to its paper. No series is told from another by colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import pandas as pd
 
 from medbench_leaderboard.board import Board
 
@@ -73,5 +75,5 @@ def series_of(names: Sequence[str]) -> dict[str, Series]:
     return {name: Series(i, name, look(i)) for i, name in enumerate(names)}
 
 
-def _distinct(values: Iterable[object]) -> list[str]:
-    return list(dict.fromkeys(str(value) for value in values))
+def _distinct(values: pd.Series) -> list[str]:
+    return [str(value) for value in values.unique()]

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medbench_leaderboard.names import Block, Entrant
+from medbench_leaderboard.table import positions
 
 Values = NDArray[np.float64]
 
@@ -172,8 +173,8 @@ def make_panel(
     """
     sign = -1.0 if lower_is_better else 1.0
     known = resamples or {}
-    block = _positions(runs, ["dataset", "noise", "rate"], blocks)
-    entrant = _positions(runs, ["pretext", "method"], entrants)
+    block = positions(runs, ["dataset", "noise", "rate"], blocks)
+    entrant = positions(runs, ["pretext", "method"], entrants)
     value = sign * runs[column].to_numpy(np.float64)
     used = (block >= 0) & (entrant >= 0) & ~np.isnan(value)
     seeds, seed = np.unique(runs["seed"].to_numpy(np.int64)[used], return_inverse=True)
@@ -191,17 +192,6 @@ def make_panel(
             resampled, units = _resampled(of[whole], sign, known)
             meetings.append(Meeting(name, chosen, table[whole], resampled, units))
     return Panel(tuple(entrants), tuple(meetings))
-
-
-def _positions(
-    runs: pd.DataFrame, columns: list[str], wanted: Sequence[tuple[Any, ...]]
-) -> NDArray[np.intp]:
-    """Return for each run its place among the wanted values of some columns, or -1."""
-    if not wanted:
-        return np.full(len(runs), -1, np.intp)
-    index = pd.MultiIndex.from_tuples([tuple(values) for values in wanted])
-    found: NDArray[np.intp] = index.get_indexer(pd.MultiIndex.from_frame(runs[columns]))
-    return found
 
 
 def _resampled(
