@@ -59,7 +59,9 @@ results = Results.open(Path(sys.argv[1]))
 file = read_protocol(results.protocol_path)
 plan = make_plan(expand(file, discover(), DataContext(Path("no-cache"))), results,
                  retry_failed=False)
-assert len(plan.runs) == int(sys.argv[2]) and not plan.to_do
+if len(plan.runs) != int(sys.argv[2]) or plan.to_do:
+    sys.exit("FOLDER is of another shape, or its records have the keys of another medbench: "
+             "remove it, and it is made anew")
 """
 
 _INDEX = """

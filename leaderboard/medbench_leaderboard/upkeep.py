@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ def _source(folders: Sequence[Results]) -> str | None:
 
 def _parts(folders: Sequence[Results]) -> Iterator[object]:
     yield _VERSION, sys.version, medbench.__version__
-    yield [(name, version(name)) for name in _LIBRARIES]
+    yield [(name, _version_of(name)) for name in _LIBRARIES]
     yield from _code()
     for folder in folders:
         # of a bundle this is its name, and what is unpacked has new times
@@ -178,6 +178,13 @@ def _parts(folders: Sequence[Results]) -> Iterator[object]:
         # whether a run is going on or was interrupted, its holder decides
         yield sorted((c.key, c.end() if c.holder.gone() else "") for c in folder.claims())
         yield _remembered([folder]) if len(records) > MOST_RECORDS else None
+
+
+def _version_of(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # installed under another name
+        return ""
 
 
 def _code() -> Iterator[list[Stamp]]:

@@ -7,6 +7,7 @@ import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from medbench_leaderboard.figures.filters import relative_change, smoothness
 from medbench_leaderboard.figures.looks import look, series_of
 from medbench_leaderboard.figures.pdf import pdf
 from medbench_leaderboard.figures.plot import Plot, Scale, log_ticks, nice_ticks
-from medbench_leaderboard.figures.shapes import Area, Line, Mark, Picture, Text, pieces
+from medbench_leaderboard.figures.shapes import Anchor, Area, Line, Mark, Picture, Text, pieces
 from medbench_leaderboard.figures.svg import PRINT, document, inline
 from medbench_leaderboard.intervals import over_seeds
 
@@ -181,6 +182,40 @@ def test_a_pdf_needs_no_fonts_and_never_reads_a_name_as_a_formula() -> None:
     assert b"/Type3" not in content
     broken = Drawing(50, 50, [Text(1, 1, "$\\frac{", "ink"), Text(1, 9, "", "ink")])
     assert pdf(broken, "title").startswith(b"%PDF-")
+
+
+def drawn_xs(content: bytes) -> list[float]:
+    """Return the horizontal places, in points, that the paths of a PDF go through."""
+    (stream,) = (
+        text
+        for packed in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
+        if (text := zlib.decompress(packed)).rstrip().endswith((b"f", b"S", b"B"))
+    )
+    drawn = stream.split(b"\nf\n", 1)[1]  # after the white ground
+    ends = re.findall(rb"([-\d.]+) [-\d.]+ [mlc]\b", drawn)
+    return [float(x) for x in ends]
+
+
+@pytest.mark.parametrize("bold", [False, True])
+def test_a_pdf_anchors_texts_where_the_page_does(bold: bool) -> None:
+    def extent(anchor: Anchor) -> tuple[float, float]:
+        text = Text(100, 50, "H some name H", "ink", 12, anchor, bold)
+        xs = drawn_xs(pdf(Drawing(200, 100, [text]), "title"))
+        return min(xs), max(xs)
+
+    # 100 px are 75 points; the letters have some room at their sides
+    start, middle, end = map(extent, ("start", "middle", "end"))
+    assert start[0] == pytest.approx(75, abs=1.5)
+    assert sum(middle) / 2 == pytest.approx(75, abs=1)
+    assert end[1] == pytest.approx(75, abs=1.5)
+    assert start[1] - start[0] == pytest.approx(end[1] - end[0], abs=0.01)
+
+
+def test_a_pdf_has_lines_and_marks_where_the_drawing_has_them() -> None:
+    line = pdf(Drawing(200, 100, [Line(((10, 10), (190, 90)), "ink")]), "title")
+    assert drawn_xs(line) == [7.5, 142.5]
+    mark = pdf(Drawing(200, 100, [Mark(40, 20, "square", "ink", 10)]), "title")
+    assert (min(drawn_xs(mark)), max(drawn_xs(mark))) == (23.25, 36.75)
 
 
 # ---------------------------------------------------------------- colours

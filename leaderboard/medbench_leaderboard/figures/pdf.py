@@ -157,7 +157,9 @@ def _polygon(points: Points) -> Path:
 
 @cache
 def _font(bold: bool) -> FontProperties:
-    return FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+    # of the size in which outlines come, so that widths come in the same units
+    size = text_to_path.FONT_SCALE
+    return FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=size)
 
 
 @lru_cache(maxsize=2048)
