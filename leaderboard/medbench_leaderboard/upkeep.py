@@ -82,7 +82,8 @@ def keep_up(results: Sequence[Path], out: Path, *, everything: bool = False) -> 
     sections = contributed(results)
     source, remembered = _source(folders), _remembered(folders)
     place = _place(folders[0], out)
-    if not everything and (kept := _kept(place, source)) and _whole(kept, out, sections):
+    kept = _kept(place)
+    if kept and not everything and kept.source == source and _whole(kept, out, sections):
         return kept.shown
     # imported here: what is up to date must not wait for pandas
     from medbench_leaderboard.build import write_board
@@ -90,6 +91,8 @@ def keep_up(results: Sequence[Path], out: Path, *, everything: bool = False) -> 
     from medbench_leaderboard.terminal import plain_text
 
     board, files = write_board(results, out, everything=everything, sections=sections)
+    if kept:
+        _drop({name: stamp for name, stamp in kept.files.items() if name not in files}, out)
     shown = Shown(plain_text(board), standings_json(board), anew=True)
     if source and (remembered == _remembered(folders) or source == _source(folders)):
         _keep(place, _Kept(source, repr(sections), files, shown))
@@ -99,8 +102,8 @@ def keep_up(results: Sequence[Path], out: Path, *, everything: bool = False) -> 
 def text_of(results: Path) -> str | None:
     """Return what was printed of a results folder's own board, if nothing has changed since."""
     folder = Results.open(results)
-    kept = _kept(_place(folder, folder.board), _source([folder]))
-    return kept.shown.text if kept else None
+    kept = _kept(_place(folder, folder.board))
+    return kept.shown.text if kept and kept.source == _source([folder]) else None
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,13 @@ def _place(first: Results, out: Path) -> Path:
     return first.root / "index" / f"board-{name}.json"
 
 
-def _kept(place: Path, source: str | None) -> _Kept | None:
-    """Return what was kept of a board, if it was made from this source."""
+def _kept(place: Path) -> _Kept | None:
+    """Return what was kept of a board; none where there is nothing that can be used."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         values = json.loads(place.read_text(encoding="utf-8"))
-        files = {name: tuple(stamp) for name, stamp in values["files"].items()}
+        files = {str(name): tuple(stamp) for name, stamp in values["files"].items()}
         shown = Shown(str(values["text"]), dict(values["standings"]), anew=False)
-        if source is not None and values["source"] == source:
-            return _Kept(source, str(values["sections"]), files, shown)
+        return _Kept(str(values["source"]), str(values["sections"]), files, shown)
     return None
 
 
@@ -136,6 +138,15 @@ def _whole(kept: _Kept, out: Path, sections: Sequence[Section]) -> bool:
     except OSError:
         return False
     return kept.sections == repr(sections) and found == kept.files
+
+
+def _drop(files: Mapping[str, Stamp], out: Path) -> None:
+    """Remove figures that a board had before and has no more, but none that somebody touched."""
+    for name, stamp in files.items():
+        path = out / "figures" / Path(name).name  # whatever else the name says
+        with suppress(OSError):
+            if stamp_of(path, name) == stamp:
+                path.unlink()
 
 
 def _keep(place: Path, kept: _Kept) -> None:

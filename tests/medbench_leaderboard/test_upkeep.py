@@ -48,9 +48,7 @@ def content(out: Path) -> dict[str, bytes]:
 def assert_as_if_made_now(results: Results, out: Path, scratch: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     board, _ = write_board([results.root], scratch)
-    fresh = content(scratch)
-    # figures that a board had before and has no more are nobody's to remove
-    assert {name: part for name, part in content(out).items() if name in fresh} == fresh
+    assert content(out) == content(scratch)
     shown = keep_up([results.root], out)
     assert not shown.anew
     assert shown.text == plain_text(board)
@@ -156,6 +154,16 @@ def test_files_of_the_board_that_are_not_as_written_are_made_anew(results: Resul
         assert content(out) == made
     (out / "notes.txt").write_text("somebody's own")
     assert not keep_up([results.root], out).anew
+
+
+def test_a_figure_that_is_no_more_goes_unless_somebody_touched_it(results: Results) -> None:
+    out = results.board
+    keep_up([results.root], out)
+    (out / "figures" / "pretraining.csv").write_text("somebody's notes")
+    shutil.rmtree(results.root / "pretrainings")
+    keep_up([results.root], out)
+    left = [path.name for path in (out / "figures").glob("pretraining.*")]
+    assert left == ["pretraining.csv"]
 
 
 def test_whether_a_run_goes_on_or_was_interrupted_counts(results: Results) -> None:
