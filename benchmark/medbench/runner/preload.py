@@ -24,7 +24,9 @@ warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
 # a cluster's SIGTERM reaches every process; the server ends with its runner
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-medbench.runner.provenance.machine()  # asked once for all jobs
+# asked once for all jobs
+medbench.runner.provenance.machine()
+medbench.runner.provenance.author_of("medbench")
 
 #: Environment variable with further modules to import, separated by commas.
 MODULES = "MEDBENCH_PRELOAD"

@@ -104,23 +104,28 @@ def _credits(registry: Registry, spec: Mapping[str, Any]) -> dict[str, dict[str,
 
 
 def _credit(entry: Entry) -> dict[str, str]:
-    try:
-        about = metadata(entry.distribution)
-    except PackageNotFoundError:
-        author = ""
-    else:
-        names = ("Author", "Author-email", "Maintainer", "Maintainer-email")
-        author = next((str(about[name]) for name in names if name in about), "")
     plugin = entry.plugin
     return {
         "summary": plugin.summary,
         "citation": plugin.citation,
         "distribution": entry.distribution,
         "version": entry.version,
-        "author": author,
+        "author": author_of(entry.distribution),
     }
 
 
+@cache
+def author_of(distribution: str) -> str:
+    """Return who a distribution says made it; empty where it says nothing."""
+    try:
+        about = metadata(distribution)
+    except PackageNotFoundError:
+        return ""
+    names = ("Author", "Author-email", "Maintainer", "Maintainer-email")
+    return next((str(about[name]) for name in names if name in about), "")
+
+
+@cache
 def _version(name: str) -> str:
     try:
         return version(name)
