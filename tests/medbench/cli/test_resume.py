@@ -74,7 +74,9 @@ def test_interrupted_killed_and_finished_at_last(finished: Finished, tmp_path: P
     assert "same command" in last
     assert "Traceback" not in err
     gone_within(below, 5)
-    assert Results.open(results).attempts() == {}, "an interruption is no failure"
+    # whether a run was under way just then is chance
+    tried = [attempt for each in Results.open(results).attempts().values() for attempt in each]
+    assert not [attempt for attempt in tried if attempt.failed], "an interruption is no failure"
     first = records(results)
     assert 2 <= len(first) < 8
 
