@@ -43,7 +43,7 @@ def find_protocol(name_or_file: str, known: Mapping[str, Path]) -> Path:
     if path.suffix == ".toml" or path.parent != Path():
         raise ProtocolError(f"there is no protocol file {name_or_file}")
     near = difflib.get_close_matches(name_or_file, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}."
     raise ProtocolError(
         f"no protocol is called {name_or_file!r}; {hint} A file is given by its path, FILE.toml"
     )

@@ -57,6 +57,22 @@ def medbench(*arguments: object, cwd: Path | None = None) -> Ended:
     return Ended(status, out.getvalue(), err.getvalue())
 
 
+def started(finished: Finished, results: Path, *more: str) -> subprocess.Popen[str]:
+    """Start the grid of ``finished`` anew, one job at once, in a session of its own."""
+    command = command_line(
+        *("run", "--all", "--protocol", finished.file, "--results", results),
+        *("--jobs", "1", "--device", "cpu", *more),
+    )
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
 def medbench_apart(
     *arguments: object, cwd: Path | None = None, path: Sequence[Path] = (), **environment: str
 ) -> Ended:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from commandline import Finished, alive, command_line, digests
+from commandline import Finished, alive, digests, started
 
 from medbench.store.results import Results
 
@@ -29,21 +28,6 @@ def children(pid: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found + [below for child in found for below in children(child)]
-
-
-def started(finished: Finished, results: Path) -> subprocess.Popen[str]:
-    command = command_line(
-        *("run", "--all", "--protocol", finished.file, "--results", results),
-        *("--jobs", "1", "--device", "cpu"),
-    )
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
 
 
 def until_records(process: subprocess.Popen[str], results: Path, count: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import Finished, command_line, digests, medbench
+from commandline import Finished, digests, medbench, started
 
 from medbench.store.claims import claims_in
 from medbench.store.processes import Process
@@ -20,21 +20,6 @@ from medbench.store.records import read_header
 from medbench.store.results import Results
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc")
-
-
-def started(finished: Finished, results: Path) -> subprocess.Popen[str]:
-    command = command_line(
-        *("run", "--all", "--protocol", finished.file, "--results", results),
-        *("--jobs", "1", "--device", "cpu", "--json"),
-    )
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
 
 
 def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -57,7 +42,7 @@ def assert_nothing_is_left(results: Path) -> None:
 
 def test_two_commands_do_everything_once(finished: Finished, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    commands = [started(finished, results) for _ in range(2)]
+    commands = [started(finished, results, "--json") for _ in range(2)]
     said = [command.communicate(timeout=250) for command in commands]
     assert [command.returncode for command in commands] == [0, 0], said
     counts = [json.loads(out) for out, _ in said]
@@ -79,11 +64,11 @@ def test_three_commands_of_which_one_is_killed(finished: Finished, tmp_path: Pat
     """The killed one's claim is taken over, its attempt kept, and nothing else is repeated."""
     results = tmp_path / "results"
     store = Results(results)
-    doomed = started(finished, results)
+    doomed = started(finished, results, "--json")
     wait_for(lambda: bool(attempts(results)), doomed)
     (claim,) = claims_in(results / "claims")
     assert claim.holder.pid == doomed.pid
-    others = [started(finished, results) for _ in range(2)]
+    others = [started(finished, results, "--json") for _ in range(2)]
     before = {path.stem: path.stat().st_mtime_ns for path in (results / "runs").rglob("*.h5")}
     os.killpg(doomed.pid, signal.SIGKILL)
     doomed.communicate(timeout=30)
