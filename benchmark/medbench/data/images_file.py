@@ -100,16 +100,21 @@ class StoredArray:
         return np.asarray(self[:], dtype=dtype)
 
     def _read_rows(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Read rows in any order: a call for each stretch of chunks, none more than needed."""
         rows_per_chunk = self._dataset.chunks[0] if self._dataset.chunks else 1
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         order = np.argsort(rows, kind="stable")
-        chunk_starts = np.flatnonzero(np.diff(rows[order] // rows_per_chunk)) + 1
-        for positions in np.split(order, chunk_starts):
+        chunks = rows[order] // rows_per_chunk
+        chunk_bytes = max(1, rows_per_chunk * out.nbytes // max(1, len(rows)))
+        blocks = chunks // max(1, _BLOCK_BYTES // chunk_bytes)
+        ends = np.flatnonzero((np.diff(chunks) > 1) | (np.diff(blocks) > 0)) + 1
+        for positions in np.split(order, ends):
             if len(positions) == 0:  # no rows were asked for
                 continue
             first = rows[positions[0]] // rows_per_chunk * rows_per_chunk
-            chunk = self._dataset[first : first + rows_per_chunk]
-            out[positions] = chunk[rows[positions] - first]
+            last = rows[positions[-1]] // rows_per_chunk * rows_per_chunk + rows_per_chunk
+            stretch = self._dataset[first:last]
+            out[positions] = stretch[rows[positions] - first]
         return out
 
 

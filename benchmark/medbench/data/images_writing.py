@@ -27,10 +27,9 @@ from medbench.data.images_format import (
 )
 from medbench.interfaces.dataset import SPLITS, DatasetCard
 
-# A chunk is the least that can be read: one colour image of 224 px (which exceeds
-# this size alone), or 16 grey ones of 64 px. Small enough for random subsets,
-# large enough that the index and the calls cost little.
-_CHUNK_BYTES = 64 * 1024
+# A chunk is the least that can be read. Of images a run draws a subset here and there, so
+# a chunk is one of them, or a few that are tiny; all else is read whole.
+_IMAGE_CHUNK_BYTES, _CHUNK_BYTES = 4 * 1024, 64 * 1024
 # Old enough for every HDF5 that h5py>=3.11 brings, new enough that all metadata
 # carry checksums; fixed, so that the bytes do not depend on the library's default.
 LIBRARY_VERSIONS = ("v110", "v110")
@@ -182,7 +181,10 @@ def _write_pixels(
             for name, part in parts.items():
                 if done == 0:
                     shape = (count, *part.shape[1:])
-                    arrays[name] = create_array(file, name, shape, np.dtype(np.uint8), gzip_level)
+                    chunk_bytes = _IMAGE_CHUNK_BYTES if name == "images" else _CHUNK_BYTES
+                    arrays[name] = create_array(
+                        file, name, shape, np.dtype(np.uint8), gzip_level, chunk_bytes
+                    )
                     digests[name] = hashlib.sha256()
                 arrays[name][done : done + len(part)] = part
                 digests[name].update(np.ascontiguousarray(part))
@@ -205,11 +207,16 @@ def write_columns(file: h5py.File, columns: Mapping[str, NDArray[Any]]) -> dict[
 
 
 def create_array(
-    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], gzip_level: int
+    file: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    gzip_level: int,
+    chunk_bytes: int = _CHUNK_BYTES,
 ) -> h5py.Dataset:
     """Make an array of chunks with checksums, compressed as far as ``gzip_level`` (1 to 9)."""
     row_bytes = max(1, dtype.itemsize * int(np.prod(shape[1:])))
-    rows_per_chunk = min(shape[0], max(1, _CHUNK_BYTES // row_bytes))
+    rows_per_chunk = min(shape[0], max(1, chunk_bytes // row_bytes))
     return file.create_dataset(
         name,
         shape,
@@ -226,7 +233,7 @@ def create_array(
 def _cache_settings(card: DatasetCard) -> dict[str, int]:
     """Go without HDF5's cache where a chunk is one image: it would only copy each once more."""
     height, width, _ = card.image_shape
-    return {"rdcc_nbytes": 0} if 2 * height * width > _CHUNK_BYTES else {}
+    return {"rdcc_nbytes": 0} if 2 * height * width > _IMAGE_CHUNK_BYTES else {}
 
 
 def _write_header(file: h5py.File, card: DatasetCard, version: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from medbench.interfaces.dataset import SPLITS, ArrayLike, LabelledImages
 from medbench.protocol.schema import Images
 
 #: Bytes of images read and resized at once.
-_CHUNK_BYTES = 64 * 1024**2
+_CHUNK_BYTES = 2 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,24 @@ def read_images(
     _, height, width, channels = array.shape
     images = np.empty((sum(map(len, parts)), size, size, channels), np.uint8)
     step = max(1, _CHUNK_BYTES // (4 * height * width * channels))
-    filled = 0
-    for positions in parts:
-        for start in range(0, len(positions), step):
-            pixels = np.asarray(array[positions[start : start + step]])
-            images[filled : filled + len(pixels)] = resize(pixels, size)
-            filled += len(pixels)
+    blocks = [part[i : i + step] for part in parts for i in range(0, len(part), step)]
+
+    def place(first: int, pixels: NDArray[np.uint8]) -> None:
+        images[first : first + len(pixels)] = resize(pixels, size)
+
+    # while some are resized the next are read: always by this thread, for an array of a
+    # plugin's own need not bear two
+    with ThreadPoolExecutor(1) as resizing:
+        placed: Future[None] | None = None
+        filled = 0
+        for block in blocks:
+            pixels = np.asarray(array[block])
+            if placed is not None:
+                placed.result()
+            placed = resizing.submit(place, filled, pixels)
+            filled += len(block)
+        if placed is not None:
+            placed.result()
     return images
 
 

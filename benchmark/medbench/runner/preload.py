@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -33,3 +34,7 @@ MODULES = "MEDBENCH_PRELOAD"
 
 for _name in filter(None, os.environ.get(MODULES, "").split(",")):
     importlib.import_module(_name)
+
+# the collector shall not visit all this in every job, which would copy the pages it stands on
+gc.collect()
+gc.freeze()

@@ -33,6 +33,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def passing_path(path: Path) -> Iterator[Path]:
+    """As :func:`atomic_path`, but not flushed to disk, which takes its time.
+
+    For what can be made again, and is held against a digest when it is read.
+    """
+    with _temporary(path) as temporary:
+        yield temporary
+        temporary.replace(path)
+
+
+@contextmanager
 def new_path(path: Path) -> Iterator[Path]:
     """As :func:`atomic_path`, but what stands at ``path`` already is left as it is.
 

@@ -10,7 +10,6 @@ folder that cannot be written, means only that the pixels are read from the data
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
-from medbench.store.atomic import atomic_path
+from medbench.store.atomic import passing_path
 
 #: Larger arrays are not kept: their training takes far longer than reading them.
 MOST_BYTES = 256 * 1024**2
 
+# A file is the digest of what follows: the shape (N, H, W, C), and the pixels.
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_SHAPE_BYTES = 4 * np.dtype("<i8").itemsize
 
 
 class Pixels:
@@ -56,7 +57,7 @@ class Pixels:
         ndarray of uint8
             The caller's own.
         """
-        path = self.folder / f"{sha256(canonical_json(source))}.npy"
+        path = self.folder / f"{sha256(canonical_json(source))}"
         kept = _read(path)
         if kept is not None:
             return kept
@@ -72,17 +73,16 @@ class Pixels:
 
 def _read(path: Path) -> NDArray[np.uint8] | None:
     with suppress(OSError, ValueError):
-        content = path.read_bytes()
-        digest, array = content[:_DIGEST_BYTES], memoryview(content)[_DIGEST_BYTES:]
-        if hashlib.sha256(array).digest() == digest:
-            pixels: NDArray[np.uint8] = np.load(io.BytesIO(array), allow_pickle=False)
-            return pixels
+        content = np.fromfile(path, np.uint8)
+        digest, whole = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(whole.data).digest() == digest.tobytes():
+            return whole[_SHAPE_BYTES:].reshape(whole[:_SHAPE_BYTES].view("<i8"))
     return None
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
-    whole = io.BytesIO()
-    np.save(whole, pixels, allow_pickle=False)
-    digest = hashlib.sha256(whole.getbuffer()).digest()
-    with suppress(OSError), atomic_path(path) as temporary:  # read-only, or the disk is full
-        temporary.write_bytes(digest + whole.getbuffer())
+    shape = np.array(pixels.shape, "<i8").view(np.uint8)
+    whole = np.concatenate([shape, pixels.reshape(-1)])
+    digest = hashlib.sha256(whole.data).digest()
+    with suppress(OSError), passing_path(path) as temporary:  # read-only, or the disk is full
+        temporary.write_bytes(digest + whole.data)

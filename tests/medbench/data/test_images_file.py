@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medbench.data import images_writing
+from medbench.data import images_file, images_writing
 from medbench.data.canvas import lay_out_images, seal_images
 from medbench.data.images_file import open_images, read_card, verify_images
 from medbench.data.images_format import ImagesFileError
@@ -249,14 +250,17 @@ def test_a_canvas_that_was_not_completed_is_no_image_file(tmp_path: Path) -> Non
 @given(
     st.lists(st.integers(-COUNT, COUNT - 1), max_size=40),
     st.slices(COUNT),
+    st.sampled_from([1, 1000, images_file._BLOCK_BYTES]),
 )
-@settings(deadline=None, max_examples=50)
-def test_rows_are_read_as_from_an_array(toy: Path, rows: list[int], part: slice) -> None:
+@settings(deadline=None, max_examples=100)
+def test_rows_are_read_as_from_an_array(
+    toy: Path, rows: list[int], part: slice, at_once: int
+) -> None:
     truth = content()["images"]
     mask = np.zeros(COUNT, bool)
     mask[rows] = True
     numbers = np.array(rows, np.int64)
-    with open_images(toy) as data:
+    with open_images(toy) as data, mock.patch.object(images_file, "_BLOCK_BYTES", at_once):
         np.testing.assert_array_equal(data.images[rows], truth[numbers])
         for key in (numbers, mask, *rows[:3]):
             np.testing.assert_array_equal(data.images[key], truth[key])

@@ -1,5 +1,6 @@
 """Which images a run uses, and at what size."""
 
+import threading
 from collections import Counter
 from math import floor
 from types import SimpleNamespace
@@ -221,3 +222,36 @@ def test_no_more_is_read_than_is_asked_for() -> None:
     assert asked == [1, 4]
     assert read_images(Lazy(shape=images.shape), [np.array([], int)], 8).shape == (0, 8, 8, 1)
     assert asked == [1, 4]
+
+
+def test_an_array_is_read_in_order_within_a_part_and_by_one_thread(monkeypatch) -> None:
+    """An HDF5 dataset takes increasing rows only, and an open file bears one reader."""
+    images, asked, readers = pictures(9, 8, 8, 1), [], set()
+
+    class Plain(SimpleNamespace):
+        def __getitem__(self, key):
+            readers.add(threading.current_thread())
+            asked.append(np.asarray(key).tolist())
+            return images[key]
+
+    monkeypatch.setattr(selection, "_CHUNK_BYTES", 2 * 4 * 8 * 8)
+    parts = [np.array([3, 5, 8]), np.array([0, 4])]
+    found = read_images(Plain(shape=images.shape), parts, 4)
+    assert asked == [[3, 5], [8], [0, 4]]
+    assert readers == {threading.current_thread()}
+    np.testing.assert_array_equal(found, resize(images[[3, 5, 8, 0, 4]], 4))
+
+
+def test_what_stops_reading_or_resizing_is_raised(monkeypatch) -> None:
+    monkeypatch.setattr(selection, "_CHUNK_BYTES", 1)
+    images = pictures(3, 8, 8, 1)
+    with pytest.raises(IndexError):
+        read_images(images, [np.array([0, 3])], 4)
+
+    def tired(pixels, size):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(selection, "resize", tired)
+    for last in (1, 3):
+        with pytest.raises(MemoryError, match="no room"):
+            read_images(images, [np.arange(last)], 4)
