@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import signal
@@ -34,7 +33,3 @@ MODULES = "MEDBENCH_PRELOAD"
 
 for _name in filter(None, os.environ.get(MODULES, "").split(",")):
     importlib.import_module(_name)
-
-# the collector shall not visit all this in every job, which would copy the pages it stands on
-gc.collect()
-gc.freeze()
