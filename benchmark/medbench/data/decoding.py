@@ -9,7 +9,8 @@ import zlib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from medbench.data.sources import LayoutError, RefusedError, UnreadableError
 
@@ -139,6 +140,9 @@ def decode_image(
         raise UnreadableError(
             f"mode {image.mode}: not 8 bits a channel; choose a window and convert it"
         )
+    plain = _stored_plainly(image, data, to) if box is None else None
+    if plain is not None:
+        return plain
     guard = large if large and image.width * image.height > LARGE_PIXELS else nullcontext()
     with guard:
         part = _cut(_upright(image), box)
@@ -189,6 +193,32 @@ def _opened(data: bytes, where: str) -> Image.Image:
     if frames > 1:
         raise UnreadableError(f"holds {frames} images; give each its own file")
     return image
+
+
+def _stored_plainly(image: Image.Image, data: bytes, to: PixelFormat) -> bytes | None:
+    """Return the pixels of an uncompressed TIFF that stand in the file as they are wanted.
+
+    Pillow would spread them over four bytes a pixel and bring them together again, which
+    takes as long as all else that is done with such an image.
+    """
+    mode = {1: "L", 3: "RGB"}[to.channels]
+    if (
+        not isinstance(image, TiffImageFile)
+        or (image.mode, image.size) != (mode, (to.width, to.height))
+        or image.tag_v2.get(ExifTags.Base.Orientation, 1) != 1
+    ):
+        return None
+    rows, strips = 0, []
+    for codec, extents, offset, args in image.tile:
+        if extents is None or (codec, args) != ("raw", (mode, 0, 1)):
+            return None
+        left, upper, right, lower = extents
+        if (left, upper, right) != (0, rows, to.width):
+            return None
+        strips.append(data[offset : offset + (lower - rows) * to.width * to.channels])
+        rows = lower
+    pixels = b"".join(strips)
+    return pixels if len(pixels) == to.image_bytes else None
 
 
 def _upright(image: Image.Image) -> Image.Image:
