@@ -57,7 +57,7 @@ class Pixels:
         ndarray of uint8
             The caller's own.
         """
-        path = self.folder / f"{sha256(canonical_json(source))}"
+        path = self.folder / sha256(canonical_json(source))
         kept = _read(path)
         if kept is not None:
             return kept

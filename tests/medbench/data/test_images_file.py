@@ -268,6 +268,25 @@ def test_rows_are_read_as_from_an_array(
             np.testing.assert_array_equal(data.images[part], truth[part])
 
 
+def test_no_chunk_is_read_that_holds_no_row_asked_for(chunked: Path) -> None:
+    with h5py.File(chunked) as file:
+        rows_per_chunk = file["images"].chunks[0]
+        read: list[int] = []
+
+        class Counted:
+            chunks, shape, dtype = file["images"].chunks, file["images"].shape, np.dtype(np.uint8)
+
+            def __getitem__(self, key: slice) -> Any:
+                read.extend(range(COUNT)[key])
+                return file["images"][key]
+
+        rows = np.array([200, 3, 3, 0, 120, 299])
+        found = images_file.StoredArray(Counted(), chunked, "")[rows]
+        np.testing.assert_array_equal(found, content()["images"][rows])
+    assert len(read) == len(set(read)), "a chunk was read twice"
+    assert {row // rows_per_chunk for row in read} == {row // rows_per_chunk for row in rows}
+
+
 @pytest.mark.parametrize("key", [COUNT, [0, COUNT], [-COUNT - 1], np.ones(COUNT - 1, bool)])
 def test_a_row_out_of_range_is_an_index_error(toy: Path, key: Any) -> None:
     with open_images(toy) as data, pytest.raises(IndexError):
