@@ -1,0 +1,11 @@
+"""For each rule a plugin that breaks it: the contract's own test.
+
+A mutant is a sound plugin with one fault. The table maps ``kind: rule`` to it.
+"""
+
+# they enter themselves into the table
+from mutants import backbones, datasets, every_kind, methods, noise, pretexts  # noqa: F401
+from mutants.registry import IMPLIED, MUTANTS, settings_of
+from mutants.sound import SOUND
+
+__all__ = ["IMPLIED", "MUTANTS", "SOUND", "settings_of"]
