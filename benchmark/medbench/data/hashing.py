@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,5 +194,14 @@ _BITS = np.array([value.bit_count() for value in range(256)], np.int64)
 def _sums(
     values: NDArray[np.uint8] | NDArray[np.int32], cells: int, axis: int
 ) -> NDArray[np.int32]:
-    edges = np.arange(cells) * values.shape[axis] // cells
-    return np.add.reduceat(values, edges, axis=axis, dtype=np.int32)
+    """Sum over groups of neighbours; where a group is empty stands the next value, alone."""
+    edges = [cell * values.shape[axis] // cells for cell in range(cells + 1)]
+    lines = np.moveaxis(values, axis, 0)
+    # several times as fast as np.add.reduceat, which does not add line to line
+    return np.stack(
+        [
+            np.add.reduce(lines[first : max(end, first + 1)], axis=0, dtype=np.int32)
+            for first, end in pairwise(edges)
+        ],
+        axis=axis,
+    )

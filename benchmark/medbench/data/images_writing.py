@@ -253,7 +253,7 @@ def _check_columns(card: DatasetCard, columns: Mapping[str, NDArray[Any]]) -> No
         raise ValueError(f"labels must lie between 0 and {card.num_classes - 1}")
     if not np.isin(columns["split"], list(SPLITS.values())).all():
         raise ValueError(f"split codes must be among {dict(SPLITS)}")
-    if len(np.unique(ids)) != len(ids) or b"" in ids:
+    if len(set(ids.tolist())) != len(ids) or b"" in ids:
         raise ValueError("ids must be unique and not empty")
 
 

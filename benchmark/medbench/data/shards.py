@@ -26,13 +26,14 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+import simplejpeg
 
 from medbench.data.decoding import Box, PixelFormat, decode_image, decode_mask
 from medbench.data.hashing import THUMB, difference_hashes, sampled, thumbnails
 from medbench.data.sources import SourceFile, UnreadableError, read_bytes
 
 #: Raise it when a change alters decoded pixels: shards of another are done again.
-DECODER = f"2/{PIL.__version__}"
+DECODER = f"3/{PIL.__version__}/{simplejpeg.__version__}"
 
 # Parameters of glibc's mallopt, from ``malloc.h``.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3

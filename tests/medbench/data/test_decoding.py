@@ -1,4 +1,4 @@
-"""Pixels that are taken from the file as they stand are those that Pillow decodes."""
+"""Pixels that are had without Pillow are those that Pillow decodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from medbench.data import decoding
 from medbench.data.decoding import PixelFormat, decode_image
@@ -32,8 +32,8 @@ def encoded(image: Image.Image, kind: str = "TIFF", **options: Any) -> bytes:
 
 
 def taken(content: bytes, to: PixelFormat) -> bool:
-    """Tell whether the pixels are taken from the file."""
-    return decoding._stored_plainly(Image.open(io.BytesIO(content)), content, to) is not None
+    """Tell whether the pixels are had without Pillow."""
+    return decoding._unchanged(Image.open(io.BytesIO(content)), content, to) is not None
 
 
 def exactly(image: Image.Image, channels: int) -> PixelFormat:
@@ -100,3 +100,87 @@ def test_a_tiff_that_is_cut_off_is_unreadable(missing: int) -> None:
     assert content.endswith(image.tobytes()[-50:])
     with pytest.raises(UnreadableError):
         decode_image(content[:-missing], "a.tif", exactly(image, 3))
+
+
+def smooth(channels: int, height: int, width: int, seed: int) -> Image.Image:
+    """Draw a picture that JPEG can make small, with a little noise on it."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
+    pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
+    pixels = np.clip(pixels + rng.integers(-9, 10, pixels.shape), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+
+
+@given(
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    quality=st.integers(1, 100),
+    subsampling=st.integers(0, 2),
+    progressive=st.booleans(),
+    optimize=st.booleans(),
+    restarts=st.integers(0, 3),
+    keep_rgb=st.booleans(),
+    junk=st.binary(max_size=9),
+)
+@settings(deadline=None, max_examples=300)
+def test_a_jpeg_has_the_pixels_that_pillow_gives(
+    channels: int, height: int, width: int, junk: bytes, **options: Any
+) -> None:
+    options |= {"restart_marker_blocks": options.pop("restarts")}
+    if channels == 1 or options["subsampling"] > 0:
+        options["keep_rgb"] = False
+    image = smooth(channels, height, width, seed=height * width)
+    content = encoded(image, "JPEG", **options) + junk
+    to = exactly(image, channels)
+    assert taken(content, to)
+    assert decode_image(content, "a.jpg", to) == Image.open(io.BytesIO(content)).tobytes()
+
+
+def test_a_jpeg_that_is_not_wanted_as_it_is_is_left_to_pillow() -> None:
+    colour, grey = smooth(3, HEIGHT, WIDTH, 1), smooth(1, HEIGHT, WIDTH, 1)
+    for image, channels, mode in ((colour, 1, "L"), (grey, 3, "RGB")):
+        content = encoded(image, "JPEG")
+        assert not taken(content, exactly(image, channels))
+        wanted = Image.open(io.BytesIO(content)).convert(mode).tobytes()
+        assert decode_image(content, "a.jpg", exactly(image, channels)) == wanted
+    inks = encoded(colour.convert("CMYK"), "JPEG")
+    assert not taken(inks, exactly(colour, 3))
+    wanted = Image.open(io.BytesIO(inks)).convert("RGB").tobytes()
+    assert decode_image(inks, "a.jpg", exactly(colour, 3)) == wanted
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_jpeg_that_lies_on_its_side_is_turned(value: int) -> None:
+    image = smooth(3, 20, 20, 2)
+    exif = Image.Exif()
+    exif[ORIENTATION] = value
+    content = encoded(image, "JPEG", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).tobytes()
+    assert decode_image(content, "a.jpg", exactly(image, 3)) == upright
+    assert (upright == Image.open(io.BytesIO(content)).tobytes()) == (value == 1)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 100, 600])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_is_cut_off_is_unreadable(missing: int, progressive: bool) -> None:
+    image = smooth(3, 60, 60, 3)
+    content = encoded(image, "JPEG", progressive=progressive)
+    assert len(content) > 1200
+    with pytest.raises(UnreadableError):
+        decode_image(content[:-missing], "a.jpg", exactly(image, 3))
+
+
+@given(place=st.integers(650, 1350), value=st.integers(0, 255))
+@settings(deadline=None, max_examples=200)
+def test_of_a_damaged_jpeg_pillow_decides(place: int, value: int) -> None:
+    image = smooth(3, 60, 60, 3)
+    content = bytearray(encoded(image, "JPEG"))
+    content[place] = value
+    try:
+        wanted = Image.open(io.BytesIO(content)).tobytes()
+    except OSError:
+        with pytest.raises(UnreadableError):
+            decode_image(bytes(content), "a.jpg", exactly(image, 3))
+    else:
+        assert decode_image(bytes(content), "a.jpg", exactly(image, 3)) == wanted
