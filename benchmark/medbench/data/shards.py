@@ -9,6 +9,7 @@ of every image, so that a shard is either whole or done again.
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import json
 import math
@@ -188,6 +189,7 @@ def start_worker(large: AbstractContextManager[object]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     _keep_freed_memory()
+    gc.freeze()  # what was imported need not be looked through for every few images
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -284,7 +286,7 @@ def _decode(task: ShardTask) -> Shard:
     for what, path in temporary.items():
         path.replace(task.path(what))
     note = task.path(f"json.{os.getpid()}.tmp")
-    note.write_text(json.dumps(asdict(shard)), encoding="utf-8")
+    note.write_text(json.dumps(vars(shard)), encoding="utf-8")
     note.replace(task.path("json"))
     return shard
 

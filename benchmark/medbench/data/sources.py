@@ -237,8 +237,10 @@ def _is_ignored(name: str) -> bool:
 def _read_plain(file: SourceFile) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(os.path.join(file.container, file.name), flags)  # noqa: PTH118
-    with os.fdopen(descriptor, "rb", buffering=0) as opened:
-        data = opened.read(file.size + 1) or b""
+    try:
+        data = os.read(descriptor, file.size + 1)
+    finally:
+        os.close(descriptor)
     if len(data) != file.size:
         raise UnreadableError("changed while it was being read")
     return data

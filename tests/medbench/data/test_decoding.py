@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from medbench.data import decoding
 from medbench.data.decoding import PixelFormat, decode_image
-from medbench.data.sources import UnreadableError
+from medbench.data.sources import LayoutError, RefusedError, UnreadableError
 
 ROWS_PER_STRIP, ORIENTATION, PLANAR = 278, 274, 284
 HEIGHT, WIDTH = 21, 34
@@ -33,7 +33,11 @@ def encoded(image: Image.Image, kind: str = "TIFF", **options: Any) -> bytes:
 
 def taken(content: bytes, to: PixelFormat) -> bool:
     """Tell whether the pixels are had without Pillow."""
-    return decoding._unchanged(Image.open(io.BytesIO(content)), content, to) is not None
+    image = Image.open(io.BytesIO(content))
+    return (
+        decoding._decoded_jpeg(content, to) is not None
+        or decoding._stored_plainly(image, content, to) is not None
+    )
 
 
 def exactly(image: Image.Image, channels: int) -> PixelFormat:
@@ -133,7 +137,7 @@ def test_a_jpeg_has_the_pixels_that_pillow_gives(
     image = smooth(channels, height, width, seed=height * width)
     content = encoded(image, "JPEG", **options) + junk
     to = exactly(image, channels)
-    assert taken(content, to)
+    assert taken(content, to) or b"Exif" in junk
     assert decode_image(content, "a.jpg", to) == Image.open(io.BytesIO(content)).tobytes()
 
 
@@ -171,16 +175,42 @@ def test_a_jpeg_that_is_cut_off_is_unreadable(missing: int, progressive: bool) -
         decode_image(content[:-missing], "a.jpg", exactly(image, 3))
 
 
-@given(place=st.integers(650, 1350), value=st.integers(0, 255))
-@settings(deadline=None, max_examples=200)
-def test_of_a_damaged_jpeg_pillow_decides(place: int, value: int) -> None:
+@given(place=st.integers(0, 1350), value=st.integers(0, 255), channels=st.sampled_from([1, 3]))
+@settings(deadline=None, max_examples=500)
+def test_of_a_damaged_jpeg_pillow_decides(place: int, value: int, channels: int) -> None:
     image = smooth(3, 60, 60, 3)
     content = bytearray(encoded(image, "JPEG"))
     content[place] = value
+    to = exactly(image, channels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "_decoded_jpeg", lambda data, to: None)
+        wanted = outcome(bytes(content), to)
+    assert outcome(bytes(content), to) == wanted
+
+
+def outcome(content: bytes, to: PixelFormat) -> bytes | type[Exception]:
     try:
-        wanted = Image.open(io.BytesIO(content)).tobytes()
-    except OSError:
-        with pytest.raises(UnreadableError):
-            decode_image(bytes(content), "a.jpg", exactly(image, 3))
-    else:
-        assert decode_image(bytes(content), "a.jpg", exactly(image, 3)) == wanted
+        return decode_image(content, "a.jpg", to)
+    except (UnreadableError, RefusedError, LayoutError) as error:
+        return type(error)
+
+
+def test_a_large_jpeg_is_left_to_pillow_and_decoded_alone() -> None:
+    image = Image.new("L", (2500, 2000))
+    content, alone = encoded(image, "JPEG"), Lock()
+    to = exactly(image, 1)
+    assert not taken(content, to)
+    assert len(decode_image(content, "a.jpg", to, alone)) == 2500 * 2000
+    assert alone.entered == 1
+
+
+class Lock:
+    """Counts how often it was entered."""
+
+    entered = 0
+
+    def __enter__(self) -> None:
+        self.entered += 1
+
+    def __exit__(self, *_: object) -> None:
+        pass
