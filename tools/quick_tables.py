@@ -87,7 +87,8 @@ def main() -> None:
         ("Test scores", score_table(runs)),
         ("What cross-entropy memorised", memory_table(runs, "cross-entropy")),
         ("What was selected", selection_table(runs)),
-        ("Pretraining against none, by entrant", effect_summary(runs)),
+        ("Pretraining against none, by entrant", effect_summary(runs, "method")),
+        ("Pretraining against none, by dataset", effect_summary(runs, "dataset")),
         ("Pretraining against none, seed by seed", effect_table(runs)),
     ]
     for title, (head, rows) in tables:
@@ -170,25 +171,24 @@ def selection_table(runs: Sequence[Run]) -> tuple[Sequence[str], Rows]:
     return head, rows
 
 
-def effect_summary(runs: Sequence[Run]) -> tuple[Sequence[str], Rows]:
-    """Return mean difference to the baseline, and in how many pairs it is above zero."""
-    methods, pretexts = _values(runs, "method"), _values(runs, "pretext")
-    differences = _differences(runs)
+def effect_summary(runs: Sequence[Run], axis: str) -> tuple[Sequence[str], Rows]:
+    """Return mean difference to the baseline by an axis, and how many pairs are above zero."""
+    columns, differences = _values(runs, axis), _differences(runs)
     rows = []
-    for pretext in pretexts:
+    for pretext in _values(runs, "pretext"):
         if pretext == BASELINE:
             continue
         row = [pretext]
-        for method in methods:
+        for column in columns:
             own = [
                 value
-                for (_, other, name, _), value in differences.items()
-                if (other, name) == (pretext, method)
+                for ((dataset, _, _), other, method, _), value in differences.items()
+                if other == pretext and column == {"dataset": dataset, "method": method}[axis]
             ]
             better = sum(value > 0 for value in own)
             row.append(f"{_mean(own):+.3f} ({better} of {len(own)})" if own else "-")
         rows.append(row)
-    return ["pretext", *methods], rows
+    return ["pretext", *columns], rows
 
 
 def effect_table(runs: Sequence[Run]) -> tuple[Sequence[str], Rows]:
