@@ -26,7 +26,14 @@ from medbench_leaderboard.figures.numbers import chart_data
 from medbench_leaderboard.figures.svg import inline, swatch
 from medbench_leaderboard.ranking import Ranking, open_ranks
 from medbench_leaderboard.statistics.findings import Comparison
-from medbench_leaderboard.words import READING_WORDS, coverage, leaders, leading, readable
+from medbench_leaderboard.words import (
+    READING_WORDS,
+    coverage,
+    leaders,
+    leading,
+    readable,
+    verdicts,
+)
 
 #: Columns of the table of raw runs; the files have more.
 _RUN_COLUMNS = (*scores.AXES, "status", *(f"{r}_" for r in READINGS), "oracle_answers", "seconds")
@@ -89,7 +96,7 @@ def render_page(
             leaders=leaders(board),
             leading={reading: leading(board, reading) for reading in READINGS},
             reading_words=READING_WORDS,
-            said=findings.sentences[:2],
+            said=verdicts(findings),
             counts=_counts(board),
             ranking=ranking.rows(),
             intervals=open_ranks(board),

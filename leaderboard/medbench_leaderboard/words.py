@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medbench.metric_names import READINGS
 from medbench_leaderboard.board import Board, Standing
+from medbench_leaderboard.statistics.findings import Findings
 
 #: What the readings mean.
 READING_WORDS = {
@@ -39,6 +40,13 @@ def readable(name: str) -> str:
 def summary(board: Board) -> list[str]:
     """Say how much there is, what is missing and who stands first."""
     return [*coverage(board), *leaders(board)]
+
+
+def verdicts(findings: Findings) -> list[str]:
+    """Say whether any difference may be claimed and, if so, which; else the first answer."""
+    claimed = {found.question for found in findings.comparisons if found.significant}
+    answers = [str(answer) for answer in findings.answers if answer.question in claimed]
+    return [*findings.sentences[:1], *(answers or findings.sentences[1:2])]
 
 
 def coverage(board: Board) -> list[str]:

@@ -213,6 +213,9 @@ class Answer:
     needed: str
     sentence: str
 
+    def __str__(self) -> str:
+        return f"{self.title} {self.sentence}"
+
 
 @dataclass(frozen=True)
 class Friedman:

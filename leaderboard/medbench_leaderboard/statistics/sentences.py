@@ -45,7 +45,7 @@ def said(answers: Sequence[Answer]) -> list[str]:
     open_ = [answer for answer in answers if not answer.decidable]
     # Friedman's test may say that entrants differ where no pair can be decided
     full = [answer for answer in answers if answer.decidable or answer.question == "pairs"]
-    found = [f"{answer.title} {answer.sentence}" for answer in full]
+    found = [str(answer) for answer in full]
     others = [answer for answer in open_ if answer.question != "pairs"]
     if others:
         named = "; ".join(f"{answer.title[:-1].lower()} ({answer.needed})" for answer in others)
