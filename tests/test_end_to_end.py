@@ -94,7 +94,7 @@ def test_the_entrants_stand_on_the_board(example: SimpleNamespace) -> None:
 def test_records_say_which_distribution_each_plugin_is_of(example: SimpleNamespace) -> None:
     theirs = "medbench-example 0.3.1"
     for record in example.records.values():
-        axes, plugins = record.header.axes, record.header.accidents["provenance"]["plugins"]
+        axes, plugins = record.header.axes, record.header.metadata["provenance"]["plugins"]
         for kind in ("dataset", "noise", "method"):
             own = axes[kind] in ("example-shapes", "hurried", "generalised-cross-entropy")
             assert plugins[kind].startswith(f"{axes[kind]} (")

@@ -36,7 +36,7 @@ from scipy import stats
 from medbench.engine.device import prepare_process
 from medbench.engine.draw import draw_images, draw_noise, network_seed
 from medbench.engine.oracle import CountedOracle
-from medbench.engine.training import TrainerHarness, TrainingInput
+from medbench.engine.training import TrainingHarness, TrainingInput
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone
 from medbench.interfaces.dataset import DataContext
@@ -194,7 +194,9 @@ def drawn(
         training_seed=0,
     )
     device = prepare_process(compute, "cpu")
-    harness = TrainerHarness(ours, backbone, CountedOracle(spec["rate"], None, noise.train), device)
+    harness = TrainingHarness(
+        ours, backbone, CountedOracle(spec["rate"], None, noise.train), device
+    )
     theirs = reference_runs.Given(
         train_images=ours.train_images,
         test_images=ours.test_images,

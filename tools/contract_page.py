@@ -5,17 +5,17 @@ Usage: ``uv run python tools/contract_page.py > docs/contract.md``
 
 from __future__ import annotations
 
-from medbench.testing.catalogue import kinds_with_rules, rules_of
+from medbench.check.catalogue import kinds_with_rules, rules_of
 
 HEAD = """# The contract of plugins
 
 What every plugin owes, as a program. `medbench check NAME` holds a plugin against the
 rules of its kind and tells of each broken one what was expected, what came and how to
-mend it; a plugin's own tests do the same in three lines:
+fix it; a plugin's own tests do the same in three lines:
 
 ```python
 import pytest
-from medbench.testing import contract_cases
+from medbench.check import contract_cases
 
 
 @pytest.mark.parametrize("rule", contract_cases("my-method"))
@@ -28,7 +28,7 @@ A plugin that cannot do anything without settings is checked with some:
 `medbench check class-dependent --set class-dependent.matrix=[[...]]`. A rule that has no
 meaning for a plugin is told as not applicable, with the reason. `medbench check` exits with
 0 if all rules are kept, with 1 if one is broken; `--json` is for programs, `--rule` for one
-rule while mending it.
+rule while fixing it.
 
 Checks run on the CPU, on a few small images, in seconds. Devices are told apart there by
 bookkeeping: the task's device is `cpu:0`, and where a tensor made without `device=` meets
@@ -59,10 +59,10 @@ def page() -> str:
     parts = [HEAD]
     for kind in ("plugin", *kinds_with_rules()):
         parts.append(f"\n## {TITLES.get(kind, kind.capitalize())}\n\n")
-        parts.append("| rule | expects | why | to mend |\n| --- | --- | --- | --- |\n")
+        parts.append("| rule | expects | why | to fix |\n| --- | --- | --- | --- |\n")
         for rule in rules_of(kind):
             if rule.kind == kind:
-                words = (rule.expects, rule.why, rule.mend)
+                words = (rule.expects, rule.why, rule.fix)
                 cells = " | ".join(word.replace("|", "\\|") for word in words)
                 parts.append(f"| `{rule.name}` | {cells} |\n")
     return "".join(parts)

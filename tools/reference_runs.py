@@ -21,7 +21,7 @@ from reference_code import CO_TEACHING_CHANGES, DIVIDEMIX_CHANGES, execute, modu
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from medbench.engine.augment import augment
+from medbench.augment import augment
 from medbench.engine.optimisation import learning_rate
 from medbench.engine.streams import derive_seed
 from medbench.interfaces.augmentation import AugmentationSettings

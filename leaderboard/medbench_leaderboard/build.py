@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from medbench.errors import StoreError
 from medbench.store.atomic import write_bytes
+from medbench.store.file_signatures import FileSignature, signature_of
 from medbench.store.results import Results
-from medbench.store.stamps import Stamp, stamp_of
 from medbench_leaderboard.board import Board, read_board
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.curves import read_curves
@@ -34,7 +34,7 @@ def write_board(
     *,
     everything: bool = False,
     sections: Sequence[Section] = (),
-) -> tuple[Board, dict[str, Stamp]]:
+) -> tuple[Board, dict[str, FileSignature]]:
     """Make the board of one results folder, or of several together.
 
     Writes the files of :data:`medbench_leaderboard.names.FILES`, and each figure as SVG,
@@ -91,9 +91,9 @@ def write_board(
         ) from error
 
 
-def _write(out: Path, name: str, content: bytes) -> Stamp:
+def _write(out: Path, name: str, content: bytes) -> FileSignature:
     write_bytes(out / name, content)
-    return stamp_of(out / name, name)
+    return signature_of(out / name, name)
 
 
 def _csv(table: pd.DataFrame) -> bytes:

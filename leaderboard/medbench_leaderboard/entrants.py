@@ -120,7 +120,7 @@ def _parts(results: Results, part: pd.DataFrame) -> Iterator[Part]:
 
 def _part(role: str, named: Mapping[str, Any], settings: Mapping[str, Any], header: Header) -> Part:
     plugin = str(named.get("plugin", named.get("name", "")))
-    provenance = _table(header.accidents, "provenance")
+    provenance = _table(header.metadata, "provenance")
     credit = _table(_table(provenance, "credits"), f"{role} {plugin}")
     origin = f"{credit.get('distribution') or named.get('distribution', '')} "
     return Part(

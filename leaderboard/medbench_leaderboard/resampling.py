@@ -25,9 +25,9 @@ from medbench.canonical import canonical_json, sha256
 from medbench.engine.streams import numpy_stream
 from medbench.errors import RecordError
 from medbench.store.atomic import atomic_path
+from medbench.store.file_signatures import signatures_below
 from medbench.store.records import Record, read_record
 from medbench.store.results import Results
-from medbench.store.stamps import stamps_below
 from medbench_leaderboard.names import MOST_RECORDS
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.panel import Resamples
@@ -39,9 +39,9 @@ TOLERANCE = 1e-6
 #: Raised when something is computed in another way.
 _VERSION = 1
 
-Stamp = tuple[int, ...]
+FileSignature = tuple[int, ...]
 
-_GONE: Stamp = (0, 0, 0, 0)
+_GONE: FileSignature = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Whole:
         The declared metric and reading on each resample.
     """
 
-    stamp: Stamp
+    stamp: FileSignature
     fault: str
     test_set: str = ""
     units: int = 0
@@ -152,7 +152,7 @@ def _summarise(valid: Mapping[str, Whole], runs: pd.DataFrame, unread: int) -> R
 
 
 def _read_all(
-    results: Results, keys: Sequence[str], stamps: Mapping[str, Stamp], facts: ProtocolFacts
+    results: Results, keys: Sequence[str], stamps: Mapping[str, FileSignature], facts: ProtocolFacts
 ) -> dict[str, Whole]:
     read = partial(_read_one, facts=facts, counts={})
     # a record that was taken away meanwhile has a stamp that never counts
@@ -161,7 +161,7 @@ def _read_all(
 
 def _read_one(
     path: Path,
-    stamp: Stamp,
+    stamp: FileSignature,
     *,
     facts: ProtocolFacts,
     counts: dict[str, tuple[NDArray[np.float32], int]],
@@ -221,9 +221,9 @@ def _test_set(record: Record) -> str:
     return total.hexdigest()
 
 
-def _stamps(results: Results) -> dict[str, Stamp]:
+def _stamps(results: Results) -> dict[str, FileSignature]:
     """Return the stamps of all records by key; at once is faster than one by one."""
-    return {key: (size, *rest) for key, size, *rest in stamps_below(results.root / "runs")}
+    return {key: (size, *rest) for key, size, *rest in signatures_below(results.root / "runs")}
 
 
 def _parameters(facts: ProtocolFacts) -> str:

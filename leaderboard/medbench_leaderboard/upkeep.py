@@ -27,8 +27,8 @@ from typing import Any
 import medbench
 import medbench_leaderboard
 from medbench.store.atomic import write_text
+from medbench.store.file_signatures import FileSignature, signature_of, signatures_below
 from medbench.store.results import Results
-from medbench.store.stamps import Stamp, stamp_of, stamps_below
 from medbench_leaderboard.contributed import Section, contributed
 from medbench_leaderboard.names import MOST_RECORDS
 
@@ -112,7 +112,7 @@ class _Kept:
 
     source: str
     sections: str
-    files: Mapping[str, Stamp]
+    files: Mapping[str, FileSignature]
     shown: Shown
 
 
@@ -134,18 +134,18 @@ def _kept(place: Path) -> _Kept | None:
 def _whole(kept: _Kept, out: Path, sections: Sequence[Section]) -> bool:
     """Tell whether all files of a board are as they were written, and would be so again."""
     try:
-        found = {name: stamp_of(out / name, name) for name in kept.files}
+        found = {name: signature_of(out / name, name) for name in kept.files}
     except OSError:
         return False
     return kept.sections == repr(sections) and found == kept.files
 
 
-def _drop(files: Mapping[str, Stamp], out: Path) -> None:
+def _drop(files: Mapping[str, FileSignature], out: Path) -> None:
     """Remove figures that a board had before and has no more, but none that somebody touched."""
     for name, stamp in files.items():
         path = out / "figures" / Path(name).name  # whatever else the name says
         with suppress(OSError):
-            if stamp_of(path, name) == stamp:
+            if signature_of(path, name) == stamp:
                 path.unlink()
 
 
@@ -182,12 +182,12 @@ def _parts(folders: Sequence[Results]) -> Iterator[object]:
         yield folder.label
         for path in (folder.root / "medbench.json", folder.protocol_path, folder.plan_path):
             yield path.read_bytes() if path.is_file() else None
-        records = sorted(stamps_below(folder.root / "runs"))
+        records = sorted(signatures_below(folder.root / "runs"))
         yield records
-        yield sorted(stamps_below(folder.root / "pretrainings"))
-        yield sorted(stamps_below(folder.root / "attempts", ".json"))
+        yield sorted(signatures_below(folder.root / "pretrainings"))
+        yield sorted(signatures_below(folder.root / "attempts", ".json"))
         # whether a run is going on or was interrupted, its holder decides
-        yield sorted((c.key, c.end() if c.holder.gone() else "") for c in folder.claims())
+        yield sorted((c.key, c.end() if c.holder.gone() else "") for c in folder.locks())
         yield _remembered([folder]) if len(records) > MOST_RECORDS else None
 
 
@@ -198,18 +198,18 @@ def _version_of(library: str) -> str:
         return ""
 
 
-def _code() -> Iterator[list[Stamp]]:
+def _code() -> Iterator[list[FileSignature]]:
     """Yield the stamps of medbench's own files, so that no one who works on it is misled."""
     for package in (medbench, medbench_leaderboard):
         root = Path(str(package.__file__)).parent
         yield [
-            stamp_of(path, str(path.relative_to(root)))
+            signature_of(path, str(path.relative_to(root)))
             for path in sorted(root.rglob("*"))
             if path.is_file() and path.suffix != ".pyc"
         ]
 
 
-def _remembered(folders: Sequence[Results]) -> list[Stamp]:
+def _remembered(folders: Sequence[Results]) -> list[FileSignature]:
     """Return the stamps of what is remembered of records read whole.
 
     It counts only where there are more than are read whole unasked: then a board shows
@@ -219,5 +219,5 @@ def _remembered(folders: Sequence[Results]) -> list[Stamp]:
     for folder in folders:
         for path in sorted(folder.root.glob("index/whole-*.npz")):
             with suppress(FileNotFoundError):  # replaced just now
-                stamps.append(stamp_of(path, str(path)))
+                stamps.append(signature_of(path, str(path)))
     return stamps

@@ -5,7 +5,7 @@ from medbench import Plugin
 EXECUTORS: tuple[Plugin, ...] = (
     Plugin(
         name="local",
-        target="medbench.runner.local:LocalExecutor",
+        target="medbench.runner.local.executor:LocalExecutor",
         summary="this machine: a pair of processes a job, forked from a server with torch loaded",
         interface=1,
     ),

@@ -108,12 +108,12 @@ def finish(
     }  # fmt: skip
     if curves is None:
         curves = {"test/balanced_accuracy": np.linspace(0.5, 0.7, EPOCHS)}
-    accidents = {
+    metadata = {
         "provenance": {"device": "cpu"}, "times": {"data": 0.5, "training": 2.0, "evaluation": 0.5},
     }  # fmt: skip
     arrays = {f"curves/{name}": np.asarray(curve, float) for name, curve in curves.items()}
     key = key_of(axes)
-    record = make_record(key, axes, {"toy": True}, summary, arrays, accidents)
+    record = make_record(key, axes, {"toy": True}, summary, arrays, metadata)
     write_record(results.record_path(key), record)
 
 

@@ -65,13 +65,13 @@ def finish(
                   "labels_hash": "0", "learnable": True},
         "pretraining": None,
     }  # fmt: skip
-    accidents = {
+    metadata = {
         "provenance": {"device": "cpu", **(provenance or {})},
         "times": {"training": 2.0}, "resources": {"parameters": 1000},
     }  # fmt: skip
     spec = spec_of(axes, changes)
     key = key_of(axes, changes)
-    record = make_record(key, axes, spec, summary, {**arrays, **curves}, accidents)
+    record = make_record(key, axes, spec, summary, {**arrays, **curves}, metadata)
     path = results.record_path(key)
     path.unlink(missing_ok=True)  # a record that is there is never replaced
     write_record(path, record)

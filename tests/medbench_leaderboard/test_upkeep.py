@@ -171,11 +171,11 @@ def test_whether_a_run_goes_on_or_was_interrupted_counts(results: Results) -> No
     keep_up([results.root], out)
     # another process holds the claim, and is killed
     program = (
-        "import sys; from pathlib import Path; from medbench.store.claims import Claims\n"
-        "claims = Claims(Path(sys.argv[1])); claims.__enter__()\n"
+        "import sys; from pathlib import Path; from medbench.store.locks import Locks\n"
+        "claims = Locks(Path(sys.argv[1])); claims.__enter__()\n"
         "assert claims.take(sys.argv[2], 'a run'); print(flush=True); input()"
     )
-    command = [sys.executable, "-c", program, str(results.claims_folder), last]
+    command = [sys.executable, "-c", program, str(results.locks_folder), last]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as holder:  # type: ignore[call-overload]
         assert holder.stdout.readline()

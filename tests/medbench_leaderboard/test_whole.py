@@ -85,7 +85,7 @@ def test_a_forged_digest_is_seen_from_the_score(make: Make) -> None:
     head = record.header
     path.unlink()
     write_record(
-        path, make_record(head.key, head.axes, head.spec, head.summary, arrays, head.accidents)
+        path, make_record(head.key, head.axes, head.spec, head.summary, arrays, head.metadata)
     )
     board = read_board(results.root)
     assert unread(board) == [head.key]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from medbench.check import Case, contract_cases
+from medbench.check.contract import examine
 from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import discover
-from medbench.testing import Case, contract_cases
-from medbench.testing.contract import examine
 
 CONFUSIONS = [[0.7, 0.2, 0.1], [0.0, 0.9, 0.1], [0.3, 0.0, 0.7]]
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "medbench_leaderboard"))
 from board_records import finish, grid, key_of, plan
 
 from medbench.interfaces import JobEnded
-from medbench.plugins.observing import Observers, Watcher
+from medbench.plugins.callbacks import Observers, Watcher
 from medbench.store.records import read_record
 from medbench.store.results import Results
 from medbench_plugins.loggers.reading import curves_of, readings_of

@@ -61,7 +61,7 @@ _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def main() -> None:
-    """Run the command line; an error a user can mend is one line on stderr and status 2."""
+    """Run the command line; an error a user can fix is one line on stderr and status 2."""
     try:
         status = cli.main(prog_name="medbench", standalone_mode=False)
     except MedbenchError as error:

@@ -23,16 +23,16 @@ from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import Entry, Registry
 
 if TYPE_CHECKING:
-    from medbench.testing.contract import Outcome
-    from medbench.testing.report import Checked
-    from medbench.testing.subject import Subject
+    from medbench.check.contract import Outcome
+    from medbench.check.report import Checked
+    from medbench.check.subject import Subject
 
 
 @click.command(
     epilog="""\b
 Examples:
   medbench check my-method
-  medbench check my-method --rule resume     one rule, while mending it
+  medbench check my-method --rule resume     one rule, while fixing it
   medbench check --plugin mine.py            what a file brings, not installed
   medbench check                             all plugins of other packages
   medbench check --rules method              what is asked of a method"""
@@ -60,11 +60,11 @@ def check(
     """Hold plugins against the contract of their kind.
 
     Without NAMES, all plugins that are not medbench's own. Each broken rule is
-    told with what was expected, what came and how to mend it. Exit status: 0 all
+    told with what was expected, what came and how to fix it. Exit status: 0 all
     rules kept, 1 some broken, 2 wrong usage.
     """
-    from medbench.testing.catalogue import kinds_with_rules
-    from medbench.testing.subject import Subject
+    from medbench.check.catalogue import kinds_with_rules
+    from medbench.check.subject import Subject
 
     if rules_of_kind:
         _list_rules(kind_named(rules_of_kind).name, as_json=as_json)
@@ -95,7 +95,7 @@ def check(
 def _chosen(
     registry: Registry, names: Sequence[str], kind: str | None, *, everything: bool
 ) -> list[Entry]:
-    from medbench.testing.cases import find_entry
+    from medbench.check.cases import find_entry
 
     if names:
         return [find_entry(registry, name, kind) for name in names]
@@ -127,8 +127,8 @@ def _settings(given: Sequence[str], entries: Sequence[Entry]) -> dict[str, dict[
 
 def _check(subject: Subject, only: Sequence[str], *, quiet: bool) -> Checked:
     """Check one plugin, telling of each rule as it is done."""
-    from medbench.testing.catalogue import rules_of
-    from medbench.testing.report import Checked, outcomes, why_not_checkable
+    from medbench.check.catalogue import rules_of
+    from medbench.check.report import Checked, outcomes, why_not_checkable
 
     subject.check_settings()
     entry = subject.entry
@@ -173,7 +173,7 @@ def _tell(screen: Any, outcome: Outcome) -> None:
         for word, text in (
             ("expected", outcome.rule.expects),
             ("came", outcome.found),
-            ("mend", outcome.rule.mend),
+            ("fix", outcome.rule.fix),
         ):
             screen.print(Padding(Text.assemble((f"{word:<10}", "bold"), text), (0, 0, 0, 6)))
 
@@ -188,11 +188,11 @@ def _conclude(done: Sequence[Checked]) -> None:
 
 
 def _list_rules(kind: str, *, as_json: bool) -> None:
-    from medbench.testing.catalogue import rules_of
+    from medbench.check.catalogue import rules_of
 
     found = rules_of(kind)
     if as_json:
-        words = ("name", "expects", "why", "mend")
+        words = ("name", "expects", "why", "fix")
         print_json([{word: getattr(rule, word) for word in words} for rule in found])
         return
     for rule in found:

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from medbench.cli.common import clock
-from medbench.runner.overview import Overview, Trouble
-from medbench.store.pulse import JobPulse
+from medbench.runner.status import Status, Trouble
+from medbench.store.heartbeat import JobHeartbeat
 from medbench.store.states import DONE, FAILURES, RUNNING, SKIPPED, STATES, UNREADABLE
 
 #: Jobs shown; more of them are counted.
@@ -26,55 +26,55 @@ _STYLES = {
 }
 
 
-def grid_view(overview: Overview, note: str = "") -> RenderableType:
+def grid_view(status: Status, note: str = "") -> RenderableType:
     """Return the grid as rich shows it; ``note`` is a line of its own."""
-    parts: list[RenderableType] = [_bar(overview), counts_line(overview)]
-    if left := _time_left(overview):
+    parts: list[RenderableType] = [_bar(status), counts_line(status)]
+    if left := _time_left(status):
         parts.append(left)
     if note:
         parts.append(Text(note, style="dim"))
-    if overview.running:
-        parts += [Text(), _jobs(overview.running)]
-    if overview.troubles:
-        parts += [Text(), *(_trouble(trouble) for trouble in overview.troubles[:_REASONS])]
-        if (more := len(overview.troubles) - _REASONS) > 0:
+    if status.running:
+        parts += [Text(), _jobs(status.running)]
+    if status.troubles:
+        parts += [Text(), *(_trouble(trouble) for trouble in status.troubles[:_REASONS])]
+        if (more := len(status.troubles) - _REASONS) > 0:
             parts.append(Text(f"and {more} further reasons; medbench status --json has all"))
     return Group(*parts)
 
 
-def counts_line(overview: Overview) -> Text:
+def counts_line(status: Status) -> Text:
     """Return how many runs are in each state."""
     shown = [
-        Text(f"{overview.counts[state]} {state}", style=_STYLES.get(state, ""))
+        Text(f"{status.counts[state]} {state}", style=_STYLES.get(state, ""))
         for state in STATES
-        if overview.counts[state]
+        if status.counts[state]
     ]
     return Text(", ").join(shown) if shown else Text("no runs")
 
 
-def _bar(overview: Overview) -> Table:
+def _bar(status: Status) -> Table:
     line = Table.grid(padding=(0, 1))
     for _ in range(3):
         line.add_column(no_wrap=True)
-    total, ended = overview.total, overview.ended
+    total, ended = status.total, status.ended
     line.add_row(
-        Text(overview.protocol, style="bold"),
+        Text(status.protocol, style="bold"),
         ProgressBar(total=max(1, total), completed=ended, width=24),
         Text(f"{ended}/{total} runs"),
     )
     return line
 
 
-def _time_left(overview: Overview) -> Text:
+def _time_left(status: Status) -> Text:
     parts = []
-    if overview.seconds_left is not None and overview.ended < overview.total:
-        parts.append(f"{clock(overview.seconds_left)} left")
-    if overview.rate:
-        parts.append(f"{overview.rate:.1f} jobs a minute")
+    if status.seconds_left is not None and status.ended < status.total:
+        parts.append(f"{clock(status.seconds_left)} left")
+    if status.rate:
+        parts.append(f"{status.rate:.1f} jobs a minute")
     return Text(", ".join(parts), style="cyan")
 
 
-def _jobs(jobs: tuple[JobPulse, ...]) -> Table:
+def _jobs(jobs: tuple[JobHeartbeat, ...]) -> Table:
     hosts = {job.host for job in jobs}
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("running", no_wrap=True, overflow="ellipsis", min_width=12)

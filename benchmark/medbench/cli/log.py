@@ -12,7 +12,7 @@ import click
 
 from medbench.cli.common import find_results, json_option, print_json, results_option
 from medbench.errors import StoreError
-from medbench.runner.overview import label_of
+from medbench.runner.status import label_of
 from medbench.store.attempts import Attempt, read_attempt
 from medbench.store.results import Results
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING
@@ -174,7 +174,7 @@ def _follow(results: Results, key: str, number: int, place: int) -> None:
 
 
 def _runs(results: Results, key: str) -> bool:
-    return any(claim.key == key and not claim.holder.gone() for claim in results.claims())
+    return any(lock.key == key and not lock.holder.gone() for lock in results.locks())
 
 
 def _ended(results: Results, key: str, number: int) -> Attempt | None:

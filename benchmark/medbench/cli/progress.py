@@ -14,14 +14,14 @@ from medbench.cli.common import clock, console
 from medbench.cli.grid_view import grid_view
 from medbench.interfaces.executor import Job, JobEnd, JobProgress
 from medbench.protocol.runs import Run
+from medbench.runner.progress import GridProgress
 from medbench.runner.scheduler import Observer
 from medbench.runner.sharing import Item
-from medbench.runner.watch import Watch
 from medbench.store.states import DONE
 
 
 @contextmanager
-def show_progress(watch: Watch, before: str) -> Iterator[Observer]:
+def show_progress(watch: GridProgress, before: str) -> Iterator[Observer]:
     """Show on stderr what a watch knows while the block runs; ``before`` is said first."""
     click.echo(before, err=True)
     screen = console(stderr=True)
@@ -50,7 +50,7 @@ def _stopping(running: int) -> str:
 class Lines:
     """One plain line for each job that ends."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: GridProgress) -> None:
         self._watch = watch
         self._waited_for = 0
 
@@ -111,7 +111,7 @@ class Lines:
 class GridOnScreen:
     """The whole grid, drawn anew a few times a second; what fails leaves a line above it."""
 
-    def __init__(self, watch: Watch, screen: Console) -> None:
+    def __init__(self, watch: GridProgress, screen: Console) -> None:
         self._watch = watch
         self._note = "loading torch, once"
         self._lock = RLock()  # rich draws from a thread of its own
@@ -186,4 +186,4 @@ class GridOnScreen:
 
     def _draw(self) -> RenderableType:
         with self._lock:
-            return grid_view(self._watch.overview(), self._note)
+            return grid_view(self._watch.status(), self._note)

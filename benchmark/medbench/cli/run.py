@@ -28,13 +28,14 @@ from medbench.errors import ProtocolError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Executor
 from medbench.plain import plain
+from medbench.plugins.callbacks import Watcher, observing
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.observing import Watcher, observing
 from medbench.plugins.watchers import watchers_of
 from medbench.protocol.changes import Changes, changed, unlisted
 from medbench.protocol.read import find_protocol, read_protocol
 from medbench.protocol.runs import Filters, expand
 from medbench.protocol.shipped import protocol_paths
+from medbench.runner.callbacks import CallbackListener
 from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
 from medbench.runner.origin import origin, plugin_distributions
@@ -42,8 +43,7 @@ from medbench.runner.plan import JobMaker, Plan, check_prepared, failed_part, ma
 from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.runner.sharing import Share
 from medbench.runner.slots import Slots
-from medbench.runner.telling import Telling
-from medbench.store.claims import Claims
+from medbench.store.locks import Locks
 from medbench.store.results import Results
 
 
@@ -55,7 +55,7 @@ Examples:
   medbench run --method dividemix --seed 0   a part of `quick`
   medbench run --all --dry-run               what there is to do
   medbench run --all                         again: goes on where it stopped
-  medbench run --only-failed                 once the cause is mended
+  medbench run --only-failed                 once the cause is fixed
   medbench run --all --plugin mine.py        your method beside those of `quick`
   medbench run --all --add mine --set mine.alpha=0.3"""
 )
@@ -220,11 +220,11 @@ def run(
 def _tidy(results: Results, plan: Plan) -> None:
     """Remove what commands that were killed left behind."""
     results.drop_checkpoints()
-    if not results.claims():
+    if not results.locks():
         results.pixels.drop()
     else:
-        with Claims(results.claims_folder) as claims:
-            Share(results, claims, plan.attempts).tidy()
+        with Locks(results.locks_folder) as locks:
+            Share(results, locks, plan.attempts).tidy()
 
 
 def _carry_out(
@@ -240,7 +240,7 @@ def _carry_out(
         return Outcome()
     from medbench.cli.progress import show_progress
     from medbench.runner.costs import costs_seen
-    from medbench.runner.watch import Watch
+    from medbench.runner.progress import GridProgress
 
     results = Results(maker.results)
     costs = costs_seen(results)
@@ -249,17 +249,17 @@ def _carry_out(
         f"{slots.jobs} at once on {device}"
     )
     try:
-        # claims are given up last, when all jobs have ended
+        # locks are given up last, when all jobs have ended
         with (
-            Claims(results.claims_folder) as claims,
+            Locks(results.locks_folder) as locks,
             closing(executor),
             observing(watchers, results.root / "logs" / "observers") as observers,
             show_progress(
-                Watch(plan, results, slots.jobs, costs, claims.pulse_path), before
+                GridProgress(plan, results, slots.jobs, costs, locks.heartbeat_path), before
             ) as shown,
         ):
-            observer = Telling(shown, observers) if watchers else shown
-            share = Share(results, claims, plan.attempts)
+            observer = CallbackListener(shown, observers) if watchers else shown
+            share = Share(results, locks, plan.attempts)
             scheduler = Scheduler(plan, maker, executor, observer, share, slots)
             with StopSignals(scheduler.stop) as signals:
                 outcome = scheduler.run()

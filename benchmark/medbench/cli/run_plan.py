@@ -12,8 +12,8 @@ from medbench.cli.common import clock, print_json, short_path
 from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import AXES, Expansion
 from medbench.runner.costs import amount, costs_seen
-from medbench.runner.overview import running_jobs
 from medbench.runner.plan import Plan, make_plan
+from medbench.runner.status import running_jobs
 from medbench.store.results import Results
 
 

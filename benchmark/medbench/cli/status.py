@@ -18,7 +18,7 @@ from medbench.cli.common import (
     results_option,
     short_path,
 )
-from medbench.runner.overview import Overview, overview
+from medbench.runner.status import Status, read_status
 from medbench.store.results import Results
 from medbench.store.states import FAILURES, SKIPPED, STATES, UNREADABLE
 
@@ -54,7 +54,7 @@ def status(results_dir: Path | None, seconds: float | None, as_json: bool) -> in
     results = Results.open(find_results(results_dir))
     if seconds is not None:
         return _watch(results, seconds, as_json=as_json)
-    now = overview(results)
+    now = read_status(results)
     if as_json:
         print_json(as_values(now))
     else:
@@ -62,7 +62,7 @@ def status(results_dir: Path | None, seconds: float | None, as_json: bool) -> in
     return _exit_status(now)
 
 
-def as_values(now: Overview) -> dict[str, Any]:
+def as_values(now: Status) -> dict[str, Any]:
     """Return an overview as plain JSON values."""
     return {
         "protocol": now.protocol,
@@ -90,7 +90,7 @@ def _watch(results: Results, seconds: float, *, as_json: bool) -> int:
 
     with Live(console=screen, auto_refresh=False) as live:
         while True:
-            now = overview(results)
+            now = read_status(results)
             live.update(grid_view(now, _note(now)), refresh=True)
             if _over(now):
                 return _exit_status(now)
@@ -101,7 +101,7 @@ def _repeat(results: Results, seconds: float, *, as_json: bool) -> int:
     import json
 
     while True:
-        now = overview(results)
+        now = read_status(results)
         if as_json:
             click.echo(json.dumps(as_values(now), ensure_ascii=False))
         else:
@@ -111,16 +111,16 @@ def _repeat(results: Results, seconds: float, *, as_json: bool) -> int:
         time.sleep(seconds)
 
 
-def _over(now: Overview) -> bool:
+def _over(now: Status) -> bool:
     """Tell whether there is nothing more to be seen."""
     return now.ended == now.total and not now.running
 
 
-def _note(now: Overview) -> str:
+def _note(now: Status) -> str:
     return "" if now.running or _over(now) else "no medbench run is at it"
 
 
-def _print(results: Results, now: Overview) -> None:
+def _print(results: Results, now: Status) -> None:
     click.echo(f"Protocol {now.protocol} in {short_path(results.root)}")
     shown = ", ".join(f"{now.counts[word]} {word}" for word in STATES if now.counts[word])
     click.echo(f"{now.total} runs: {shown or 'none planned'}")
@@ -152,5 +152,5 @@ def _how_far(job: Any) -> str:
     return "".join(f", {part}" for part in parts if part)
 
 
-def _exit_status(now: Overview) -> int:
+def _exit_status(now: Status) -> int:
     return 1 if any(now.counts[state] for state in _NOT_WELL) else 0

@@ -332,7 +332,7 @@ class _Decoded:
             raise PrepareError(
                 f"{len(bad)} of {len(samples)} images cannot be read, more than"
                 f" {_MOST_UNREADABLE_SHARE:.0%}: {named}{', ...' if len(bad) > 3 else ''};"
-                " mend them, or leave them out with --allow-unreadable"
+                " fix them, or leave them out with --allow-unreadable"
             )
         kept = [
             task.first + place

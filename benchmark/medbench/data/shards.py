@@ -127,7 +127,10 @@ class ShardTask:
         files = [
             [
                 picture.box,
-                *((file.name, file.size, file.stamp) for file in (picture.file, *picture.masks)),
+                *(
+                    (file.name, file.size, file.signature)
+                    for file in (picture.file, *picture.masks)
+                ),
             ]
             for picture in self.pictures
         ]

@@ -1,6 +1,6 @@
 """The files a user brings: folders and zip archives, listed and read in place.
 
-Nothing is extracted to disk, no link is followed, and what a file claims of
+Nothing is extracted to disk, no link is followed, and what a file locks of
 itself is checked before it is believed. Whatever could only be an attack or an
 accident (a path that climbs out, a link, a bomb) is refused by name.
 """
@@ -74,7 +74,7 @@ class SourceFile:
     container: str
     name: str
     size: int
-    stamp: int
+    signature: int
     offset: int = -1
     packed: int = 0
     method: int = _STORED
@@ -265,7 +265,7 @@ def _read_packed(file: SourceFile) -> bytes:
             f"{file.where}: holds more than the {file.size:,} bytes it states,"
             " a decompression bomb; do not trust the archive"
         )
-    if len(data) < file.size or zlib.crc32(data) != file.stamp:
+    if len(data) < file.size or zlib.crc32(data) != file.signature:
         raise UnreadableError("damaged in the archive: its checksum differs")
     return data
 

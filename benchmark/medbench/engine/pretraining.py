@@ -21,7 +21,7 @@ from medbench.engine.networks import (
 )
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.state_watch import StateWatch
-from medbench.engine.streams import fence_global_generators, torch_stream
+from medbench.engine.streams import seed_global_rngs, torch_stream
 from medbench.engine.views import DeviceImages, shuffled_batches
 from medbench.interfaces.backbone import Backbone, ImageSpace
 from medbench.interfaces.pretext import Pretext
@@ -138,7 +138,7 @@ class PretrainingStage:
     def epochs(self, first: int = 0) -> Iterator[PretrainingEpoch]:
         """Train from epoch ``first`` on, yielding after each epoch."""
         for epoch in range(first, self.given.stage.epochs):
-            fence_global_generators(self.given.training_seed, epoch)
+            seed_global_rngs(self.given.training_seed, epoch)
             yield self._epoch(epoch)
 
     def _epoch(self, epoch: int) -> PretrainingEpoch:

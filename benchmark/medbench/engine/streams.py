@@ -49,7 +49,7 @@ def torch_stream(
     return torch.Generator(device).manual_seed(derive_seed(root, purpose, *axes))
 
 
-def fence_global_generators(root: int, epoch: int) -> None:
+def seed_global_rngs(root: int, epoch: int) -> None:
     """Seed the process's global generators for an epoch.
 
     medbench draws from named streams only, but dropout in a third party's

@@ -22,7 +22,7 @@ from medbench.engine.networks import (
 )
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.state_watch import StateWatch
-from medbench.engine.streams import fence_global_generators, numpy_stream, torch_stream
+from medbench.engine.streams import numpy_stream, seed_global_rngs, torch_stream
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone, ImageSpace
@@ -97,7 +97,7 @@ class EpochResult:
     test: NDArray[np.float32]
 
 
-class TrainerHarness:
+class TrainingHarness:
     """Makes networks, optimisers and generators (``medbench.interfaces.method.Harness``)."""
 
     def __init__(
@@ -178,7 +178,7 @@ class TrainingStage:
         self.train = self._images(given.train_images)
         self.validation = self._images(given.validation_images)
         self.test = self._images(given.test_images)
-        self.harness = TrainerHarness(given, backbone, oracle, self.device)
+        self.harness = TrainingHarness(given, backbone, oracle, self.device)
         method.start(
             LearningTask(
                 num_classes=given.num_classes,
@@ -211,7 +211,7 @@ class TrainingStage:
     def epochs(self, first: int = 0) -> Iterator[EpochResult]:
         """Train from epoch ``first`` on, yielding predictions after each epoch."""
         for epoch in range(first, self.given.training.epochs):
-            fence_global_generators(self.given.training_seed, epoch)
+            seed_global_rngs(self.given.training_seed, epoch)
             report = self.method.train_epoch(epoch)
             yield EpochResult(
                 report,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from medbench.engine.augment import augment
+from medbench.augment import augment
 from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import Batch
 

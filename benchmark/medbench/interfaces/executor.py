@@ -115,7 +115,7 @@ class JobHandle:
 class Executor(ABC):
     """Carries out jobs, each isolated from the others.
 
-    What an executor owes is a program too: :mod:`medbench.testing.executors`. One that
+    What an executor owes is a program too: :mod:`medbench.check.executors`. One that
     starts processes elsewhere gives them ``python -m medbench.runner.one_job``.
 
     Parameters

@@ -1,7 +1,7 @@
 """The registry: every plugin by kind and name, its class imported only when used.
 
 medbench's own hooks are imported in this process. Third parties' are asked in
-processes of their own (:mod:`medbench.plugins.scout`): what comes back is plain
+processes of their own (:mod:`medbench.plugins.probe`): what comes back is plain
 data. A package that cannot be imported, or announces nonsense, is kept as
 :class:`Broken` with its reason; everything else goes on working.
 """
@@ -20,12 +20,12 @@ from typing import TypeVar
 from medbench.errors import PluginError
 from medbench.plain import plain
 from medbench.plugins.announcements import Announcement, Fault, Point, announce
+from medbench.plugins.discovery_cache import look
 from medbench.plugins.entries import Entry
 from medbench.plugins.interface_version import fit
 from medbench.plugins.kinds import Kind, kind_named
 from medbench.plugins.local import announce_local, local_paths
 from medbench.plugins.markers import PROJECT, Command, Logger
-from medbench.plugins.remembered import look
 
 __all__ = ["Broken", "Entry", "Registry", "discover", "register"]
 

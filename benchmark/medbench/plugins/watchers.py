@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from medbench.errors import PluginError
+from medbench.plugins.callbacks import HOOKS, Watcher
 from medbench.plugins.calling import foreign_points
-from medbench.plugins.observing import HOOKS, Watcher
 from medbench.plugins.registry import Registry
 
 

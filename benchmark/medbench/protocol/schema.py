@@ -151,7 +151,7 @@ class Statistics(Table):
     """What the board will test, declared before anything runs."""
 
     alpha: float = Field(
-        0.05, gt=0, lt=1, description="chance of any false claim on the whole board"
+        0.05, gt=0, lt=1, description="chance of any false lock on the whole board"
     )
     reading: Literal["last", "selected", "best"] = Field("last", description="reading tested")
     baseline_pretext: str | None = Field(

@@ -22,8 +22,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from medbench.interfaces.executor import Job, JobEnd, JobProgress
-from medbench.runner.local import LocalExecutor
-from medbench.runner.stopping import STOP_SECONDS
+from medbench.runner.local.executor import LocalExecutor
+from medbench.runner.local.stopping import STOP_SECONDS
 
 
 def main(path: Path) -> None:

@@ -51,7 +51,7 @@ def made_by(registry: Registry, job: Job) -> dict[str, Any]:
     """Return what must be the same for a job begun elsewhere to be taken up.
 
     Versions of all that computes and the kind of device; the source of the plugins in use,
-    which changes while they are written, is looked at by the trainer. The make of the CPU
+    which changes while they are written, is looked at by the training process. The make of the CPU
     or GPU is not in it: on a mixed cluster hardly any job could be taken up.
     """
     major, minor, _ = platform.python_version_tuple()

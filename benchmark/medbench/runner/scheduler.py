@@ -11,10 +11,10 @@ from typing import Protocol
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress
 from medbench.protocol.resolve import PretrainingRun
 from medbench.protocol.runs import Run
+from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.plan import JobMaker, Plan
 from medbench.runner.sharing import Item, Share
 from medbench.runner.slots import Slots
-from medbench.runner.stopping import STOP_SECONDS
 from medbench.store.states import DONE, INTERRUPTED, OUT_OF_MEMORY
 
 #: Seconds between two looks at what other commands have done.

@@ -10,7 +10,7 @@ from medbench.protocol.resolve import PretrainingRun
 from medbench.protocol.runs import Run
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
-from medbench.store.claims import Claim, Claims
+from medbench.store.locks import Lock, Locks
 from medbench.store.results import Results
 from medbench.store.states import INTERRUPTED
 
@@ -25,24 +25,24 @@ class Share:
     ----------
     results : Results
         The folder that is shared.
-    claims : Claims
-        This command's claims in it.
+    locks : Locks
+        This command's locks in it.
     known : mapping of str to int
         The last attempt at each key when this command made its plan. What failed since
         has been tried by another command, and is not tried once more.
     """
 
-    def __init__(self, results: Results, claims: Claims, known: Mapping[str, int]) -> None:
+    def __init__(self, results: Results, locks: Locks, known: Mapping[str, int]) -> None:
         self._results = results
-        self._claims = claims
+        self._claims = locks
         self._known = known
 
     def tidy(self) -> None:
-        """Take away claims of dead commands on what is done: nobody will ask for it again."""
-        for claim in self._results.claims():
+        """Take away locks of dead commands on what is done: nobody will ask for it again."""
+        for lock in self._results.locks():
             paths = (self._results.record_path, self._results.pretraining_path)
-            if any(path(claim.key).exists() for path in paths):
-                self._claims.clear(claim.key)
+            if any(path(lock.key).exists() for path in paths):
+                self._claims.clear(lock.key)
 
     def beat(self) -> None:
         """Show other commands that this one is alive; to be called every few seconds."""
@@ -54,7 +54,7 @@ class Share:
         Returns
         -------
         int, JobEnd or None
-            The number of the attempt, if the item is this command's to do: it is claimed
+            The number of the attempt, if the item is this command's to do: it is locked
             then. How it ended, if another command has done it. ``None`` if another
             command is at it.
         """
@@ -63,7 +63,7 @@ class Share:
             return ended
         if self.is_anothers(item) or not self._claims.take(item.key, item.label):
             return None
-        # it may have been done and released between the look and the claim
+        # it may have been done and released between the look and the lock
         ended = self._ended(item)
         if ended is not None:
             self._claims.release(item.key)
@@ -78,12 +78,12 @@ class Share:
         It is not if the command was suspended and taken for dead meanwhile.
         """
         found = self._claims.find(item.key)
-        if found is None:  # a folder of claims that somebody has emptied
+        if found is None:  # a folder of locks that somebody has emptied
             return self._claims.take(item.key, item.label)
         return found.token == self._claims.token
 
     def again(self, item: Item) -> int:
-        """Return the number of a further attempt at an item that is claimed already."""
+        """Return the number of a further attempt at an item that is locked already."""
         return self._results.next_attempt(item.key)
 
     def release(self, item: Item) -> None:
@@ -93,7 +93,7 @@ class Share:
     def is_anothers(self, item: Item) -> bool:
         """Tell whether another command is still at an item.
 
-        The claim of a dead command is taken away, and its attempt kept as interrupted.
+        The lock of a dead command is taken away, and its attempt kept as interrupted.
         """
         if self._path(item).exists():
             return False
@@ -102,9 +102,9 @@ class Share:
         return self._claims.find(item.key) is not None
 
     def others(self) -> list[str]:
-        """Return the hosts whose commands hold claims, this one's left out."""
-        claims = self._results.claims()
-        return sorted({c.holder.host for c in claims if c.token != self._claims.token})
+        """Return the hosts whose commands hold locks, this one's left out."""
+        locks = self._results.locks()
+        return sorted({c.holder.host for c in locks if c.token != self._claims.token})
 
     def _ended(self, item: Item) -> JobEnd | None:
         """Return how another command ended an item since the plan was made."""
@@ -117,7 +117,7 @@ class Share:
             return JobEnd(item.key, state, last.reason)
         return None
 
-    def _keep_interrupted(self, item: Item, dead: Claim) -> None:
+    def _keep_interrupted(self, item: Item, dead: Lock) -> None:
         number = self._results.next_attempt(item.key) - 1
         if number and not self._results.attempt_path(item.key, number).exists():
             self._results.write_attempt(

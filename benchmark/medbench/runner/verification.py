@@ -57,7 +57,7 @@ def _faults(path: Path, record: Record) -> Iterator[str]:
     header = record.header
     yield from _preface_faults(path, preface_of(header))
     yield from _key_faults(path, header.key, header.spec)
-    yield from _text_faults(header.accidents)
+    yield from _text_faults(header.metadata)
     try:
         yield from _axes_faults(header)
         yield from _label_faults(header, record.arrays)
@@ -69,7 +69,7 @@ def _faults(path: Path, record: Record) -> Iterator[str]:
 def _weights_faults(path: Path, weights: PretrainedWeights) -> Iterator[str]:
     yield from _preface_faults(path, preface_of_weights(weights))
     yield from _key_faults(path, weights.key, weights.spec)
-    yield from _text_faults(weights.accidents)
+    yield from _text_faults(weights.metadata)
     if len(weights.loss) != len(weights.accuracy):
         yield "it has not as many values of loss as of accuracy"
     for name, array in weights.weights.items():
@@ -94,8 +94,8 @@ def _key_faults(path: Path, key: str, spec: Mapping[str, Any]) -> Iterator[str]:
         yield "its key is not the hash of its spec"
 
 
-def _text_faults(accidents: Mapping[str, Any]) -> Iterator[str]:
-    protocol = (accidents.get("provenance") or {}).get("protocol")
+def _text_faults(metadata: Mapping[str, Any]) -> Iterator[str]:
+    protocol = (metadata.get("provenance") or {}).get("protocol")
     if protocol and sha256(protocol["text"]) != protocol["sha256"]:
         yield "its protocol's text has not the hash that is told of it"
 

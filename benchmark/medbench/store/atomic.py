@@ -88,7 +88,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UnwritableError(
             f"{path} cannot be written: {error.strerror or error}; what is finished is kept. "
-            "Make room or mend it, and the same command goes on from here"
+            "Make room or fix it, and the same command goes on from here"
         ) from error
 
 

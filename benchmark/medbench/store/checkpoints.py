@@ -46,7 +46,7 @@ class Checkpoint:
         SHA-256 of the source of each plugin that trains.
     seconds : float
         Seconds spent in training so far, over all attempts.
-    judge, trainer : tuple of object and ndarray of uint8
+    evaluator process, training process : tuple of object and ndarray of uint8
         What each of the two processes holds, packed (:mod:`medbench.store.packing`).
     """
 
@@ -55,8 +55,8 @@ class Checkpoint:
     made_by: Mapping[str, Any]
     sources: Mapping[str, str]
     seconds: float
-    judge: tuple[Any, NDArray[np.uint8]]
-    trainer: tuple[Any, NDArray[np.uint8]]
+    evaluator: tuple[Any, NDArray[np.uint8]]
+    training: tuple[Any, NDArray[np.uint8]]
 
 
 class Checkpoints:
@@ -143,14 +143,14 @@ def _to_bytes(checkpoint: Checkpoint) -> bytes:
         "made_by": dict(checkpoint.made_by),
         "sources": dict(checkpoint.sources),
         "seconds": checkpoint.seconds,
-        "judge": checkpoint.judge[0],
-        "trainer": checkpoint.trainer[0],
+        "evaluator": checkpoint.evaluator[0],
+        "training": checkpoint.training[0],
     }
     with h5py.File(image, "w") as file:
         file.attrs["format"] = FORMAT
         file["header"] = np.frombuffer(canonical_json(header).encode(), np.uint8)
-        file["judge"] = checkpoint.judge[1]
-        file["trainer"] = checkpoint.trainer[1]
+        file["evaluator"] = checkpoint.evaluator[1]
+        file["training"] = checkpoint.training[1]
     return image.getvalue()
 
 
@@ -165,6 +165,6 @@ def _from_bytes(path: Path, content: bytes) -> Checkpoint:
             made_by=header["made_by"],
             sources=header["sources"],
             seconds=header["seconds"],
-            judge=(header["judge"], file["judge"][()]),
-            trainer=(header["trainer"], file["trainer"][()]),
+            evaluator=(header["evaluator"], file["evaluator"][()]),
+            training=(header["training"], file["training"][()]),
         )

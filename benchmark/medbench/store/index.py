@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from medbench.canonical import Writer, remembering
 from medbench.errors import RecordError
 from medbench.store.atomic import atomic_path
+from medbench.store.file_signatures import FileSignature, signatures_below
 from medbench.store.index_rows import (
     COLUMNS,
     PRETRAINING_COLUMNS,
@@ -33,7 +34,6 @@ from medbench.store.index_rows import (
 from medbench.store.parallel import spread
 from medbench.store.records import glance
 from medbench.store.results import Results
-from medbench.store.stamps import Stamp, stamps_below
 from medbench.store.weights import glance_at_weights
 
 #: Raised when rows are made in another way, so that older indexes are not believed.
@@ -46,7 +46,7 @@ Make = Callable[[Path, Writer], dict[str, Any]]
 _CHUNK = 1000
 
 #: Columns of the stamp.
-STAMP: Columns = {
+SIGNATURE: Columns = {
     "run_key": (pa.string(), "run key, as the file's name gives it"),
     "size": (pa.int64(), "bytes of the file"),
     "modified": (pa.int64(), "time of its last modification, in ns"),
@@ -127,11 +127,11 @@ def _read(
 ) -> pa.Table:
     schema = _schema(columns)
     names = names or schema.names
-    stamps = stamps_below(folder)
-    known, stale = _still_true(_load(index, schema, {*STAMP, *names}), stamps)
+    signatures = signatures_below(folder)
+    known, stale = _still_true(_load(index, schema, {*SIGNATURE, *names}), signatures)
     if not stale:
         return known.select(names)
-    known, stale = _still_true(_load(index, schema, set(schema.names)), stamps)
+    known, stale = _still_true(_load(index, schema, set(schema.names)), signatures)
     chunks = [stale[start : start + _CHUNK] for start in range(0, len(stale), _CHUNK)]
     work = partial(_rows, folder=folder, columns=columns, make=make)
     # two chunks take less than other processes need to start
@@ -143,19 +143,21 @@ def _read(
     return table.select(names)
 
 
-def _still_true(known: pa.Table, stamps: Sequence[Stamp]) -> tuple[pa.Table, list[Stamp]]:
+def _still_true(
+    known: pa.Table, signatures: Sequence[FileSignature]
+) -> tuple[pa.Table, list[FileSignature]]:
     """Return the rows whose files are as they were, and the stamps of all other files."""
-    rows = zip(*(known[name].to_pylist() for name in STAMP), strict=True)
-    places = {stamp: place for place, stamp in enumerate(rows)}
-    stale = [stamp for stamp in stamps if stamp not in places]
-    if len(stamps) - len(stale) == len(known):
+    rows = zip(*(known[name].to_pylist() for name in SIGNATURE), strict=True)
+    places = {signature: place for place, signature in enumerate(rows)}
+    stale = [signature for signature in signatures if signature not in places]
+    if len(signatures) - len(stale) == len(known):
         return known, stale
-    kept = sorted(places[stamp] for stamp in stamps if stamp in places)
+    kept = sorted(places[signature] for signature in signatures if signature in places)
     return known.take(pa.array(kept, pa.int64())), stale
 
 
 def _rows(
-    stamps: Sequence[Stamp],
+    signatures: Sequence[FileSignature],
     folder: Path,
     columns: Columns,
     make: Make,
@@ -163,8 +165,9 @@ def _rows(
     """Read some records; returns a stream of Arrow, which is quick to hand over."""
     write = remembering()
     rows = [
-        dict(zip(STAMP, stamp, strict=True)) | make(folder / stamp[0][:2] / f"{stamp[0]}.h5", write)
-        for stamp in stamps
+        dict(zip(SIGNATURE, signature, strict=True))
+        | make(folder / signature[0][:2] / f"{signature[0]}.h5", write)
+        for signature in signatures
     ]
     schema = _schema(columns)
     values = (pa.array([row.get(field.name) for row in rows], field.type) for field in schema)
@@ -177,7 +180,7 @@ def _rows(
 
 
 def _schema(columns: Columns) -> pa.Schema:
-    fields = [pa.field(name, kind) for name, (kind, _) in {**STAMP, **columns}.items()]
+    fields = [pa.field(name, kind) for name, (kind, _) in {**SIGNATURE, **columns}.items()]
     return pa.schema(fields)
 
 

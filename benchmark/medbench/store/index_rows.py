@@ -93,10 +93,10 @@ def row_of_pretraining(header: WeightsHeader, write: Writer = canonical_json) ->
     RecordError
         If a value is not of the kind it must be.
     """
-    spec, accidents = header.spec, header.accidents
+    spec, metadata = header.spec, header.metadata
     try:
-        times, parent = accidents.get("times") or {}, spec.get("parent")
-        provenance = accidents.get("provenance") or {}
+        times, parent = metadata.get("times") or {}, spec.get("parent")
+        provenance = metadata.get("provenance") or {}
         return {
             "fault": "",
             "digest": header.digest,
@@ -144,10 +144,10 @@ def row_of_record(header: Header, write: Writer = canonical_json) -> dict[str, A
 
 
 def _outcome(header: Header, write: Writer) -> dict[str, Any]:
-    axes, summary, accidents = header.axes, header.summary, header.accidents
+    axes, summary, metadata = header.axes, header.summary, header.metadata
     noise, oracle = summary.get("noise") or {}, summary.get("oracle") or {}
     pretraining, card = summary.get("pretraining") or {}, summary.get("card")
-    times, provenance = accidents.get("times") or {}, accidents.get("provenance") or {}
+    times, provenance = metadata.get("times") or {}, metadata.get("provenance") or {}
     row: dict[str, Any] = {
         "fault": "",
         "digest": header.digest,
@@ -169,11 +169,11 @@ def _outcome(header: Header, write: Writer) -> dict[str, Any]:
         "pretraining_accuracy": _number(pretraining.get("accuracy")),
         "pretraining_chance": _number(pretraining.get("chance")),
         **agreement(header.spec, write),
-        "parameters": _whole((accidents.get("resources") or {}).get("parameters")),
+        "parameters": _whole((metadata.get("resources") or {}).get("parameters")),
         "card": write(card) if card else None,
         "seconds": float(sum(map(float, times.values()))),
         "times": canonical_json(times),
-        "resources": write(accidents.get("resources") or {}),
+        "resources": write(metadata.get("resources") or {}),
         "device": _text(provenance.get("device")),
         "plugins": write(provenance.get("plugins") or {}),
         "provenance": write(provenance),

@@ -8,7 +8,7 @@ header inside the file remains the one that counts: ``verify`` compares the two.
 Two lines of text and zeros up to a power of two::
 
     medbench preface 1 SIZE LENGTH SHA256
-    [key, digest, axes, spec, summary, accidents]
+    [key, digest, axes, spec, summary, metadata]
 
 SIZE is that of the whole file in bytes, so that a truncated one is seen; LENGTH that of
 the second line; SHA256 covers both numbers and the second line.

@@ -5,7 +5,7 @@ Layout of a record::
     preface     the header once more, before the HDF5 content: see medbench.store.preface
     attributes  format, key, digest
     .header     JSON: axes, spec, summary
-    .accidents  JSON: provenance, times, resources
+    .metadata  JSON: provenance, times, resources
     test/            labels (N,) ids (N,) groups (N,)? probabilities (E, N, K)
     validation/      noisy_labels (V,) probabilities (E, V, K)
     train/           clean_labels (T,) noisy_labels (T,) ids (T,) predicted (E, T)
@@ -14,7 +14,7 @@ Layout of a record::
     noise/           transition_matrix (K, K)?  realised_matrix (K, K)
     curves/...       what medbench.engine.readings computes from the above
 
-``?`` marks what only some runs have. Everything but ``accidents`` is
+``?`` marks what only some runs have. Everything but ``metadata`` is
 scientific and stands under the digest. HDF5 checks sums over all of it, its own
 structures included, so that an altered byte is found when it is read.
 """
@@ -70,7 +70,7 @@ class Header:
         last epoch, chance) or null, ``card`` (of the dataset), ``classes``, ``epochs``.
     digest : str
         SHA-256 over everything scientific.
-    accidents : mapping
+    metadata : mapping
         ``provenance`` and ``times``: true, but not under the digest.
     """
 
@@ -79,7 +79,7 @@ class Header:
     spec: Mapping[str, Any]
     summary: Mapping[str, Any]
     digest: str
-    accidents: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ def make_record(
     spec: Mapping[str, Any],
     summary: Mapping[str, Any],
     arrays: Arrays,
-    accidents: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> Record:
     """Put a record together and compute its digest."""
     digest = digest_of(key, axes, spec, summary, arrays)
-    return Record(Header(key, axes, spec, summary, digest, accidents), arrays)
+    return Record(Header(key, axes, spec, summary, digest, metadata), arrays)
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -131,7 +131,7 @@ def write_record(path: Path, record: Record) -> None:
         write_attribute(file, "key", header.key)
         write_attribute(file, "digest", header.digest)
         write_json(file, "header", [header.axes, header.spec, header.summary])
-        write_json(file, "accidents", header.accidents)
+        write_json(file, "metadata", header.metadata)
         write_arrays(file, record.arrays)
 
 
@@ -144,17 +144,17 @@ def preface_of(header: Header) -> list[Any]:
         header.axes,
         header.spec,
         header.summary,
-        without_protocol_text(header.accidents),
+        without_protocol_text(header.metadata),
     ]
 
 
-def without_protocol_text(accidents: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_protocol_text(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """Leave out what would double a preface and is the same for all runs of a protocol."""
-    provenance = accidents.get("provenance") or {}
+    provenance = metadata.get("provenance") or {}
     if "text" not in (provenance.get("protocol") or {}):
-        return accidents
+        return metadata
     protocol = {name: value for name, value in provenance["protocol"].items() if name != "text"}
-    return {**accidents, "provenance": {**provenance, "protocol": protocol}}
+    return {**metadata, "provenance": {**provenance, "protocol": protocol}}
 
 
 @contextmanager
@@ -255,8 +255,8 @@ def glance(path: Path) -> Header:
         if preface is None:
             return read_header(path)
         check_format(path, "record", preface[0])
-        _, key, digest, axes, spec, summary, accidents = preface
-        return Header(key, axes, spec, summary, digest, accidents)
+        _, key, digest, axes, spec, summary, metadata = preface
+        return Header(key, axes, spec, summary, digest, metadata)
 
 
 def read_record(path: Path) -> Record:
@@ -299,7 +299,7 @@ def _header(file: h5py.File) -> Header:
         spec=spec,
         summary=summary,
         digest=read_attribute(file, "digest"),
-        accidents=read_json(file, "accidents"),
+        metadata=read_json(file, "metadata"),
     )
 
 

@@ -11,7 +11,7 @@
         attempts/ab/abcd….N.json   attempts that left no record
         checkpoints/ab/abcd….h5    how far runs have come that are not done
         logs/ab/abcd….N.log        what an attempt printed
-        claims/                    who is at what: see medbench.store.claims
+        locks/                    who is at what: see medbench.store.locks
         pixels/                    images at the protocol's size, while a command works
         board/                     the board
         index/                     headers of all records by columns; may be deleted
@@ -31,7 +31,7 @@ from medbench.errors import RecordError, StoreError
 from medbench.store.atomic import write_text, writing
 from medbench.store.attempts import Attempt, read_attempt, write_attempt
 from medbench.store.checkpoints import Checkpoints
-from medbench.store.claims import Claim, claims_in
+from medbench.store.locks import Lock, locks_in
 from medbench.store.pixels import Pixels
 from medbench.store.records import read_header
 from medbench.store.states import DONE, UNREADABLE
@@ -169,13 +169,13 @@ class Results:
         return self.root / "logs" / key[:2] / f"{key}.{attempt}.log"
 
     @property
-    def claims_folder(self) -> Path:
-        """Where claims stand; see :mod:`medbench.store.claims`."""
-        return self.root / "claims"
+    def locks_folder(self) -> Path:
+        """Where locks stand; see :mod:`medbench.store.locks`."""
+        return self.root / "locks"
 
-    def claims(self) -> list[Claim]:
-        """Return the claims there are; a holder that is known to have ended is *gone*."""
-        return claims_in(self.claims_folder)
+    def locks(self) -> list[Lock]:
+        """Return the locks there are; a holder that is known to have ended is *gone*."""
+        return locks_in(self.locks_folder)
 
     def has(self, key: str) -> bool:
         """Tell whether a run or pretraining is done."""
@@ -244,7 +244,7 @@ class Results:
         Parameters
         ----------
         key : str
-            Of a run or pretraining that the caller has claimed, so that nobody else takes
+            Of a run or pretraining that the caller has locked, so that nobody else takes
             the number.
         since : int
             An attempt that is known to be there, to begin the search with.
@@ -285,8 +285,8 @@ class Results:
         """Look at what there is now."""
         # what is done comes last: a run that ends meanwhile is done, and not vanished
         attempts = self.attempts()
-        claims = {claim.key: claim for claim in self.claims()}
-        return Survey(attempts, claims, self.done("runs"), self.done("pretrainings"))
+        locks = {lock.key: lock for lock in self.locks()}
+        return Survey(attempts, locks, self.done("runs"), self.done("pretrainings"))
 
     def done(self, kind: str) -> set[str]:
         """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medbench.store.attempts import Attempt
-from medbench.store.claims import Claim
+from medbench.store.locks import Lock
 from medbench.store.records import Header
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING, SKIPPED
 
@@ -27,7 +27,7 @@ class RunState:
 
     ``status`` is one of :mod:`medbench.store.states`. ``header`` stands where it is
     ``"done"``; ``attempt``, the last one, where it is ``"interrupted"`` or a failure, and
-    where a run is ``"skipped"``: then it is its pretraining's; ``claim`` where it is
+    where a run is ``"skipped"``: then it is its pretraining's; ``lock`` where it is
     ``"running"``, or was when its command vanished. ``reason`` says what is
     wrong, in one line.
     """
@@ -36,7 +36,7 @@ class RunState:
     status: str
     header: Header | None = None
     attempt: Attempt | None = None
-    claim: Claim | None = None
+    lock: Lock | None = None
     reason: str = ""
 
 
@@ -48,14 +48,14 @@ class Survey:
     ----------
     attempts : mapping of str to list of Attempt
         Those that left no record, in order.
-    claims : mapping of str to Claim
+    locks : mapping of str to Lock
         Who is at what.
     done, pretrained : set of str
         Runs and pretrainings with a record.
     """
 
     attempts: Mapping[str, list[Attempt]]
-    claims: Mapping[str, Claim]
+    locks: Mapping[str, Lock]
     done: set[str]
     pretrained: set[str]
 
@@ -64,11 +64,11 @@ class Survey:
         start = run.pretraining
         if run.key in self.done:
             return RunState(run, DONE)
-        if run.key in self.claims:
-            claim = self.claims[run.key]
-            if claim.holder.gone():
-                return RunState(run, INTERRUPTED, claim=claim, reason=claim.end())
-            return RunState(run, RUNNING, claim=claim)
+        if run.key in self.locks:
+            lock = self.locks[run.key]
+            if lock.holder.gone():
+                return RunState(run, INTERRUPTED, lock=lock, reason=lock.end())
+            return RunState(run, RUNNING, lock=lock)
         if run.key in self.attempts:
             last = self.attempts[run.key][-1]
             state = last.state if last.failed else INTERRUPTED

@@ -44,7 +44,7 @@ class PretrainedWeights:
         Curves on the pretext's own questions.
     chance : float
         Accuracy of guessing.
-    accidents : mapping
+    metadata : mapping
         Provenance and times.
     initial : mapping of str to ndarray
         First-layer filters before any training; empty in files of earlier
@@ -57,7 +57,7 @@ class PretrainedWeights:
     loss: NDArray[np.float64]
     accuracy: NDArray[np.float64]
     chance: float
-    accidents: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     initial: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def digest(self) -> str:
@@ -76,7 +76,7 @@ def write_weights(path: Path, weights: PretrainedWeights) -> None:
     preface = preface_of_weights(weights)
     with created(path, preface) as file:
         write_attribute(file, "digest", weights.digest())
-        head = [weights.key, weights.spec, weights.chance, weights.accidents]
+        head = [weights.key, weights.spec, weights.chance, weights.metadata]
         write_json(file, "header", head)
         write_arrays(file, weights._arrays())
 
@@ -89,7 +89,7 @@ def preface_of_weights(weights: PretrainedWeights) -> list[Any]:
         weights.digest(),
         weights.spec,
         {"loss": _last(weights.loss), "accuracy": _last(weights.accuracy)},
-        without_protocol_text(weights.accidents),
+        without_protocol_text(weights.metadata),
     ]
 
 
@@ -107,7 +107,7 @@ def read_weights(path: Path) -> PretrainedWeights:
         If the file is truncated, altered or of a newer format.
     """
     with opened(path, "pretraining") as file:
-        key, spec, chance, accidents = read_json(file, "header")
+        key, spec, chance, metadata = read_json(file, "header")
         arrays = read_arrays(file)
         found = PretrainedWeights(
             key=key,
@@ -116,7 +116,7 @@ def read_weights(path: Path) -> PretrainedWeights:
             loss=arrays["curves/loss"],
             accuracy=arrays["curves/accuracy"],
             chance=chance,
-            accidents=accidents,
+            metadata=metadata,
             initial=_below("initial/", arrays),
         )
         if found.digest() != read_attribute(file, "digest"):
@@ -132,7 +132,7 @@ class WeightsHeader:
     ----------
     key, digest : str
         Its key, and the SHA-256 over everything scientific.
-    spec, accidents : mapping
+    spec, metadata : mapping
         As :class:`PretrainedWeights` has them; without the text of the protocol.
     loss, accuracy : float or None
         Of the last epoch.
@@ -143,7 +143,7 @@ class WeightsHeader:
     spec: Mapping[str, Any]
     loss: float | None
     accuracy: float | None
-    accidents: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 def glance_at_weights(path: Path) -> WeightsHeader:
@@ -159,8 +159,8 @@ def glance_at_weights(path: Path) -> WeightsHeader:
         if preface is None:
             preface = preface_of_weights(read_weights(path))
         check_format(path, "pretraining", preface[0])
-        _, key, digest, spec, curve, accidents = preface
-        return WeightsHeader(key, digest, spec, curve["loss"], curve["accuracy"], accidents)
+        _, key, digest, spec, curve, metadata = preface
+        return WeightsHeader(key, digest, spec, curve["loss"], curve["accuracy"], metadata)
 
 
 def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

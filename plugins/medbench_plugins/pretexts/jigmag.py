@@ -8,8 +8,8 @@ from math import factorial
 import torch
 from torch import Tensor, nn
 
-from medbench.engine.augment.draws import uniform
-from medbench.engine.augment.geometry import crop_resize
+from medbench.augment.draws import uniform
+from medbench.augment.geometry import crop_resize
 from medbench.errors import MedbenchError
 from medbench.interfaces import ImageSpace, Pretext, PretextStep
 from medbench_plugins.pretexts.answers import OrderHead, choose

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medbench.engine.augment.colour import to_grey
-from medbench.engine.augment.draws import bernoulli
-from medbench.engine.augment.geometry import crop_resize
+from medbench.augment.colour import to_grey
+from medbench.augment.draws import bernoulli
+from medbench.augment.geometry import crop_resize
 from medbench.errors import MedbenchError
 from medbench.interfaces import ImageSpace, Pretext, PretextStep
 from medbench_plugins.pretexts.answers import OrderHead, choose

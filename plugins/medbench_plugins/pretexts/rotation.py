@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medbench.engine.augment import augment
+from medbench.augment import augment
 from medbench.interfaces import ImageSpace, Pretext, PretextStep
 from medbench.interfaces.augmentation import AugmentationSettings
 from medbench_plugins.pretexts.answers import choose

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medbench.engine.augment import simclr_view
+from medbench.augment import simclr_view
 from medbench.interfaces import ImageSpace, Pretext, PretextStep
 from medbench_plugins.pretexts.settings import SimCLRSettings
 

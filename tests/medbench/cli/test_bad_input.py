@@ -326,7 +326,7 @@ def test_damaged_small_files(finished: Finished, tmp_path: Path) -> None:
     (copy / "plan.json").write_text('[{"key"')
     for command in ("status", "results", "leaderboard"):
         assert_refused(medbench(command, "--results", copy), "plan.json", "medbench run")
-    assert finished.again(copy).status == 0, "which is how it is mended"
+    assert finished.again(copy).status == 0, "which is how it is fixed"
     assert medbench("status", "--results", copy).status == 0
 
     (copy / "attempts" / "ab").mkdir(parents=True)

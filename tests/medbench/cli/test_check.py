@@ -51,7 +51,7 @@ def test_a_broken_rule_says_what_was_expected_what_came_and_how_to_mend_it(deaf:
     ended = medbench("check", "slipping", "--plugin", deaf)
     assert ended.status == 1
     told = ended.out[ended.out.index("✗ rate-zero") :]
-    assert "expected" in told and "of 600 labels changed at rate 0" in told and "mend" in told
+    assert "expected" in told and "of 600 labels changed at rate 0" in told and "fix" in told
     assert "broken" in ended.err
 
 
@@ -59,7 +59,7 @@ def test_json_and_one_rule(deaf: Path) -> None:
     ended = medbench("check", "--plugin", deaf, "--rule", "rate-zero", "--json")
     assert ended.status == 1
     ((rule,),) = ([*found["rules"]] for found in ended.json)
-    assert rule["rule"] == "rate-zero" and rule["state"] == "broken" and rule["mend"]
+    assert rule["rule"] == "rate-zero" and rule["state"] == "broken" and rule["fix"]
     assert medbench("check", "--plugin", deaf, "--rule", "labels").status == 0
 
 

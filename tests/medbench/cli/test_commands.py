@@ -251,7 +251,7 @@ def forge(path: Path) -> Path:
     summary = json.loads(json.dumps(header.summary))
     summary["readings"]["last"]["balanced_accuracy"] = 0.99
     forged = make_record(
-        header.key, header.axes, header.spec, summary, record.arrays, header.accidents
+        header.key, header.axes, header.spec, summary, record.arrays, header.metadata
     )
     path.unlink()  # what is there would stay
     write_record(path, forged)
@@ -268,7 +268,7 @@ def forge_prediction(path: Path) -> Path:
     path.unlink()
     write_record(
         path,
-        make_record(header.key, header.axes, header.spec, header.summary, arrays, header.accidents),
+        make_record(header.key, header.axes, header.spec, header.summary, arrays, header.metadata),
     )
     return path
 
@@ -328,7 +328,7 @@ def rewrite(path: Path, drop: str, *, readings: bool) -> None:
     path.unlink()  # a record that is there stays
     write_record(
         path,
-        make_record(header.key, header.axes, header.spec, summary, arrays, header.accidents),
+        make_record(header.key, header.axes, header.spec, summary, arrays, header.metadata),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from commandline import Finished, digests, medbench, started
 
-from medbench.store.claims import claims_in
+from medbench.store.locks import locks_in
 from medbench.store.processes import Process
 from medbench.store.records import read_header
 from medbench.store.results import Results
@@ -37,7 +37,7 @@ def attempts(results: Path) -> Counter[str]:
 
 def assert_nothing_is_left(results: Path) -> None:
     assert not list(results.rglob("*.part"))
-    assert list((results / "claims").iterdir()) == []
+    assert list((results / "locks").iterdir()) == []
 
 
 def test_two_commands_do_everything_once(finished: Finished, tmp_path: Path) -> None:
@@ -61,13 +61,13 @@ def test_two_commands_do_everything_once(finished: Finished, tmp_path: Path) -> 
 
 
 def test_three_commands_of_which_one_is_killed(finished: Finished, tmp_path: Path) -> None:
-    """The killed one's claim is taken over, its attempt kept, and nothing else is repeated."""
+    """The killed one's lock is taken over, its attempt kept, and nothing else is repeated."""
     results = tmp_path / "results"
     store = Results(results)
     doomed = started(finished, results, "--json")
     wait_for(lambda: bool(attempts(results)), doomed)
-    (claim,) = claims_in(results / "claims")
-    assert claim.holder.pid == doomed.pid
+    (lock,) = locks_in(results / "locks")
+    assert lock.holder.pid == doomed.pid
     others = [started(finished, results, "--json") for _ in range(2)]
     before = {path.stem: path.stat().st_mtime_ns for path in (results / "runs").rglob("*.h5")}
     os.killpg(doomed.pid, signal.SIGKILL)
@@ -87,7 +87,7 @@ def test_three_commands_of_which_one_is_killed(finished: Finished, tmp_path: Pat
         assert attempt.reason.startswith(f"process {doomed.pid} on ")
         if store.record_path(key).exists():
             header = read_header(store.record_path(key))
-            assert header.accidents["provenance"]["attempt"] == 2
+            assert header.metadata["provenance"]["attempt"] == 2
     assert_nothing_is_left(results)
 
 
@@ -104,9 +104,9 @@ def test_a_claim_left_by_a_command_of_this_machine_that_is_dead_is_no_obstacle(
     pid = ended.pid
     ended.wait()
     holder = {"host": "here", "place": Process.this().place, "pid": pid, "started": 1}
-    (copy / "claims").mkdir(exist_ok=True)
-    claim = {"key": run.key, "label": "a run", "token": "0", "holder": holder, "since": 0.0}
-    (copy / "claims" / f"{run.key}.json").write_text(json.dumps(claim))
+    (copy / "locks").mkdir(exist_ok=True)
+    lock = {"key": run.key, "label": "a run", "token": "0", "holder": holder, "since": 0.0}
+    (copy / "locks" / f"{run.key}.json").write_text(json.dumps(lock))
     status = medbench("status", "--results", copy, "--json")
     assert status.json["interrupted"] == 1
     assert status.json["running"] == 0

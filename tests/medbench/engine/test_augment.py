@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy import ndimage
 from torchvision.transforms import functional as tv
 
-from medbench.engine.augment import augment, colour, geometry, simclr_view
+from medbench.augment import augment, colour, geometry, simclr_view
 from medbench.interfaces.augmentation import AugmentationSettings, ViewSettings
 
 NOTHING = {

@@ -16,7 +16,7 @@ from medbench.engine.networks import (
     weights_of,
 )
 from medbench.engine.streams import derive_seed
-from medbench.engine.training import TrainerHarness, TrainingInput
+from medbench.engine.training import TrainingHarness, TrainingInput
 from medbench.interfaces import Backbone, ImageSpace
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
@@ -53,7 +53,7 @@ def harness(weights=None, network_seed=5, training_seed=0, compute=None):
         images, labels, images, labels, images, 4, "dataset", Training(), compute or Compute(),
         8, network_seed, training_seed, weights,
     )  # fmt: skip
-    return TrainerHarness(given, backbone(), None, torch.device("cpu"))
+    return TrainingHarness(given, backbone(), None, torch.device("cpu"))
 
 
 # ---------------------------------------------------------------- initial weights

@@ -20,8 +20,8 @@ from medbench import Plugin
 from medbench.errors import PluginError
 from medbench.plugins.announcements import Announcement, Point
 from medbench.plugins.kinds import kind_named
+from medbench.plugins.probe import ProbeResult, _libraries_of, patience
 from medbench.plugins.registry import Registry, discover, register
-from medbench.plugins.scout import Sight, _libraries_of, patience
 
 GOOD = announcing(
     '[Plugin("sound", "medbench_plugins.noise.symmetric:SymmetricExclusive", "Sound", 1)]'
@@ -418,5 +418,5 @@ def test_a_library_that_one_package_imports_is_known_by_its_file() -> None:
     files = dict.fromkeys(
         ("/site/torch/__init__.py", "/site/torch/nn/__init__.py", "/site/lab/numpy.py", "/lab.py")
     )
-    sight = Sight(Announcement(Point("lab", "lab")), files)
-    assert _libraries_of(sight) == ["torch"]
+    result = ProbeResult(Announcement(Point("lab", "lab")), files)
+    assert _libraries_of(result) == ["torch"]

@@ -11,12 +11,12 @@ from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import discover
 from medbench.protocol.read import read_protocol
 from medbench.protocol.runs import Filters, expand
-from medbench.runner.local import LocalExecutor
+from medbench.runner.local.executor import LocalExecutor
 from medbench.runner.plan import JobMaker, make_plan, planned
 from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.runner.sharing import Share
 from medbench.runner.slots import Slots
-from medbench.store.claims import Claims
+from medbench.store.locks import Locks
 from medbench.store.records import read_record
 from medbench.store.results import Results
 
@@ -46,8 +46,8 @@ def carry_out(
     results.write_plan(protocol.text, [planned(run) for run in whole.runs])
     plan = make_plan(expansion, results, retry_failed=retry)
     maker = JobMaker(root, context.cache, limits.pop("timeout", None), **limits)
-    with Claims(results.claims_folder) as claims, closing(LocalExecutor(jobs)) as executor:
-        share, slots = Share(results, claims, plan.attempts), Slots(("cpu",), jobs)
+    with Locks(results.locks_folder) as locks, closing(LocalExecutor(jobs)) as executor:
+        share, slots = Share(results, locks, plan.attempts), Slots(("cpu",), jobs)
         return Scheduler(plan, maker, executor, Silent(), share, slots).run()
 
 

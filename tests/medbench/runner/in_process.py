@@ -17,7 +17,7 @@ from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.runner.sharing import Item, Share
 from medbench.runner.slots import Slots
 from medbench.store.attempts import Attempt
-from medbench.store.claims import Claims
+from medbench.store.locks import Locks
 from medbench.store.results import Results
 
 CURRICULUM = """
@@ -142,10 +142,10 @@ def carried_out(
     plan = make_plan(expansion, results, retry_failed=retry)
     maker = JobMaker(results.root, Path("nowhere"), None)
     notes = notes or Notes()
-    with Claims(results.claims_folder) as claims:
-        share = Share(results, claims, plan.attempts)
+    with Locks(results.locks_folder) as locks:
+        share = Share(results, locks, plan.attempts)
         slots = Slots(devices, executor.slots)
         outcome = Scheduler(plan, maker, executor, notes, share, slots).run()
-        token = claims.token
-    assert all(claim.token != token for claim in results.claims()), "every claim is given up"
+        token = locks.token
+    assert all(lock.token != token for lock in results.locks()), "every lock is given up"
     return plan, outcome, notes

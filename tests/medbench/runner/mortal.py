@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-import medbench.runner.judge
+import medbench.runner.local.evaluator
 from medbench.interfaces import EpochReport, LearningTask, PretextStep
 from medbench_plugins.methods.co_teaching import CoTeaching
 from medbench_plugins.methods.dividemix import DivideMix
@@ -70,7 +70,7 @@ class MortalDivideMix(DivideMix):
 
 
 class MortalCoTeaching(CoTeaching):
-    """Asks the oracle when it starts, too; takes its judge along."""
+    """Asks the oracle when it starts, too; takes its evaluator process along."""
 
     Settings = MortalCoTeachingSettings
 
@@ -86,7 +86,7 @@ class MortalCoTeaching(CoTeaching):
 
 
 class RaisesOnce(CoTeaching):
-    """Fails by an error, which somebody mends."""
+    """Fails by an error, which somebody fixes."""
 
     Settings = MortalCoTeachingSettings
 
@@ -94,7 +94,7 @@ class RaisesOnce(CoTeaching):
         mark = Path(self.settings.notes) / self.name
         if epoch == self.settings.dies_in and not mark.exists():
             mark.touch()
-            raise RuntimeError("not mended yet")
+            raise RuntimeError("not fixed yet")
         return super().train_epoch(epoch)
 
 
@@ -120,10 +120,10 @@ class MortalRotation(Rotation):
 
 
 class MortalSymmetric(SymmetricExclusive):
-    """Brings this module into the judge, which draws the noise."""
+    """Brings this module into the evaluator process, which draws the noise."""
 
 
-_read_run = medbench.runner.judge.read_run
+_read_run = medbench.runner.local.evaluator.read_run
 
 
 def _read_run_once_killed(arrays: Any, *arguments: Any) -> Any:
@@ -132,4 +132,4 @@ def _read_run_once_killed(arrays: Any, *arguments: Any) -> Any:
     return _read_run(arrays, *arguments)
 
 
-medbench.runner.judge.read_run = _read_run_once_killed
+medbench.runner.local.evaluator.read_run = _read_run_once_killed

@@ -31,7 +31,7 @@ def medbench_noise_models() -> list[Plugin]:
         Plugin(
             name="mortal-symmetric",
             target="mortal:MortalSymmetric",
-            summary="its judge is killed once, when it evaluates",
+            summary="its evaluator process is killed once, when it evaluates",
             interface=1,
         )
     ]

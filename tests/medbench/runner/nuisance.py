@@ -56,11 +56,11 @@ class Raises(Nuisance):
 
 
 class RaisesAtFirst(Nuisance):
-    """Works once the file ``mended`` is there."""
+    """Works once the file ``fixed`` is there."""
 
     def misbehave(self) -> None:
-        if not (Path(self.settings.notes) / "mended").exists():
-            raise RuntimeError("not mended yet")
+        if not (Path(self.settings.notes) / "fixed").exists():
+            raise RuntimeError("not fixed yet")
 
 
 class FailsToStart(Nuisance):

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from medbench.runner import channel
-from medbench.runner.channel import Channel, Message
+from medbench.runner.local import channel
+from medbench.runner.local.channel import Channel, Message
 
 DTYPES = st.one_of(
     npst.scalar_dtypes(), npst.unicode_string_dtypes(max_len=5), npst.byte_string_dtypes(max_len=5)

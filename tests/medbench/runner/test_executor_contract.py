@@ -10,11 +10,11 @@ import pytest
 from apart import Apart
 from in_process import InProcess
 
+from medbench.check.executors import ExecutorViolationError, Jobs, executor_rules
 from medbench.interfaces.executor import Job, JobEnd, JobHandle, JobProgress
-from medbench.runner.local import LocalExecutor
+from medbench.runner.local.executor import LocalExecutor
 from medbench.runner.one_job import event_to_line, line_to_event
 from medbench.store.records import read_header
-from medbench.testing.executors import ExecutorBreachError, Jobs, executor_rules
 
 RULES = executor_rules()
 #: Those that a second executor keeps in the default suite; the others take a minute together.
@@ -125,5 +125,5 @@ def test_the_contract_finds_who_breaks_it(
     executor: type[InProcess], rule: str, says: str, tmp_path: Path
 ) -> None:
     (found,) = [r for r in RULES if r.name == rule]
-    with pytest.raises(ExecutorBreachError, match=says):
+    with pytest.raises(ExecutorViolationError, match=says):
         found.check(lambda slots: executor(slots), tmp_path)

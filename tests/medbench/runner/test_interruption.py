@@ -30,7 +30,7 @@ datasets = ["pneumonia-mnist"]
 noise = ["symmetric"]
 rates = [0.25]
 pretexts = ["none"]
-methods = ["in-warm-up", "later", "spoilt", "both-spoilt", "judge", "mended", "edited"]
+methods = ["in-warm-up", "later", "spoilt", "both-spoilt", "evaluator", "fixed", "edited"]
 seeds = [0]
 
 [[grid]]
@@ -61,8 +61,8 @@ in-warm-up = {{ plugin = "mortal-dividemix", warmup_epochs = 2, notes = {notes},
 later = {{ plugin = "mortal-dividemix", warmup_epochs = 2, notes = {notes}, dies_in = 3 }}
 spoilt = {{ plugin = "mortal-dividemix", warmup_epochs = 2, notes = {notes}, dies_in = 4 }}
 both-spoilt = {{ plugin = "mortal-co-teaching", notes = {notes}, dies_in = 4 }}
-judge = {{ plugin = "mortal-co-teaching", warmup_epochs = 3, notes = {notes}, dies_in = 2 }}
-mended = {{ plugin = "raises-once", notes = {notes}, dies_in = 3 }}
+evaluator = {{ plugin = "mortal-co-teaching", warmup_epochs = 3, notes = {notes}, dies_in = 2 }}
+fixed = {{ plugin = "raises-once", notes = {notes}, dies_in = 3 }}
 edited = {{ plugin = "mortal-edited", notes = {notes}, dies_in = 3 }}
 evaluated = {{ plugin = "co-teaching" }}
 """
@@ -73,8 +73,8 @@ RESUMED = {
     "later": [3],
     "spoilt": [3],  # not from the newest, after epoch 4
     "both-spoilt": [],
-    "judge": [2],
-    "mended": [],  # what it did before it was mended does not count
+    "evaluator": [2],
+    "fixed": [],  # what it did before it was fixed does not count
     "edited": [],  # nor what it did before it was edited
     "evaluated": [5],
 }
@@ -161,7 +161,7 @@ def test_a_run_goes_on_after_the_epoch_of_its_checkpoint(
     killed: SimpleNamespace, method: str
 ) -> None:
     record = read_record(killed.results.record_path(killed.keys[method]))
-    assert record.header.accidents["resumed"] == RESUMED[method]
+    assert record.header.metadata["resumed"] == RESUMED[method]
     assert record.header.summary["epochs"] == 5
 
 
@@ -170,14 +170,14 @@ def test_a_pretraining_goes_on_in_each_step_of_a_curriculum(
 ) -> None:
     paths = sorted((killed.results.root / "pretrainings").glob("*/*.h5"))
     weights = [read_weights(path) for path in paths]
-    assert sorted(w.accidents["resumed"] for w in weights) == [[], [1], [2]]
+    assert sorted(w.metadata["resumed"] for w in weights) == [[], [1], [2]]
     assert [w.digest() for w in weights] == [
         read_weights(undisturbed.pretraining_path(w.key)).digest() for w in weights
     ]
 
 
 def test_what_a_method_asks_is_counted_once(killed: SimpleNamespace, undisturbed: Results) -> None:
-    key = killed.keys["judge"]
+    key = killed.keys["evaluator"]
     counts = [
         read_record(r.record_path(key)).header.summary["oracle"]
         for r in (killed.results, undisturbed)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "kill_grid.py"
+SCRIPT = Path(__file__).parents[3] / "performance" / "kill_grid.py"
 
 
 @pytest.mark.slow

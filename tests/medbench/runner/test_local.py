@@ -19,10 +19,10 @@ from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import discover
 from medbench.protocol.read import read_protocol
 from medbench.protocol.runs import expand
-from medbench.runner.entry import start_judge
-from medbench.runner.local import LocalExecutor
+from medbench.runner.local.entry import start_evaluator
+from medbench.runner.local.executor import LocalExecutor
+from medbench.runner.local.resource_monitor import LOG_LIMIT
 from medbench.runner.plan import JobMaker
-from medbench.runner.warden import LOG_LIMIT
 from medbench.store.attempts import Attempt
 from medbench.store.records import read_record
 from medbench.store.results import Results
@@ -38,7 +38,7 @@ FAILURES = {
     "kills-itself": "killed by signal 9",
     "kills-its-parent": "died with exit status -9",
     "forks-and-vanishes": "ended by itself with exit status 9",
-    "raises-at-first": "RuntimeError: not mended yet",
+    "raises-at-first": "RuntimeError: not fixed yet",
     "eats-memory": "MemoryError",
     "children-eat-memory": "GiB, more than the 1.5 GiB allowed with --memory",
     "wrong-shape": "method wrong-shape predicted an array of shape (48, 1), not (48, 2)",
@@ -220,7 +220,7 @@ def test_failed_runs_are_repeated_only_when_asked(
         n: d for n, d in after.items() if "/" in n
     }
 
-    (notes / "mended").touch()
+    (notes / "fixed").touch()
     ended = medbench(
         *("run", "--only-failed", "--method", "raises-at-first", "--method", "raises"),
         *("--method", "cross-entropy", "--protocol", grid.file, "--results", grid.results.root),
@@ -230,11 +230,11 @@ def test_failed_runs_are_repeated_only_when_asked(
     assert ended.status == 1
     assert (ended.json["done_now"], ended.json["failed"]) == (1, 1)
     failures = grid.results.attempts()
-    raises, mended = (grid.states[m].run.key for m in ("raises", "raises-at-first"))
+    raises, fixed = (grid.states[m].run.key for m in ("raises", "raises-at-first"))
     assert [f.attempt for f in failures[raises]] == [1, 2]
-    assert [f.attempt for f in failures[mended]] == [1], "kept, though it is done now"
-    record = read_record(grid.results.record_path(mended))
-    assert record.header.accidents["provenance"]["attempt"] == 2
+    assert [f.attempt for f in failures[fixed]] == [1], "kept, though it is done now"
+    record = read_record(grid.results.record_path(fixed))
+    assert record.header.metadata["provenance"]["attempt"] == 2
     status = medbench("status", "--results", grid.results.root, "--json")
     assert status.status == 1
     assert status.json["done"] == len(HARMLESS) + 2
@@ -265,7 +265,7 @@ def test_a_hanging_run_is_ended_with_all_its_processes(
 def test_a_job_whose_runner_dies_before_sending_it_ends(tmp_path: Path) -> None:
     mine, theirs = get_context("forkserver").Pipe()
     process = get_context("forkserver").Process(
-        target=start_judge, args=(theirs, str(tmp_path / "log"), discover().to_json())
+        target=start_evaluator, args=(theirs, str(tmp_path / "log"), discover().to_json())
     )
     process.start()
     theirs.close()
@@ -298,7 +298,7 @@ def test_a_job_does_not_outlive_its_runner(
         # the death of the runner, seen from the job: its end of the pipe is closed
         mine, theirs = get_context("forkserver").Pipe()
         process = get_context("forkserver").Process(
-            target=start_judge, args=(theirs, str(tmp_path / "log"), discover().to_json())
+            target=start_evaluator, args=(theirs, str(tmp_path / "log"), discover().to_json())
         )
         process.start()
         theirs.close()
@@ -306,7 +306,7 @@ def test_a_job_does_not_outlive_its_runner(
         assert wait_for(hanging.exists)
         mine.close()
         process.join(60)
-        assert process.exitcode is not None, "the judge goes on though nobody listens"
+        assert process.exitcode is not None, "the evaluator process goes on though nobody listens"
     pids = [int(pid) for pid in hanging.read_text().split()]
     hanging.unlink()
     assert len(pids) == 2

@@ -9,8 +9,8 @@ import time
 import psutil
 import pytest
 
-from medbench.runner import processes
-from medbench.runner.processes import below, children, kill_below
+from medbench.runner.local import processes
+from medbench.runner.local.processes import below, children, kill_below
 
 #: Starts three children that start two each, says so, and waits.
 FAMILY = """

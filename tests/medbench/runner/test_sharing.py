@@ -20,7 +20,7 @@ from medbench.protocol.runs import Expansion, Run
 from medbench.runner import scheduler
 from medbench.runner.sharing import Item
 from medbench.store.attempts import Attempt
-from medbench.store.claims import Claims
+from medbench.store.locks import Locks
 from medbench.store.processes import Process
 from medbench.store.results import Results
 
@@ -75,7 +75,7 @@ def test_what_another_command_is_at_is_waited_for_and_not_done(
     expansion: Expansion, results: Results
 ) -> None:
     run = expansion.runs[0]
-    with Claims(results.claims_folder) as theirs:
+    with Locks(results.locks_folder) as theirs:
         theirs.take(run.key, run.label)
 
         def deed() -> None:
@@ -97,7 +97,7 @@ def test_runs_wait_for_a_pretraining_that_another_command_is_at(
 ) -> None:
     step = next(run.pretraining for run in expansion.runs if run.axes["pretext"] == "rotation")
     assert step is not None
-    with Claims(results.claims_folder) as theirs:
+    with Locks(results.locks_folder) as theirs:
         theirs.take(step.key, step.label)
 
         def deed() -> None:
@@ -122,7 +122,7 @@ def test_what_failed_in_another_command_is_not_tried_once_more(
     """Also where both were asked to repeat what had failed before."""
     run = expansion.runs[0]
     results.write_attempt(failed(run, 1))
-    with Claims(results.claims_folder) as theirs:
+    with Locks(results.locks_folder) as theirs:
         theirs.take(run.key, run.label)
 
         def deed() -> None:
@@ -144,7 +144,7 @@ def test_the_work_of_a_dead_command_is_taken_over_and_its_attempt_kept(
     run = expansion.runs[0]
     ended = subprocess.Popen(["true"])
     ended.wait()
-    with Claims(results.claims_folder) as theirs:
+    with Locks(results.locks_folder) as theirs:
         theirs.take(run.key, run.label)
         log = results.log_path(run.key, 1)
         log.parent.mkdir(parents=True)
@@ -173,20 +173,20 @@ def test_a_dead_commands_claim_on_what_is_done_is_tidied_away(
     carried_out(expansion, results, InProcess(2))
     ended = subprocess.Popen(["true"])
     ended.wait()
-    dead = Claims(results.claims_folder)
+    dead = Locks(results.locks_folder)
     dead._process = Process("here", Process.this().place, ended.pid, 1)
     dead.take(expansion.runs[0].key, "")
-    (left,) = results.claims()
+    (left,) = results.locks()
     assert left.holder.gone()
     path_of(results, expansion.runs[1]).unlink()
     carried_out(expansion, results, InProcess(2))
-    assert results.claims() == []
+    assert results.locks() == []
 
 
 def test_a_command_that_was_taken_for_dead_leaves_its_job_to_the_other(
     expansion: Expansion, results: Results
 ) -> None:
-    """It was suspended: when it wakes, another holds its claim, and ends the run."""
+    """It was suspended: when it wakes, another holds its lock, and ends the run."""
     run = expansion.runs[0]
 
     class Suspended(InProcess):
@@ -197,15 +197,15 @@ def test_a_command_that_was_taken_for_dead_leaves_its_job_to_the_other(
         def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
             if not self.woken and any(job.key == run.key for job in self.running):
                 self.woken = True
-                claim = theirs.find(run.key)
-                assert claim is not None
-                assert theirs._take_away(run.key, claim.token)
+                lock = theirs.find(run.key)
+                assert lock is not None
+                assert theirs._take_away(run.key, lock.token)
                 assert theirs.take(run.key, run.label)
                 time.sleep(0.02)
                 return []
             return super().events(wait)
 
-    with Claims(results.claims_folder) as theirs:
+    with Locks(results.locks_folder) as theirs:
 
         def deed() -> None:
             finish(results, run)
@@ -225,8 +225,8 @@ def test_an_emptied_folder_of_claims_is_no_reason_to_give_up(
 ) -> None:
     class Emptied(InProcess):
         def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
-            shutil.rmtree(results.claims_folder)
-            results.claims_folder.mkdir()
+            shutil.rmtree(results.locks_folder)
+            results.locks_folder.mkdir()
             time.sleep(0.02)
             return super().events(wait)
 
@@ -269,7 +269,7 @@ def test_commands_at_once_do_everything_once_whatever_fails(
     assert {run.key for run in expansion.runs if path_of(results, run).exists()} == (
         {run.key for run in expansion.runs} & set(submitted) - failing
     )
-    assert results.claims() == []
+    assert results.locks() == []
 
 
 # ---------------------------------------------------------------- devices

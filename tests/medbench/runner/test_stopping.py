@@ -90,7 +90,7 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     slow.touch()
     process = started(file, folder / "notes" / "at-work")
     below = all_below(process)
-    assert len(below) >= 3, "a server, a judge and a trainer"
+    assert len(below) >= 3, "a server, an evaluator process and a training process"
     if everybody:
         for other in below:
             other.send_signal(number)
@@ -118,7 +118,7 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     slow.unlink()
     assert carry_out(file, results.root).done == [state.run.key]
     record = read_record(results.record_path(state.run.key))
-    (epoch,) = record.header.accidents["resumed"]
+    (epoch,) = record.header.metadata["resumed"]
     assert 0 < epoch < 40
     assert not carry_out(file, folder / "undisturbed").failed
     assert digests_of(results) == digests_of(Results.open(folder / "undisturbed"))

@@ -46,12 +46,12 @@ def add(results: Results, value: float, **axes: Any) -> str:
         "pretraining": {"key": "cd", "loss": 0.5, "accuracy": 0.75, "chance": 0.25},
         "readings": readings,
     }
-    accidents = {
+    metadata = {
         "provenance": {"device": "cpu", "plugins": {"method": "ce (medbench 1)"}},
         "times": {"data": 1.0, "training": 2.5},
         "resources": {"judge_peak_kib": 7},
     }
-    record = make_record(key, own, {"spec": value}, summary, {"a": np.arange(3)}, accidents)
+    record = make_record(key, own, {"spec": value}, summary, {"a": np.arange(3)}, metadata)
     write_record(results.record_path(key), record)
     return key
 
@@ -93,7 +93,7 @@ def test_a_row_says_what_the_header_says(results: Results) -> None:
     assert row["best_epoch"] == 3
     assert row["last_recalls"] == [0.5, None]
     assert {row[f"{r}_{m}"] for r in READINGS for m in METRICS} == {0.5}
-    assert set(row) == {*index_module.STAMP, *COLUMNS}
+    assert set(row) == {*index_module.SIGNATURE, *COLUMNS}
 
 
 def test_rows_come_in_the_order_of_keys_whenever_they_were_read(results: Results) -> None:

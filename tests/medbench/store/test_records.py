@@ -39,7 +39,7 @@ ARRAYS = {
 def record(**changes: Any) -> Record:
     parts = {
         "key": KEY, "axes": AXES, "spec": SPEC, "summary": SUMMARY,
-        "arrays": ARRAYS, "accidents": ACCIDENTS,
+        "arrays": ARRAYS, "metadata": ACCIDENTS,
     }  # fmt: skip
     return make_record(**{**parts, **changes})
 
@@ -121,9 +121,9 @@ def test_any_arrays_come_back_exactly(tmp_path_factory: Any, arrays: dict[str, A
 
 def test_a_header_larger_than_an_attribute_may_be_comes_back(tmp_path: Path) -> None:
     long = {"text": "x" * 100_000, "numbers": list(range(5000))}
-    write_record(tmp_path / "x.h5", record(summary=long, accidents=long))
+    write_record(tmp_path / "x.h5", record(summary=long, metadata=long))
     found = read_header(tmp_path / "x.h5")
-    assert found.summary == found.accidents == long
+    assert found.summary == found.metadata == long
 
 
 def test_writing_the_same_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_layout_in_memory_and_byte_order_are_not_under_the_digest() -> None:
 
 
 def test_accidents_are_not_under_the_digest() -> None:
-    assert record(accidents={"times": {"training": 99}}).header.digest == record().header.digest
+    assert record(metadata={"times": {"training": 99}}).header.digest == record().header.digest
 
 
 def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_another_file_is_no_record(content: bytes, tmp_path: Path) -> None:
     assert read_damaged(tmp_path / "x.h5", content)
 
 
-@pytest.mark.parametrize("lost", ["format", "key", "digest", ".header", ".accidents"])
+@pytest.mark.parametrize("lost", ["format", "key", "digest", ".header", ".metadata"])
 def test_a_record_without_one_of_its_parts_is_named(lost: str, tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     write_record(path, record())
@@ -348,7 +348,7 @@ def test_a_record_that_is_there_stays(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     write_record(path, record())
     before = path.read_bytes(), path.stat().st_mtime_ns
-    write_record(path, record(accidents={"host": "another"}))
+    write_record(path, record(metadata={"host": "another"}))
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
 

@@ -25,13 +25,13 @@ WEIGHTS = PretrainedWeights(
     loss=np.array([1.4, 0.9]),
     accuracy=np.array([0.25, 0.7]),
     chance=0.25,
-    accidents={"times": {"training": 2.0}},
+    metadata={"times": {"training": 2.0}},
     initial={"features.0.weight": RNG.normal(size=(4, 3, 3, 3)).astype(np.float32)},
 )
 
 
 def assert_same(found: PretrainedWeights, expected: PretrainedWeights = WEIGHTS) -> None:
-    for field in ("key", "spec", "chance", "accidents"):
+    for field in ("key", "spec", "chance", "metadata"):
         assert getattr(found, field) == getattr(expected, field)
     np.testing.assert_array_equal(found.loss, expected.loss)
     np.testing.assert_array_equal(found.accuracy, expected.accuracy)
@@ -81,7 +81,7 @@ def test_a_pretraining_that_kept_no_initial_filters_is_whole(tmp_path: Path) -> 
 
 
 def test_accidents_are_not_under_the_digest() -> None:
-    assert dataclasses.replace(WEIGHTS, accidents={}).digest() == WEIGHTS.digest()
+    assert dataclasses.replace(WEIGHTS, metadata={}).digest() == WEIGHTS.digest()
 
 
 @pytest.mark.parametrize("edited", [*list(WEIGHTS.weights), "loss"])

@@ -1,0 +1,283 @@
+"""Rules for datasets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from medbench.check.compare import difference
+from medbench.check.contract import NotApplicable, Violation, rule
+from medbench.check.subject import Subject
+from medbench.errors import MedbenchError
+from medbench.interfaces.dataset import SPLITS, Dataset, DatasetCard, LabelledImages
+
+#: Images looked at, spread over the dataset.
+LOOKED_AT = 64
+
+
+def card_of(subject: Subject, **changes: Any) -> DatasetCard:
+    """Return the card; a dataset that waits for data or settings, and says so, is no violation."""
+    try:
+        card: DatasetCard = subject.make(**changes).card(subject.context)
+    except MedbenchError as error:
+        raise NotApplicable(str(error)) from error
+    if not isinstance(card, DatasetCard):
+        raise Violation(f"card returned a {type(card).__name__}")
+    return card
+
+
+@contextmanager
+def opened(subject: Subject) -> Iterator[LabelledImages]:
+    """Open the data."""
+    dataset: Dataset = subject.make()
+    try:
+        context = dataset.open(subject.context)
+        data = context.__enter__()
+    except MedbenchError as error:
+        raise NotApplicable(str(error)) from error
+    try:
+        yield data
+    finally:
+        context.__exit__(None, None, None)
+
+
+def _rest(data: LabelledImages) -> dict[str, Any]:
+    """Return all but the images, and some of those."""
+    count = len(data.labels)
+    places = np.unique(np.linspace(0, max(0, count - 1), LOOKED_AT).astype(int))
+    return {
+        "images": np.asarray(data.images[places]),
+        "labels": np.asarray(data.labels),
+        "split": np.asarray(data.split),
+        "ids": np.asarray(data.ids),
+    }
+
+
+@rule(
+    "dataset",
+    "card",
+    expects="the card is complete: title, modality, licence, citation, source, two or more class "
+    "names, none twice",
+    why="Nobody can evaluator process a result on images of unknown origin, nor may use them.",
+    fix="fill in the DatasetCard; what is not known is said to be unknown",
+)
+def card(subject: Subject) -> None:
+    """Look at the card."""
+    found = card_of(subject)
+    for name in ("name", "title", "modality", "licence", "citation", "source"):
+        if not str(getattr(found, name)).strip():
+            raise Violation(f"{name} is empty")
+    if len(found.class_names) < 2 or len(set(found.class_names)) < len(found.class_names):
+        raise Violation(f"class_names are {found.class_names}")
+
+
+@rule(
+    "dataset",
+    "arrays",
+    expects="images are uint8 (N, H, W, C) with C 1 or 3, labels int64 (N,), split uint8 (N,), ids "
+    "text (N,)",
+    why="Everything behind it counts on it.",
+    fix="convert in open: .astype(np.uint8), images[..., None] for grey ones, np.array(ids, str)",
+)
+def arrays(subject: Subject) -> None:
+    """Look at types and shapes."""
+    with opened(subject) as data:
+        looked = _rest(data)
+        shape = tuple(data.images.shape)
+    count = len(looked["labels"])
+    if len(shape) != 4 or shape[0] != count or shape[3] not in (1, 3):
+        raise Violation(f"images have shape {shape} for {count} labels")
+    wanted = {"images": "u1", "labels": "i8", "split": "u1"}
+    for name, dtype in wanted.items():
+        if looked[name].dtype != np.dtype(dtype):
+            raise Violation(f"{name} are {looked[name].dtype}, not {np.dtype(dtype)}")
+    if looked["ids"].dtype.kind not in "UO" or not all(
+        isinstance(each, str) for each in looked["ids"].tolist()
+    ):
+        raise Violation(f"ids are {looked['ids'].dtype}, not text")
+    for name in ("labels", "split", "ids"):
+        if looked[name].shape != (count,):
+            raise Violation(f"{name} has shape {looked[name].shape}, not ({count},)")
+
+
+@rule(
+    "dataset",
+    "card-agrees",
+    expects="the card's image shape and split sizes are those of the arrays, and labels go from 0 "
+    "to K-1",
+    why="Plans, checks and the board are made from the card, without opening the data.",
+    fix="compute the card from what open gives, once, when the data are prepared",
+)
+def card_agrees(subject: Subject) -> None:
+    """Compare the card with the arrays."""
+    found = card_of(subject)
+    with opened(subject) as data:
+        shape, looked = tuple(data.images.shape), _rest(data)
+    if shape[1:] != tuple(found.image_shape):
+        raise Violation(f"the card says images of {tuple(found.image_shape)}, they are {shape[1:]}")
+    sizes = {name: int((looked["split"] == code).sum()) for name, code in SPLITS.items()}
+    if sizes != dict(found.split_sizes):
+        raise Violation(f"the card says {dict(found.split_sizes)}, the splits are {sizes}")
+    low, high = int(looked["labels"].min()), int(looked["labels"].max())
+    if low < 0 or high >= found.num_classes:
+        raise Violation(
+            f"labels go from {low} to {high}; the card names {found.num_classes} classes"
+        )
+
+
+@rule(
+    "dataset",
+    "splits",
+    expects="every sample is in one split; training and test have samples of at least two classes",
+    why="There is nothing to learn from one class, and nothing to test on none.",
+    fix="use the codes of medbench.interfaces.SPLITS; stratify the split by class",
+)
+def splits(subject: Subject) -> None:
+    """Count classes in each split."""
+    with opened(subject) as data:
+        looked = _rest(data)
+    unknown = set(np.unique(looked["split"]).tolist()) - set(SPLITS.values())
+    if unknown:
+        raise Violation(f"split holds {sorted(unknown)}, not only {dict(SPLITS)}")
+    for name in ("train", "test"):
+        classes = np.unique(looked["labels"][looked["split"] == SPLITS[name]])
+        if len(classes) < 2:
+            raise Violation(f"the {name} split has samples of {len(classes)} classes")
+
+
+@rule(
+    "dataset",
+    "ids",
+    expects="ids are unique",
+    why="Records tell samples by them, tables of several runs are joined by them.",
+    fix="use the file's path or the publisher's number",
+)
+def ids(subject: Subject) -> None:
+    """Look for an id that occurs twice."""
+    with opened(subject) as data:
+        names, counts = np.unique(np.asarray(data.ids), return_counts=True)
+    if (counts > 1).any():
+        raise Violation(f"{str(names[counts > 1][0])!r} is the id of {counts.max()} samples")
+
+
+@rule(
+    "dataset",
+    "repeats",
+    expects="opened again, images, labels, splits and ids are the same, in the same order",
+    why="Subsets and noise are drawn by position: another order is another experiment.",
+    fix="sort file names; draw nothing, or from a fixed stream that the content hash covers",
+)
+def repeats(subject: Subject) -> None:
+    """Open twice."""
+    with opened(subject) as data:
+        first = _rest(data)
+    with opened(subject) as data:
+        second = _rest(data)
+    if found := difference(first, second):
+        raise Violation(f"opened again, {found}")
+
+
+@rule(
+    "dataset",
+    "sorted-reads",
+    expects="images can be read by an array of sorted positions, a slice and a whole",
+    why="Training images are read by sorted positions, all at once.",
+    fix="give a numpy array or an HDF5 dataset",
+)
+def sorted_reads(subject: Subject) -> None:
+    """Read some images in two ways."""
+    with opened(subject) as data:
+        count = min(6, len(data.labels))
+        places = np.arange(0, count, 2)
+        chosen = np.asarray(data.images[places])
+        whole = np.asarray(data.images[0:count])
+    if found := difference(whole[places], chosen, "what is read by positions"):
+        raise Violation(found)
+
+
+@rule(
+    "dataset",
+    "content-hash",
+    expects="the card's content_hash is a SHA-256 in hexadecimal, the same each time it is asked",
+    why="It stands in the run key: if it moves without the data, nothing is found again.",
+    fix="compute it once, when the data are prepared: hashlib.sha256 over images, labels, splits "
+    "and ids",
+)
+def content_hash(subject: Subject) -> None:
+    """Ask for the hash twice."""
+    first, second = card_of(subject).content_hash, card_of(subject).content_hash
+    if not re.fullmatch(r"[0-9a-f]{64}", first):
+        raise Violation(f"content_hash is {first!r:.80}")
+    if first != second:
+        raise Violation(f"content_hash was {first[:12]}…, then {second[:12]}…")
+
+
+@rule(
+    "dataset",
+    "hash-follows-content",
+    expects="settings that change images, labels, splits or ids change the content hash",
+    why="If it stays the same while the data change, old results are taken for new ones.",
+    fix="hash what open gives under these settings, not the dataset's name",
+)
+def hash_follows_content(subject: Subject) -> str:
+    """Change each setting that has another value, and compare data and hash."""
+    before = card_of(subject).content_hash
+    with opened(subject) as data:
+        first = _rest(data)
+    looked = 0
+    for name, value in _other_values(subject):
+        changed = Subject(subject.entry, {**subject.settings, name: value}, subject.cache)
+        try:
+            after = card_of(changed).content_hash
+            with opened(changed) as data:
+                second = _rest(data)
+        except Exception:  # noqa: BLE001 - a value the dataset does not take says nothing
+            continue
+        looked += 1
+        found = difference(first, second)
+        if found and before == after:
+            raise Violation(f"with {name} = {value!r} {found}, and the hash stays {before[:12]}…")
+    return f"{looked} settings changed"
+
+
+def _other_values(subject: Subject) -> Iterator[tuple[str, Any]]:
+    """Yield another value for each setting that is a number or a switch."""
+    model = subject.entry.load_settings()
+    settings = model.model_validate(subject.values)
+    for name in model.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, bool):
+            yield name, not value
+        elif isinstance(value, int):
+            yield name, value + 1
+        elif isinstance(value, float):
+            yield name, value / 2
+
+
+@rule(
+    "dataset",
+    "groups-apart",
+    expects="no group (patient, slide, tile) is in training and in test, or the card's confounders "
+    "say that some are",
+    why="A patient seen in training is recognised in the test: the score is too good.",
+    fix="split by group; where the publisher's split does not, name it in `confounders`",
+)
+def groups_apart(subject: Subject) -> str:
+    """Look for groups in two splits."""
+    found = card_of(subject)
+    with opened(subject) as data:
+        if data.groups is None:
+            raise NotApplicable("it names no groups")
+        groups, split = np.asarray(data.groups), np.asarray(data.split)
+    train, test = (set(groups[split == SPLITS[name]].tolist()) for name in ("train", "test"))
+    both = {each for each in train & test if each}
+    if both and not found.confounders:
+        raise Violation(
+            f"{len(both)} groups are in training and in test, {sorted(both)[0]!r} among them, and "
+            "the card names no confounders"
+        )
+    return f"{len(both)} groups in training and in test"

@@ -1,0 +1,299 @@
+"""Rules for noise models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from medbench.check.compare import difference
+from medbench.check.contract import NotApplicable, Violation, rule
+from medbench.check.rules.globals import MEND, watched_globals
+from medbench.check.subject import Subject, refuses
+from medbench.interfaces.noise import CleanLabels, NoiseModel
+
+#: Rates at which matrices and draws are looked at.
+RATES = (0.0, 0.2, 0.4)
+
+#: A matrix is wrong where its own draws are less likely than this.
+UNLIKELY = 1e-6
+
+
+def clean(samples: int = 600, num_classes: int = 3, *, classes: int = 0, channels: int = 1) -> Any:
+    """Return labels with images of 8 px: class k is brighter in row k."""
+    rng = np.random.default_rng(samples)
+    labels = (np.arange(samples) % (classes or num_classes)).astype(np.int64)
+    images = rng.integers(0, 120, (samples, 8, 8, channels))
+    images[np.arange(samples), labels % 8] += 100
+    names = tuple(f"class {k}" for k in range(num_classes))
+    return CleanLabels(labels, names, "checked", images.astype(np.uint8))
+
+
+def corrupted(
+    subject: Subject, data: CleanLabels, rate: float, seed: int = 0, model: Any = None
+) -> NDArray[np.int64]:
+    """Return noisy labels; a rate or data that the model refuses in one line are no violation."""
+    made: NoiseModel = model or subject.make()
+    try:
+        made.transition_matrix(data.class_names, data.dataset, rate)
+        return made.corrupt(data, rate, np.random.default_rng(seed))
+    except Exception as error:
+        if refuses(error):
+            raise NotApplicable(str(error)) from error
+        raise
+
+
+def check_labels(noisy: Any, data: CleanLabels) -> None:
+    """Refuse what are no labels of the data."""
+    if not isinstance(noisy, np.ndarray):
+        raise Violation(f"corrupt returned a {type(noisy).__name__}, not a numpy array")
+    if noisy.shape != data.labels.shape or noisy.dtype != np.int64:
+        raise Violation(
+            f"corrupt returned {noisy.dtype} {noisy.shape}, not int64 {data.labels.shape}"
+        )
+    if noisy.size and not (noisy.min() >= 0 and noisy.max() < data.num_classes):
+        raise Violation(
+            f"noisy labels go from {noisy.min()} to {noisy.max()}, not 0 to {data.num_classes - 1}"
+        )
+
+
+@rule(
+    "noise",
+    "labels",
+    expects="corrupt gives int64 labels (N,) from 0 to K-1",
+    why="They are what every entrant of a block learns from; the harness fails a run on others.",
+    fix="return labels.astype(np.int64), and count classes from data.num_classes",
+)
+def labels(subject: Subject) -> None:
+    """Look at draws at several rates."""
+    data = clean()
+    for rate in RATES:
+        check_labels(corrupted(subject, data, rate), data)
+
+
+@rule(
+    "noise",
+    "repeats",
+    expects="the same data, rate and generator give the same labels, in a first call "
+    "and a later one",
+    why="All entrants of a block must meet the same labels, in whatever process and order.",
+    fix="draw from rng alone; keep nothing from call to call; iterate over no set",
+)
+def repeats(subject: Subject) -> None:
+    """Draw twice with one instance, and once with another."""
+    data, model = clean(), subject.make()
+    first = corrupted(subject, data, 0.4, model=model)
+    for which, other in (("a second call", model), ("another instance", subject.make())):
+        again = corrupted(subject, data, 0.4, model=other)
+        if not np.array_equal(first, again):
+            raise Violation(f"{which} changed {int((first != again).sum())} of {len(first)} labels")
+
+
+@rule(
+    "noise",
+    "generator-matters",
+    expects="other generators give other labels",
+    why="Seeds are there to show how much is chance.",
+    fix="make no generator of your own: use rng",
+)
+def generator_matters(subject: Subject) -> None:
+    """Draw with two seeds."""
+    data = clean()
+    one, two = (corrupted(subject, data, 0.4, seed) for seed in (0, 1))
+    if np.array_equal(one, two):
+        if np.array_equal(one, data.labels):
+            raise NotApplicable("it changed no label at rate 0.4")
+        raise Violation("seeds 0 and 1 gave the same noisy labels")
+
+
+@rule(
+    "noise",
+    "global-generators",
+    expects="the global generators of Python, numpy and torch are neither used nor seeded",
+    why="They are shared by everything in the process: what one draws moves what another gets.",
+    fix=MEND,
+)
+def global_generators(subject: Subject) -> None:
+    """Watch the global generators over a draw."""
+    with watched_globals():
+        corrupted(subject, clean(), 0.4)
+
+
+@rule(
+    "noise",
+    "data-untouched",
+    expects="the clean labels and images are as before",
+    why="They are what everything is judged by.",
+    fix="noisy = data.labels.copy()",
+)
+def data_untouched(subject: Subject) -> None:
+    """Compare labels and images before and after."""
+    data = clean()
+    kept = {"labels": data.labels.copy(), "images": np.array(data.images)}
+    corrupted(subject, data, 0.4)
+    if found := difference(kept, {"labels": data.labels, "images": np.asarray(data.images)}):
+        raise Violation(found)
+
+
+def stated(subject: Subject, data: CleanLabels, rate: float) -> NDArray[np.float64]:
+    """Return the stated matrix."""
+    try:
+        matrix = subject.make().transition_matrix(data.class_names, data.dataset, rate)
+    except Exception as error:
+        if refuses(error):
+            raise NotApplicable(str(error)) from error
+        raise
+    if matrix is None:
+        raise NotApplicable("it states no transition matrix")
+    return np.asarray(matrix)
+
+
+@rule(
+    "noise",
+    "matrix",
+    expects="the transition matrix, where stated, is (K, K), in [0, 1], and its rows sum to 1",
+    why="Blocks are marked unlearnable by it before anything runs, and methods may ask for it.",
+    fix="T[i, j] is P(noisy = j | true = i): divide each row by its sum",
+)
+def matrix(subject: Subject) -> None:
+    """Look at matrices for two, three and five classes."""
+    refused = ""
+    looked = 0
+    for num_classes in (2, 3, 5):
+        for rate in RATES:
+            try:
+                T = stated(subject, clean(num_classes=num_classes), rate)
+            except NotApplicable as reason:
+                refused = str(reason)
+                continue
+            looked += 1
+            if T.shape != (num_classes, num_classes):
+                raise Violation(f"for {num_classes} classes its shape is {T.shape}")
+            if not np.isfinite(T).all() or T.min() < -1e-9 or T.max() > 1 + 1e-9:
+                raise Violation(f"at rate {rate} its entries go from {T.min()} to {T.max()}")
+            if np.abs(T.sum(axis=1) - 1).max() > 1e-6:
+                raise Violation(f"at rate {rate} its rows sum to {T.sum(axis=1).round(4).tolist()}")
+    if not looked:
+        raise NotApplicable(refused)
+
+
+@rule(
+    "noise",
+    "matrix-agrees",
+    expects="draws follow the stated transition matrix",
+    why="A block whose noise is not what it says is compared with the wrong blocks.",
+    fix="derive from MatrixNoise, which draws by the matrix; or state None where no matrix says it",
+)
+def matrix_agrees(subject: Subject) -> str:
+    """Count 30,000 draws against the matrix, by a chi-square test of each row."""
+    data = clean(30_000)
+    worst = 1.0
+    for rate in RATES:
+        T = stated(subject, data, rate)
+        noisy = corrupted(subject, data, rate, seed=7)
+        for k in range(data.num_classes):
+            counts = np.bincount(noisy[data.labels == k], minlength=data.num_classes)
+            expected = counts.sum() * T[k]
+            if counts[expected < 1e-9].any():
+                raise Violation(
+                    f"at rate {rate} class {k} became one it has probability 0 of becoming"
+                )
+            possible = expected > 1e-9
+            statistic = float(((counts - expected)[possible] ** 2 / expected[possible]).sum())
+            p = float(chi2.sf(statistic, possible.sum() - 1)) if possible.sum() > 1 else 1.0
+            worst = min(worst, p)
+            if p < UNLIKELY:
+                shares = (counts / counts.sum()).round(3).tolist()
+                raise Violation(
+                    f"at rate {rate} class {k} became {shares}, by the matrix "
+                    f"{T[k].round(3).tolist()} "
+                    f"(chi-square p = {p:.2g})"
+                )
+    return f"least p of the rows {worst:.2g}"
+
+
+@rule(
+    "noise",
+    "rate-zero",
+    expects="at rate 0 no label changes",
+    why="It is what a rate means, and the control that every study of noise needs.",
+    fix="let every chance to change be a multiple of the rate",
+)
+def rate_zero(subject: Subject) -> None:
+    """Draw at rate 0."""
+    data = clean()
+    changed = int((corrupted(subject, data, 0.0) != data.labels).sum())
+    if changed:
+        raise Violation(f"{changed} of {len(data.labels)} labels changed at rate 0")
+
+
+@rule(
+    "noise",
+    "rate-grows",
+    expects="a higher rate changes more labels",
+    why="Blocks are ordered by it; the board draws curves over it.",
+    fix="use the argument rate, not a setting",
+)
+def rate_grows(subject: Subject) -> str:
+    """Count changes at three rates."""
+    data = clean(3000)
+    shares = [float((corrupted(subject, data, r) != data.labels).mean()) for r in (0.1, 0.25, 0.4)]
+    text = ", ".join(f"{share:.3f}" for share in shares)
+    if not shares[0] < shares[1] < shares[2]:
+        raise Violation(f"at rates 0.1, 0.25 and 0.4 the shares of changed labels are {text}")
+    return f"changed at rates 0.1, 0.25, 0.4: {text}"
+
+
+@rule(
+    "noise",
+    "two-classes",
+    expects="it works with two classes, or refuses them in one line",
+    why="Half of the medical datasets ask a yes-or-no question.",
+    fix="raise MedbenchError in transition_matrix where it cannot be",
+)
+def two_classes(subject: Subject) -> None:
+    """Draw with two classes."""
+    data = clean(num_classes=2)
+    check_labels(corrupted(subject, data, 0.2), data)
+
+
+@rule(
+    "noise",
+    "missing-class",
+    expects="it works where a class has no sample",
+    why="A subset of a long-tailed dataset may hold none of the rarest class.",
+    fix="guard means over a class's samples; take K from data.num_classes",
+)
+def missing_class(subject: Subject) -> None:
+    """Draw where the last of three classes is absent."""
+    data = clean(classes=2)
+    check_labels(corrupted(subject, data, 0.2), data)
+
+
+@rule(
+    "noise",
+    "one-sample",
+    expects="it works with one sample",
+    why="A validation split may be that small.",
+    fix="no squeeze() without an axis; guard standard deviations of one value",
+)
+def one_sample(subject: Subject) -> None:
+    """Draw for one sample."""
+    data = clean(1)
+    check_labels(corrupted(subject, data, 0.2), data)
+
+
+@rule(
+    "noise",
+    "grey-and-colour",
+    expects="it works with grey images and with colour",
+    why="X-rays are grey, histology is not; noise that looks at images must take both.",
+    fix="take the number of channels from data.images.shape",
+)
+def grey_and_colour(subject: Subject) -> None:
+    """Draw with images of one and of three channels."""
+    for channels in (1, 3):
+        data = clean(channels=channels)
+        check_labels(corrupted(subject, data, 0.2), data)

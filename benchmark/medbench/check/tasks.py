@@ -1,0 +1,240 @@
+"""Small learning tasks, on the harness that real runs use, with everything watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medbench.check.sound import tiny_backbone
+from medbench.engine.device import memory_format
+from medbench.engine.optimisation import ScheduledOptimiser
+from medbench.engine.oracle import CountedOracle
+from medbench.engine.training import TrainingHarness, TrainingInput
+from medbench.engine.views import DeviceImages, NoisyDeviceImages
+from medbench.interfaces.augmentation import AugmentationSettings
+from medbench.interfaces.method import (
+    Batch,
+    EpochReport,
+    LearningTask,
+    LNLMethod,
+    OptimiserSettings,
+)
+from medbench.protocol.schema import Compute, Training
+
+#: Mini-batch size of the checks.
+BATCH = 16
+
+#: A step large enough for a few epochs to change a network.
+OPTIMISER = OptimiserSettings(lr=0.05, schedule="constant")
+
+
+#: Mirroring alone: the cheapest augmentation that draws.
+MIRRORED = AugmentationSettings(rotation_degrees=0, sharpness=0, autocontrast=0, equalise=0)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Drawn images with clean and noisy labels.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, S, S, C)
+        Class k has a bright bar in a row of its own.
+    clean, noisy : ndarray of int64, shape (N,)
+        Labels; a share of the noisy ones is another class.
+    num_classes : int
+        K.
+    rate : float
+        The share.
+    """
+
+    images: NDArray[np.uint8]
+    clean: NDArray[np.int64]
+    noisy: NDArray[np.int64]
+    num_classes: int
+    rate: float
+
+
+def draw(
+    samples: int = 48,
+    num_classes: int = 3,
+    *,
+    size: int = 12,
+    channels: int = 1,
+    rate: float = 0.25,
+    classes: tuple[int, ...] = (),
+    seed: int = 0,
+) -> Data:
+    """Draw the data of a check; ``classes`` are those that occur, all by default."""
+    rng = np.random.default_rng(seed)
+    occurring = np.array(classes or range(num_classes))
+    clean = rng.permutation(occurring[np.arange(samples) % len(occurring)]).astype(np.int64)
+    images = rng.integers(0, 60, (samples, size, size, channels))
+    rows = (clean * size) // num_classes
+    images[np.arange(samples), rows] += 180
+    flipped = rng.random(samples) < rate
+    others = occurring[(np.searchsorted(occurring, clean) + 1) % len(occurring)]
+    noisy = np.where(flipped, others, clean).astype(np.int64)
+    return Data(images.astype(np.uint8), clean, noisy, num_classes, rate)
+
+
+@dataclass
+class Watched:
+    """What a method asked of its task."""
+
+    asked: list[tuple[str, str, int]] = field(default_factory=list)
+    handed: list[Any] = field(default_factory=list)
+    drawn_from: list[Any] = field(default_factory=list)
+    optimisers: list[OptimiserSettings | None] = field(default_factory=list)
+    networks: list[nn.Module] = field(default_factory=list)
+
+
+class _WatchedImages(NoisyDeviceImages):
+    def __init__(self, images: DeviceImages, labels: Tensor, watched: Watched) -> None:
+        super().__init__(images, labels, MIRRORED)
+        self.watched = watched
+
+    def batches(
+        self,
+        batch_size: int,
+        rng: torch.Generator,
+        *,
+        indices: Tensor | None = None,
+        views: int = 1,
+    ) -> Iterator[Batch]:
+        self.watched.drawn_from.append(rng)
+        yield from super().batches(batch_size, rng, indices=indices, views=views)
+
+
+class _WatchedHarness(TrainingHarness):
+    def __init__(
+        self, given: TrainingInput, oracle: CountedOracle, device: torch.device, watched: Watched
+    ) -> None:
+        super().__init__(given, tiny_backbone(), oracle, device)
+        self.watched = watched
+
+    def make_network(self, index: int) -> nn.Module:
+        network = super().make_network(index)
+        self.watched.networks.append(network)
+        return network
+
+    def make_optimiser(
+        self, network: nn.Module, settings: OptimiserSettings | None
+    ) -> ScheduledOptimiser:
+        self.watched.optimisers.append(settings)
+        return super().make_optimiser(network, settings)
+
+    def rng(self, purpose: str, epoch: int) -> torch.Generator:
+        generator = super().rng(purpose, epoch)
+        self.watched.asked.append(("rng", purpose, epoch))
+        self.watched.handed.append(generator)
+        return generator
+
+    def numpy_rng(self, purpose: str, epoch: int) -> np.random.Generator:
+        generator = super().numpy_rng(purpose, epoch)
+        self.watched.asked.append(("numpy_rng", purpose, epoch))
+        self.watched.handed.append(generator)
+        return generator
+
+
+class Trial:
+    """A method started on a small task.
+
+    Parameters
+    ----------
+    method : LNLMethod
+        A fresh instance.
+    data : Data
+        Training, validation and test images at once.
+    epochs, batch_size : int
+        The task's.
+    seed : int
+        Of order and augmentation; initial weights do not depend on it.
+    precision : {"float32", "bfloat16"}
+        Of forward passes.
+    device : str
+        Where to train.
+    watched : Watched, optional
+        Where to note what the method asks of its task.
+    """
+
+    def __init__(
+        self,
+        method: LNLMethod,
+        data: Data,
+        *,
+        epochs: int = 3,
+        batch_size: int = BATCH,
+        seed: int = 0,
+        precision: str = "float32",
+        device: str = "cpu",
+        watched: Watched | None = None,
+    ) -> None:
+        self.method = method
+        self.data = data
+        self.watched = watched or Watched()
+        compute = Compute.model_validate({"precision": precision})
+        place = torch.device(device)
+        training = Training(epochs=epochs, batch_size=batch_size, optimiser=OPTIMISER)
+        given = TrainingInput(
+            train_images=data.images,
+            train_labels=data.noisy,
+            validation_images=data.images,
+            validation_labels=data.noisy,
+            test_images=data.images,
+            num_classes=data.num_classes,
+            normalise="half",
+            training=training,
+            compute=compute,
+            evaluation_batch=512,
+            network_seed=0,
+            training_seed=seed,
+        )
+        self.oracle = CountedOracle(data.rate, _matrix(data), data.clean)
+        self.images = DeviceImages(torch.from_numpy(data.images), place, memory_format(compute))
+        labels = torch.from_numpy(data.noisy.copy()).to(place)
+        self.train = _WatchedImages(self.images, labels, self.watched)
+        self.task = LearningTask(
+            num_classes=data.num_classes,
+            epochs=epochs,
+            batch_size=batch_size,
+            train=self.train,
+            validation=_WatchedImages(self.images, labels.clone(), self.watched),
+            device=place,
+            harness=_WatchedHarness(given, self.oracle, place, self.watched),
+        )
+        method.start(self.task)
+
+    def train_epochs(self, first: int, last: int, *, look: bool = True) -> list[EpochReport]:
+        """Train from epoch ``first`` up to, not including, ``last``; predict after each."""
+        reports = []
+        for epoch in range(first, last):
+            reports.append(self.method.train_epoch(epoch))
+            if look:
+                self.predict()
+        return reports
+
+    def predict(self, images: Tensor | None = None) -> Tensor:
+        """Return the method's probabilities for some images, all by default."""
+        with torch.inference_mode():
+            return self.method.predict(self.images.take(slice(None)) if images is None else images)
+
+    def trace(self, epochs: int) -> dict[str, Any]:
+        """Train so many epochs; return all that can be seen of it."""
+        reports = self.train_epochs(0, epochs)
+        return {"report": reports, "prediction": self.predict(), "state": self.state()}
+
+    def state(self) -> Mapping[str, Any]:
+        """Return the method's state."""
+        return self.method.state_dict()
+
+
+def _matrix(data: Data) -> NDArray[np.float64]:
+    K, rate = data.num_classes, data.rate
+    return np.eye(K) * (1 - rate) + np.roll(np.eye(K), 1, axis=1) * rate

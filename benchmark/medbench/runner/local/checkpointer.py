@@ -1,0 +1,178 @@
+"""The evaluator's side of checkpoints: when one is due, what is in it, and taking it up again."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from medbench.errors import MedbenchError, RecordError
+from medbench.interfaces.executor import Job
+from medbench.runner.local.channel import Message
+from medbench.runner.local.stopping import StoppedError, StopRequest
+from medbench.runner.local.training import STATE
+from medbench.runner.local.training_process import TrainingProcess
+from medbench.store.checkpoints import Checkpoint, Checkpoints
+from medbench.store.packing import pack, unpack
+
+
+class Checkpointer:
+    """Keeps the checkpoints of one job, and takes up the newest that holds.
+
+    Parameters
+    ----------
+    job : Job
+        Says how often.
+    checkpoints : Checkpoints
+        Where.
+    made_by : mapping
+        What must be the same for a checkpoint to be taken up: libraries, plugins, kind of
+        device. Bits made with others would belong to neither.
+    stop : StopRequest
+        Whether the job is to stop.
+    """
+
+    def __init__(
+        self, job: Job, checkpoints: Checkpoints, made_by: Mapping[str, Any], stop: StopRequest
+    ) -> None:
+        self._job = job
+        self._checkpoints = checkpoints
+        self._made_by = made_by
+        self._stop = stop
+        self._obstacle = ""
+        self.found = self._newest()
+        self.resumed: list[int] = []
+        self._kept_epoch = self.found.epoch if self.found else 0
+        self._began = self._kept_at = time.monotonic()
+
+    def with_state(self, message: Message) -> Message:
+        """Return the message that starts training, with the state to continue from."""
+        if self.found is None:
+            return message
+        tree, content = self.found.training
+        resume = {"epoch": self.found.epoch, "tree": tree, "sources": self.found.sources}
+        return replace(
+            message,
+            values={**message.values, "resume": resume},
+            arrays={**message.arrays, STATE: content},
+        )
+
+    def taken_up(self) -> Mapping[str, Any]:
+        """Return the evaluator's own state from the checkpoint in use."""
+        if self.found is None:
+            raise MedbenchError("the training process took up a checkpoint that nobody gave it")
+        state: dict[str, Any] = unpack(*self.found.evaluator)
+        self.resumed = [*state["resumed"], self.found.epoch]
+        note(f"goes on after epoch {self.found.epoch}, from a checkpoint")
+        return state
+
+    def restart(self, reason: str) -> None:
+        """Note that the training process did not take the checkpoint up."""
+        note(f"begins anew: {reason}")
+        self.found, self._kept_epoch = None, 0
+
+    def go_on(
+        self, training: TrainingProcess, epoch: int, own: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        """Continue training after an epoch; take a checkpoint first if one is due.
+
+        Parameters
+        ----------
+        training process : Training process
+            Waits for the word to go on.
+        epoch : int
+            Epochs done.
+        own : callable
+            Gives the evaluator's own state.
+
+        Raises
+        ------
+        StoppedError
+            If the job is to stop; what could be kept is kept.
+        """
+        stopping = self._stop.asked
+        if stopping or self._due(epoch):
+            training.send(Message("keep"))
+            self._keep(epoch, own(), training.receive())
+        if stopping:
+            raise StoppedError(f"stopped after epoch {epoch}, {self._kept()}")
+        training.send(Message("on"))
+
+    @property
+    def seconds_before(self) -> float:
+        """Seconds of training in the attempts that this one goes on from."""
+        return self.found.seconds if self.found else 0.0
+
+    def remove(self) -> None:
+        """Remove all checkpoints of the job."""
+        with suppress(OSError):  # the next `medbench run` tries again
+            self._checkpoints.remove()
+
+    def _kept(self) -> str:
+        if self._obstacle:
+            return f"it will begin anew: {self._obstacle}"
+        if not self._kept_epoch:
+            return "it will begin anew"
+        return f"it will go on after epoch {self._kept_epoch}"
+
+    def _due(self, epoch: int) -> bool:
+        job = self._job
+        if self._obstacle:
+            return False
+        if job.checkpoint_epochs:
+            return epoch - self._kept_epoch >= job.checkpoint_epochs
+        if job.checkpoint_seconds is not None:
+            return time.monotonic() - self._kept_at >= job.checkpoint_seconds
+        return False
+
+    def _keep(self, epoch: int, own: Mapping[str, Any], message: Message) -> None:
+        """Write a checkpoint; where that is not possible the run goes on without."""
+        if obstacle := message.values["obstacle"]:
+            if not self._obstacle:
+                note(f"no checkpoints: {obstacle}; an interruption begins the run anew")
+            self._obstacle = obstacle
+            return
+        checkpoint = Checkpoint(
+            key=self._job.key,
+            epoch=epoch,
+            made_by=self._made_by,
+            sources=message.values["sources"],
+            seconds=self.seconds_before + time.monotonic() - self._began,
+            evaluator=pack({**own, "resumed": self.resumed}),
+            training=(message.values["tree"], message.arrays[STATE].astype(np.uint8, copy=False)),
+        )
+        try:
+            self._checkpoints.write(checkpoint)
+        except (OSError, RecordError) as error:
+            note(f"the checkpoint of epoch {epoch} was not kept: {error}; the run goes on")
+        else:
+            self._kept_epoch = epoch
+        self._kept_at = time.monotonic()  # also where it failed: to try each epoch would cost
+
+    def _newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that can be taken up, saying what is wrong with others."""
+        paths = self._checkpoints.paths()
+        for path in paths:
+            try:
+                found = self._checkpoints.read(path)
+            except RecordError as error:
+                note(str(error))
+                continue
+            different = [n for n, v in self._made_by.items() if found.made_by.get(n) != v]
+            if not different:
+                return found
+            note(f"{path} was made with another {different[0]}; it is not taken up")
+        if paths:
+            note("no checkpoint can be taken up: it begins anew")
+        return None
+
+
+def note(text: str) -> None:
+    """Say something in the job's log."""
+    sys.stderr.write(f"medbench: {text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,228 @@
+"""The evaluator: its beginning, its way to the runner, and its end.
+
+What it does between them is :mod:`medbench.runner.local.evaluator`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Lock, Thread
+from typing import NoReturn
+
+from medbench.errors import MedbenchError, UnwritableError
+from medbench.interfaces.executor import Job, JobState
+from medbench.plugins.registry import Registry
+from medbench.runner.local.checkpointer import note
+from medbench.runner.local.evaluator import evaluate_pretraining, evaluate_run
+from medbench.runner.local.processes import (
+    EVALUATOR_SCORE,
+    adopt_orphans,
+    kill_below,
+    limit_memory,
+    prefer_for_killing,
+)
+from medbench.runner.local.resource_monitor import ResourceMonitor
+from medbench.runner.local.stopping import STOP_SECONDS, StoppedError, StopRequest
+from medbench.runner.local.training_process import (
+    TrainingFailedError,
+    TrainingProcess,
+    start_training_process,
+)
+from medbench.runner.local.usage import Meter
+from medbench.store.attempts import Attempt
+from medbench.store.results import Results
+
+
+def evaluator_main(connection: Connection, log: str, announced: str) -> NoReturn:
+    """Serve one job, received over ``connection``; tell progress and the end over it.
+
+    ``announced`` is what plugins announce, a registry's text.
+    """
+    os.setsid()  # so that the job can be ended as one process group
+    adopt_orphans()
+    prefer_for_killing(EVALUATOR_SCORE)
+    stop = StopRequest()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the runner
+    signal.signal(signal.SIGTERM, lambda *_: stop.ask(STOP_SECONDS))
+    _redirect_output(Path(log))
+    registry = Registry.from_json(announced)
+    training = start_training_process(registry, connection, stop)
+    line = RunnerLine(connection)
+    try:
+        job = line.job()
+    except EOFError:
+        note("the runner is gone")
+        abandon()
+    Thread(target=line.listen, args=(stop,), daemon=True).start()
+    _Serving(job, line, Path(log)).serve(registry, training)
+
+
+class RunnerLine:
+    """The evaluator's way to the runner.
+
+    Parameters
+    ----------
+    connection : multiprocessing.connection.Connection
+        A duplex pipe.
+
+    Attributes
+    ----------
+    ending : threading.Lock
+        Held for good by whoever ends the job, so that it ends once.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = Lock()
+        self.ending = Lock()
+
+    def job(self) -> Job:
+        """Wait for the job.
+
+        Raises
+        ------
+        EOFError
+            If the runner is gone.
+        """
+        return Job.from_json(json.loads(self._connection.recv_bytes()))
+
+    def listen(self, stop: StopRequest) -> NoReturn:
+        """Pass on the runner's request to stop, and end the job once the runner is gone."""
+        while True:
+            try:
+                stop.ask(json.loads(self._connection.recv_bytes())["stop"])
+            except (EOFError, OSError):
+                self.ending.acquire()  # the training process's death is then no failure of the run
+                abandon()  # nobody else would end a job that hangs
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell how many epochs are done."""
+        self._tell({"done": done, "total": total})
+
+    def end(self, state: str, reason: str) -> None:
+        """Tell how the job ended; ``"unwritable"`` means that the results folder is."""
+        self._tell({"state": state, "reason": reason})
+
+    def _tell(self, values: dict[str, object]) -> None:
+        with self._lock, suppress(OSError):  # a runner that is gone is noticed by listen()
+            self._connection.send_bytes(json.dumps(values).encode())
+
+
+class _Serving:
+    """One job from its reception to its end, which comes once, from whatever side."""
+
+    def __init__(self, job: Job, line: RunnerLine, log: Path) -> None:
+        self._job = job
+        self._line = line
+        self._results = Results(job.results)
+        self._meter = Meter()
+        self._ending = line.ending
+        self._resource_monitor = ResourceMonitor(log, job.memory, self._violation)
+
+    def serve(self, registry: Registry, training: TrainingProcess) -> NoReturn:
+        """Carry the job out."""
+        job = self._job
+        if job.memory is not None and job.device == "cpu":
+            limit_memory(job.memory)
+        self._resource_monitor.start()
+        evaluator = evaluate_run if job.kind == "run" else evaluate_pretraining
+        try:
+            evaluator(job, self._results, registry, training, self._line.progress)
+        except UnwritableError as error:  # no fault of the run, and nothing can be kept of it
+            self._ending.acquire()
+            training.end()
+            self._leave("unwritable", str(error))
+        except BaseException as error:  # noqa: BLE001 - failure is data: whatever it is, it is kept
+            self._ending.acquire()
+            training.end()  # what it cost is known only then
+            self._fail(_attempt(error, job, self._meter))
+        self._ending.acquire()
+        training.end()
+        self._leave("done", "")
+
+    def _violation(self, reason: str) -> NoReturn:
+        """End a job that holds too much memory, from the resource monitor's thread."""
+        self._ending.acquire()
+        kill_below(os.getpid())
+        self._fail(_attempt(MemoryLimitError(reason), self._job, self._meter))
+
+    def _fail(self, attempt: Attempt) -> NoReturn:
+        try:
+            self._results.write_attempt(attempt)
+        except UnwritableError as error:
+            note(f"what ended the run cannot be kept: {attempt.reason}")
+            self._leave("unwritable", str(error))
+        self._leave(attempt.state, attempt.reason)
+
+    def _leave(self, state: str, reason: str) -> NoReturn:
+        """End the process and all below it; nothing a plugin left may hold it up."""
+        kill_below(os.getpid())
+        self._resource_monitor.end()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        self._line.end(state, reason)
+        os._exit(0)
+
+
+class MemoryLimitError(MedbenchError):
+    """A job's processes hold more memory than they may."""
+
+
+def abandon() -> NoReturn:
+    """End this process and all below it, at once."""
+    kill_below(os.getpid())
+    os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _redirect_output(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _attempt(error: BaseException, job: Job, meter: Meter) -> Attempt:
+    """Return what is kept of a job that an error ended."""
+    state: JobState = "failed"
+    reason, trace = str(error), traceback.format_exc()
+    match error:
+        case TrainingFailedError():
+            state, trace = error.state, error.traceback
+        case StoppedError():
+            state, trace = "interrupted", ""
+        case MemoryLimitError():
+            state, trace = "out-of-memory", ""
+        case MemoryError():
+            state, reason = "out-of-memory", f"MemoryError: {error}"
+        case MedbenchError():
+            pass
+        case _:
+            reason = f"{type(error).__name__}: {error}"
+    reason = (reason.splitlines() or [type(error).__name__])[0]
+    if state == "out-of-memory" and job.memory is not None and "--memory" not in reason:
+        reason = f"{reason.rstrip(': ')} (--memory allows {job.memory / 1024**3:g} GiB)"
+    return Attempt(
+        key=job.key,
+        label=job.label,
+        kind=job.kind,
+        attempt=job.attempt,
+        state=state,
+        reason=reason,
+        traceback=trace,
+        host=platform.node(),
+        resources=meter.read(),
+        alone=job.alone,
+    )

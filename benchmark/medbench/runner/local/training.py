@@ -1,0 +1,230 @@
+"""The training process: the process in which pretexts and methods run.
+
+It is started before the job is known and receives, over a channel, only what a
+method may see: images, noisy labels, settings and seeds already derived. Clean
+labels, the noise rate and the run's axes are never in its memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medbench.engine.pretraining import PretrainingInput, PretrainingStage
+from medbench.engine.training import EpochResult, TrainingInput, TrainingStage
+from medbench.errors import MedbenchError
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.registry import Registry
+from medbench.protocol.schema import Compute, Pretraining, Training
+from medbench.runner.local.channel import Channel, Message
+from medbench.runner.local.processes import limit_memory
+from medbench.store.packing import PackingError, pack, unpack
+
+#: Name of the array with the packed state of a stage in messages.
+STATE = "state"
+#: Prefix of weight arrays in messages.
+WEIGHTS = "weights/"
+
+#: Prefix of the first layer's filters before any training.
+INITIAL = "initial/"
+
+
+class RemoteOracle:
+    """Passes a method's questions to the evaluator, which answers and counts."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def _ask(self, question: str, **arrays: NDArray[Any]) -> Message:
+        self._channel.send(Message("question", {"question": question}, arrays))
+        return self._channel.receive()
+
+    def noise_rate(self) -> float:
+        """Return the nominal noise rate, in [0, 1]."""
+        return float(self._ask("noise_rate").values["answer"])
+
+    def noise_is_symmetric(self) -> bool:
+        """Return whether the noise is the same for all pairs of classes."""
+        return bool(self._ask("noise_is_symmetric").values["answer"])
+
+    def transition_matrix(self) -> NDArray[np.float64] | None:
+        """Return the noise's transition matrix (K, K), where it has one."""
+        return self._ask("transition_matrix").arrays.get("answer")
+
+    def clean_labels(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the true labels at ``indices``: one answer each."""
+        asked = np.asarray(indices, np.int64)
+        return self._ask("clean_labels", indices=asked).arrays["answer"]
+
+
+def training_main(channel: Channel, registry: Registry) -> None:
+    """Serve one job; what goes wrong is told to the evaluator, with the traceback."""
+    sys.argv = ["medbench"]  # the command line may name a rate
+    try:
+        job = channel.receive()
+        if job.values["memory"] is not None and job.values["device"] == "cpu":
+            limit_memory(job.values["memory"])
+        if job.kind == "pretraining":
+            _pretrain(job, channel, registry)
+        else:
+            _train(job, channel, registry)
+    except EOFError:
+        return  # the evaluator is gone, and nobody waits for an answer
+    except BaseException as error:
+        prefix = "" if isinstance(error, MedbenchError) else f"{type(error).__name__}: "
+        reason = f"{prefix}{error}".splitlines()[0]
+        state = "out-of-memory" if _out_of_memory(error) else "failed"
+        values = {"reason": reason, "traceback": traceback.format_exc(), "state": state}
+        channel.send(Message("failed", values))
+        raise
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell whether there was too little memory; torch says so of the CPU's in words only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
+    )
+
+
+def _pretrain(job: Message, channel: Channel, registry: Registry) -> None:
+    values = job.values
+    stage = PretrainingStage(
+        PretrainingInput(
+            images=job.arrays["images"],
+            normalise=values["normalise"],
+            stage=Pretraining.model_validate(values["stage"]),
+            compute=Compute.model_validate(values["compute"]),
+            network_seed=values["network_seed"],
+            training_seed=values["training_seed"],
+            weights=_weights(job.arrays),
+        ),
+        _create(registry, "backbone", values["backbone"]),
+        _create(registry, "pretext", values["pretext"]),
+        values["device"],
+    )
+    for epoch in stage.epochs(_take_up(job, stage, channel)):
+        channel.send(Message("epoch", {"loss": epoch.loss, "accuracy": epoch.accuracy}))
+        _wait_for_word(channel, stage)
+    weights = {WEIGHTS + name: array for name, array in stage.weights().items()}
+    weights |= {INITIAL + name: array for name, array in stage.initial.items()}
+    chance = stage.pretext.chance(min(stage.given.stage.batch_size, len(stage.images)))
+    channel.send(Message("end", {"chance": chance, "usage": _resources(stage.device)}, weights))
+
+
+def _train(job: Message, channel: Channel, registry: Registry) -> None:
+    values, arrays = job.values, job.arrays
+    stage = TrainingStage(
+        TrainingInput(
+            train_images=arrays["train_images"],
+            train_labels=arrays["train_labels"],
+            validation_images=arrays["validation_images"],
+            validation_labels=arrays["validation_labels"],
+            test_images=arrays["test_images"],
+            num_classes=values["num_classes"],
+            normalise=values["normalise"],
+            training=Training.model_validate(values["training"]),
+            compute=Compute.model_validate(values["compute"]),
+            evaluation_batch=values["evaluation_batch"],
+            network_seed=values["network_seed"],
+            training_seed=values["training_seed"],
+            weights=_weights(arrays),
+        ),
+        _create(registry, "backbone", values["backbone"]),
+        _create(registry, "method", values["method"]),
+        RemoteOracle(channel),
+        values["device"],
+    )
+    for result in stage.epochs(_take_up(job, stage, channel)):
+        channel.send(_epoch_message(result))
+        _wait_for_word(channel, stage)
+    cost = {**_resources(stage.device), "parameters": stage.harness.parameters}
+    channel.send(Message("end", cost))
+
+
+def _take_up(job: Message, stage: TrainingStage | PretrainingStage, channel: Channel) -> int:
+    """Put back the state of a checkpoint, if there is one; return the epoch to begin with."""
+    resume = job.values.get("resume")
+    if resume is None:
+        return 0
+    if resume["sources"] != _sources(stage):
+        channel.send(Message("anew", {"reason": "the source of a plugin has changed since"}))
+        return 0
+    try:
+        stage.restore(unpack(resume["tree"], job.arrays[STATE], stage.device))
+    except Exception as error:
+        raise MedbenchError(
+            f"the state after epoch {resume['epoch']} cannot be put back "
+            f"({type(error).__name__}: {error}); --retry-failed begins the run anew"
+        ) from error
+    channel.send(Message("resumed"))
+    return int(resume["epoch"])
+
+
+def _wait_for_word(channel: Channel, stage: TrainingStage | PretrainingStage) -> None:
+    """Wait for the evaluator to say "on"; hand over the state if it asks for that first."""
+    while channel.receive().kind == "keep":
+        obstacle, tree, content = stage.obstacle(), None, np.empty(0, np.uint8)
+        if not obstacle:
+            try:
+                tree, content = pack(stage.state())
+            except PackingError as error:
+                obstacle = str(error)
+        values = {"obstacle": obstacle, "tree": tree, "sources": _sources(stage)}
+        channel.send(Message("state", values, {STATE: content}))
+
+
+def _sources(stage: TrainingStage | PretrainingStage) -> dict[str, str]:
+    """Return the SHA-256 of the module of each plugin that trains; versions do not tell of it."""
+    found = {}
+    for plugin in stage.plugins():
+        with suppress(TypeError, OSError):  # written where there are no files
+            source = Path(inspect.getfile(type(plugin)))
+            found[type(plugin).__name__] = hashlib.sha256(source.read_bytes()).hexdigest()
+    return found
+
+
+def _epoch_message(result: EpochResult) -> Message:
+    report = result.report
+    arrays: dict[str, NDArray[Any]] = {
+        "train/predicted": result.predicted,
+        "validation/probabilities": result.validation,
+        "test/probabilities": result.test,
+    }
+    if report.selected is not None:
+        arrays["train/selected"] = np.atleast_2d(np.asarray(report.selected, bool))
+    if report.clean_probability is not None:
+        arrays["train/clean_probability"] = np.asarray(report.clean_probability, np.float32)
+    if report.corrected is not None:
+        arrays["train/corrected"] = np.asarray(report.corrected, np.int16)
+    return Message("epoch", {"loss": float(report.loss)}, arrays)
+
+
+def _create(registry: Registry, kind: str, named: Mapping[str, Any]) -> Any:
+    entry = registry.get(kind_named(kind), named["plugin"])
+    return entry.create(named["name"], named["settings"])
+
+
+def _weights(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
+    found = {n.removeprefix(WEIGHTS): a for n, a in arrays.items() if n.startswith(WEIGHTS)}
+    return found or None
+
+
+def _resources(device: torch.device) -> dict[str, Any]:
+    cuda = device.type == "cuda"
+    return {
+        "cpu_seconds": time.process_time(),
+        "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "gpu_bytes": int(torch.cuda.max_memory_allocated(device)) if cuda else None,
+    }
