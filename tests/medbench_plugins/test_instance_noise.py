@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from medbench.engine.draw import draw_images, draw_noise
 from scipy.stats import binomtest, chi2_contingency, chisquare, kstest, truncnorm
 
-from medbench.engine.draw import draw_images, draw_noise
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.noise import CleanLabels

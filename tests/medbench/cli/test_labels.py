@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from commandline import medbench
-
 from medbench.engine.draw import draw_images, draw_noise
+
 from medbench.errors import MedbenchError
 from medbench.interfaces import DataContext
 from medbench.plugins.registry import discover

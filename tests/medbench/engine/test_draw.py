@@ -11,8 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from medbench import INTERFACE_VERSION, Plugin
 from medbench.engine.draw import (
     DrawnNoise,
     draw_images,
@@ -20,6 +18,8 @@ from medbench.engine.draw import (
     network_seed,
     realised_matrix,
 )
+
+from medbench import INTERFACE_VERSION, Plugin
 from medbench.engine.oracle import CountedOracle
 from medbench.engine.selection import resize, select
 from medbench.errors import MedbenchError

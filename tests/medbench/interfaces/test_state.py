@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from medbench.engine.state_watch import StateWatch
 from medbench.interfaces.state import Stateful
+from torch import nn
+
 from medbench.store.packing import pack, unpack
 
 

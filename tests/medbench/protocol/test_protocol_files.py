@@ -327,7 +327,7 @@ def test_bad_toml_names_the_line() -> None:
         (
             "",
             "[pretexts.rotation]\npreset = 'x'\nsteps = [{plugin = 'jigsaw'}]",
-            ["[pretexts.rotation]: steps stand alone; move preset into a step"],
+            ["[pretexts.rotation]: steps allow no other keys; move preset into a step"],
         ),
         (
             "",

@@ -21,9 +21,9 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from medbench.engine.draw import DrawnImages, DrawnNoise
 
 from medbench import Plugin, hookimpl
-from medbench.engine.draw import DrawnImages, DrawnNoise
 from medbench.engine.oracle import CountedOracle
 from medbench.interfaces import EpochReport
 from medbench.interfaces.dataset import DataContext, Dataset, LabelledImages
