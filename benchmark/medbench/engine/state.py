@@ -14,7 +14,7 @@ and restores the state; training then goes on as if it had never been interrupte
 - Attributes that refer to the same object still do afterwards. Views of a tensor or an
   array are restored as copies.
 - Of a module, its parameters, buffers and submodules are saved, and those of its other
-  attributes that are values.
+  attributes that are values. Gradients are not saved: clear them before they are computed.
 
 Anything else, such as a socket or a lambda, is refused in one line that names it.
 """
