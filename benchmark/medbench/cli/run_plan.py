@@ -10,7 +10,8 @@ import click
 
 from medbench.cli.common import clock, print_json, short_path
 from medbench.protocol.read import ProtocolFile
-from medbench.protocol.runs import AXES, Expansion
+from medbench.protocol.runs import Expansion
+from medbench.protocol.spec import AXES
 from medbench.runner.costs import amount, costs_seen
 from medbench.runner.plan import Plan, make_plan
 from medbench.runner.status import running_jobs

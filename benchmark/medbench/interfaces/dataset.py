@@ -147,7 +147,7 @@ class Dataset(ABC):
     Parameters
     ----------
     name : str
-        The name under which the dataset stands in the protocol.
+        The name of the dataset in the protocol.
     settings : Settings
         An instance of the class's ``Settings``.
     """

@@ -71,7 +71,7 @@ class NoiseModel(ABC):
     Parameters
     ----------
     name : str
-        The name under which the noise model stands in the protocol.
+        The name of the noise model in the protocol.
     settings : Settings
         An instance of the class's ``Settings``.
     """

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from medbench import Plugin, hookimpl
-from medbench.engine.draw import DrawnImages, DrawnNoise
 from medbench.engine.oracle import CountedOracle
+from medbench.engine.samples import NoisyLabels, RunImages
 from medbench.interfaces import EpochReport
 from medbench.interfaces.dataset import DataContext, Dataset, LabelledImages
 from medbench.interfaces.method import MethodSettings
@@ -34,7 +34,7 @@ from medbench.plugins.registry import discover
 from medbench_plugins.methods.cross_entropy import CrossEntropy
 
 #: What holds clean labels or leads to them.
-HOLDERS = (Dataset, LabelledImages, CleanLabels, DrawnImages, DrawnNoise, CountedOracle, h5py.File)
+HOLDERS = (Dataset, LabelledImages, CleanLabels, RunImages, NoisyLabels, CountedOracle, h5py.File)
 
 
 class BurglarSettings(MethodSettings):

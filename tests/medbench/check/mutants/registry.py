@@ -10,8 +10,8 @@ MUTANTS: dict[tuple[str, str], type[Any]] = {}
 IMPLIED: dict[tuple[str, str], set[str]] = {
     # these predict images one at a time to compare
     ("method", "one-image"): {"prediction-by-image"},
-    # what cannot be kept cannot be taken up again
-    ("method", "plain-state"): {"resume"},
+    # these compare states
+    ("method", "plain-state"): {"resume", "repeats", "seed-matters", "prediction-leaves-no-trace"},
     # two trainings are compared, which differ whatever is done between
     ("method", "repeats"): {"resume", "prediction-leaves-no-trace"},
     # these have two classes

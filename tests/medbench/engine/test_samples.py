@@ -1,9 +1,10 @@
-"""The draw of a run: images, clean labels, noisy ones, and the oracle over them."""
+"""The samples of a run: images, clean labels, noisy ones, and the oracle over them."""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medbench import INTERFACE_VERSION, Plugin
-from medbench.engine.draw import (
-    DrawnNoise,
-    draw_images,
-    draw_noise,
+from medbench.engine.oracle import CountedOracle
+from medbench.engine.samples import (
+    NoisyLabels,
+    corrupt_labels,
+    load_images,
     network_seed,
     realised_matrix,
 )
-from medbench.engine.oracle import CountedOracle
 from medbench.engine.selection import resize, select
 from medbench.errors import MedbenchError
 from medbench.interfaces import DataContext, NoiseModel
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Entry, discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
-from medbench.protocol.runs import Filters, Run, expand
+from medbench.protocol.runs import Filters, expand
+from medbench.protocol.spec import PluginSpec, RunSpec
 from medbench.store.pixels import Pixels
 
 REGISTRY = discover()
@@ -61,20 +63,30 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def run(text=PROTOCOL, **axes) -> Run:
+def run(text=PROTOCOL, **axes) -> RunSpec:
     filters = Filters({axis: [value] for axis, value in {**BASE, **axes}.items()})
     file = ProtocolFile(Path("tiny.toml"), text, parse_protocol(text, "tiny.toml"))
     (found,) = expand(file, REGISTRY, CONTEXT, filters).runs
     return found
 
 
+def load(spec, **how):
+    dataset = spec.dataset.create(REGISTRY, "dataset")
+    given = (dataset, CONTEXT, spec.images, spec.root_seed, spec.seed)
+    return load_images(*given, content_hash=spec.dataset.content_hash, **how)
+
+
+def corrupt(spec, images):
+    model = spec.noise.create(REGISTRY, "noise")
+    return corrupt_labels(model, spec.rate, images, spec.dataset.name, spec.root_seed, spec.seed)
+
+
 def images_of(**axes):
-    return draw_images(run(**axes).spec, REGISTRY, CONTEXT)
+    return load(run(**axes))
 
 
 def noise_of(**axes):
-    spec = run(**axes).spec
-    return draw_noise(spec, REGISTRY, draw_images(spec, REGISTRY, CONTEXT))
+    return corrupt(run(**axes), images_of(**axes))
 
 
 # ---------------------------------------------------------------- images
@@ -109,23 +121,23 @@ def test_no_image_is_in_two_splits() -> None:
 
 
 def test_a_pretraining_reads_the_runs_training_images_and_no_others() -> None:
-    spec = run(pretext="rotation").spec
-    whole = draw_images(spec, REGISTRY, CONTEXT)
-    alone = draw_images(spec["pretraining"], REGISTRY, CONTEXT, train_only=True)
+    spec = run(pretext="rotation")
+    whole = load(spec)
+    alone = load(spec.pretraining, train_only=True)
     np.testing.assert_array_equal(alone.train.images, whole.train.images)
     assert len(alone.validation.images) == len(alone.test.images) == 0
 
 
 def test_kept_pixels_are_those_of_the_dataset(tmp_path: Path) -> None:
-    """Whoever comes first, a run of another seed or size or a pretraining."""
+    """In any order of runs of another seed or size, and pretrainings."""
     kept = Pixels(tmp_path)
-    specs = [run(pretext="rotation", seed=seed).spec for seed in (0, 1)]
-    smaller = {**specs[0], "images": {**specs[0]["images"], "size": 8}}
+    specs = [run(pretext="rotation", seed=seed) for seed in (0, 1)]
+    smaller = replace(specs[0], images=specs[0].images.model_copy(update={"size": 8}))
     for spec in (*specs, smaller, *specs):
-        for which, train_only in ((spec["pretraining"], True), (spec, False)):
-            which = {**which, "images": spec["images"]}
-            mine = draw_images(which, REGISTRY, CONTEXT, train_only=train_only, keep=kept.get)
-            true = draw_images(which, REGISTRY, CONTEXT, train_only=train_only)
+        for which, train_only in ((spec.pretraining, True), (spec, False)):
+            which = replace(which, images=spec.images)
+            mine = load(which, train_only=train_only, cache=kept.get)
+            true = load(which, train_only=train_only)
             for name in ("train", "validation", "test"):
                 found, expected = getattr(mine, name), getattr(true, name)
                 np.testing.assert_array_equal(found.images, expected.images)
@@ -135,10 +147,9 @@ def test_kept_pixels_are_those_of_the_dataset(tmp_path: Path) -> None:
 
 
 def test_data_that_has_changed_is_refused() -> None:
-    spec = {**run().spec}
-    spec["dataset"] = {**spec["dataset"], "content_hash": "0" * 64}
+    spec = run()
     with pytest.raises(MedbenchError, match=f"dataset {DATASET} has changed"):
-        draw_images(spec, REGISTRY, CONTEXT)
+        load(replace(spec, dataset=replace(spec.dataset, content_hash="0" * 64)))
 
 
 # ---------------------------------------------------------------- noisy labels
@@ -165,17 +176,17 @@ def test_training_settings_and_image_size_change_no_label() -> None:
 
 
 def test_the_root_seed_changes_the_labels() -> None:
-    spec = run().spec
-    images = draw_images(spec, REGISTRY, CONTEXT)
-    other = draw_noise({**spec, "root_seed": 4}, REGISTRY, images)
-    assert other.labels_hash() != draw_noise(spec, REGISTRY, images).labels_hash()
+    spec = run()
+    images = load(spec)
+    other = corrupt(replace(spec, root_seed=4), images)
+    assert other.labels_hash() != corrupt(spec, images).labels_hash()
 
 
 def test_clean_labels_are_left_as_they_are_and_noise_is_of_the_rate() -> None:
-    spec = run().spec
-    images = draw_images(spec, REGISTRY, CONTEXT)
+    spec = run()
+    images = load(spec)
     kept = images.train.labels.copy(), images.validation.labels.copy()
-    noise = draw_noise(spec, REGISTRY, images)
+    noise = corrupt(spec, images)
     np.testing.assert_array_equal(images.train.labels, kept[0])
     np.testing.assert_array_equal(images.validation.labels, kept[1])
     flipped = np.mean(np.concatenate([noise.train, noise.validation]) != np.concatenate(kept))
@@ -184,7 +195,7 @@ def test_clean_labels_are_left_as_they_are_and_noise_is_of_the_rate() -> None:
     np.testing.assert_allclose(noise.matrix, 0.2 + 0.4 * np.eye(3))
 
 
-def test_a_noise_model_is_shown_each_image_beside_its_label() -> None:
+def test_a_noise_model_is_shown_each_image_with_its_label() -> None:
     shown = {}
 
     def look(data):
@@ -192,10 +203,10 @@ def test_a_noise_model_is_shown_each_image_beside_its_label() -> None:
         shown["names"] = data.class_names
         return data.labels.copy()
 
-    spec = {**run().spec, "noise": {"name": "given", "plugin": "given", "settings": {}}}
-    images = draw_images(spec, REGISTRY, CONTEXT)
+    spec = replace(run(), noise=PluginSpec("tests", "given", "given", 1, {}))
+    images = load(spec)
     with registered(look):
-        noise = draw_noise(spec, REGISTRY, images)
+        noise = corrupt(spec, images)
     both = (images.train, images.validation)
     np.testing.assert_array_equal(shown["labels"], np.concatenate([part.labels for part in both]))
     np.testing.assert_array_equal(shown["images"], np.concatenate([part.images for part in both]))
@@ -206,23 +217,27 @@ def test_a_noise_model_is_shown_each_image_beside_its_label() -> None:
 
 
 def test_the_labels_hash_by_hand() -> None:
-    noise = DrawnNoise(np.array([0, 2]), np.array([1]), None, np.eye(3))
+    noise = NoisyLabels(np.array([0, 2]), np.array([1]), None, np.eye(3))
     content = b"".join(int(label).to_bytes(8, "little") for label in (0, 2, 1))
     assert noise.labels_hash() == hashlib.sha256(content).hexdigest()
 
 
+def seed_of(spec):
+    return network_seed(spec.root_seed, spec.dataset.name, spec.seed)
+
+
 def test_initial_weights_are_seeded_by_dataset_and_seed_alone() -> None:
     seeds = {
-        network_seed(run(noise=noise, rate=rate, pretext=pretext, method=method).spec)
+        seed_of(run(noise=noise, rate=rate, pretext=pretext, method=method))
         for noise in ("symmetric", "pair-flip")
         for rate in (0.2, 0.4)
         for pretext in ("none", "rotation")
         for method in ("cross-entropy", "co-teaching")
     }
     assert len(seeds) == 1
-    assert network_seed(run(seed=1).spec) not in seeds
+    assert seed_of(run(seed=1)) not in seeds
     # a pretraining starts from what its runs would have started from
-    assert network_seed(run(pretext="rotation").spec["pretraining"]) in seeds
+    assert seed_of(run(pretext="rotation").pretraining) in seeds
 
 
 # ---------------------------------------------------------------- what foreign noise may give
@@ -255,11 +270,11 @@ def registered(answer):
 
 
 def foreign(answer):
-    spec = {**run().spec, "noise": {"name": "given", "plugin": "given", "settings": {}}}
-    images = draw_images(spec, REGISTRY, CONTEXT)
+    spec = replace(run(), noise=PluginSpec("tests", "given", "given", 1, {}))
+    images = load(spec)
     kept = images.train.labels.copy()
     with registered(lambda data: answer(len(data.labels))):
-        noise = draw_noise(spec, REGISTRY, images)
+        noise = corrupt(spec, images)
     np.testing.assert_array_equal(images.train.labels, kept)
     return noise
 
@@ -311,7 +326,7 @@ def learnable(matrix, realised=None):
     labels = np.zeros(1, np.int64)
     realised = np.eye(3) if realised is None else np.array(realised, float)
     matrix = None if matrix is None else np.array(matrix, float)
-    return DrawnNoise(labels, labels, matrix, realised).learnable
+    return NoisyLabels(labels, labels, matrix, realised).learnable
 
 
 def exclusive(rate, K):
@@ -340,7 +355,7 @@ def test_every_class_must_be_learnable() -> None:
     assert not learnable([[0.9, 0.1, 0], [0.5, 0.4, 0.1], [0.1, 0.3, 0.6]])
 
 
-def test_without_a_stated_matrix_the_realised_one_is_judged() -> None:
+def test_without_a_stated_matrix_the_realised_one_decides() -> None:
     good, bad = [[0.6, 0.2, 0.2], [0, 1, 0], [0, 0, 1]], [[0.3, 0.4, 0.3], [0, 1, 0], [0, 0, 1]]
     assert learnable(None, good)
     assert not learnable(None, bad)

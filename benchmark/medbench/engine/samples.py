@@ -1,9 +1,9 @@
-"""The draw of a run: its images, its clean labels and its noisy ones."""
+"""The samples of a run: its images, clean labels and noisy labels."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,13 +16,11 @@ from medbench.engine.streams import derive_seed, numpy_stream
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext, Dataset, DatasetCard
 from medbench.interfaces.noise import CleanLabels, NoiseModel, is_diagonally_dominant
-from medbench.plugins.kinds import kind_named
-from medbench.plugins.registry import Registry
-from medbench.protocol.schema import Images
+from medbench.interfaces.options import ImageOptions
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """One split of a run.
 
     Parameters
@@ -44,7 +42,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class DrawnImages:
+class RunImages:
     """The images of a run, split, with clean labels.
 
     ``with_noisy_labels`` holds the images of the two splits whose labels get
@@ -52,14 +50,14 @@ class DrawnImages:
     """
 
     card: DatasetCard
-    train: Part
-    validation: Part
-    test: Part
+    train: Split
+    validation: Split
+    test: Split
     with_noisy_labels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class DrawnNoise:
+class NoisyLabels:
     """The noisy labels of a run.
 
     Parameters
@@ -81,7 +79,7 @@ class DrawnNoise:
     def learnable(self) -> bool:
         """Whether the true class is the most frequent label of every class.
 
-        Judged by the stated matrix, or else the realised one.
+        Decided by the stated matrix, or else by the realised one.
         """
         return is_diagonally_dominant(self.realised if self.matrix is None else self.matrix)
 
@@ -96,102 +94,115 @@ def labels_hash(train: NDArray[np.int64], validation: NDArray[np.int64]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-#: Returns pixels by what they are made from, which it gets with a function that makes them.
-KeepPixels = Callable[[Any, Callable[[], NDArray[np.uint8]]], NDArray[np.uint8]]
+#: Returns cached pixels by what they depend on besides the dataset, or reads and caches them.
+PixelCache = Callable[[Any, Callable[[], NDArray[np.uint8]]], NDArray[np.uint8]]
 
 
-def draw_images(
-    spec: Mapping[str, Any],
-    registry: Registry,
+def load_images(
+    dataset: Dataset,
     context: DataContext,
+    options: ImageOptions,
+    root_seed: int,
+    seed: int,
     *,
+    content_hash: str | None = None,
     train_only: bool = False,
-    keep: KeepPixels | None = None,
-) -> DrawnImages:
-    """Open the dataset of a run or pretraining and read the images it uses.
+    cache: PixelCache | None = None,
+) -> RunImages:
+    """Open a dataset and read the images of a run or pretraining.
 
     Parameters
     ----------
-    spec : mapping
-        Of a run or a pretraining.
-    registry : Registry
-        Where the dataset's plugin is.
+    dataset : Dataset
+        Under its name in the protocol.
     context : DataContext
         Cache folder and decode budget.
+    options : ImageOptions
+        How many images, at which size.
+    root_seed, seed : int
+        Decide which images.
+    content_hash : str, optional
+        The dataset's hash when the run was planned.
     train_only : bool
         Read no image of the other splits.
-    keep : callable, optional
+    cache : callable, optional
         Keeps pixels for other runs; without it they are read from the dataset.
 
     Raises
     ------
     MedbenchError
         If the data is not prepared, has changed since the run was planned, or
-        has fewer images than the protocol asks for.
+        has fewer images than ``options`` ask for.
     """
-    named = spec["dataset"]
-    dataset: Dataset = registry.get(kind_named("dataset"), named["plugin"]).create(
-        named["name"], named["settings"]
-    )
     card = dataset.card(context)
-    if card.content_hash != named["content_hash"]:
+    if content_hash is not None and card.content_hash != content_hash:
         raise MedbenchError(
-            f"dataset {named['name']} has changed since this run was planned; run the command again"
+            f"dataset {dataset.name} has changed since this run was planned; run the command again"
         )
-    images = Images.model_validate(spec["images"])
     with dataset.open(context) as data:
-        chosen = select(data, images, spec["root_seed"], named["name"], spec["seed"])
+        chosen = select(data, options, root_seed, dataset.name, seed)
         none = chosen.test[:0]
         train, test = chosen.train, none if train_only else chosen.test
-        # what is kept is the same for runs and pretrainings
-        validation = none if train_only and keep is None else chosen.validation
+        # what is cached is the same for runs and pretrainings
+        validation = none if train_only and cache is None else chosen.validation
 
         def pixels(*parts: NDArray[np.int64]) -> NDArray[np.uint8]:
-            read = partial(read_images, data.images, parts, images.size)
-            if keep is None or not any(map(len, parts)):
+            read = partial(read_images, data.images, parts, options.size)
+            if cache is None or not any(map(len, parts)):
                 return read()
             rows = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in parts]
-            return keep([named, images.size, rows], read)
+            return cache([options.size, rows], read)
 
-        noisy, split = pixels(train, validation), len(train)
+        with_noise, end = pixels(train, validation), len(train)
 
-        def part(positions: NDArray[np.int64], pixels: NDArray[np.uint8]) -> Part:
+        def split(positions: NDArray[np.int64], pixels: NDArray[np.uint8]) -> Split:
             labels = np.asarray(data.labels[positions], np.int64)
             groups = None if data.groups is None else data.groups[positions]
-            return Part(pixels, labels, data.ids[positions], groups)
+            return Split(pixels, labels, data.ids[positions], groups)
 
-        return DrawnImages(
+        return RunImages(
             card,
-            part(train, noisy[:split]),
-            part(none, noisy[:0]) if train_only else part(validation, noisy[split:]),
-            part(test, pixels(test)),
-            noisy,
+            split(train, with_noise[:end]),
+            split(none, with_noise[:0]) if train_only else split(validation, with_noise[end:]),
+            split(test, pixels(test)),
+            with_noise,
         )
 
 
-def draw_noise(spec: Mapping[str, Any], registry: Registry, images: DrawnImages) -> DrawnNoise:
+def corrupt_labels(
+    model: NoiseModel, rate: float, images: RunImages, dataset: str, root_seed: int, seed: int
+) -> NoisyLabels:
     """Draw the noisy labels of a run; they depend on dataset, noise model, rate and seed alone.
 
-    Training and validation labels are corrupted in one draw: it is one
-    annotator who labelled both.
+    Training and validation labels are corrupted in one draw: the same
+    annotator labelled both.
+
+    Parameters
+    ----------
+    model : NoiseModel
+        Under its name in the protocol.
+    rate : float
+        Nominal noise rate, in [0, 1].
+    images : RunImages
+        Images and clean labels.
+    dataset : str
+        Name of the dataset in the protocol.
+    root_seed, seed : int
+        Decide the draw.
 
     Raises
     ------
     MedbenchError
         If the noise model gives labels of the wrong shape, type or range.
     """
-    named, rate = spec["noise"], spec["rate"]
-    model: NoiseModel = registry.get(kind_named("noise"), named["plugin"]).create(
-        named["name"], named["settings"]
-    )
-    card, dataset = images.card, spec["dataset"]["name"]
+    card = images.card
     labels = np.concatenate([images.train.labels, images.validation.labels])
     ids = np.concatenate([images.train.ids, images.validation.ids])
     clean = CleanLabels(labels.copy(), card.class_names, dataset, images.with_noisy_labels, ids)
-    rng = numpy_stream(spec["root_seed"], "noise", dataset, named["name"], rate, spec["seed"])
-    noisy = _checked(model.corrupt(clean, rate, rng), clean, named["name"])
+    rng = numpy_stream(root_seed, "noise", dataset, model.name, rate, seed)
+    noisy = _checked(model.corrupt(clean, rate, rng), clean, model.name)
     train, validation = np.split(noisy, [len(images.train.labels)])
-    return DrawnNoise(
+    return NoisyLabels(
         train=train,
         validation=validation,
         matrix=model.transition_matrix(card.class_names, dataset, rate),
@@ -214,9 +225,9 @@ def realised_matrix(
     return shares
 
 
-def network_seed(spec: Mapping[str, Any]) -> int:
+def network_seed(root_seed: int, dataset: str, seed: int) -> int:
     """Return the seed of initial weights: the same for all entrants of a dataset and seed."""
-    return derive_seed(spec["root_seed"], "networks", spec["dataset"]["name"], spec["seed"])
+    return derive_seed(root_seed, "networks", dataset, seed)
 
 
 def _checked(labels: Any, clean: CleanLabels, noise: str) -> NDArray[np.int64]:
