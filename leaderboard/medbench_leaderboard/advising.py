@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -12,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medbench.errors import MedbenchError
+from medbench.results import Results
 from medbench_leaderboard.board import read_blocks
 from medbench_leaderboard.names import Block
 from medbench_leaderboard.statistics.advice import advise, read_costs
@@ -20,7 +19,7 @@ from medbench_leaderboard.terminal import WIDTH
 
 
 def ask_advice(
-    results: Sequence[Path],
+    results: Results,
     *,
     dataset: str | None = None,
     rate: float | None = None,
@@ -31,8 +30,8 @@ def ask_advice(
 
     Parameters
     ----------
-    results : sequence of pathlib.Path
-        Results folders of the same protocol.
+    results : Results
+        Of one results folder or several.
     dataset, rate, noise : optional
         Part of the grid; None for all of an axis.
     oracle : bool
@@ -44,7 +43,7 @@ def ask_advice(
         If the board has no such dataset, rate or noise model, or no block of
         them counts.
     """
-    facts, runs, panel = read_blocks(*results)
+    facts, runs, panel = read_blocks(results)
     blocks = [Block(*key) for key in runs[list(Block._fields)].drop_duplicates().itertuples(False)]
     for name, value in (("dataset", dataset), ("noise", noise), ("rate", rate)):
         have = dict.fromkeys(getattr(block, name) for block in blocks)

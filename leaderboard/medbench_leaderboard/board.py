@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from medbench.metric_names import LOWER_IS_BETTER, READINGS
-from medbench.store.results import Results
-from medbench_leaderboard.merging import read_folders
+from medbench.results import Results, load
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
+from medbench_leaderboard.reading import read_data
 from medbench_leaderboard.statistics import Findings, examine
 from medbench_leaderboard.statistics.advice import read_costs
 from medbench_leaderboard.statistics.panel import Panel, Resamples, make_panel
@@ -101,7 +101,7 @@ class Board:
     facts : ProtocolFacts
         Of the protocol.
     runs : pandas.DataFrame
-        One row a run, columns of ``medbench_leaderboard.scores.COLUMNS``.
+        One row a run, columns of ``medbench.results.COLUMNS``.
     cells : pandas.DataFrame
         Columns of ``medbench_leaderboard.table.COLUMNS``.
     blocks : tuple of BlockState
@@ -133,12 +133,12 @@ class Board:
         return sum(state.counted for state in self.blocks)
 
 
-def read_board(*results: Path, everything: bool = False) -> Board:
+def read_board(*folders: Path, everything: bool = False) -> Board:
     """Read the board of one results folder, or of several together.
 
     Parameters
     ----------
-    *results : pathlib.Path
+    *folders : pathlib.Path
         Results folders of the same protocol.
     everything : bool
         Compare all records with their digests, however many there are.
@@ -149,17 +149,16 @@ def read_board(*results: Path, everything: bool = False) -> Board:
         If one is no results folder or is damaged, or their protocols declare
         different tests.
     """
-    merged = read_folders([Results.open(root) for root in results], everything=everything)
-    return make_board(
-        merged.facts,
-        merged.scores.runs,
-        merged.scores.cards,
-        resamples=merged.readings.resamples,
-        notes=merged.notes,
-    )
+    return board_of(load(folders), everything=everything)
 
 
-def read_blocks(*results: Path) -> tuple[ProtocolFacts, pd.DataFrame, Panel]:
+def board_of(results: Results, *, everything: bool = False) -> Board:
+    """Return the board of results; see :func:`read_board`."""
+    data = read_data(results, everything=everything)
+    return make_board(data.facts, data.runs, data.cards, resamples=data.resamples, notes=data.notes)
+
+
+def read_blocks(results: Results) -> tuple[ProtocolFacts, pd.DataFrame, Panel]:
     """Read the blocks that count by the declared reading, and the runs behind them.
 
     Raises
@@ -167,10 +166,9 @@ def read_blocks(*results: Path) -> tuple[ProtocolFacts, pd.DataFrame, Panel]:
     medbench.errors.StoreError
         As :func:`read_board`.
     """
-    merged = read_folders([Results.open(root) for root in results])
-    runs, facts = merged.scores.runs, merged.facts
-    panels = _panels(facts, runs, make_cells(runs), merged.readings.resamples)
-    return facts, runs, panels[facts.reading]
+    data = read_data(results)
+    panels = _panels(data.facts, data.runs, make_cells(data.runs), data.resamples)
+    return data.facts, data.runs, panels[data.facts.reading]
 
 
 def make_board(

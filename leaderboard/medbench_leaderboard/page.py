@@ -15,9 +15,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from medbench import results
 from medbench.metric_names import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
-from medbench_leaderboard import scores, table, tests_table
+from medbench_leaderboard import table, tests_table
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
@@ -36,7 +37,7 @@ from medbench_leaderboard.words import (
 )
 
 #: Columns of the table of raw runs; the files have more.
-_RUN_COLUMNS = (*scores.AXES, "status", *(f"{r}_" for r in READINGS), "oracle_answers", "seconds")
+_RUN_COLUMNS = (*results.AXES, "status", *(f"{r}_" for r in READINGS), "oracle_answers", "seconds")
 
 #: Parts of the script, in the order in which they run.
 _SCRIPTS = ("page", "ranking", "figures", "tables", "filters")
@@ -118,7 +119,7 @@ def render_page(
             cards=_cards(board.cards),
             files={
                 "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
-                "runs.csv": ("one row a run", scores.COLUMNS),
+                "runs.csv": ("one row a run", results.COLUMNS),
                 "tests.csv": ("every comparison", tests_table.COLUMNS),
             },
             style=Markup(_asset("style.css")),

@@ -1,21 +1,11 @@
-"""What the board must know of the protocol: a few facts from its text."""
+"""What the board must know of the protocol."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from medbench.errors import StoreError
+from medbench import Protocol
 from medbench.metric_names import METRICS, QUESTIONS, READINGS
-from medbench.store.results import Results
-
-#: Keys of the table ``[statistics]``.
-_STATISTICS = (
-    "reading", "alpha", "baseline_pretext", "questions", "posthoc", "rope", "resamples", "seed",
-    "unit",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,36 +56,12 @@ class ProtocolFacts:
     unit: str = "group"
 
 
-def read_facts(results: Results) -> ProtocolFacts:
-    """Read the facts from the protocol's text in a results folder.
-
-    Raises
-    ------
-    StoreError
-        If the text is missing or damaged.
-    """
-    path = results.protocol_path
-    try:
-        text = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path} cannot be read ({error}); `medbench run` with the same protocol and folder "
-            "writes it anew and repeats nothing"
-        ) from error
-    statistics = _table(text, "statistics")
-    given: dict[str, Any] = {
-        "name": results.protocol_name,
-        "description": text.get("description"),
-        "primary": _table(text, "evaluation").get("primary"),
-        "last_epochs": _table(text, "evaluation").get("last_epochs"),
-        **{name: statistics.get(name) for name in _STATISTICS},
-    }
-    if given["questions"] is not None:
-        given["questions"] = tuple(given["questions"])
-    # what the protocol leaves out has the protocol's default
-    return ProtocolFacts(**{name: value for name, value in given.items() if value is not None})
-
-
-def _table(text: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    table = text.get(name, {})
-    return table if isinstance(table, Mapping) else {}
+def facts_of(protocol: Protocol) -> ProtocolFacts:
+    """Return the facts of a protocol."""
+    return ProtocolFacts(
+        protocol.name,
+        protocol.description,
+        protocol.evaluation.primary,
+        protocol.evaluation.last_epochs,
+        **protocol.statistics.model_dump(),
+    )

@@ -2,20 +2,17 @@
 
 A board needs the headers of all records, which are small. Two things need more:
 whether a record's content is what its digest says, and scores on resampled test
-images, for intervals. Both are done in one reading and remembered in the results
-folder's ``index`` with size, times and inode of the file, so that a record is read
-whole once, and again when it was touched.
+images, for intervals. Both are done in one reading and cached in the results folder's
+``index``, so that a record is read whole once, and again when its file has changed.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -23,11 +20,9 @@ from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
 from medbench.engine.streams import numpy_stream
-from medbench.errors import RecordError
-from medbench.store.atomic import atomic_path
-from medbench.store.file_signatures import signatures_below
-from medbench.store.records import Record, read_record
-from medbench.store.results import Results
+from medbench.errors import StoreError
+from medbench.results import Record, Results
+from medbench.store.atomic import write_bytes
 from medbench_leaderboard.names import MOST_RECORDS
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.panel import Resamples
@@ -37,11 +32,7 @@ from medbench_leaderboard.statistics.weighted import draw_counts, resampled_metr
 TOLERANCE = 1e-6
 
 #: Raised when something is computed in another way.
-_VERSION = 1
-
-FileSignature = tuple[int, ...]
-
-_GONE: FileSignature = (0, 0, 0, 0)
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -50,8 +41,8 @@ class Whole:
 
     Parameters
     ----------
-    stamp : tuple of int
-        Size, times of modification and change in ns, inode.
+    key, signature : str
+        Of the run, and of its file; see :meth:`medbench.Results.signature`.
     fault : str
         What is wrong with it; empty where nothing is.
     test_set : str
@@ -62,7 +53,8 @@ class Whole:
         The declared metric and reading on each resample.
     """
 
-    stamp: FileSignature
+    key: str
+    signature: str
     fault: str
     test_set: str = ""
     units: int = 0
@@ -99,29 +91,31 @@ def read_whole(
     Parameters
     ----------
     results : Results
-        The results folder.
+        Where the records are.
     runs : pandas.DataFrame
-        As :class:`medbench_leaderboard.scores.Scores` holds it.
+        One row a run, as :attr:`medbench.Results.runs`.
     facts : ProtocolFacts
         Metric, reading, resamples and unit.
     everything : bool
-        Read also more than :data:`MOST_RECORDS` records.
+        Read also more than :data:`MOST_RECORDS` records that were not read before.
     """
-    done = [str(key) for key in runs.loc[runs["status"] == "done", "run_key"]]
-    place = results.root / "index" / f"whole-{_parameters(facts)}.npz"
-    known = _load(place)
-    # where nothing is remembered of too many records, none of them is looked at
-    seen = known or everything or len(done) <= MOST_RECORDS
-    stamps = _stamps(results) if seen else {}
-    valid = {
-        key: known[key] for key in done if key in known and known[key].stamp == stamps.get(key)
+    cache = results.cache / f"whole-{_parameters(facts)}.parquet"
+    cached = _load(cache)
+    signatures = {
+        key: results.signature(key) for key in runs.loc[runs["status"] == "done", "run_key"]
     }
-    stale = [key for key in done if key not in valid]
+    valid = {
+        key: cached[key]
+        for key, signature in signatures.items()
+        if key in cached and cached[key].signature == signature
+    }
+    stale = {key: signature for key, signature in signatures.items() if key not in valid}
     if stale and (everything or len(stale) <= MOST_RECORDS):
-        fresh = _read_all(results, stale, stamps, facts)
-        valid |= fresh
-        _save(place, valid)
-        stale = []
+        counts: TestSets = {}
+        for key, signature in stale.items():
+            valid[key] = _read_one(results, key, signature, facts, counts)
+        _save(cache, valid)
+        stale = {}
     return _summarise(valid, runs, len(stale))
 
 
@@ -151,29 +145,21 @@ def _summarise(valid: Mapping[str, Whole], runs: pd.DataFrame, unread: int) -> R
     return Readings(faults, resamples, unread, tuple(notes))
 
 
-def _read_all(
-    results: Results, keys: Sequence[str], stamps: Mapping[str, FileSignature], facts: ProtocolFacts
-) -> dict[str, Whole]:
-    read = partial(_read_one, facts=facts, counts={})
-    # a record that was taken away meanwhile has a stamp that never counts
-    return {key: read(results.record_path(key), stamps.get(key, _GONE)) for key in keys}
+#: By hash of the test set: how often each resample draws each image, and the units drawn.
+TestSets = dict[str, tuple[NDArray[np.float32], int]]
 
 
 def _read_one(
-    path: Path,
-    stamp: FileSignature,
-    *,
-    facts: ProtocolFacts,
-    counts: dict[str, tuple[NDArray[np.float32], int]],
+    results: Results, key: str, signature: str, facts: ProtocolFacts, counts: TestSets
 ) -> Whole:
     """Read one record; ``counts`` keeps the resamples of the test sets met so far."""
     try:
-        record = read_record(path)
-    except RecordError as error:
-        return Whole(stamp, str(error))
+        record = results.record(key)
+    except StoreError as error:
+        return Whole(key, signature, str(error))
     arrays = record.arrays
     if "test/probabilities" not in arrays or "test/labels" not in arrays:
-        return Whole(stamp, "")
+        return Whole(key, signature, "")
     test_set = _test_set(record)
     if test_set not in counts:
         dataset = str(record.header.axes.get("dataset"))
@@ -185,10 +171,10 @@ def _read_one(
     found = _score(record, facts, int(reading["epoch"]), np.ones((1, drawn.shape[1]), np.float32))
     stored = reading[facts.primary]
     if stored is not None and not abs(found[0] - stored) <= TOLERANCE:
-        where = f"its {facts.reading} {facts.primary}"
-        return Whole(stamp, f"{where} is {stored}, its predictions give {found[0]}")
+        fault = f"the {facts.reading} {facts.primary} of run {key} is {stored}"
+        return Whole(key, signature, f"{fault}, its predictions give {found[0]}")
     scores = _score(record, facts, int(reading["epoch"]), drawn)
-    return Whole(stamp, "", test_set, number, scores.astype(np.float32))
+    return Whole(key, signature, "", test_set, number, scores.astype(np.float32))
 
 
 def _score(
@@ -221,13 +207,8 @@ def _test_set(record: Record) -> str:
     return total.hexdigest()
 
 
-def _stamps(results: Results) -> dict[str, FileSignature]:
-    """Return the stamps of all records by key; at once is faster than one by one."""
-    return {key: (size, *rest) for key, size, *rest in signatures_below(results.root / "runs")}
-
-
 def _parameters(facts: ProtocolFacts) -> str:
-    """Return a hash of everything the resampled scores depend on beside the record."""
+    """Return a hash of everything the resampled scores depend on besides the record."""
     values = [
         _VERSION, facts.name, facts.primary, facts.reading, facts.resamples, facts.seed, facts.unit,
     ]  # fmt: skip
@@ -235,34 +216,15 @@ def _parameters(facts: ProtocolFacts) -> str:
 
 
 def _load(path: Path) -> dict[str, Whole]:
-    """Return what is remembered; nothing where it cannot be used."""
-    with suppress(OSError, ValueError, KeyError, BadZipFile), np.load(path) as file:
-        columns = [file[name] for name in ("keys", "stamps", "faults", "test_sets", "units")]
-        places, scores = file["places"], file["scores"]
-        none = np.zeros(0, np.float32)
-        return {
-            str(key): Whole(
-                tuple(stamp.tolist()), str(fault), str(test_set), int(units),
-                scores[place] if place >= 0 else none,
-            )
-            for key, stamp, fault, test_set, units, place in zip(*columns, places, strict=True)
-        }  # fmt: skip
+    """Return what is cached, by key; nothing where it cannot be used."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        rows = pd.read_parquet(path).itertuples(index=False, name=None)
+        return {whole.key: whole for whole in (Whole(*row) for row in rows)}
     return {}
 
 
-def _save(path: Path, known: Mapping[str, Whole]) -> None:
-    """Remember; where the folder cannot be written, everything is read again next time."""
-    wholes = list(known.values())
-    scored = [len(whole.scores) > 0 for whole in wholes]
-    rows = [whole.scores for whole in wholes if len(whole.scores)]
-    columns = {
-        "keys": np.array(list(known)),
-        "stamps": np.array([whole.stamp for whole in wholes], np.int64),
-        "faults": np.array([whole.fault for whole in wholes]),
-        "test_sets": np.array([whole.test_set for whole in wholes]),
-        "units": np.array([whole.units for whole in wholes], np.int64),
-        "places": np.where(scored, np.cumsum(scored) - 1, -1),
-        "scores": np.stack(rows) if rows else np.zeros((0, 0), np.float32),
-    }
-    with suppress(OSError), atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **columns)
+def _save(path: Path, wholes: Mapping[str, Whole]) -> None:
+    """Cache; where the folder cannot be written, everything is read again the next time."""
+    table = pd.DataFrame([vars(whole) for whole in wholes.values()])
+    with suppress(StoreError, OSError):
+        write_bytes(path, table.to_parquet())

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
-from medbench_leaderboard.scores import SCORES
+from medbench.results import SCORES
 
 BLOCK = ["dataset", "noise", "rate"]
 ENTRANT = ["pretext", "method"]
@@ -49,7 +49,7 @@ def make_cells(runs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     runs : pandas.DataFrame
-        As :class:`medbench_leaderboard.scores.Scores` holds it.
+        One row a run, as :attr:`medbench.Results.runs`.
 
     Returns
     -------

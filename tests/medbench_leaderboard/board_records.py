@@ -25,6 +25,11 @@ name = "toy"
 description = "A toy of a protocol"
 [grid]
 datasets = "*"
+noise = "*"
+rates = [0.2]
+pretexts = "*"
+methods = "*"
+seeds = [0]
 [evaluation]
 last_epochs = 2
 """

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from medbench.errors import StoreError
 from medbench.metric_names import METRICS, READINGS
+from medbench.results import COLUMNS as RUN_COLUMNS
 from medbench.store.results import Results
 from medbench_leaderboard import medbench_build_board, medbench_show_board
 from medbench_leaderboard.command import leaderboard
 from medbench_leaderboard.names import FILES
-from medbench_leaderboard.scores import COLUMNS as RUN_COLUMNS
 from medbench_leaderboard.table import COLUMNS as CELL_COLUMNS
 
 ATTACK = "<script>alert(1)</script>"

@@ -13,11 +13,12 @@ import predicted_records as predicted
 import pytest
 
 from medbench.errors import MedbenchError, StoreError
+from medbench.results import load
 from medbench.runner.verification import verify_run
 from medbench.store.results import Results
 from medbench_leaderboard.advising import advice_text, ask_advice
 from medbench_leaderboard.board import Board, read_board
-from medbench_leaderboard.merging import read_folders
+from medbench_leaderboard.reading import read_data
 from medbench_leaderboard.resampling import read_whole
 from medbench_leaderboard.terminal import plain_text
 
@@ -96,17 +97,17 @@ def test_records_are_read_whole_once(make: Make, monkeypatch: pytest.MonkeyPatch
     results = make()
     first = read_board(results.root)
 
-    def refuse(path: Path) -> None:
-        raise AssertionError(f"{path} was read again")
+    def refuse(self: object, run: str) -> None:
+        raise AssertionError(f"{run} was read again")
 
-    monkeypatch.setattr("medbench_leaderboard.resampling.read_record", refuse)
+    monkeypatch.setattr("medbench.results.Results.record", refuse)
     assert read_board(results.root).findings == first.findings
 
 
 def test_what_is_remembered_may_be_damaged_or_missing(make: Make) -> None:
     results = make()
     first = read_board(results.root).findings
-    (remembered,) = (results.root / "index").glob("whole-*.npz")
+    (remembered,) = (results.root / "index").glob("whole-*.parquet")
     remembered.write_bytes(b"PK\x03\x04 no archive")
     assert read_board(results.root).findings == first
 
@@ -124,12 +125,11 @@ def test_too_many_records_are_left_unread_and_it_is_said(
 
 
 def test_intervals_are_over_patients_and_the_same_for_all_entrants(make: Make) -> None:
-    merged = read_folders([make()])
-    found = merged.readings.resamples
+    found = read_data(load(make().root)).resamples
     assert len(found) == len(POINTS)
     assert {units for _, units in found.values()} == {predicted.TEST // 3}
-    by_image = read_folders([make("images", protocol=PROTOCOL + 'unit = "image"\n')])
-    assert {units for _, units in by_image.readings.resamples.values()} == {predicted.TEST}
+    by_image = read_data(load(make("images", protocol=PROTOCOL + 'unit = "image"\n').root))
+    assert {units for _, units in by_image.resamples.values()} == {predicted.TEST}
     board = read_board(make("again").root)
     block = next(c for c in board.findings.comparisons if c.scope == "block")
     assert block.interval is not None
@@ -212,7 +212,7 @@ def test_versions_that_differ_are_shown(make: Make) -> None:
 
 def test_advice_names_who_cannot_be_told_from_the_best_and_what_it_costs(make: Make) -> None:
     results = make()
-    advice = ask_advice([results.root], dataset="chest")
+    advice = ask_advice(load(results.root), dataset="chest")
     assert [str(a.entrant) for a in advice.entrants] == ["simclr + ce", "none + ce"]
     assert [a.recommended for a in advice.entrants] == [True, False]
     assert (advice.blocks, advice.repetitions) == (2, 2)
@@ -228,20 +228,20 @@ def test_advice_names_who_cannot_be_told_from_the_best_and_what_it_costs(make: M
 def test_advice_for_what_is_not_there_says_what_is(make: Make) -> None:
     results = make()
     with pytest.raises(MedbenchError, match="no dataset lung; it has chest, tissue"):
-        ask_advice([results.root], dataset="lung")
+        ask_advice(load(results.root), dataset="lung")
     with pytest.raises(MedbenchError, match=r"no rate 0\.9; it has 0\.2, 0\.4"):
-        ask_advice([results.root], rate=0.9)
+        ask_advice(load(results.root), rate=0.9)
 
 
 def test_reading_whole_needs_no_place_to_write(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = make()
-    merged = read_folders([results])
+    results = load(make().root)
+    data = read_data(results)
 
-    def full(path: Path) -> None:
+    def full(path: Path, content: bytes) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("medbench_leaderboard.resampling.atomic_path", full)
-    for remembered in (results.root / "index").glob("whole-*.npz"):
-        remembered.unlink()
-    again = read_whole(results, merged.scores.runs, merged.facts)
-    assert set(again.resamples) == set(merged.readings.resamples)
+    monkeypatch.setattr("medbench_leaderboard.resampling.write_bytes", full)
+    for cached in results.cache.glob("whole-*.parquet"):
+        cached.unlink()
+    again = read_whole(results, data.runs, data.facts)
+    assert set(again.resamples) == set(data.resamples)

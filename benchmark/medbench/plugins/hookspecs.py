@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medbench.plugins.markers import Command, Logger, Plugin, hookspec
 
 if TYPE_CHECKING:
     from medbench.interfaces.events import BoardSection, EpochEnded, JobEnded, JobStarted
+    from medbench.results import Results
 
 
 @hookspec
@@ -145,6 +146,17 @@ def medbench_show_board(results: Path) -> str | None:
     str or None
         A table at most 100 columns wide, or ``None`` to leave it to another
         plugin.
+    """
+
+
+@hookspec(firstresult=True)
+def medbench_read_board(results: Results) -> Any:
+    """Return the board of loaded results, for :meth:`medbench.Results.board`.
+
+    Parameters
+    ----------
+    results : Results
+        What :func:`medbench.load` returned.
     """
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medbench.results import AXES
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.curves import Curve, summarise
 from medbench_leaderboard.figures.chart import Drawing, Panel, Place
 from medbench_leaderboard.figures.looks import Series
 from medbench_leaderboard.figures.plot import Plot, limits, nice_ticks
-from medbench_leaderboard.scores import AXES
 
 #: Columns of the numbers of such panels.
 COLUMNS = ("series", "epoch", "mean", "sd", "runs")

@@ -157,7 +157,7 @@ def make_panel(
     Parameters
     ----------
     runs : pandas.DataFrame
-        As :class:`medbench_leaderboard.scores.Scores` holds it.
+        One row a run, as :attr:`medbench.Results.runs`.
     blocks : sequence of Block
         The blocks that count; a block without a seed that all entrants share is
         left out.
