@@ -312,7 +312,8 @@ class Results:
         """
         from safetensors.numpy import save_file
 
-        arrays = {n: np.ascontiguousarray(array) for n, array in self.weights(name).items()}
+        # not np.ascontiguousarray, which gives a single number an axis
+        arrays = {n: np.asarray(a, order="C") for n, a in self.weights(name).items()}
         save_file(arrays, path)
 
     def board(self) -> Any:

@@ -50,7 +50,7 @@ COLUMNS: Mapping[str, str] = {
     "data_hash": "content hash of the dataset",
     "versions": "medbench, libraries and plugins, as JSON; not in the digest",
     "device": "what computed the run; not in the digest",
-    "folder": "results folder that the run is from",
+    "results": "results folder that the run is from",
     "digest": "SHA-256 of everything scientific in the record",
     **{f"{reading}_epoch": f"epoch of {reading}, from 0" for reading in READINGS},
     **{
@@ -63,7 +63,7 @@ COLUMNS: Mapping[str, str] = {
 #: Columns of text; all others hold numbers, but for ``learnable``.
 _TEXTS = [
     "run_key", "dataset", "noise", "pretext", "method", "status", "reason", "oracle",
-    "pretraining", "settings", "entrant_settings", "data_hash", "versions", "device", "folder",
+    "pretraining", "settings", "entrant_settings", "data_hash", "versions", "device", "results",
     "digest", "card",
 ]  # fmt: skip
 
@@ -104,7 +104,7 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     unreadable = (runs["status"] == DONE) & (runs["fault"] != "")
     runs.loc[unreadable, "reason"] = runs["fault"].fillna("its record was removed")
     runs.loc[unreadable, "status"] = UNREADABLE
-    runs["folder"] = folder.label
+    runs["results"] = folder.label
     runs["oracle"] = runs["oracle"].astype(object).where(runs["oracle"] != "{}", "")
     runs["pretraining_seconds"] = runs["pretraining"].map(_pretraining_seconds(folder))
     runs["versions"] = runs["provenance"].astype(object).map(_versions(runs["provenance"]))
@@ -158,7 +158,7 @@ def leave_out(runs: pd.DataFrame, which: pd.Series, reason: str) -> pd.DataFrame
         Their ``reason``.
     """
     runs = runs.copy()
-    for name in runs.columns.difference([*AXES, "run_key", "digest", "folder"]):
+    for name in runs.columns.difference([*AXES, "run_key", "digest", "results"]):
         runs.loc[which, name] = "" if name in _TEXTS else None
     runs.loc[which, ["status", "reason"]] = UNREADABLE, reason
     return runs
@@ -197,7 +197,7 @@ def merge_runs(
     notes = []
     for point in found.index[found.max(axis=1) > 1]:
         clashing = runs[done & (points == point)].drop_duplicates(["run_key", "digest"])
-        places = " and ".join(clashing["folder"][:2])
+        places = " and ".join(clashing["results"][:2])
         if found.loc[point, "run_key"] > 1:
             specs = [spec_of(key) for key in clashing["run_key"].unique()[:2]]
             reason = f"the settings differ in {places}: {_difference(*specs)}"

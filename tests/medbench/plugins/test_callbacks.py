@@ -12,10 +12,17 @@ from shelf import Shelf
 
 from medbench.errors import PluginError
 from medbench.interfaces import EpochEnded, Job, JobEnd, JobEnded, JobProgress, JobStarted
+from medbench.interfaces.options import (
+    ComputeOptions,
+    EvaluationOptions,
+    ImageOptions,
+    TrainingOptions,
+)
 from medbench.plugins import callbacks
 from medbench.plugins.callbacks import Observers, Watcher
 from medbench.plugins.registry import discover
 from medbench.plugins.watchers import watchers_of
+from medbench.protocol.spec import DatasetSpec, PluginSpec, RunSpec
 from medbench.runner.callbacks import CallbackListener
 
 GRACE = 60.0  # for those that end by themselves, on a machine however busy
@@ -61,9 +68,27 @@ def odd(code: str) -> str:
 
 
 def job(results: Path) -> Job:
-    named = {kind: {"name": f"a-{kind}"} for kind in ("dataset", "noise", "method")}
-    spec = {**named, "rate": 0.2, "pretext": "none", "seed": 3, "training": {"epochs": 2}}
-    return Job("run", "k" * 64, "a label", spec, results, results, "cpu", attempt=4)
+    def plugin(name: str) -> PluginSpec:
+        return PluginSpec("tests", name, name, 1, {})
+
+    spec = RunSpec(
+        dataset=DatasetSpec("tests", "a-dataset", "a-dataset", 1, {}, None),
+        noise=plugin("a-noise"),
+        rate=0.2,
+        pretext="none",
+        method=plugin("a-method"),
+        seed=3,
+        pretraining=None,
+        backbone=plugin("tiny"),
+        images=ImageOptions(),
+        training=TrainingOptions(epochs=2),
+        compute=ComputeOptions(),
+        evaluation=EvaluationOptions(),
+        root_seed=0,
+        engine=1,
+        interface=1,
+    )
+    return Job(spec, results, results, "cpu", attempt=4)
 
 
 def ended(results: Path) -> JobEnded:
@@ -99,7 +124,7 @@ def test_observers_are_told_what_people_are_told(shelf: Shelf, tmp_path: Path) -
         "method": "a-method", "seed": 3,
     }  # fmt: skip
     assert (started["epochs"], started["attempt"], started["device"]) == (2, 4, "cpu")
-    assert (epoch["epoch"], epoch["epochs"], epoch["label"]) == (1, 2, "a label")
+    assert (epoch["epoch"], epoch["epochs"], epoch["label"]) == (1, 2, work.label)
     assert (end["state"], end["reason"], end["record"]) == ("timeout", "too long", "")
     assert end["seconds"] >= 0
 
