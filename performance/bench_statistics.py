@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from medbench_leaderboard.statistics.weighted import draw_counts, resampled_metric
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
@@ -29,7 +30,6 @@ from medbench_leaderboard.statistics.findings import Comparison
 from medbench_leaderboard.statistics.panel import Meeting, Panel
 from medbench_leaderboard.statistics.signed_rank import signed_rank
 from medbench_leaderboard.statistics.spread import over_datasets, spread
-from medbench_leaderboard.statistics.weighted import draw_counts, resampled_metric
 
 Values = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from medbench.errors import RecordError
-from medbench.metric_names import READINGS
+from medbench.metrics import READINGS
 from medbench.store.records import Header, read_header
 from medbench.store.results import Results
 from medbench_leaderboard.names import Block, Entrant

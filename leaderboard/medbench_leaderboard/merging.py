@@ -100,6 +100,8 @@ def read_folders(folders: Sequence[Results], *, everything: bool = False) -> Mer
     readings = Readings(
         faults={key: fault for whole in found for key, fault in whole.faults.items()},
         resamples={key: value for whole in found for key, value in whole.resamples.items()},
+        halves={key: value for whole in found for key, value in whole.halves.items()},
+        collapsed=frozenset(key for whole in found for key in whole.collapsed),
         unread=sum(whole.unread for whole in found),
     )
     return Merged(facts, Scores(runs, cards), readings, tuple(dict.fromkeys(notes)))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from medbench.errors import StoreError
-from medbench.metric_names import METRICS, QUESTIONS, READINGS
+from medbench.metrics import METRICS, READINGS
+from medbench.protocol.decidable import DEFAULT_QUESTIONS
 from medbench.store.results import Results
 
 #: Keys of the table ``[statistics]``.
 _STATISTICS = (
-    "reading", "alpha", "baseline_pretext", "questions", "posthoc", "rope", "resamples", "seed",
-    "unit",
+    "reading", "alpha", "baseline_pretext", "baseline_method", "questions", "rope", "resamples",
+    "seed", "unit",
 )  # fmt: skip
 
 
@@ -34,12 +35,11 @@ class ProtocolFacts:
         Reading declared for ranking and tests.
     alpha : float
         Declared level of all tests.
-    baseline_pretext : str, optional
-        Pretext the others are compared with.
+    baseline_pretext, baseline_method : str, optional
+        Pretext and method that the others are compared with.
     questions : tuple of str
-        What is asked, see :data:`medbench.metric_names.QUESTIONS`.
-    posthoc : str
-        Test of pairs of entrants: ``wilcoxon-holm`` or ``nemenyi``.
+        What may lead to claims, in this order, see
+        :data:`medbench.protocol.decidable.QUESTIONS`.
     rope : float
         Differences up to this are practically none.
     resamples : int
@@ -49,6 +49,9 @@ class ProtocolFacts:
     unit : str
         What is resampled of the test images: ``group`` where there are groups, or
         ``image``.
+    subsets : mapping of str to bool
+        By dataset, and under ``""`` for all others: whether each seed draws its own
+        training images (``images.train``) or all share all of them.
     """
 
     name: str
@@ -58,12 +61,17 @@ class ProtocolFacts:
     reading: str = READINGS[0]
     alpha: float = 0.05
     baseline_pretext: str | None = None
-    questions: tuple[str, ...] = QUESTIONS
-    posthoc: str = "wilcoxon-holm"
+    baseline_method: str | None = None
+    questions: tuple[str, ...] = DEFAULT_QUESTIONS
     rope: float = 0.01
     resamples: int = 2000
     seed: int = 0
     unit: str = "group"
+    subsets: Mapping[str, bool] = field(default_factory=dict)
+
+    def draws_training_images(self, dataset: str) -> bool:
+        """Return whether each seed draws training images of its own from a dataset."""
+        return self.subsets.get(dataset, self.subsets.get("", False))
 
 
 def read_facts(results: Results) -> ProtocolFacts:
@@ -88,6 +96,11 @@ def read_facts(results: Results) -> ProtocolFacts:
         "description": text.get("description"),
         "primary": _table(text, "evaluation").get("primary"),
         "last_epochs": _table(text, "evaluation").get("last_epochs"),
+        "subsets": {
+            dataset: _table(table, "images").get("train") is not None
+            for dataset, table in {**_table(text, "overrides"), "": text}.items()
+            if dataset == "" or "train" in _table(table, "images")
+        },
         **{name: statistics.get(name) for name in _STATISTICS},
     }
     if given["questions"] is not None:

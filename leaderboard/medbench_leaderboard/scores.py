@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from medbench.canonical import canonical_json
-from medbench.metric_names import METRICS, READINGS
+from medbench.metrics import METRICS, READINGS
 from medbench.store.index import read_index, read_pretraining_index
 from medbench.store.results import Results
 from medbench.store.states import DONE, UNREADABLE

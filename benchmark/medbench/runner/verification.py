@@ -14,7 +14,7 @@ from medbench.canonical import canonical_json, sha256
 from medbench.engine.draw import labels_hash
 from medbench.engine.readings import read_run
 from medbench.errors import RecordError
-from medbench.metric_names import METRICS
+from medbench.metrics import METRICS
 from medbench.protocol.runs import axes_of
 from medbench.store.preface import read_preface
 from medbench.store.records import Header, Record, preface_of, read_record
