@@ -18,18 +18,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from medbench_leaderboard.statistics.examine import test_questions
+from medbench_leaderboard.statistics.signed_rank import signed_rank
+from medbench_leaderboard.statistics.weighted import draw_counts, resampled_metric
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
 from medbench.engine.streams import numpy_stream
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
-from medbench_leaderboard.statistics.examine import test_questions
 from medbench_leaderboard.statistics.findings import Comparison
 from medbench_leaderboard.statistics.panel import Meeting, Panel
-from medbench_leaderboard.statistics.signed_rank import signed_rank
 from medbench_leaderboard.statistics.spread import over_datasets, spread
-from medbench_leaderboard.statistics.weighted import draw_counts, resampled_metric
 
 Values = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.errors import ProtocolError, StoreError
-from medbench.metric_names import METRICS
+from medbench.metrics import METRICS
 from medbench.runs_table import AXES, COLUMNS, SCORES, leave_out, merge_runs, read_runs
 from medbench.store.bundle import unpack_bundle
 from medbench.store.file_signatures import signatures_below

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medbench.canonical import canonical_json, flattened
-from medbench.metric_names import METRICS, READINGS
+from medbench.metrics import METRICS, READINGS
 from medbench.store.results import Results as Folder
 from medbench.store.states import DONE, UNREADABLE
 

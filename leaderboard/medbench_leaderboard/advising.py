@@ -16,6 +16,7 @@ from medbench_leaderboard.names import Block
 from medbench_leaderboard.statistics.advice import advise, read_costs
 from medbench_leaderboard.statistics.findings import Advice, Advised
 from medbench_leaderboard.terminal import WIDTH
+from medbench_leaderboard.words import ADVICE_NOTE
 
 
 def ask_advice(
@@ -60,8 +61,8 @@ def ask_advice(
     found = advise(panel, costs, 1 - facts.alpha, dataset=dataset, rate=rate, noise=noise)
     if found is None:
         raise MedbenchError(
-            "no block of these counts yet: each has missing runs, mixed settings or noise that "
-            "cannot be learned; `medbench status` tells which runs are missing"
+            "no block of these counts yet: each has missing runs, mixed settings or misleading "
+            "labels; `medbench status` lists the runs that are missing"
         )
     return found
 
@@ -81,11 +82,12 @@ def advice_text(advice: Advice, width: int = WIDTH) -> str:
                       legacy_windows=False)  # fmt: skip
     with console.capture() as capture:
         console.print(table)
-        console.print(Text("✓ remains possible as the best; seconds are those of one run, with "
+        console.print(Text("✓ is not ruled out as the best; seconds are those of one run, with "
                            "its share of the pretraining"))  # fmt: skip
         if any(advised.oracle for advised in advice.entrants):
             console.print(Text("* asked the oracle for something not known in practice"))
         console.print(Text(advice.sentence))
+        console.print(Text(ADVICE_NOTE))
     return "\n".join(line.rstrip() for line in capture.get().strip().splitlines())
 
 

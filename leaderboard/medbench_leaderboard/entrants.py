@@ -12,7 +12,7 @@ import pandas as pd
 
 from medbench.canonical import flattened
 from medbench.errors import StoreError
-from medbench.metric_names import READINGS
+from medbench.metrics import READINGS
 from medbench.results import Header, Results
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.table import BLOCK, ENTRANT, grouped

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medbench import results
-from medbench.metric_names import READINGS
+from medbench.metrics import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
 from medbench_leaderboard import table, tests_table
 from medbench_leaderboard.board import Board
@@ -28,12 +28,12 @@ from medbench_leaderboard.figures.svg import inline, swatch
 from medbench_leaderboard.ranking import Ranking, open_ranks
 from medbench_leaderboard.statistics.findings import Comparison
 from medbench_leaderboard.words import (
+    ADVICE_NOTE,
     READING_WORDS,
     coverage,
     leaders,
     leading,
     readable,
-    verdicts,
 )
 
 #: Columns of the table of raw runs; the files have more.
@@ -97,7 +97,7 @@ def render_page(
             leaders=leaders(board),
             leading={reading: leading(board, reading) for reading in READINGS},
             reading_words=READING_WORDS,
-            said=verdicts(findings),
+            advice_note=ADVICE_NOTE,
             counts=_counts(board),
             ranking=ranking.rows(),
             intervals=open_ranks(board),
@@ -183,7 +183,9 @@ def _verdict(comparison: Comparison) -> str:
             return f"{comparison.second} better"
         case "undecidable":
             needed = comparison.needed
-            return "not decidable" + (f"; {needed} {comparison.unit} would do" if needed else "")
+            return "cannot be decided" + (
+                f"; at least {needed} pairs are necessary" if needed else ""
+            )
         case _:
             return "not separated"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from medbench import Protocol
-from medbench.metric_names import METRICS, QUESTIONS, READINGS
+from medbench.metrics import METRICS, READINGS
+from medbench.protocol.decidable import DEFAULT_QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,11 @@ class ProtocolFacts:
         Reading declared for ranking and tests.
     alpha : float
         Declared level of all tests.
-    baseline_pretext : str, optional
-        Pretext the others are compared with.
+    baseline_pretext, baseline_method : str, optional
+        Pretext and method that the others are compared with.
     questions : tuple of str
-        What is asked, see :data:`medbench.metric_names.QUESTIONS`.
-    posthoc : str
-        Test of pairs of entrants: ``wilcoxon-holm`` or ``nemenyi``.
+        What may lead to claims, in this order, see
+        :data:`medbench.protocol.decidable.QUESTIONS`.
     rope : float
         Differences up to this are practically none.
     resamples : int
@@ -39,6 +40,9 @@ class ProtocolFacts:
     unit : str
         What is resampled of the test images: ``group`` where there are groups, or
         ``image``.
+    subsets : mapping of str to bool
+        By dataset, and under ``""`` for all others: whether each seed draws its own
+        training images (``images.train``) or all share all of them.
     """
 
     name: str
@@ -48,20 +52,31 @@ class ProtocolFacts:
     reading: str = READINGS[0]
     alpha: float = 0.05
     baseline_pretext: str | None = None
-    questions: tuple[str, ...] = QUESTIONS
-    posthoc: str = "wilcoxon-holm"
+    baseline_method: str | None = None
+    questions: tuple[str, ...] = DEFAULT_QUESTIONS
     rope: float = 0.01
     resamples: int = 2000
     seed: int = 0
     unit: str = "group"
+    subsets: Mapping[str, bool] = field(default_factory=dict)
+
+    def draws_training_images(self, dataset: str) -> bool:
+        """Return whether each seed draws training images of its own from a dataset."""
+        return self.subsets.get(dataset, self.subsets.get("", False))
 
 
 def facts_of(protocol: Protocol) -> ProtocolFacts:
     """Return the facts of a protocol."""
+    overrides = {
+        dataset: table.images["train"] is not None
+        for dataset, table in protocol.overrides.items()
+        if "train" in table.images
+    }
     return ProtocolFacts(
         protocol.name,
         protocol.description,
         protocol.evaluation.primary,
         protocol.evaluation.last_epochs,
+        subsets={**overrides, "": protocol.images.train is not None},
         **protocol.statistics.model_dump(),
     )

@@ -12,8 +12,7 @@ import pandas as pd
 
 from medbench.results import Results, leave_out
 from medbench_leaderboard.protocol_facts import ProtocolFacts, facts_of
-from medbench_leaderboard.resampling import read_whole
-from medbench_leaderboard.statistics.panel import Resamples
+from medbench_leaderboard.resampling import Readings, read_whole
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class BoardData:
         their digests say are ``unreadable``.
     cards : mapping of str to mapping
         The card of each dataset.
-    resamples : mapping
-        By run key: scores on resampled test images.
+    readings : Readings
+        What the records' predictions give.
     notes : tuple of str
         What was left out, and what differs between runs.
     """
@@ -38,7 +37,7 @@ class BoardData:
     facts: ProtocolFacts
     runs: pd.DataFrame
     cards: Mapping[str, Mapping[str, Any]]
-    resamples: Resamples
+    readings: Readings
     notes: tuple[str, ...]
 
 
@@ -64,7 +63,7 @@ def read_data(results: Results, *, everything: bool = False) -> BoardData:
         notes.append(f"Left out, because it is not what its digest says: {fault}")
         runs = leave_out(runs, runs["run_key"] == key, fault)
     notes += _mixed_versions(runs)
-    return BoardData(facts, runs, results.cards, whole.resamples, tuple(dict.fromkeys(notes)))
+    return BoardData(facts, runs, results.cards, whole, tuple(dict.fromkeys(notes)))
 
 
 def _mixed_versions(runs: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medbench.canonical import canonical_json, sha256
-from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
+from medbench.metrics import LOWER_IS_BETTER, METRICS, READINGS
 from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from medbench.errors import StoreError
-from medbench.metric_names import METRICS, READINGS
+from medbench.metrics import METRICS, READINGS
 from medbench.results import COLUMNS as RUN_COLUMNS
 from medbench.store.results import Results
 from medbench_leaderboard import medbench_build_board, medbench_show_board
@@ -147,7 +147,7 @@ def test_the_page_says_what_is_there(page: str) -> None:
         "<h1>toy</h1>",
         "A toy of a protocol",
         "14 of 16 planned runs are done; 2 are missing.",
-        "No difference can be decided with so few blocks and seeds",
+        "These runs cannot decide any question of the protocol",
         'id="differences"',
         "the hospital&#39;s mark in the corner",
         "LAST is the mean of the last 2 epochs",
@@ -225,7 +225,7 @@ def test_records_without_curves_or_card(tmp_path: Path) -> None:
         toy.finish(results, axes, 0.5, curves={}, learnable=axes["rate"] < 0.4)
     page = (medbench_build_board(results.root, results.board) / "index.html").read_text("utf-8")
     assert "No finished run holds a learning curve." in page
-    assert "<em>unlearnable</em>" in page
+    assert "<em>misleading</em>" in page
     assert 'id="datasets"' not in page
 
 

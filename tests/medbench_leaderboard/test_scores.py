@@ -7,7 +7,7 @@ import board_records as toy
 import pytest
 
 from medbench.errors import StoreError
-from medbench.metric_names import METRICS, READINGS
+from medbench.metrics import METRICS, READINGS
 from medbench.results import COLUMNS, load
 from medbench_leaderboard.curves import read_curves, summarise
 from medbench_leaderboard.protocol_facts import facts_of

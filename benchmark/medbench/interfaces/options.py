@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from medbench.canonical import canonical_json
 from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import OptimiserSettings
-from medbench.metric_names import METRICS
+from medbench.metrics import METRICS
 
 
 class Table(BaseModel):

@@ -22,7 +22,7 @@ from medbench.interfaces.options import (
     Table,
     TrainingOptions,
 )
-from medbench.metric_names import QUESTIONS
+from medbench.protocol.decidable import DEFAULT_QUESTIONS, QUESTIONS
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -63,7 +63,7 @@ class Grid(Table):
 
 
 def _unrepeated(value: Any) -> Any:
-    """Refuse a list in which something stands twice."""
+    """Refuse a list that holds something twice."""
     if isinstance(value, tuple) and len(set(value)) < len(value):
         repeated = next(item for item in value if value.count(item) > 1)
         raise ValueError(f"{repeated!r} is listed twice")
@@ -79,17 +79,20 @@ class Statistics(Table):
     """What the board will test, declared before anything runs."""
 
     alpha: float = Field(
-        0.05, gt=0, lt=1, description="chance of any false lock on the whole board"
+        0.05, gt=0, lt=1, description="share of boards on which the tests make any false claim"
     )
     reading: Literal["last", "selected", "best"] = Field("last", description="reading tested")
     baseline_pretext: str | None = Field(
         None, description="pretext the others are compared with; if not given, all pairs"
     )
-    questions: tuple[Literal[QUESTIONS], ...] = Field(  # type: ignore[valid-type]
-        QUESTIONS, min_length=1, description="what is asked; alpha is shared among them"
+    baseline_method: str | None = Field(
+        None, description="method the others are compared with; if not given, all pairs"
     )
-    posthoc: Literal["wilcoxon-holm", "nemenyi"] = Field(
-        "wilcoxon-holm", description="test of all pairs of entrants"
+    questions: tuple[Literal[QUESTIONS], ...] = Field(  # type: ignore[valid-type]
+        DEFAULT_QUESTIONS,
+        min_length=1,
+        description="what may lead to claims: each is tested at alpha while all comparisons of "
+        "those before it are claims; all other questions are exploratory",
     )
     rope: float = Field(
         0.01, ge=0, description="difference of the primary metric up to which two are equal"

@@ -14,7 +14,7 @@ from medbench.canonical import canonical_json, sha256
 from medbench.engine.readings import read_run
 from medbench.engine.samples import labels_hash
 from medbench.errors import RecordError
-from medbench.metric_names import METRICS
+from medbench.metrics import METRICS
 from medbench.protocol.spec import RunSpec
 from medbench.store.preface import read_preface
 from medbench.store.records import Header, Record, preface_of, read_record

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medbench.metric_names import LOWER_IS_BETTER
+from medbench.metrics import LOWER_IS_BETTER
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.costs import Cost, costs
 from medbench_leaderboard.figures.chart import Chart, Drawing, Key, Panel, Place

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medbench.metric_names import LOWER_IS_BETTER
+from medbench.metrics import LOWER_IS_BETTER
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.figures.chart import Chart, Drawing, Panel, Place
 from medbench_leaderboard.figures.plot import room_for

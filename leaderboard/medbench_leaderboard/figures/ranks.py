@@ -9,7 +9,7 @@ from medbench_leaderboard.board import Board
 from medbench_leaderboard.figures.chart import Chart, Drawing, Panel, Place
 from medbench_leaderboard.figures.looks import Series, pretext_series
 from medbench_leaderboard.figures.plot import Plot, nice_ticks, room_for
-from medbench_leaderboard.figures.shapes import Line, Mark, Text
+from medbench_leaderboard.figures.shapes import Line, Mark
 from medbench_leaderboard.names import Entrant
 from medbench_leaderboard.statistics.findings import Diagram, Ranked
 from medbench_leaderboard.words import readable
@@ -49,8 +49,6 @@ def _caption(diagram: Diagram) -> str:
             "blocks and seeds. That all share one bar says so, and does not say that they are "
             "equal."
         )
-    if diagram.critical_distance is not None:
-        words += f" The critical distance is {diagram.critical_distance:.2f} ranks."
     return words
 
 
@@ -76,10 +74,6 @@ def _panel(board: Board, diagram: Diagram) -> Panel:
         at = [plot.y(rows_of[entrant]) for entrant in members]
         plot.shapes.append(Line(((x, min(at)), (x, max(at))), "ink", 2))
         plot.shapes += [Mark(x, y, "o", "ink", 3.4) for y in at]
-    if diagram.critical_distance is not None and diagram.critical_distance < len(ranked):
-        start, end = plot.x(1), plot.x(1 + diagram.critical_distance)
-        plot.shapes.append(Line(((start, 4), (end, 4)), "ink", 2))
-        plot.shapes.append(Text(end + 6, 8, f"CD {diagram.critical_distance:.2f}", "ink"))
     where = f"{readable(board.facts.primary)}, {board.facts.reading}"
     return Panel(
         "Mean ranks",

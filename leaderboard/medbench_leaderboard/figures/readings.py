@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from medbench.metric_names import READINGS
+from medbench.metrics import READINGS
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.figures.chart import MOST_PANELS, Chart, Drawing, Key, Panel, Place
 from medbench_leaderboard.figures.looks import Look, Series, method_series

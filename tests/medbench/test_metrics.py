@@ -24,15 +24,19 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from medbench.engine import metrics
-from medbench.engine.metrics import evaluate
-from medbench.metric_names import METRICS
+from medbench import metrics
+from medbench.metrics import METRICS, Weighted, evaluate
 
 
 def make(labels, scores, dtype=np.float32):
     """Labels and probabilities from non-negative scores."""
     scores = np.asarray(scores, np.float64) + 1e-3
     return np.asarray(labels, np.int64), (scores / scores.sum(1, keepdims=True)).astype(dtype)
+
+
+def whole(labels, probabilities):
+    """Every sample once."""
+    return Weighted(labels, probabilities, np.ones((1, len(labels))))
 
 
 @st.composite
@@ -88,9 +92,9 @@ def test_metrics_of_predicted_classes_are_scikit_learns(case) -> None:
 def test_rankings_are_scikit_learns_class_by_class(case) -> None:
     labels, probabilities = case
     classes = [k for k in range(probabilities.shape[1]) if 0 < (labels == k).sum() < len(labels)]
-    auroc, precision = metrics.one_against_rest(labels, probabilities)
+    auroc, precision = (float(v[0]) for v in whole(labels, probabilities).rankings)
     if not classes:
-        assert math.isnan(auroc) and math.isnan(precision)
+        assert np.isnan(auroc).all() and np.isnan(precision).all()
         return
     theirs = [(labels == k, probabilities[:, k]) for k in classes]
     expected = np.mean([roc_auc_score(*each) for each in theirs])
@@ -106,7 +110,7 @@ def test_macro_auroc_is_scikit_learns_own_where_all_classes_occur(K, steps) -> N
     labels = np.concatenate([np.arange(K), rng.integers(0, K, 40)])
     labels, probabilities = make(labels, rng.integers(0, steps + 1, (40 + K, K)), np.float64)
     expected = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
-    found = metrics.one_against_rest(labels, probabilities)[0]
+    found = evaluate(labels, probabilities)["macro_auroc"]
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -156,18 +160,20 @@ def test_equal_mass_ece_is_that_of_scikit_learns_quantile_bins(seed) -> None:
 
 @given(predictions())
 @settings(max_examples=60, deadline=None)
-def test_the_confusion_matrix_is_scikit_learns(case) -> None:
+def test_tallies_are_those_of_scikit_learns_confusion_matrix(case) -> None:
     labels, probabilities = case
     K = probabilities.shape[1]
-    predicted = probabilities.argmax(axis=1)
-    expected = confusion_matrix(labels, predicted, labels=range(K))
-    np.testing.assert_array_equal(metrics.confusion_matrix(labels, predicted, K), expected)
+    expected = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(K))
+    tallies = [of[0] for of in whole(labels, probabilities).tallies]
+    wanted = [np.diag(expected), expected.sum(axis=1), expected.sum(axis=0)]
+    np.testing.assert_array_equal(tallies, wanted)
 
 
 def test_narrow_integers_do_not_overflow() -> None:
     labels = np.full(3, 100, np.int8)
-    found = metrics.confusion_matrix(labels, labels, 101)
-    assert found.shape == (101, 101) and found[100, 100] == 3 and found.sum() == 3
+    probabilities = np.eye(101)[labels]
+    assert evaluate(labels, probabilities)["balanced_accuracy"] == 1
+    assert metrics.recalls(labels, probabilities)[100] == 1
 
 
 # ---------------------------------------------------------------- against torchmetrics
@@ -282,17 +288,17 @@ def test_values_by_hand() -> None:
 def test_ece_weighs_bins_by_their_samples() -> None:
     # three at .9, two of them right; one at .5, wrong
     probabilities = np.array([[0.9, 0.1]] * 3 + [[0.5, 0.5]])
-    found = metrics.expected_calibration_error(np.array([0, 0, 1, 1]), probabilities)
+    found = metrics.expected_calibration_error(whole(np.array([0, 0, 1, 1]), probabilities))[0]
     assert found == pytest.approx(0.75 * abs(2 / 3 - 0.9) + 0.25 * 0.5)
 
 
 def test_gaps_within_a_bin_cancel_and_its_upper_end_belongs_to_it() -> None:
     probabilities = np.array([[0.75, 0.25], [0.75, 0.25], [0.51, 0.49], [1.0, 0.0]])
     labels = np.array([0, 1, 0, 0])
-    by_two = metrics.expected_calibration_error(labels, probabilities, bins=2)
+    by_two = metrics.expected_calibration_error(whole(labels, probabilities), bins=2)[0]
     assert by_two == pytest.approx(abs(3 - (0.75 + 0.75 + 0.51 + 1.0)) / 4)
     half = np.array([[0.5, 0.5], [0.9, 0.1]])  # .5 in (0, .5], .9 in (.5, 1]
-    by_two = metrics.expected_calibration_error(np.array([1, 0]), half, bins=2)
+    by_two = metrics.expected_calibration_error(whole(np.array([1, 0]), half), bins=2)[0]
     assert by_two == pytest.approx((0.5 + 0.1) / 2)
 
 
@@ -301,20 +307,20 @@ def test_equal_mass_bins_hold_equally_many_and_keep_ties_together() -> None:
     confidence = np.array([0.9, 0.6, 0.51, 0.7])
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
     labels = np.array([1, 0, 1, 1])
-    by_two = metrics.equal_mass_calibration_error(labels, probabilities, bins=2)
+    by_two = metrics.equal_mass_calibration_error(whole(labels, probabilities), bins=2)[0]
     assert by_two == pytest.approx((abs(1 - 0.51 - 0.6) + 0.7 + 0.9) / 4)
     # .8 stands for three of four samples: it is not parted, though a bin holds two
     tied = np.array([[0.8, 0.2]] * 3 + [[0.9, 0.1]])
-    by_two = metrics.equal_mass_calibration_error(np.array([0, 0, 1, 1]), tied, bins=2)
+    by_two = metrics.equal_mass_calibration_error(whole(np.array([0, 0, 1, 1]), tied), bins=2)[0]
     assert by_two == pytest.approx((abs(2 - 2.4) + 0.9) / 4)
     # fewer samples than bins: each alone
-    by_15 = metrics.equal_mass_calibration_error(labels, probabilities)
+    by_15 = metrics.equal_mass_calibration_error(whole(labels, probabilities))[0]
     assert by_15 == pytest.approx((0.9 + 0.4 + 0.51 + 0.7) / 4)
 
 
 def test_a_tie_counts_half() -> None:
     labels, probabilities = ALL_TIED
-    auroc, precision = metrics.one_against_rest(labels, probabilities)
+    auroc, precision = (float(v[0]) for v in whole(labels, probabilities).rankings)
     assert auroc == 0.5
     assert precision == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)  # the classes' shares
 
@@ -325,8 +331,7 @@ def test_a_class_without_samples_is_left_out() -> None:
     found = evaluate(labels, probabilities)
     assert found["balanced_accuracy"] == 0.75
     assert found["worst_recall"] == 0.5
-    recalls = metrics.recalls(metrics.confusion_matrix(labels, probabilities.argmax(1), 3))
-    np.testing.assert_array_equal(recalls, [0.5, np.nan, 1.0])
+    np.testing.assert_array_equal(metrics.recalls(labels, probabilities), [0.5, np.nan, 1.0])
     assert found["macro_auroc"] == 1.0
     # class 1 is predicted once though it has no sample: an F1 of 0
     assert found["macro_f1"] == pytest.approx((2 / 3 + 0 + 1) / 3)
@@ -346,8 +351,8 @@ def test_certainty_of_the_wrong_class_costs_a_finite_nll() -> None:
 
 def test_a_network_that_has_diverged_has_no_ranking() -> None:
     probabilities = np.full((4, 3), np.nan, np.float32)
-    auroc, precision = metrics.one_against_rest(np.array([0, 1, 2, 0]), probabilities)
-    assert math.isnan(auroc) and math.isnan(precision)
+    auroc, precision = whole(np.array([0, 1, 2, 0]), probabilities).rankings
+    assert np.isnan(auroc).all() and np.isnan(precision).all()
 
 
 # ---------------------------------------------------------------- invariances
@@ -400,3 +405,43 @@ def test_metrics_stay_within_their_bounds_and_change_nothing(case) -> None:
     assert found["nll"] >= -1e-6
     np.testing.assert_array_equal(labels, kept[0])
     np.testing.assert_array_equal(probabilities, kept[1])
+
+
+# ---------------------------------------------------------------- resamples
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("coarse", [False, True], ids=["fine", "ties"])
+def test_a_metric_on_a_resample_is_that_of_the_images_repeated(metric, coarse) -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 4, 50)
+    logits = rng.normal(size=(50, 4)) + 1.5 * np.eye(4)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    if coarse:
+        probabilities = np.round(probabilities * 8) / 8
+    # resamples differ in their number of images, as those of groups do
+    weights = rng.integers(0, 4, (120, 50)).astype(np.float32)
+    found = metrics.resampled(metric, labels, probabilities, weights)
+    for row, value in zip(weights.astype(int), found, strict=True):
+        there = np.repeat(np.arange(50), row)
+        expected = evaluate(labels[there], probabilities[there])[metric]
+        assert value == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@given(predictions())
+@settings(max_examples=60, deadline=None)
+def test_weights_of_one_give_the_same_bits(case) -> None:
+    labels, probabilities = case
+    ones = np.ones((3, len(labels)), np.float32)
+    alone = evaluate(labels, probabilities)
+    for metric in METRICS:
+        found = metrics.resampled(metric, labels, probabilities, ones)
+        np.testing.assert_array_equal(found, [alone[metric]] * 3)
+
+
+def test_a_class_that_was_not_drawn_has_no_recall() -> None:
+    labels, probabilities = np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])
+    weights = np.array([[2.0, 0.0], [0.0, 2.0]])
+    found = metrics.resampled("balanced_accuracy", labels, probabilities, weights)
+    assert found.tolist() == [1, 0]
+    assert np.isnan(metrics.resampled("macro_auroc", labels, probabilities, weights)).all()
