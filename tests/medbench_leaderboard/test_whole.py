@@ -129,7 +129,7 @@ def test_intervals_are_over_patients_and_the_same_for_all_entrants(make: Make) -
     assert len(found) == len(POINTS)
     assert {units for _, units in found.values()} == {predicted.TEST // 3}
     by_image = read_data(load(make("images", protocol=PROTOCOL + 'unit = "image"\n').root))
-    assert {units for _, units in by_image.resamples.values()} == {predicted.TEST}
+    assert {units for _, units in by_image.readings.resamples.values()} == {predicted.TEST}
     board = read_board(make("again").root)
     block = next(c for c in board.findings.comparisons if c.question == "blocks")
     assert block.interval is not None
@@ -245,4 +245,4 @@ def test_reading_whole_needs_no_place_to_write(make: Make, monkeypatch: pytest.M
     for cached in results.cache.glob("whole-*.parquet"):
         cached.unlink()
     again = read_whole(results, data.runs, data.facts)
-    assert set(again.readings.resamples) == set(data.readings.resamples)
+    assert set(again.resamples) == set(data.readings.resamples)
