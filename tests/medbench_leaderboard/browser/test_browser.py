@@ -83,7 +83,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dataset=[f"chest{ATTACK}"], noise=[f"symmetric{SPLIT}"], rate=[0.2, 0.4],
         pretext=["none", f"simclr{SPLIT}"], method=[f"ce{ATTACK}"], seed=[0, 1],
     )  # fmt: skip
-    protocol = 'name = "toy"\ndescription = \'' + ATTACK + "'\n"
+    told = 'description = "A toy of a protocol"'
+    protocol = toy.PROTOCOL.replace(told, f"description = '{ATTACK}'")
     results = toy.plan(tmp_path_factory.mktemp("hostile") / "results", points, protocol)
     card = {key: ATTACK if isinstance(value, str) else value for key, value in toy.CARD.items()}
     card |= {"class_names": [ATTACK, SPLIT], "confounders": [SPLIT], "source": "javascript:hurt=1"}
