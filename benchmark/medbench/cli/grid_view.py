@@ -9,7 +9,7 @@ from rich.text import Text
 
 from medbench.cli.common import clock
 from medbench.runner.status import Status, Trouble
-from medbench.store.heartbeat import JobHeartbeat
+from medbench.store.locks import RunningJob
 from medbench.store.states import DONE, FAILURES, RUNNING, SKIPPED, STATES, UNREADABLE
 
 #: Jobs shown; more of them are counted.
@@ -74,7 +74,7 @@ def _time_left(status: Status) -> Text:
     return Text(", ".join(parts), style="cyan")
 
 
-def _jobs(jobs: tuple[JobHeartbeat, ...]) -> Table:
+def _jobs(jobs: tuple[RunningJob, ...]) -> Table:
     hosts = {job.host for job in jobs}
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("running", no_wrap=True, overflow="ellipsis", min_width=12)
@@ -96,7 +96,7 @@ def _jobs(jobs: tuple[JobHeartbeat, ...]) -> Table:
 
 
 def pace(rate: float) -> str:
-    """Return epochs a second, a minute or an hour, whichever reads best."""
+    """Return epochs a second, or where there are fewer than one, a minute or an hour."""
     if not rate:
         return ""
     units = ((1, "s"), (60, "min"), (3600, "h"))

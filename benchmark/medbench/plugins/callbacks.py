@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from medbench.interfaces.events import EpochEnded, JobEnded, JobStarted
+from medbench.interfaces.events import EpochEnded, Event, JobEnded, JobStarted
 from medbench.plain import plain
 from medbench.plugins.announcements import described, hook_caller
 
@@ -77,9 +77,11 @@ class Observers:
         self._grace = grace
         self._running = [_Running(watcher, logs / f"{watcher.name}.log") for watcher in watchers]
 
-    def tell(self, event: JobStarted | EpochEnded | JobEnded) -> None:
-        """Pass an event on; returns at once."""
-        hook = next(name for name, kind in HOOKS.items() if isinstance(event, kind))
+    def tell(self, event: Event) -> None:
+        """Pass an event on if there is a hook for it; returns at once."""
+        hook = next((name for name, kind in HOOKS.items() if isinstance(event, kind)), None)
+        if hook is None:
+            return
         line = json.dumps({"hook": hook, "event": asdict(event)})
         for running in self._running:
             running.tell(line)

@@ -1,0 +1,19 @@
+"""What people call runs and pretrainings: the same in every message, file and page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def run_label(axes: Mapping[str, Any]) -> str:
+    """Return the label of a run, from its axes."""
+    return (
+        f"{axes['dataset']} {axes['noise']} {axes['rate']:g} "
+        f"{axes['pretext']} + {axes['method']} seed {axes['seed']}"
+    )
+
+
+def pretraining_label(axes: Mapping[str, Any]) -> str:
+    """Return the label of a pretraining, from dataset, pretext and seed."""
+    return f"{axes['dataset']} {axes['pretext']} seed {axes['seed']}"
