@@ -8,12 +8,9 @@ from typing import Any
 
 def run_label(axes: Mapping[str, Any]) -> str:
     """Return the label of a run, from its axes."""
-    return (
-        f"{axes['dataset']} {axes['noise']} {axes['rate']:g} "
-        f"{axes['pretext']} + {axes['method']} seed {axes['seed']}"
-    )
+    return "{dataset} {noise} {rate:g} {pretext} + {method} seed {seed}".format(**axes)
 
 
 def pretraining_label(axes: Mapping[str, Any]) -> str:
     """Return the label of a pretraining, from dataset, pretext and seed."""
-    return f"{axes['dataset']} {axes['pretext']} seed {axes['seed']}"
+    return "pretraining {dataset} {pretext} seed {seed}".format(**axes)

@@ -63,7 +63,7 @@ def log(
         end = _ended(results, found.key, number)
         print_json(_values(results, found, number, end, text))
         return _exit_status(end)
-    head = f"{found.kind} {found.label}\n{found.key}, attempt {number}"
+    head = f"{found.label}\n{found.key}, attempt {number}"
     click.echo(f"{head}: {_state(results, found.key, number)}", err=True)
     sys.stdout.write(text)
     if follow:
@@ -98,7 +98,7 @@ def find_by_prefix(results: Results, prefix: str) -> Found:
     known = {one.key for one in found}
     # earlier steps of curricula, and runs of settings no longer in the plan
     others = {key for key in _logged(results, prefix) if key not in known}
-    found += [Found(key, "not in the plan", "job") for key in sorted(others)]
+    found += [Found(key, "job not in the plan", "job") for key in sorted(others)]
     if not found:
         raise StoreError(
             f"no run or pretraining in {results.root} has a key that begins with {prefix!r}; "
@@ -135,7 +135,7 @@ def _text(results: Results, found: Found, number: int, *, wait: bool) -> str:
         newest = results.next_attempt(found.key) - 1
         if newest > 0:
             raise StoreError(
-                f"there is no attempt {number} at {found.kind} {found.key[:12]}; "
+                f"there is no attempt {number} at {found.key[:12]} ({found.label}); "
                 f"the newest is {newest}"
             )
         if not wait:
@@ -145,7 +145,7 @@ def _text(results: Results, found: Found, number: int, *, wait: bool) -> str:
 
 
 def _no_log(results: Results, found: Found) -> str:
-    what = f"{found.kind} {found.key[:12]} ({found.label})"
+    what = f"{found.key[:12]} ({found.label})"
     if results.has(found.key):
         return f"{what} is done, and its log is not in {results.root}"
     start = found.start

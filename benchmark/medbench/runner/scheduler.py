@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from medbench.interfaces.events import (
     EpochEnded,
@@ -21,7 +20,6 @@ from medbench.interfaces.events import (
     WaitingForOthers,
 )
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle
-from medbench.protocol.spec import PretrainingSpec
 from medbench.runner.job_queue import JobQueue
 from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.plan import JobMaker, Plan, PlanItem, describe
@@ -38,7 +36,6 @@ LAST_SECONDS = 2.5
 @dataclass(frozen=True)
 class _Running:
     job: Job
-    item: PlanItem
     handle: JobHandle
     since: float = field(default_factory=time.monotonic)
 
@@ -86,9 +83,9 @@ class Scheduler:
     def run(self) -> None:
         """Work until nothing is left to do here and nothing is running elsewhere."""
         for step in self._plan.pretrainings_to_do:
-            self._enqueue(step, step.parent)
+            self._enqueue(step)
         for run in self._plan.to_do:
-            self._enqueue(run, run.pretraining)
+            self._enqueue(run)
         while not self._stopping and (
             self._ready or self._ready_alone or self._running or self._elsewhere
         ):
@@ -116,8 +113,9 @@ class Scheduler:
             self._poll()
             self._handle_events()
 
-    def _enqueue(self, item: PlanItem, start: PretrainingSpec | None) -> None:
+    def _enqueue(self, item: PlanItem) -> None:
         """Add an item to the ready, the waiting, or the skipped."""
+        start = item.start
         if start is None or start.key in self._plan.done:
             self._ready.append(item)
         elif start.key in self._failed:
@@ -130,7 +128,9 @@ class Scheduler:
             item = self._ready.popleft()
             match self._queue.acquire(item):
                 case JobEnd() as end:
-                    self._emit(JobEndedElsewhere(**describe(item), **_state_of(end)))
+                    self._emit(
+                        JobEndedElsewhere(**describe(item), state=end.state, reason=end.reason)
+                    )
                     self._release_waiting(end)
                 case None:
                     self._elsewhere[item.key] = item
@@ -149,7 +149,7 @@ class Scheduler:
 
     def _submit(self, item: PlanItem, attempt: int, device: str) -> None:
         job = self._maker.job(item, attempt, device, alone=self._slots.is_exclusive(item.key))
-        self._running[job.key] = _Running(job, item, self._executor.submit(job))
+        self._running[job.key] = _Running(job, self._executor.submit(job))
         self._emit(
             JobStarted(
                 **describe(item),
@@ -170,15 +170,15 @@ class Scheduler:
             if isinstance(event, JobEnd):
                 self._end(running, event)
                 continue
-            about, results = describe(running.item), str(running.job.results)
+            about, results = describe(running.job.spec), str(running.job.results)
             self._emit(EpochEnded(**about, epoch=event.done, epochs=event.total, results=results))
 
     def _end(self, running: _Running, end: JobEnd) -> None:
         if end.state == OUT_OF_MEMORY and not running.job.alone:
             self._forget(running, end, JobRequeued)
-            self._ready_alone.append(running.item)
+            self._ready_alone.append(running.job.spec)
             return
-        self._queue.release(running.item)
+        self._queue.release(running.job.spec)
         self._forget(running, end, JobEnded)
         self._release_waiting(end)
 
@@ -190,9 +190,10 @@ class Scheduler:
         path = Results(job.results).output_path(job.kind, job.key)
         self._emit(
             event(
-                **describe(running.item),
-                **_state_of(end),
+                **describe(running.job.spec),
                 attempt=job.attempt,
+                state=end.state,
+                reason=end.reason,
                 seconds=round(time.monotonic() - running.since, 3),
                 record=str(path) if end.state == DONE else "",
                 results=str(job.results),
@@ -221,8 +222,8 @@ class Scheduler:
     def _yield(self, running: _Running) -> None:
         """Leave a job to the command that has taken it over."""
         self._executor.cancel(running.handle)
-        self._elsewhere[running.item.key] = running.item
-        end = JobEnd(running.item.key, "interrupted", "another command has taken it over")
+        self._elsewhere[running.job.spec.key] = running.job.spec
+        end = JobEnd(running.job.spec.key, "interrupted", "another command has taken it over")
         self._forget(running, end, JobYielded)
 
     def _release_waiting(self, end: JobEnd) -> None:
@@ -241,7 +242,3 @@ class Scheduler:
         self._failed[item.key] = reason
         for waiting in self._waiting.pop(item.key, ()):
             self._skip(waiting, state, reason)
-
-
-def _state_of(end: JobEnd) -> dict[str, Any]:
-    return {"state": end.state, "reason": end.reason}

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from medbench.runner.costs import Work, costs_seen, work_of
-from medbench.store.index import faults
 from medbench.store.locks import RunningJob
 from medbench.store.results import Results
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
@@ -85,7 +84,7 @@ def read_status(results: Results) -> Status:
     reasons: dict[tuple[str, str], list[tuple[str, str]]] = {}
     waiting: Counter[Work] = Counter()
     needed: dict[str, Work] = {}
-    for found in run_statuses(results, faults(results)):
+    for found in run_statuses(results):
         run, status = found.run, found.status
         counts[status] += 1
         if status in OPEN:

@@ -55,26 +55,31 @@ class RunStatus:
     lock: Lock | None = None
 
 
-def run_statuses(results: Results, unreadable: Mapping[str, str]) -> Iterator[RunStatus]:
+def run_statuses(
+    results: Results, unreadable: Mapping[str, str] | None = None
+) -> Iterator[RunStatus]:
     """Yield what became of each planned run.
 
     Parameters
     ----------
     results : Results
         The folder.
-    unreadable : mapping of str to str
-        Why records cannot be read, by run key; see :func:`medbench.store.index.faults`.
+    unreadable : mapping of str to str, optional
+        Why records cannot be read, by run key; read from the index by default.
 
     Raises
     ------
     StoreError
         If the plan or the file of an attempt is damaged.
     """
+    from medbench.store.index import faults
+
     plan = results.plan()
     # what is done comes last: a run that ends meanwhile is done, and was not interrupted
     attempts = results.attempts()
     locks = {lock.key: lock for lock in results.locks()}
     done, pretrained = results.done("runs"), results.done("pretrainings")
+    unreadable = faults(results) if unreadable is None else unreadable
     for run in plan:
         start = run.pretraining
         if run.key in done:

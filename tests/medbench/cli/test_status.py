@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 from commandline import Ended, medbench, tiny_protocol
+from medbench.store.heartbeat import JobHeartbeat, write_heartbeat
 from rich.console import Console
 
 from medbench.canonical import canonical_json, sha256
 from medbench.cli.grid_view import grid_view, pace
 from medbench.runner.status import Status, Trouble, read_status
 from medbench.store.attempts import Attempt
-from medbench.store.heartbeat import JobHeartbeat, write_heartbeat
 from medbench.store.locks import Locks
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
 from medbench.store.states import STATES
-from medbench.store.survey import PlannedRun
+from medbench.store.status import PlannedRun
 
 
 def axes(seed: int, method: str = "ce") -> dict[str, Any]:

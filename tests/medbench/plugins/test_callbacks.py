@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from commandline import alive, medbench, tiny_protocol
+from medbench.runner.callbacks import CallbackListener
 from shelf import Shelf
 
 from medbench.errors import PluginError
@@ -23,7 +24,6 @@ from medbench.plugins.callbacks import Observers, Watcher
 from medbench.plugins.registry import discover
 from medbench.plugins.watchers import watchers_of
 from medbench.protocol.spec import DatasetSpec, PluginSpec, RunSpec
-from medbench.runner.callbacks import CallbackListener
 
 GRACE = 60.0  # for those that end by themselves, on a machine however busy
 
