@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from medbench.plain import plain
-from medbench.plugins.calling import ask_foreign
+from medbench.plugins.collect import hook_caller
 from medbench.plugins.registry import discover
+from medbench.plugins.sandbox import Call, run_calls
 
 #: Seconds a package may take for its sections.
 LIMIT = 60.0
@@ -46,21 +47,28 @@ class Section:
 
 def contributed(folders: Sequence[Path]) -> tuple[Section, ...]:
     """Ask third parties for sections; one that fails is named on stderr and left out."""
+    given = [str(folder.absolute()) for folder in folders]
+    calls = [
+        Call(point.source, f"{__name__}:call_hook", {"value": point.value, "folders": given})
+        for point in discover().third_parties("medbench_board_sections")
+    ]
     sections: list[Section] = []
-    for answer in ask_foreign(
-        discover(), "medbench_board_sections", LIMIT, folders=[f.absolute() for f in folders]
-    ):
-        source = f"{answer.point.distribution} {answer.point.version}".strip()
-        fault = answer.fault
+    for call, answer in zip(calls, run_calls(calls, LIMIT), strict=True):
+        source, fault = call.name, answer.fault
         try:
-            given = [one for batch in answer.value or () for one in batch or ()]
-            sections += [_section(source, values) for values in given[:MOST_SECTIONS]]
+            found = [one for batch in answer.value or () for one in batch or ()]
+            sections += [_section(source, values) for values in found[:MOST_SECTIONS]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             fault = f"gave no sections ({type(error).__name__}: {error})"
         if fault:
             told = plain(f"medbench: the board's sections of {source}: {fault}; they are left out")
             sys.stderr.write(f"{told}\n")
     return tuple(sections)
+
+
+def call_hook(value: str, folders: Sequence[str]) -> Any:
+    """Call an entry point's hook; runs in a process of its own."""
+    return hook_caller(value).medbench_board_sections(folders=[Path(f) for f in folders])
 
 
 def _section(source: str, values: Mapping[str, Any]) -> Section:

@@ -21,7 +21,7 @@ from medbench.protocol.shipped import protocol_paths
 Examples:
   medbench list
   medbench list methods
-  medbench list plugins          also the broken ones, and why
+  medbench list plugins          with the broken ones, and why
   medbench list protocols --json""",
 )
 @click.argument("kind", required=False)
@@ -30,8 +30,8 @@ Examples:
 def list_(kind: str | None, plugins: Sequence[Path], as_json: bool) -> None:
     """List what is installed.
 
-    KIND is one of dataset, noise, pretext, method, backbone, executor,
-    protocol, or plugins for all of them with where they come from.
+    KIND is one of dataset, noise, pretext, method, backbone, executor, protocol,
+    logger, or plugins for all of them with their packages and files.
     """
     everything = kind in ("plugin", "plugins")
     registry = discover_with(plugins, thorough=everything)
@@ -39,8 +39,8 @@ def list_(kind: str | None, plugins: Sequence[Path], as_json: bool) -> None:
         rows = [{"name": name, "file": str(p)} for name, p in protocol_paths(registry).items()]
         _show("protocols", rows, as_json=as_json)
     elif kind in ("logger", "loggers"):
-        loggers = [{"name": one.name, "summary": one.summary} for one in registry.loggers]
-        _show("loggers", loggers, as_json=as_json)
+        rows = [{"name": one.name, "summary": one.summary} for one in registry.loggers.values()]
+        _show("loggers", rows, as_json=as_json)
     elif everything:
         _show_plugins(registry, as_json=as_json)
     elif kind is not None:
@@ -103,7 +103,7 @@ def _show_plugins(registry: Registry, *, as_json: bool) -> None:
         return
     _show("plugins", [row for row in rows if not row["state"].startswith("broken")], as_json=False)
     if registry.broken:
-        click.echo("broken, and left out")
+        click.echo("broken, left out")
     for fault in registry.broken:  # one line each, however long
         where = f" ({fault.file})" if fault.file else ""
         click.echo(plain(f"{fault.distribution} {fault.version}: {fault.reason}{where}", 2000))

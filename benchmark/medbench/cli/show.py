@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic.fields import FieldInfo
 
 from medbench.cli.common import (
     add_option,
@@ -56,7 +55,7 @@ def show(
 ) -> None:
     """Describe one plugin or protocol in full: source, settings, presets, card.
 
-    A protocol is printed with the changes of --add and --set made.
+    A protocol is printed with the changes of --add and --set.
     """
     registry = discover_with(plugins)
     if kind in ("protocol", "protocols"):
@@ -76,7 +75,7 @@ def show(
 
 
 def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
-    """Return all that can be said of a plugin, as plain JSON values."""
+    """Return a description of a plugin as plain JSON values."""
     model = entry.load_settings()
     found = entry.load()
     values: dict[str, Any] = {
@@ -132,10 +131,6 @@ def _card(entry: Entry, context: DataContext) -> dict[str, Any] | str:
 def _type(annotation: Any) -> str:
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     return text.replace("typing.", "").replace("medbench.interfaces.method.", "")
-
-
-def _default(field: FieldInfo) -> Any:
-    return field.get_default(call_default_factory=True)
 
 
 def _plain(value: Any) -> Any:

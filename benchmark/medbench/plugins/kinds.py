@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medbench.errors import PluginError
+from medbench.suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Kind:
     hook : str
         The hook that announces them.
     base : str
-        The class they derive from, as ``"module:Class"``.
+        Their base class, as ``"module:Class"``.
     """
 
     name: str
@@ -51,5 +52,5 @@ def kind_named(word: str) -> Kind:
     for kind in KINDS:
         if word in (kind.name, kind.axis):
             return kind
-    names = ", ".join(kind.name for kind in KINDS)
-    raise PluginError(f"there is no kind of plugin called {word!r}; the kinds are {names}")
+    hint = did_you_mean(word, [kind.name for kind in KINDS])
+    raise PluginError(f"no kind of plugin is called {word!r}{hint}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from medbench.interfaces.events import EpochEnded, JobEnded, JobStarted
 from medbench.interfaces.executor import Job, JobEnd, JobProgress
-from medbench.plugins.callbacks import Observers
+from medbench.plugins.callbacks import Callbacks
 from medbench.protocol.spec import RunSpec
 from medbench.runner.scheduler import Observer
 from medbench.runner.sharing import Item
@@ -23,11 +23,11 @@ class CallbackListener:
     ----------
     shown : Observer
         Shows it to people.
-    observers : Observers
+    observers : Callbacks
         Packages that asked to be told.
     """
 
-    def __init__(self, shown: Observer, observers: Observers) -> None:
+    def __init__(self, shown: Observer, observers: Callbacks) -> None:
         self._shown = shown
         self._observers = observers
         self._since: dict[str, float] = {}
