@@ -53,7 +53,7 @@ FAULTY = {
         "return [BoardSection('x', tables=(Table(('a', 'b'), ((1,),)),))]",
         "a row has 1 cells under 2 headings",
     ),
-    "vanishes": ("import os; os._exit(0)", "ended its process with status 0"),
+    "vanishes": ("import os; os._exit(0)", "ended its process with exit status 0"),
 }
 
 

@@ -114,7 +114,7 @@ def medbench_commands() -> Iterable[Command]:
     """
 
 
-@hookspec
+@hookspec(firstresult=True)
 def medbench_build_board(results: Path, out: Path) -> str:
     """Make the board of a results folder; called when ``medbench run`` ends.
 
@@ -139,10 +139,17 @@ def medbench_build_board(results: Path, out: Path) -> str:
 def medbench_read_board(results: Results) -> Any:
     """Return the board of loaded results, for :meth:`medbench.Results.board`.
 
+    As :func:`medbench_build_board`, for medbench's own board only.
+
     Parameters
     ----------
     results : Results
         What :func:`medbench.load` returned.
+
+    Returns
+    -------
+    object
+        The board.
     """
 
 

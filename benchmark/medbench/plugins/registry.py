@@ -73,11 +73,10 @@ class Registry:
         return [point for point in found if point.distribution != PROJECT]
 
     def call_own(self, hook: str, **arguments: Any) -> Any:
-        """Call a hook of medbench's own distribution in this process; ``None`` without one."""
+        """Call a hook of medbench's own distribution in this process; None without one."""
         for each in self.manifests:
             if hook in each.hooks and each.entry_point.distribution == PROJECT:
-                found = getattr(hook_caller(each.entry_point.value), hook)(**arguments)
-                return found[0] if found else None
+                return getattr(hook_caller(each.entry_point.value), hook)(**arguments)
         return None
 
     def add(self, manifest: Manifest) -> None:

@@ -329,7 +329,10 @@ class _Host:
         elif not process.received.endswith(b"\n"):
             fault = f"ended its process {_how(process.exit or 0)}"
         else:
-            value, fault, libraries = loads(process.received)
+            try:
+                value, fault, libraries = loads(process.received)
+            except (ValueError, TypeError):  # foreign code has written to the pipe
+                fault = "gave no readable answer"
         if process.dropped:
             fault += f"{'; ' if fault else ''}{process.dropped} messages came too fast for it"
         sys.stdout.write(dumps([process.index, value, fault, printed]) + "\n")
