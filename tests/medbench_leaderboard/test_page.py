@@ -17,7 +17,7 @@ from medbench.errors import StoreError
 from medbench.metrics import METRICS, READINGS
 from medbench.results import COLUMNS as RUN_COLUMNS
 from medbench.store.results import Results
-from medbench_leaderboard import medbench_build_board, medbench_show_board
+from medbench_leaderboard import medbench_build_board
 from medbench_leaderboard.command import leaderboard
 from medbench_leaderboard.names import FILES
 from medbench_leaderboard.table import COLUMNS as CELL_COLUMNS
@@ -52,7 +52,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.fixture(scope="module")
 def board(results: Results) -> Path:
-    return medbench_build_board(results.root, results.board)
+    return toy.build_board(results.root, results.board)
 
 
 @pytest.fixture(scope="module")
@@ -193,37 +193,37 @@ def test_hostile_names_are_shown_as_text(tmp_path: Path) -> None:
     points = toy.grid(dataset=[f"</script>{ATTACK}"], pretext=["none", f"{ATTACK}$x_1$"])
     results = toy.plan(tmp_path / "results", points)
     toy.finish_all(results, points, lambda axes: 0.5)
-    page = (medbench_build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    page = (toy.build_board(results.root, results.board) / "index.html").read_text("utf-8")
     assert ATTACK not in page
     elements = Elements(page)
     assert elements.stack == []
     assert [tag for tag, _ in elements.found].count("script") == 3
-    assert ATTACK[:12] in medbench_show_board(results.root)
+    assert ATTACK[:12] in medbench_build_board(results.root, results.board)
 
 
 def test_the_same_records_give_the_same_bytes(
     results: Results, board: Path, tmp_path: Path
 ) -> None:
-    again = medbench_build_board(results.root, tmp_path / "again")
+    again = toy.build_board(results.root, tmp_path / "again")
     for name in FILES:
         assert (again / name).read_bytes() == (board / name).read_bytes()
 
 
 def test_nothing_done_yet(tmp_path: Path) -> None:
     results = toy.plan(tmp_path / "results", POINTS)
-    out = medbench_build_board(results.root, results.board)
+    out = toy.build_board(results.root, results.board)
     page = (out / "index.html").read_text("utf-8")
     assert "None of the 16 planned runs is done yet" in page
     assert "No run is done yet." in page
     assert Elements(page).stack == []
-    assert "nothing to rank" in medbench_show_board(results.root)
+    assert "nothing to rank" in medbench_build_board(results.root, results.board)
 
 
 def test_records_without_curves_or_card(tmp_path: Path) -> None:
     results = toy.plan(tmp_path / "results", POINTS)
     for axes in POINTS:
         toy.finish(results, axes, 0.5, curves={}, learnable=axes["rate"] < 0.4)
-    page = (medbench_build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    page = (toy.build_board(results.root, results.board) / "index.html").read_text("utf-8")
     assert "No finished run holds a learning curve." in page
     assert "<em>misleading</em>" in page
     assert 'id="datasets"' not in page
@@ -232,7 +232,7 @@ def test_records_without_curves_or_card(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(results: Results, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="choose another folder with --out"):
-        medbench_build_board(results.root, tmp_path / "file")
+        toy.build_board(results.root, tmp_path / "file")
 
 
 def test_the_command_prints_the_table_or_json(results: Results, tmp_path: Path) -> None:
@@ -252,7 +252,6 @@ def test_the_board_needs_no_torch(results: Results, tmp_path: Path) -> None:
         "light = {'pandas', 'matplotlib', 'jinja2', 'numpy', 'h5py', 'torch'} & set(sys.modules)\n"
         "assert not light, light\n"
         "board.medbench_build_board(Path(sys.argv[1]), Path(sys.argv[2]))\n"
-        "board.medbench_show_board(Path(sys.argv[1]))\n"
         "heavy = {'torch', 'sklearn', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
@@ -263,5 +262,5 @@ def test_the_board_needs_no_torch(results: Results, tmp_path: Path) -> None:
 
 def test_an_empty_plan_is_no_crash(tmp_path: Path) -> None:
     results = toy.plan(tmp_path / "results", [])
-    page = (medbench_build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    page = (toy.build_board(results.root, results.board) / "index.html").read_text("utf-8")
     assert "None of the 0 planned runs is done yet" in page

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from chromium import Chromium
 
-from medbench_leaderboard import medbench_build_board
 
 ATTACK = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
 SPLIT = "</script><script>window.hurt=1</script>"
@@ -47,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = toy.plan(tmp_path_factory.mktemp("whole") / "results", POINTS, PROTOCOL)
     for axes in POINTS:
         record(results, axes)
-    return medbench_build_board(results.root, results.board) / "index.html"
+    return toy.build_board(results.root, results.board) / "index.html"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         elif index % 9 != 5:
             asked = {"noise_rate": 1} if axes["method"] == "co-teaching" else None
             toy.finish(results, axes, 0.6, oracle=asked, learnable=axes["rate"] < 0.5)
-    return medbench_build_board(results.root, results.board) / "index.html"
+    return toy.build_board(results.root, results.board) / "index.html"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     points = toy.grid(pretext=[f"pretext-{i}" for i in range(20)], method=["a", "b", "c"])
     results = toy.plan(tmp_path_factory.mktemp("crowded") / "results", points)
     toy.finish_all(results, points, lambda axes: 0.5 + len(axes["pretext"]) / 100)
-    return medbench_build_board(results.root, results.board) / "index.html"
+    return toy.build_board(results.root, results.board) / "index.html"
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         toy.finish(results, axes, score({**axes, "pretext": "none", "method": "cross-entropy",
                                          "dataset": "chest"}), card=card)  # fmt: skip
     toy.fail(results, points[-1], f"RuntimeError: {ATTACK}{SPLIT}")
-    return medbench_build_board(results.root, results.board) / "index.html"
+    return toy.build_board(results.root, results.board) / "index.html"
 
 
 BOARDS = ["whole", "broken", "crowded", "hostile"]
