@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from chromium import Chromium
 
-
 ATTACK = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
 SPLIT = "</script><script>window.hurt=1</script>"
 DATASETS, RATES, SEEDS = ["chest", "tissue"], [0.2, 0.4, 0.6], [0, 1, 2]
