@@ -8,9 +8,12 @@ too long at the end is ended.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,15 +102,17 @@ class Callbacks:
     """
 
     def __init__(self, callbacks: Sequence[Callback], logs: Path, grace: float = GRACE) -> None:
-        self._callbacks = callbacks
-        self._logs = logs
+        self._logs = {each: logs / f"{each.name}.log" for each in callbacks}
         self._sandbox: Sandbox | None = None
+        self._unwritten = ""
         if callbacks:
             logs.mkdir(parents=True, exist_ok=True)
-            serve = f"{__name__}:serve"
+            # a file can be written without waiting, however slowly it is read
+            self._events = tempfile.NamedTemporaryFile("w", encoding="utf-8")  # noqa: SIM115
+            function, given = f"{__name__}:serve", {"events": self._events.name}
             calls = [
-                Call(f"callback {each.name}", serve, {"value": each.value}, str(self._log(each)))
-                for each in callbacks
+                Call(f"callback {each.name}", function, {**given, "value": each.value}, str(log))
+                for each, log in self._logs.items()
             ]
             self._sandbox = Sandbox(calls, grace, at_once=len(calls))
 
@@ -128,36 +133,54 @@ class Callbacks:
     def tell(self, event: object) -> None:
         """Pass an event on, if it is one that callbacks get; returns at once."""
         if self._sandbox and (hook := HOOKS.get(type(event))):
-            self._sandbox.send({"hook": hook, "event": asdict(event)})  # type: ignore[call-overload]
+            self._write(json.dumps([hook, asdict(event)]))  # type: ignore[call-overload]
 
     def close(self) -> list[str]:
         """End all callbacks; return a line on each with which something was wrong."""
-        answers = self._sandbox.finish() if self._sandbox else []
-        lines = []
-        for callback, answer in zip(self._callbacks, answers, strict=True):
-            faults = [answer.fault, answer.value or ""]
-            if text := "; ".join(filter(None, faults)):
-                log = self._log(callback)
-                lines.append(
-                    plain(f"callback {callback.name} {text}; the runs are unaffected ({log})")
-                )
+        if not self._sandbox:
+            return []
+        self._write("")
+        answers = self._sandbox.finish()
+        self._events.close()
+        lines = [self._unwritten] if self._unwritten else []
+        for (callback, log), answer in zip(self._logs.items(), answers, strict=True):
+            if fault := answer.fault or answer.value:
+                text = f"callback {callback.name} {fault}; the runs are unaffected ({log})"
+                lines.append(plain(text))
         return lines
 
-    def _log(self, callback: Callback) -> Path:
-        return self._logs / f"{callback.name}.log"
+    def _write(self, line: str) -> None:
+        try:
+            self._events.write(f"{line}\n")
+            self._events.flush()
+        except OSError as error:  # the disk is full, say; no run fails by it
+            reason = f"{self._events.name} cannot be written: {error.strerror}"
+            self._unwritten = f"callbacks have missed events: {reason}"
 
 
-def serve(value: str) -> str:
-    """Call a callback's hooks for each event on stdin; return what was wrong, in one line."""
+def serve(value: str, events: str) -> str:
+    """Call a callback's hooks for each event; return what was wrong, in one line."""
     hooks = hook_caller(value)
     kinds = {hook: kind for kind, hook in HOOKS.items()}
     faults = []
-    for line in sys.stdin:
-        message = json.loads(line)
-        event = kinds[message["hook"]](**message["event"])
+    for line in _lines(Path(events)):
+        hook, values = json.loads(line)
         try:
-            getattr(hooks, message["hook"])(event=event)
+            getattr(hooks, hook)(event=kinds[hook](**values))
         except BaseException as error:  # noqa: BLE001 - any fault of foreign code
             traceback.print_exception(error, file=sys.stderr)
             faults.append(format_error(error))
     return f"failed {len(faults)} times, first: {faults[0]}" if faults else ""
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file that is being written, up to an empty one."""
+    line, host = "", os.getppid()
+    with path.open(encoding="utf-8") as file:
+        while line != "\n" and os.getppid() == host:
+            line += file.readline()
+            if not line.endswith("\n"):
+                time.sleep(0.05)
+            elif line != "\n":
+                yield line
+                line = ""
