@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import click
 
 from medbench.errors import PluginError, StoreError
 from medbench.folders import default_cache
+from medbench.plain import plain
 from medbench.plugins.local import VARIABLE
 from medbench.plugins.registry import Registry, discover
 
@@ -132,6 +133,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> None:
+    """Print rows of the same keys as a table; the last column is wrapped."""
+    from rich.table import Table
+    from rich.text import Text
+
+    names = list(rows[0]) if rows else []
+    table = Table(box=None, pad_edge=False, show_header=header)
+    for name in names:
+        table.add_column(name, no_wrap=name != names[-1])
+    for row in rows:
+        table.add_row(*(Text(plain(row[name], 2000)) for name in names))
+    console().print(table)
 
 
 def console(*, stderr: bool = False) -> Any:

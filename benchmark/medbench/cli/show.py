@@ -13,11 +13,11 @@ import click
 from medbench.cli.common import (
     add_option,
     cache_option,
-    console,
     discover_with,
     json_option,
     plugin_option,
     print_json,
+    print_table,
     set_option,
 )
 from medbench.errors import MedbenchError, NotPreparedError
@@ -77,7 +77,7 @@ def show(
 def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
     """Return a description of a plugin as plain JSON values."""
     model = entry.load_settings()
-    found = entry.load()
+    defaults = entry.plugin.defaults
     values: dict[str, Any] = {
         "kind": entry.kind.name,
         "name": entry.name,
@@ -86,14 +86,12 @@ def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
         "target": entry.plugin.target,
         "interface": entry.plugin.interface,
         "revision": entry.revision,
-        "description": inspect.getdoc(found) or "",
+        "description": inspect.getdoc(entry.load()) or "",
         "settings": [
             {
                 "name": name,
                 "type": _type(field.annotation),
-                "default": _plain(
-                    entry.plugin.defaults.get(name, field.get_default(call_default_factory=True))
-                ),
+                "default": _plain(defaults.get(name, field.get_default(call_default_factory=True))),
                 "description": field.description or "",
             }
             for name, field in model.model_fields.items()
@@ -105,22 +103,10 @@ def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
     return values
 
 
-def _lines(key: str, value: Any) -> list[str]:
-    """Return one line for each confounder, and one for everything else."""
-    if key == "confounders":
-        return list(value)
-    if isinstance(value, (list, tuple)):
-        return [", ".join(map(str, value))]
-    if isinstance(value, Mapping):
-        return [", ".join(f"{count} {split}" for split, count in value.items())]
-    return [str(value)]
-
-
 def _card(entry: Entry, context: DataContext) -> dict[str, Any] | str:
     try:
-        card: dict[str, Any] = (
-            entry.create(entry.name, entry.plugin.defaults).card(context).to_json()
-        )
+        dataset = entry.create(entry.name, entry.plugin.defaults)
+        card: dict[str, Any] = dataset.card(context).to_json()
     except NotPreparedError as error:
         return str(error)
     except MedbenchError as error:
@@ -137,6 +123,24 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
+def _print(values: Mapping[str, Any]) -> None:
+    click.echo(f"{values['kind']} {values['name']}\n{values['summary']}")
+    click.echo(f"from {values['from']}, {values['target']}, revision {values['revision']}")
+    click.echo(f"\n{values['description']}")
+    if values["settings"]:
+        click.echo()
+        print_table(values["settings"])
+    for name, preset in values["presets"].items():
+        click.echo(f'\npreset = "{name}"')
+        for key, value in _flat(preset):
+            click.echo(f"  {key} = {json.dumps(value)}")
+    card = values.get("card", {})
+    click.echo(f"\n{card}" if isinstance(card, str) else "")
+    for key, value in card.items() if isinstance(card, dict) else ():
+        for line in value if key == "confounders" else [_line(value)]:
+            click.echo(f"{key.replace('_', ' ')}: {line}")
+
+
 def _flat(preset: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield a preset's values under dotted keys, as TOML would write them."""
     for key, value in preset.items():
@@ -146,38 +150,7 @@ def _flat(preset: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + key, value
 
 
-def _print(values: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    screen = console()
-    screen.print(Text(f"{values['kind']} {values['name']}", style="bold"))
-    screen.print(Text(values["summary"]))
-    screen.print(
-        Text(f"from {values['from']}, {values['target']}, revision {values['revision']}"),
-        style="dim",
-    )
-    screen.print()
-    screen.print(Text(values["description"]))
-    if values["settings"]:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("setting", "type", "default", "meaning"):
-            table.add_column(heading)
-        for setting in values["settings"]:
-            table.add_row(
-                *(Text(str(setting[k])) for k in ("name", "type", "default", "description"))
-            )
-        screen.print()
-        screen.print(table)
-    for name, preset in values["presets"].items():
-        screen.print(Text(f'\npreset = "{name}"'))
-        for key, value in _flat(preset):
-            screen.print(Text(f"  {key} = {json.dumps(value)}"))
-    card = values.get("card")
-    if isinstance(card, str):
-        screen.print(Text(f"\n{card}"))
-    elif card:
-        screen.print()
-        for key, value in card.items():
-            for line in _lines(key, value):
-                screen.print(Text(f"{key.replace('_', ' ')}: {line}"))
+def _line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{count} {split}" for split, count in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def collect_foreign(
     """
     if not entry_points:
         return []
-    file = _cache_file(thorough=thorough)
+    name = f"{'classes' if thorough else 'names'}-{sha256(canonical_json(sys.prefix))[:8]}.json"
+    file = default_cache() / "plugins" / name
     cached = _read(file)
     known = {
         point: found
@@ -110,11 +112,7 @@ def collect_and_watch(entry_point: Mapping[str, str], *, thorough: bool) -> Mapp
     """
     before = set(sys.modules)
     began = time.monotonic()
-    try:
-        manifest = collect(EntryPointInfo(**entry_point))
-    except KeyboardInterrupt as error:  # no Ctrl-C reaches this process: it is the package's
-        fault = Fault(format_error(error))
-        return {"manifest": Manifest(EntryPointInfo(**entry_point), faults=(fault,)), "files": {}}
+    manifest = collect(EntryPointInfo(**entry_point))
     if (seconds := time.monotonic() - began) > _SLOW:
         manifest = replace(manifest, notes=(f"takes {seconds:.1f} s to import",))
     if thorough:
@@ -154,20 +152,12 @@ def _manifest(point: EntryPointInfo, answer: Answer) -> Manifest:
 # ---------------------------------------------------------------- the cache
 
 
-def _cache_file(*, thorough: bool) -> Path:
-    """Return the file for this installation: another one has another, a changed one a new."""
+def _installation() -> str:
+    """Return a hash of this installation, which changes when a package comes or goes."""
     own = sorted(Path(__file__).parent.glob("*.py"))
     installed = [folder for folder in map(Path, sys.path) if folder.is_dir()]
-    known = [
-        sys.version,
-        sys.prefix,
-        medbench.__version__,
-        thorough,
-        *([str(path), path.stat().st_mtime_ns] for path in (*own, *installed)),
-    ]
-    prefix = sha256(canonical_json(sys.prefix))[:8]
-    name = f"{'classes' if thorough else 'names'}-{prefix}"
-    return default_cache() / "plugins" / f"{name}-{sha256(canonical_json(known))[:16]}.json"
+    times = [[str(path), path.stat().st_mtime_ns] for path in (*own, *installed)]
+    return sha256(canonical_json([sys.version, sys.prefix, medbench.__version__, *times]))
 
 
 def _key(point: EntryPointInfo) -> str:
@@ -186,19 +176,16 @@ def _remembered(values: Any) -> Manifest | None:
         return None
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
+def _read(file: Path) -> Mapping[str, Any]:
+    """Return what is remembered for this installation."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        if found["installation"] == _installation():
+            return dict(found["known"])
+    return {}
 
 
-def _write(file: Path, values: Mapping[str, Any]) -> None:
-    try:
+def _write(file: Path, known: Mapping[str, Any]) -> None:
+    values = {"installation": _installation(), "known": known}
+    with suppress(OSError):  # without a cache, all is collected again the next time
         write_text(file, json.dumps(values, default=str))
-        for other in file.parent.glob(f"{file.name.rpartition('-')[0]}-*.json"):
-            if other != file:
-                other.unlink(missing_ok=True)  # of this installation before it changed
-    except OSError:
-        return  # no cache can be written: all is collected again the next time

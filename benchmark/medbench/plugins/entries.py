@@ -133,16 +133,12 @@ class Entry:
         from medbench.interfaces.settings import Settings
 
         self._prepare()
-        target = self.plugin.settings or f"{self.plugin.target}.Settings"
-        found = (
-            _import_target(self.plugin.settings, self.who)
-            if self.plugin.settings
-            else self.load().Settings
-        )
+        target = self.plugin.settings
+        found = _import_target(target, self.who) if target else self.load().Settings
         if not (isinstance(found, type) and issubclass(found, Settings)):
             raise PluginError(
-                f"{self.who}: {target} is not a subclass of Settings; "
-                "derive it from medbench.interfaces.Settings"
+                f"{self.who}: {target or self.plugin.target + '.Settings'} is not a subclass of "
+                "Settings; derive it from medbench.interfaces.Settings"
             )
         return found
 

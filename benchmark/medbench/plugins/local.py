@@ -214,9 +214,7 @@ def _import_module(code: LocalCode, name: str) -> ModuleType:
         importlib.invalidate_caches()
         try:
             loaded = _import_file(code, name) if code.path.is_file() else _import(code, name)
-        except KeyboardInterrupt:
-            raise
-        except PluginError:
+        except (KeyboardInterrupt, PluginError):
             raise
         except BaseException as error:
             sys.modules.pop(name, None)
