@@ -27,7 +27,7 @@ from typing import IO, Any
 from medbench.plain import format_error, plain
 from medbench.plugins.sandbox import Call
 
-#: Seconds after which a person is told what is being waited for.
+#: Seconds after which a line says what is being waited for.
 _SILENCE = 2.0
 
 #: Bytes of an answer at most.

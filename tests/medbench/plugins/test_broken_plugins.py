@@ -1,4 +1,4 @@
-"""Broken distributions of all sorts, installed together: each is told, and none harms another."""
+"""Broken distributions of all sorts, installed together: each is reported, and none harms another."""
 
 from __future__ import annotations
 
@@ -382,7 +382,7 @@ def test_thirty_sound_packages_are_asked_once(shelf: Shelf, tmp_path: Path) -> N
 
     wanted = {f"noise-{number}" for number in range(30)}
     assert found() == wanted
-    discover()  # compiled files have appeared beside the modules, so they may be asked again
+    discover()  # compiled files have appeared next to the modules, so they may be asked again
     asked = notes.read_text()
     assert found() == wanted
     assert notes.read_text() == asked, "nothing changed, so nobody is asked"
