@@ -1,4 +1,4 @@
-"""Broken distributions of all sorts, installed together: each is reported, and none harms another."""
+"""Broken distributions of all sorts, installed together: each is reported, none harms another."""
 
 from __future__ import annotations
 
