@@ -127,10 +127,10 @@ class Decidability:
         least = f"the smallest adjusted p is {self.smallest_p:.2g}, the level {self.alpha:g}"
         if self.decidable:
             return f"{self.question} can be decided: {comparisons} over {pairs}; {least}"
-        seeds = f"{self.more_seeds} more seed{'s' * (self.more_seeds > 1)} per dataset"
+        seeds = "seed" if self.more_seeds == 1 else "seeds"
         return (
-            f"{self.question} cannot be decided: {comparisons} over {pairs}; {least}; at least "
-            f"{seeds} necessary"
+            f"{self.question} cannot be decided: {comparisons} over {pairs}; {least}; it needs at "
+            f"least {self.more_seeds} more {seeds} per dataset"
         )
 
 

@@ -47,7 +47,7 @@ def test_what_quick_and_more_seeds_can_decide() -> None:
     assert (methods.more_seeds, pretraining.more_seeds) == (2, 2)
     for question in (methods, pretraining):
         assert not question.decidable
-        assert "at least 2 more seeds are necessary" in str(question)
+        assert "it needs at least 2 more seeds per dataset" in str(question)
     assert all(question.decidable for question in decidability(grid(4), Declared()))
     assert not any(question.decidable for question in decidability(grid(3), Declared()))
 
