@@ -11,17 +11,8 @@ import pandas as pd
 
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.curves import Curve, Curves, summarise
-from medbench_leaderboard.figures.chart import (
-    BASE,
-    BLOCK_LABEL,
-    Chart,
-    facets,
-    first_panels,
-    panel_label,
-    panel_words,
-    texts,
-    tooltip,
-)
+from medbench_leaderboard.figures import chart
+from medbench_leaderboard.figures.chart import BASE, BLOCK_LABEL, Chart, facets, panel_label, texts
 from medbench_leaderboard.figures.lines import line_panels, on_scale
 from medbench_leaderboard.figures.style import MUTED, Series, methods, pretexts, series_of
 from medbench_leaderboard.table import BLOCK, grouped
@@ -89,7 +80,7 @@ def _chart(
     board: Board, name: str, rows: pd.DataFrame, quantity: str, series: Series, spread: str,
     same_scale: str = "_panel", **settings: Any,
 ) -> Chart:  # fmt: skip
-    rows, left_out = first_panels(rows)
+    rows, left_out = chart.first_panels(rows)
     rows = on_scale(rows, spread, same_scale)
     longest = int(rows["epoch"].max()) if len(rows) else 1
     axis = alt.Axis(values=list(range(1, longest + 1, -(-longest // 6))), grid=False)
@@ -99,7 +90,7 @@ def _chart(
     lines = rows.assign(_line=rows[series.column].astype(str))
     if "prediction" in rows:
         lines["_line"] += " " + rows["prediction"]
-    words = panel_words(lines, f"{quantity} by epoch", "_line", _course)
+    words = chart.panel_words(lines, f"{quantity} by epoch", "_line", _course)
     filters = [axis for axis in (*BLOCK, "pretext", "method") if axis in rows]
     return Chart(**texts(name, board), rows=rows, drawing=drawing, words=words, left_out=left_out,
                  filters=filters, switch=series)  # fmt: skip
@@ -115,13 +106,13 @@ def _selection_by_class(board: Board, curves: Curves, done: pd.DataFrame) -> Cha
     columns = [*BLOCK, "method", "class", "mean", "random", "runs"]
     rows = pd.DataFrame(_classes(board, curves, done), columns=columns)
     rows["_panel"] = panel_label(rows, BLOCK_LABEL)
-    rows, left_out = first_panels(rows)
+    rows, left_out = chart.first_panels(rows)
     series, scale = methods(board), alt.Scale(zero=False, padding=8)
     base = BASE.encode(alt.Y("class:N", title=None, sort=alt.EncodingSortField("_order", "min")))
     ticks = base.mark_tick(color=MUTED, thickness=1.5).encode(alt.X("random:Q", scale=scale))
     marks = base.mark_point().encode(
         alt.X("mean:Q", title="clean among selected", scale=scale),
-        tooltip=tooltip(rows), **series.encode("color", "shape"),
+        tooltip=chart.tooltip(rows), **series.encode("color", "shape"),
     )  # fmt: skip
     panels = (ticks + marks).properties(
         width=230,
@@ -130,7 +121,7 @@ def _selection_by_class(board: Board, curves: Curves, done: pd.DataFrame) -> Cha
     return Chart(
         **texts("selection-by-class", board), rows=rows, left_out=left_out,
         drawing=facets(panels, 3, x="independent", y="independent"),
-        words=panel_words(rows, "Clean among selected by class", "class", _class_words),
+        words=chart.panel_words(rows, "Clean among selected by class", "class", _class_words),
         filters=[*BLOCK, "method"], switch=series,
     )  # fmt: skip
 

@@ -11,18 +11,8 @@ import pandas as pd
 from medbench.metrics import LOWER_IS_BETTER, READINGS
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.costs import costs
-from medbench_leaderboard.figures.chart import (
-    BASE,
-    BLOCK_LABEL,
-    Chart,
-    facets,
-    first_panels,
-    more_text,
-    panel_label,
-    panel_words,
-    texts,
-    tooltip,
-)
+from medbench_leaderboard.figures import chart
+from medbench_leaderboard.figures.chart import BASE, BLOCK_LABEL, Chart, facets, panel_label, texts
 from medbench_leaderboard.figures.lines import line_panels, on_scale
 from medbench_leaderboard.figures.style import HEAT, INK, MUTED, PAPER, methods, pretexts
 from medbench_leaderboard.intervals import over_seeds
@@ -41,7 +31,7 @@ def critical_differences(board: Board) -> Chart:
     diagram = board.findings.diagram or Diagram((), (), "", 0.0, True)
     own = texts(
         name, board, test=diagram.test, alpha=diagram.alpha,
-        undecidable="" if diagram.decidable else more_text(name, "undecidable"),
+        undecidable="" if diagram.decidable else chart.more_text(name, "undecidable"),
     )  # fmt: skip
     rows = pd.DataFrame([_rank(entry) for entry in diagram.entrants])
     # an entrant without a bar differs from all others
@@ -79,7 +69,7 @@ def _diagram(board: Board, diagram: Diagram, bars: Any, rows: pd.DataFrame) -> A
         x("interval_low"), y, x2="interval_high", **series.encode("color")
     )
     marks = BASE.mark_point(size=90).encode(
-        x("mean_rank"), y, tooltip=tooltip(rows), **series.encode("color", "shape")
+        x("mean_rank"), y, tooltip=chart.tooltip(rows), **series.encode("color", "shape")
     )
     layers: list[Any] = [interval.transform_filter("isValid(datum.interval_low)"), marks]
     dots = [
@@ -121,7 +111,7 @@ def heat_map(board: Board) -> Chart:
     )
     shade = alt.FillOpacity("shade:Q", legend=None).scale(domain=[0, 1], range=[0.04, 0.54])
     shades = base.mark_rect(color=HEAT, stroke=PAPER, strokeWidth=2).encode(
-        shade, tooltip=tooltip(rows)
+        shade, tooltip=chart.tooltip(rows)
     )
     best = rows[rows["mean"].notna()].sort_values("shade", ascending=False, kind="stable")
     best = best.drop_duplicates("_block")
@@ -144,7 +134,7 @@ def robustness(board: Board) -> Chart:
     cells["half_width"] = over_seeds(cells["sd"], cells["runs"])
     cells["learnable"] = cells["learnable"].fillna(True).astype(bool)
     cells["_panel"] = panel_label(cells, "{method}\n{dataset}, {noise}")
-    rows, left_out = first_panels(
+    rows, left_out = chart.first_panels(
         cells[["dataset", "noise", "method", "pretext", "rate", "mean", "half_width", "runs",
                "learnable", "level", "_panel"]]
     )  # fmt: skip
@@ -152,11 +142,11 @@ def robustness(board: Board) -> Chart:
     axis = alt.Axis(values=sorted(rows["rate"].unique().tolist()), grid=False)
     x = alt.X("rate:Q", title="noise rate", axis=axis).scale(zero=False, nice=False, padding=14)
     seeds = min(3, max(1, int(rows["runs"].max()))) if len(rows) else 1
-    bands = more_text("robustness", ("one_seed", "two_seeds", "more_seeds")[seeds - 1])
+    bands = chart.more_text("robustness", ("one_seed", "two_seeds", "more_seeds")[seeds - 1])
     return Chart(
         **texts("robustness", board, bands=bands), rows=rows, left_out=left_out,
         drawing=line_panels(rows, x, metric, series, solid="datum.learnable"),
-        words=panel_words(rows, f"{metric} against noise rate", "pretext", _rates),
+        words=chart.panel_words(rows, f"{metric} against noise rate", "pretext", _rates),
         filters=["dataset", "noise", *ENTRANT], switch=series,
     )  # fmt: skip
 
@@ -179,7 +169,7 @@ def best_against_last(board: Board) -> Chart:
     rows = pd.concat(parts or [means])
     rows["_panel"] = panel_label(rows, BLOCK_LABEL)
     rows["_entrant"] = panel_label(rows, "{pretext} + {method}")
-    rows, left_out = first_panels(rows)
+    rows, left_out = chart.first_panels(rows)
     x = alt.X("last:Q", title=metric).scale(zero=False)
     base = BASE.encode(
         alt.Y("_entrant:N", title=None, sort=alt.EncodingSortField("_order", "min")),
@@ -189,7 +179,7 @@ def best_against_last(board: Board) -> Chart:
         domain=["last", "selected", "best"], range=["circle", "diamond", "triangle-right"]
     )
     marks = base.mark_point().encode(
-        alt.X("score:Q", title=metric).scale(zero=False), shape, tooltip=tooltip(rows)
+        alt.X("score:Q", title=metric).scale(zero=False), shape, tooltip=chart.tooltip(rows)
     )
     panels = base.mark_rule(strokeWidth=2).encode(x, x2="best") + marks
     # Vega-Lite warns of layers whose height it is to find for each panel
@@ -200,7 +190,7 @@ def best_against_last(board: Board) -> Chart:
     return Chart(
         **texts("best-last", board, most=_MOST_ENTRANTS), rows=rows, left_out=left_out,
         drawing=drawing,
-        words=panel_words(rows, f"{metric} by three readings", "_entrant", _readings),
+        words=chart.panel_words(rows, f"{metric} by three readings", "_entrant", _readings),
         filters=names, switch=series,
     )  # fmt: skip
 
@@ -229,10 +219,9 @@ def cost_against_score(board: Board) -> Chart:
     base = BASE.encode(x, alt.Y("mean:Q", title=metric).scale(zero=False, padding=12))
     front = base.mark_line(color=MUTED, strokeDash=[2, 3], strokeWidth=1.2)
     legend = alt.Legend(orient="right", columns=1)
-    marks = base.mark_point(size=90).encode(
-        tooltip=tooltip(rows), **pretexts(board).encode("color", title="pretext", legend=legend),
-        **methods(board).encode("shape", title="method", legend=legend),
-    )  # fmt: skip
+    colour = pretexts(board).encode("color", title="pretext", legend=legend)
+    shape = methods(board).encode("shape", title="method", legend=legend)
+    marks = base.mark_point(size=90).encode(tooltip=chart.tooltip(rows), **colour, **shape)
     best = ", ".join(
         f"{row['_entrant']} ({row['seconds']:.3g} s, {row['mean']:.3f})"
         for _, row in rows[rows["front"]].iterrows()

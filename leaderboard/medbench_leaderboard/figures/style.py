@@ -9,25 +9,29 @@ the reader's light or dark style; files have the values of :data:`PRINT`.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import altair as alt
 
 from medbench_leaderboard.board import Board
 
+
+def _read(name: str) -> str:
+    return (files("medbench_leaderboard") / name).read_text(encoding="utf-8")
+
+
 #: Colours of files, by custom property: the page's light style on white.
 PRINT: Mapping[str, str] = {
-    "ink": "#1b1f24", "muted": "#5d6670", "rule": "#e2e4e3", "paper": "#ffffff",
-    "heat-fill": "#0072b2",
-    "series-0": "#0e47d8", "series-1": "#df6b15", "series-2": "#00a673", "series-3": "#9b4377",
-    "series-4": "#cc393a", "series-5": "#3771cc", "series-6": "#624408", "series-7": "#3c89b9",
-}  # fmt: skip
+    **dict(re.findall(r"--([\w-]+): (#\w{6})", _read("templates/style.css").split("@media")[0])),
+    "paper": "#ffffff",
+}
 
-INK, MUTED, RULE, PAPER, HEAT = (
-    f"var(--{name})" for name in ("ink", "muted", "rule", "paper", "heat-fill")
-)
+INK, MUTED, PAPER, HEAT = (f"var(--{name})" for name in ("ink", "muted", "paper", "heat-fill"))
 
 _COLOURS = 8
 _SHAPES = (
@@ -39,26 +43,8 @@ _DASHES = ((1, 0), (6, 2.5), (2, 2), (7, 2, 2, 2), (10, 3))
 #: Methods begin elsewhere in the palette, so that they are not taken for pretexts.
 _FIRST_METHOD = 4
 
-#: Vega-Lite's configuration for all figures.
-CONFIG: Mapping[str, Any] = {
-    "aria": False,  # the page describes each figure in words
-    "background": None,
-    "font": "sans-serif",
-    "numberFormat": "~g",
-    "view": {"stroke": None},
-    "axis": {"domainColor": RULE, "gridColor": RULE, "labelColor": MUTED, "labelFontSize": 12,
-             "labelLimit": 250, "tickColor": RULE, "titleColor": MUTED, "titleFontSize": 12,
-             "titleFontWeight": "normal"},
-    "axisYDiscrete": {"domain": False, "ticks": False},
-    "header": {"labelAlign": "left", "labelAnchor": "start", "labelColor": INK,
-               "labelFontSize": 13, "labelLimit": 260, "title": None},
-    "legend": {"columns": 6, "labelColor": INK, "labelFontSize": 13, "labelLimit": 220,
-               "orient": "top", "symbolBaseFillColor": INK, "symbolBaseStrokeColor": INK,
-               "titleColor": MUTED, "titleFontWeight": "normal"},
-    "point": {"filled": True, "opacity": 1, "size": 70},
-    "rule": {"color": MUTED},
-    "text": {"color": INK, "fontSize": 12},
-}  # fmt: skip
+#: Vega-Lite's configuration for all figures. Without ARIA: the page describes each in words.
+CONFIG: Mapping[str, Any] = json.loads(_read("figures/theme.json"))
 
 
 @dataclass(frozen=True)
