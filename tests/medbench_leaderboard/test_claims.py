@@ -87,9 +87,8 @@ def test_fault_1_pairs_of_dataset_and_seed_decide_and_not_blocks() -> None:
     )
     points = [dict(zip(axes, point, strict=True)) for point in grid]
     left_out = [("covid", "symmetric", 0.7), ("covid", "symmetric", 0.8)]
-    (found,) = decidability(
-        points, questions=["pretraining"], alpha=0.05, baseline_pretext="a", left_out=left_out
-    )
+    facts = replace(FACTS, questions=("pretraining",), baseline_pretext="a")
+    (found,) = decidability(points, facts, left_out)
     assert (found.comparisons, found.pairs) == (4, 10)
     assert found.smallest_p == 4 * 2**-9
     assert found.decidable

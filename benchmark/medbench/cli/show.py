@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from medbench.cli.common import (
     print_json,
     set_option,
 )
+from medbench.cli.run_plan import decidability_of
 from medbench.errors import MedbenchError, NotPreparedError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.registry import Entry
+from medbench.plugins.registry import Entry, Registry
 from medbench.protocol.changes import Changes, changed
-from medbench.protocol.read import find_protocol, read_protocol
+from medbench.protocol.read import ProtocolFile, find_protocol, read_protocol
+from medbench.protocol.runs import expand
 from medbench.protocol.shipped import protocol_paths
 
 
@@ -66,6 +69,7 @@ def show(
             print_json(file.protocol.model_dump(mode="json"))
         else:
             click.echo(file.text, nl=False)
+            _say_decidable(file, registry, DataContext(cache))
         return
     entry = registry.get(kind_named(kind), name)
     values = describe(entry, DataContext(cache))
@@ -73,6 +77,13 @@ def show(
         print_json(values)
     else:
         _print(values)
+
+
+def _say_decidable(file: ProtocolFile, registry: Registry, context: DataContext) -> None:
+    """Say on stderr which questions can be decided; stdout holds the protocol alone."""
+    with suppress(MedbenchError):  # a plugin that is not installed hides no protocol
+        for found in decidability_of(file, expand(file, registry, context)):
+            click.echo(f"Question {found}", err=True)
 
 
 def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
