@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medbench.errors import PluginError
-from medbench.suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -52,5 +51,5 @@ def kind_named(word: str) -> Kind:
     for kind in KINDS:
         if word in (kind.name, kind.axis):
             return kind
-    hint = did_you_mean(word, [kind.name for kind in KINDS])
-    raise PluginError(f"no kind of plugin is called {word!r}{hint}")
+    names = ", ".join(kind.name for kind in KINDS)
+    raise PluginError(f"no kind of plugin is called {word!r}; the kinds are {names}")
