@@ -322,10 +322,9 @@ class Results:
         Its type is that of the installed board;
         :class:`medbench_leaderboard.board.Board`, as medbench brings it.
         """
-        from medbench.plugins.calling import ask_own
         from medbench.plugins.registry import discover
 
-        return ask_own(discover(), "medbench_read_board", results=self)
+        return discover().call_own("medbench_read_board", results=self)
 
     def find(self, **axes: Any) -> str:
         """Return the key of the only run with these axes.

@@ -35,26 +35,12 @@ def medbench_commands() -> Iterable[Command]:
 
 
 @hookimpl
-def medbench_build_board(results: Path, out: Path) -> Path:
-    """Write the board's tables and its page into ``out``."""
+def medbench_build_board(results: Path, out: Path) -> str:
+    """Write the board's tables and its page into ``out``; return the ranked table as text."""
     from medbench.results import load
     from medbench_leaderboard.upkeep import update_board
 
-    update_board(load(results), out)
-    return out
-
-
-@hookimpl
-def medbench_show_board(results: Path) -> str:
-    """Return the ranked table as plain text, 100 columns wide."""
-    from medbench_leaderboard.upkeep import shown_text
-
-    if (text := shown_text(results)) is not None:
-        return text
-    from medbench_leaderboard.board import read_board
-    from medbench_leaderboard.terminal import plain_text
-
-    return plain_text(read_board(results))
+    return update_board(load(results), out).text
 
 
 @hookimpl

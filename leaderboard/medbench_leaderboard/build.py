@@ -18,8 +18,9 @@ from medbench_leaderboard.board import Board, board_of
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.curves import read_curves
 from medbench_leaderboard.entrants import read_entrants
-from medbench_leaderboard.figures import draw
-from medbench_leaderboard.figures.files import figure_files
+from medbench_leaderboard.figures import make_charts
+from medbench_leaderboard.figures.lines import line_figure
+from medbench_leaderboard.figures.render import draw, figure_files
 from medbench_leaderboard.filters import read_filters
 from medbench_leaderboard.page import render_page
 from medbench_leaderboard.paper import ranking_latex, ranking_markdown, tests_markdown
@@ -67,7 +68,14 @@ def write_board(
     """
     board = board_of(results, everything=everything)
     curves = read_curves(results, board.runs, board.facts.primary)
-    charts = draw(board, curves, read_filters(results, board.runs))
+    charts = make_charts(board, curves, read_filters(results, board.runs))
+    contributed = [
+        [line_figure(f"contributed-{i}-{j}", figure, section.source)
+         for j, figure in enumerate(section.figures, start=1)]
+        for i, section in enumerate(sections, start=1)
+    ]  # fmt: skip
+    all_charts = [*charts, *(chart for added in contributed for chart in added)]
+    drawn = draw(all_charts)
     entrants = read_entrants(results, board.runs, board.facts.primary)
     contents = {
         "leaderboard.csv": _csv(board.cells),
@@ -77,8 +85,15 @@ def write_board(
         "tests.md": tests_markdown(board).encode(),
         "table.md": ranking_markdown(board).encode(),
         "table.tex": ranking_latex(board).encode(),
-        "index.html": render_page(board, charts, entrants, curves.unreadable, sections).encode(),
-        **{f"figures/{name}": content for name, content in figure_files(charts).items()},
+        "index.html": render_page(
+            board,
+            charts,
+            drawn,
+            entrants,
+            curves.unreadable,
+            list(zip(sections, contributed, strict=True)),
+        ).encode(),
+        **{f"figures/{name}": content for name, content in figure_files(all_charts, drawn).items()},
     }
     try:
         for name, content in contents.items():

@@ -22,7 +22,7 @@ from typing import Any
 import medbench
 import medbench_leaderboard
 from medbench.errors import StoreError
-from medbench.results import Results, load
+from medbench.results import Results
 from medbench.store.atomic import write_text
 from medbench_leaderboard.contributed import Section, contributed
 
@@ -89,13 +89,6 @@ def update_board(results: Results, out: Path, *, everything: bool = False) -> Sh
     with suppress(OSError, StoreError):  # read-only, or the disk is full
         write_text(place, json.dumps(asdict(shown)))
     return shown
-
-
-def shown_text(folder: Path) -> str | None:
-    """Return what was printed of a results folder's own board, if nothing has changed since."""
-    results = load(folder)
-    kept = _kept(_place(results, folder / "board"))
-    return kept.text if kept and kept.source == _source(results, contributed([folder])) else None
 
 
 def _place(results: Results, out: Path) -> Path:

@@ -309,7 +309,7 @@ def test_equal_mass_bins_hold_equally_many_and_keep_ties_together() -> None:
     labels = np.array([1, 0, 1, 1])
     by_two = metrics.equal_mass_calibration_error(whole(labels, probabilities), bins=2)[0]
     assert by_two == pytest.approx((abs(1 - 0.51 - 0.6) + 0.7 + 0.9) / 4)
-    # .8 stands for three of four samples: it is not parted, though a bin holds two
+    # .8 is the confidence of three of four samples: it is not parted, though a bin holds two
     tied = np.array([[0.8, 0.2]] * 3 + [[0.9, 0.1]])
     by_two = metrics.equal_mass_calibration_error(whole(np.array([0, 0, 1, 1]), tied), bins=2)[0]
     assert by_two == pytest.approx((abs(2 - 2.4) + 0.9) / 4)

@@ -16,6 +16,7 @@ from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
 from medbench.store.status import PlannedRun
 from medbench.store.weights import PretrainedWeights, write_weights
+from medbench_leaderboard import medbench_build_board
 
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
 EPOCHS = 4
@@ -145,3 +146,9 @@ def finish_all(
 ) -> None:
     for axes in points:
         finish(results, axes, value(axes))
+
+
+def build_board(root: Path, out: Path) -> Path:
+    """Make the board of a results folder; return its folder."""
+    medbench_build_board(root, out)
+    return out

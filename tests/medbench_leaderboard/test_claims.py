@@ -32,6 +32,12 @@ FACTS = ProtocolFacts(
 )
 
 
+def built_page(results: Results) -> str:
+    """Return the page of a results folder's board."""
+    medbench_build_board(results.root, results.board)
+    return (results.board / "index.html").read_text("utf-8")
+
+
 def draw_panel(
     rng: np.random.Generator,
     *,
@@ -87,9 +93,8 @@ def test_fault_1_pairs_of_dataset_and_seed_decide_and_not_blocks() -> None:
     )
     points = [dict(zip(axes, point, strict=True)) for point in grid]
     left_out = [("covid", "symmetric", 0.7), ("covid", "symmetric", 0.8)]
-    (found,) = decidability(
-        points, questions=["pretraining"], alpha=0.05, baseline_pretext="a", left_out=left_out
-    )
+    facts = replace(FACTS, questions=("pretraining",), baseline_pretext="a")
+    (found,) = decidability(points, facts, left_out)
     assert (found.comparisons, found.pairs) == (4, 10)
     assert found.smallest_p == 4 * 2**-9
     assert found.decidable
@@ -146,7 +151,7 @@ def test_fault_4_one_seed_rules_nobody_out() -> None:
 
 
 def test_fault_7_the_level_is_one_of_the_procedure(results: Results) -> None:
-    page = (medbench_build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    page = built_page(results)
     text = plain_text(read_board(results.root))
     for shown in (page, text, (results.board / "tests.md").read_text("utf-8")):
         assert "chance that any claim" not in shown
@@ -220,7 +225,7 @@ def test_fault_11_runs_that_predict_one_class_are_marked(tmp_path: Path) -> None
     text = plain_text(board)
     assert "Runs that predict one class for all test images: none + ce (2 of 2)." in text
     assert "ce!" in text
-    page = (medbench_build_board(results.root, results.board) / "index.html").read_text("utf-8")
+    page = built_page(results)
     assert "2 of 2 runs predict one class for all test images" in page
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from medbench.check.sound import tiny_backbone
 from medbench.engine.device import memory_format
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.oracle import CountedOracle
+from medbench.engine.state import PluginState
 from medbench.engine.training import TrainingHarness, TrainingInput, method_state
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
 from medbench.interfaces.augmentation import AugmentationSettings
@@ -162,11 +164,6 @@ class Trial:
         Where to train.
     watched : Watched, optional
         Where to note what the method asks of its task.
-
-    Attributes
-    ----------
-    state : PluginState
-        Everything that the method holds.
     """
 
     def __init__(
@@ -215,7 +212,11 @@ class Trial:
             harness=_WatchedHarness(given, self.oracle, place, self.watched),
         )
         method.start(self.task)
-        self.state = method_state(method, self.task)
+
+    @cached_property
+    def state(self) -> PluginState:
+        """Everything that the method holds; ask for it before training to restore it."""
+        return method_state(self.method, self.task)
 
     def train_epochs(self, first: int, last: int, *, look: bool = True) -> list[EpochReport]:
         """Train from epoch ``first`` up to, not including, ``last``; predict after each."""

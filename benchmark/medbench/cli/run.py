@@ -29,9 +29,8 @@ from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.events import Event
 from medbench.interfaces.executor import Executor
 from medbench.plain import plain
-from medbench.plugins.callbacks import Watcher, observing
+from medbench.plugins.callbacks import Callback, Callbacks, callbacks_of
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.watchers import watchers_of
 from medbench.protocol.changes import Changes, changed, unlisted
 from medbench.protocol.read import find_protocol, read_protocol
 from medbench.protocol.runs import Filters, expand
@@ -40,11 +39,20 @@ from medbench.runner.job_queue import JobQueue, clean_up
 from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
 from medbench.runner.origin import origin, plugin_distributions
-from medbench.runner.plan import JobMaker, Plan, check_prepared, failed_part, make_plan, planned
+from medbench.runner.plan import (
+    JobMaker,
+    Plan,
+    check_prepared,
+    declaration,
+    failed_part,
+    make_plan,
+    planned,
+)
 from medbench.runner.progress import Summary
 from medbench.runner.scheduler import Scheduler
 from medbench.runner.slots import DeviceSlots
 from medbench.store.locks import Locks
+from medbench.store.registration import register
 from medbench.store.results import Results
 
 
@@ -191,11 +199,15 @@ def run(
         )
 
     check_prepared(expansion)
-    watchers = watchers_of(registry, loggers)
+    callbacks = callbacks_of(registry, loggers)
     device = resolve_device(device)
     results = Results.create(root, file.protocol.name)
     whole = expansion if not any(axes.values()) else expand(file, registry, context)
     results.write_plan(file.text, [planned(run) for run in whole.runs])
+    versions = plugin_distributions(registry.entries.values())
+    finished = len(results.done("runs"))
+    declared = declaration(file, whole.runs, versions)
+    registration = register(results.registration_path, declared, finished)
     plan = make_plan(chosen, results, retry_failed=retry_failed)
     clean_up(results)
 
@@ -207,11 +219,11 @@ def run(
         timeout,
         *interval,
         memory=round(memory * 2**30) if memory else None,
-        origin=origin(file, plugin_distributions(registry.entries.values())),
+        origin=origin(file, versions, registration),
     )
     chosen_executor = registry.get(kind_named("executor"), executor).load()
     loaded = chosen_executor(slots.jobs, None, built_in_modules(registry, expansion))
-    summary = _execute(plan, maker, loaded, slots, watchers)
+    summary = _execute(plan, maker, loaded, slots, callbacks)
     return conclude(registry, plan, summary, results, as_json=as_json)
 
 
@@ -220,7 +232,7 @@ def _execute(
     maker: JobMaker,
     executor: Executor,
     slots: DeviceSlots,
-    watchers: Sequence[Watcher],
+    callbacks: Sequence[Callback],
 ) -> Summary:
     """Run what there is to do; if interrupted, end the jobs and say how to continue."""
     if not plan.to_do:
@@ -241,14 +253,14 @@ def _execute(
         with (
             Locks(results.locks_folder) as locks,
             closing(executor),
-            observing(watchers, results.root / "logs" / "observers") as callbacks,
+            Callbacks(callbacks, results.root / "logs" / "callbacks") as running_callbacks,
             progress_view(progress) as show,
         ):
 
             def emit(event: Event) -> None:
                 progress.apply(event)
                 show(event)
-                callbacks.tell(event)
+                running_callbacks.tell(event)
 
             queue = JobQueue(results, locks, plan.attempts, progress.running)
             scheduler = Scheduler(plan, maker, executor, queue, slots, emit)

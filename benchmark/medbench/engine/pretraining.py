@@ -120,7 +120,6 @@ class PretrainingStage:
                 "pretext": pretext,
             }
         )
-        self.state.save()  # refuse what cannot be saved before anything is trained
 
     def plugins(self) -> tuple[Any, ...]:
         """Return the plugins that train."""

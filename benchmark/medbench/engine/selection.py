@@ -102,7 +102,7 @@ def read_images(
 ) -> NDArray[np.uint8]:
     """Read images and bring them to ``size`` x ``size``.
 
-    Resizing is antialiased bilinear, done on the CPU whatever the device, so
+    Resizing is antialiased bilinear, done on the CPU for all devices, so
     that all devices see the same pixels.
 
     Parameters

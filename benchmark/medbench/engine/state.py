@@ -1,7 +1,7 @@
 """The state of a plugin: everything that it holds in its attributes.
 
 A checkpoint saves the state after an epoch. A job that continues sets the plugin up again
-and restores the state; training then goes on as if it had never been interrupted. The rules:
+and restores the state; training then continues as if it had never been interrupted. The rules:
 
 - *Values* can be made at any time: numbers, strings, bytes, tensors, arrays, generators,
   and lists, tuples, dicts, sets and deques of them.
@@ -22,7 +22,7 @@ Anything else, such as a socket or a lambda, is refused in one line that names i
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -55,18 +55,18 @@ class PluginState:
         Objects that have just been set up, by their name in messages.
     provided : iterable
         What the harness has handed to them.
+
+    Raises
+    ------
+    MedbenchError
+        If something that they hold cannot be saved.
     """
 
     def __init__(self, roots: Mapping[str, Any], provided: Iterable[Any] = ()) -> None:
         self._roots = roots
+        self._provided = list(provided)
         #: What set-up has made, in the order in which it is found.
-        self._made: list[Any] = []
-        self._numbers: dict[int, int] = {}
-        for thing in provided:
-            self._add(thing)
-        self._constants = frozenset(self._numbers)
-        for root in roots.values():
-            self._find(root)
+        self._made = self._encoded(_Encoder(self._provided, len(self._provided), late=False)).found
 
     def save(self) -> dict[str, Any]:
         """Return the state as nested lists, tuples and dicts; tensors and arrays are not copied.
@@ -76,45 +76,26 @@ class PluginState:
         MedbenchError
             Naming the first attribute that cannot be saved.
         """
-        saved = _Saved(self._numbers, self._constants, len(self._made))
-        for name, root in self._roots.items():
-            saved.encode(root, name)
-        return {"objects": saved.contents}
+        encoder = _Encoder(self._made, len(self._provided), late=True)
+        return {"objects": self._encoded(encoder).contents}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`save` of an equal set-up returned."""
         contents: Mapping[int, Any] = state["objects"]
-        values = dict(enumerate(self._made))
+        objects = dict(enumerate(self._made))
         for number, (kind, *content) in contents.items():
-            if number not in values:
-                values[number] = _create(kind, content)
+            if number not in objects:
+                objects[number] = _create(kind, content)
         # what has a state_dict comes last: its own parts must be complete by then
         for number, (kind, *content) in sorted(
             contents.items(), key=lambda item: item[1][0] == "state_dict"
         ):
-            _fill(values[number], kind, content, values)
+            _fill(objects[number], kind, content, objects)
 
-    def _add(self, value: Any) -> bool:
-        if isinstance(value, (*_PLAIN, np.generic, *_TORCH)) or id(value) in self._numbers:
-            return False
-        self._numbers[id(value)] = len(self._made)
-        self._made.append(value)
-        return True
-
-    def _find(self, value: Any) -> None:
-        if isinstance(value, tuple) or self._add(value):
-            for part in _parts(value):
-                self._find(part)
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """Yield what a value holds."""
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, (list, tuple, deque)):
-        yield from value
-    elif isinstance(value, Settings) or _has_attributes(value):
-        yield from _attributes(value).values()
+    def _encoded(self, encoder: _Encoder) -> _Encoder:
+        for name, root in self._roots.items():
+            encoder.encode(root, name)
+        return encoder
 
 
 def _has_attributes(value: Any) -> bool:
@@ -122,8 +103,12 @@ def _has_attributes(value: Any) -> bool:
     return isinstance(value, nn.Module) or (
         hasattr(value, "__dict__")
         and type(value).__basicsize__ == _Ordinary.__basicsize__
-        and not hasattr(value, "load_state_dict")
+        and not _has_state_dict(value)
     )
+
+
+def _has_state_dict(value: Any) -> bool:
+    return hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -133,18 +118,27 @@ def _attributes(value: Any) -> dict[str, Any]:
     return {n: v for n, v in vars(value).items() if n not in _INTERNAL and isinstance(v, kinds)}
 
 
-class _Saved:
-    """One saved state: contents of objects by number.
+class _Encoder:
+    """Takes objects apart: contents by number.
 
     Plain values are encoded as they are, everything else as a tuple that begins with its kind.
+
+    Parameters
+    ----------
+    found : list
+        Objects that have a number already: their place in the list.
+    constants : int
+        How many of them are not saved.
+    late : bool
+        Whether set-up is over, so that objects must be among those found.
     """
 
-    def __init__(self, numbers: Mapping[int, int], constants: frozenset[int], first: int) -> None:
+    def __init__(self, found: list[Any], constants: int, *, late: bool) -> None:
         self.contents: dict[int, Any] = {}
-        self._numbers = dict(numbers)
+        self.found = list(found)  # keeps all alive: an id must not be used again
+        self._numbers = {id(value): number for number, value in enumerate(found)}
         self._constants = constants
-        self._next = first
-        self._alive: list[Any] = []  # an id must not be used again meanwhile
+        self._late = late
 
     def encode(self, value: Any, place: str) -> Any:
         """Return a value, with a number for each object in it."""
@@ -154,22 +148,17 @@ class _Saved:
             return (type(value).__name__, self._each(value, place))
         if isinstance(value, _TORCH):
             return ("torch", str(value))
-        made = id(value) in self._numbers
-        number = self._numbers.setdefault(id(value), self._next)
-        if not made:
-            self._next += 1
-            self._alive.append(value)
-        if number not in self.contents and id(value) not in self._constants:
+        made = not self._late or id(value) in self._numbers
+        number = self._numbers.setdefault(id(value), len(self.found))
+        if number == len(self.found):
+            self.found.append(value)
+        if number >= self._constants and number not in self.contents:
             self.contents[number] = ()  # it may hold itself
-            content = self._content(value, place, made)
-            if content is None:
-                del self.contents[number]
-            else:
-                self.contents[number] = content
+            self.contents[number] = self._content(value, place, made)
         return ("object", number)
 
-    def _content(self, value: Any, place: str, made: bool) -> tuple[Any, ...] | None:
-        """Return kind and content of an object; ``None`` for a constant."""
+    def _content(self, value: Any, place: str, made: bool) -> tuple[Any, ...]:
+        """Return kind and content of an object."""
         kind = type(value).__name__
         if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
             return ("tensor", value)
@@ -189,26 +178,22 @@ class _Saved:
                 for key, item in value.items()
             ]
             return (kind, pairs)
-        if isinstance(value, _CONSTANTS):
-            if made and getattr(value, "__name__", "") != "<lambda>":
-                return None
-        elif _has_attributes(value):
-            if made:
+        if made:
+            if isinstance(value, _CONSTANTS) and getattr(value, "__name__", "") != "<lambda>":
+                return ("constant",)
+            if _has_attributes(value):
                 pairs = [(n, self.encode(v, f"{place}.{n}")) for n, v in _attributes(value).items()]
                 return ("attributes", pairs)
-        elif hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
-            if made:
+            if _has_state_dict(value):
                 return ("state_dict", self.encode(value.state_dict(), f"{place}.state_dict()"))
-        else:
-            made = True
-        if made:
+        elif isinstance(value, _CONSTANTS) or _has_attributes(value) or _has_state_dict(value):
             raise MedbenchError(
-                f"{place} is a {kind}, which a checkpoint cannot save: hold numbers, tensors or "
-                "arrays in its place, or give its class state_dict() and load_state_dict()"
+                f"{place} is a {kind} made after set-up, which a checkpoint cannot restore: make "
+                "it in start(), or hold its numbers, tensors or arrays"
             )
         raise MedbenchError(
-            f"{place} is a {kind} made after set-up, which a checkpoint cannot restore: make it in "
-            "start(), or hold its numbers, tensors or arrays"
+            f"{place} is a {kind}, which a checkpoint cannot save: hold numbers, tensors or "
+            "arrays in its place, or give its class state_dict() and load_state_dict()"
         )
 
     def _each(self, items: Iterable[Any], place: str) -> list[Any]:
@@ -216,7 +201,7 @@ class _Saved:
 
 
 def _decode(code: Any, objects: Mapping[int, Any]) -> Any:
-    """Return the value that :meth:`_Saved.encode` was given."""
+    """Return the value that :meth:`_Encoder.encode` was given."""
     match code:
         case ("object", number):
             return objects[number]
@@ -270,6 +255,8 @@ def _fill(value: Any, kind: str, content: list[Any], objects: Mapping[int, Any])
             value.clear()
             items = [_decode(item, objects) for item in content[-1]]
             (value.update if kind == "set" else value.extend)(items)
+        case "constant":
+            pass
         case _:
             value.clear()
             value.update({_decode(k, objects): _decode(v, objects) for k, v in content[0]})

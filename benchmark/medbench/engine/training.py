@@ -200,7 +200,6 @@ class TrainingStage:
         )
         method.start(task)
         self.state = method_state(method, task)
-        self.state.save()  # refuse what cannot be saved before anything is trained
 
     def plugins(self) -> tuple[Any, ...]:
         """Return the plugins that train."""

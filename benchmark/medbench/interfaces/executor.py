@@ -132,8 +132,8 @@ class JobHandle:
 class Executor(ABC):
     """Carries out jobs, each isolated from the others.
 
-    What an executor owes is a program too: :mod:`medbench.check.executors`. One that
-    starts processes elsewhere gives them ``python -m medbench.runner.one_job``.
+    Its contract can be checked: :mod:`medbench.check.executors`. An executor that
+    starts processes elsewhere runs ``python -m medbench.runner.one_job``.
 
     Parameters
     ----------

@@ -110,14 +110,17 @@ def medbench_commands() -> Iterable[Command]:
     Returns
     -------
     iterable of Command
-        Each names a click command by its import path and carries the line
+        Each names a click command by its import path and has the line
         shown by ``medbench --help``, so that help imports nothing.
     """
 
 
 @hookspec(firstresult=True)
-def medbench_build_board(results: Path, out: Path) -> Path | None:
+def medbench_build_board(results: Path, out: Path) -> str:
     """Make the board of a results folder; called when ``medbench run`` ends.
+
+    Only medbench's own board is made this way; packages add to it by
+    :func:`medbench_board_sections`.
 
     Parameters
     ----------
@@ -128,25 +131,8 @@ def medbench_build_board(results: Path, out: Path) -> Path | None:
 
     Returns
     -------
-    pathlib.Path or None
-        ``out``, or ``None`` to let another plugin make the board.
-    """
-
-
-@hookspec(firstresult=True)
-def medbench_show_board(results: Path) -> str | None:
-    """Return the board of a results folder as text for the terminal.
-
-    Parameters
-    ----------
-    results : pathlib.Path
-        The results folder.
-
-    Returns
-    -------
-    str or None
-        A table at most 100 columns wide, or ``None`` to leave it to another
-        plugin.
+    str
+        The ranked table for the terminal, at most 100 columns wide.
     """
 
 
@@ -154,16 +140,23 @@ def medbench_show_board(results: Path) -> str | None:
 def medbench_read_board(results: Results) -> Any:
     """Return the board of loaded results, for :meth:`medbench.Results.board`.
 
+    As :func:`medbench_build_board`, for medbench's own board only.
+
     Parameters
     ----------
     results : Results
         What :func:`medbench.load` returned.
+
+    Returns
+    -------
+    object
+        The board.
     """
 
 
 @hookspec
 def medbench_loggers() -> Iterable[Logger]:
-    """Announce observers that are chosen with ``medbench run --log NAME``.
+    """Announce callbacks that are chosen with ``medbench run --log NAME``.
 
     Returns
     -------
@@ -175,33 +168,34 @@ def medbench_loggers() -> Iterable[Logger]:
 
 @hookspec
 def medbench_job_started(event: JobStarted) -> None:
-    """Be told that a run or a pretraining begins.
+    """React to the start of a run or a pretraining.
 
-    This hook and the two below are called in a process of the package's own, one
-    after the other; no run waits for them, and nothing that goes wrong in them harms
-    one. What they print goes to ``logs/observers`` in the results folder.
+    This hook and the two below are callbacks. They are called in a process of the
+    package's own, one after the other; no run waits for them, and nothing that goes
+    wrong in them harms a run. What they print goes to ``logs/callbacks`` in the results
+    folder.
 
     Parameters
     ----------
     event : JobStarted
-        Which, and where.
+        The job, its attempt and device.
 
     Examples
     --------
     >>> @hookimpl
     ... def medbench_job_started(event):
-    ...     print(event.label, "begins, attempt", event.attempt)
+    ...     print(event.label, "starts, attempt", event.attempt)
     """
 
 
 @hookspec
 def medbench_epoch_ended(event: EpochEnded) -> None:
-    """Be told that a run or a pretraining has done an epoch.
+    """React to a finished epoch of a run or a pretraining.
 
     Parameters
     ----------
     event : EpochEnded
-        Which, and how many epochs of how many are done.
+        The job, the epochs done and the number of epochs.
 
     Examples
     --------
@@ -213,12 +207,12 @@ def medbench_epoch_ended(event: EpochEnded) -> None:
 
 @hookspec
 def medbench_job_ended(event: JobEnded) -> None:
-    """Be told that a run or a pretraining has ended, well or not.
+    """React to the end of a run or a pretraining, in any state.
 
     Parameters
     ----------
     event : JobEnded
-        Which, how it ended and where its record is.
+        The job, its state and the file of its record.
 
     Examples
     --------
@@ -234,12 +228,12 @@ def medbench_job_ended(event: JobEnded) -> None:
 
 @hookspec
 def medbench_board_sections(folders: list[Path]) -> Iterable[BoardSection]:
-    """Add sections of one's own to the board's page; called in a process of the package's own.
+    """Add sections to the board's page; called in a process of the package's own.
 
     Parameters
     ----------
     folders : list of pathlib.Path
-        The results folders the board is made from.
+        The results folders that the board is made from.
 
     Returns
     -------

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 #: What a protocol may ask of its results; the board's docs say what each means.
 QUESTIONS = ("methods", "pretraining", "pretraining-by-rate", "baseline", "pairs", "blocks")
@@ -127,34 +127,46 @@ class Decidability:
         least = f"the smallest adjusted p is {self.smallest_p:.2g}, the level {self.alpha:g}"
         if self.decidable:
             return f"{self.question} can be decided: {comparisons} over {pairs}; {least}"
-        seeds = "1 more seed is" if self.more_seeds == 1 else f"{self.more_seeds} more seeds are"
+        seeds = "seed" if self.more_seeds == 1 else "seeds"
         return (
-            f"{self.question} cannot be decided: {comparisons} over {pairs}; {least}; at least "
-            f"{seeds} necessary"
+            f"{self.question} cannot be decided: {comparisons} over {pairs}; {least}; it needs at "
+            f"least {self.more_seeds} more {seeds} per dataset"
         )
+
+
+class Declared(Protocol):
+    """What a protocol declares in ``[statistics]``, as far as it is needed here."""
+
+    @property
+    def alpha(self) -> float:
+        """Level of each question."""
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Questions that may lead to claims, in order."""
+
+    @property
+    def baseline_pretext(self) -> str | None:
+        """Pretext that the others are compared with."""
+
+    @property
+    def baseline_method(self) -> str | None:
+        """Method that the others are compared with."""
 
 
 def decidability(
     points: Iterable[Mapping[str, Any]],
-    *,
-    questions: Sequence[str],
-    alpha: float,
-    baseline_pretext: str | None = None,
-    baseline_method: str | None = None,
+    declared: Declared,
     left_out: Collection[tuple[str, str, float]] = (),
 ) -> tuple[Decidability, ...]:
-    """Return which questions a design can decide, in the order given.
+    """Return which declared questions a design can decide, in their order.
 
     Parameters
     ----------
     points : iterable of mapping
         The axes of all planned runs.
-    questions : sequence of str
-        Those asked, see :data:`QUESTIONS`; one without comparisons is left out.
-    alpha : float
-        Level of each question.
-    baseline_pretext, baseline_method : str, optional
-        As for :func:`families`.
+    declared : Declared
+        The protocol's ``[statistics]``; a question without comparisons is left out.
     left_out : collection of (str, str, float)
         Blocks (dataset, noise, rate) that count in no test.
     """
@@ -165,15 +177,15 @@ def decidability(
         if block not in left_out:
             seeds.setdefault(block, set()).add(axes["seed"])
             entrants[axes["pretext"], axes["method"]] = None
-    asked = families(list(entrants), baseline_pretext, baseline_method)
+    asked = families(list(entrants), declared.baseline_pretext, declared.baseline_method)
     found = []
-    for question in (name for name in questions if name in asked and seeds):
+    for question in (name for name in declared.questions if name in asked and seeds):
         parts = _parts(question, seeds)
         comparisons, pairs = len(parts) * len(asked[question]), max(map(len, parts))
         datasets = 1 if question == "blocks" else len({block[0] for block in seeds})
-        missing = pairs_needed(comparisons, alpha) - pairs
+        missing = pairs_needed(comparisons, declared.alpha) - pairs
         more = max(0, math.ceil(missing / datasets))
-        found.append(Decidability(question, comparisons, pairs, alpha, more))
+        found.append(Decidability(question, comparisons, pairs, declared.alpha, more))
     return tuple(found)
 
 

@@ -67,7 +67,7 @@ class Resolver:
         self._check_tables()
 
     def names(self, axis: str, listed: Literal["*"] | Sequence[str]) -> list[str]:
-        """Return the names listed on an axis; ``"*"`` stands for every registered plugin."""
+        """Return the names listed on an axis; ``"*"`` means every registered plugin."""
         if listed == "*":
             return [entry.name for entry in self._registry.of_kind(kind_named(axis))]
         return list(listed)

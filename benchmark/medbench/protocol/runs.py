@@ -46,7 +46,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Expansion:
-    """All runs of a protocol that pass the filters, and what stands in the way.
+    """All runs of a protocol that pass the filters, and what prevents them.
 
     Parameters
     ----------

@@ -112,7 +112,7 @@ class Statistics(Table):
 
 
 class BackboneTable(BaseModel):
-    """The backbone's name, and its settings beside it."""
+    """The backbone's name and its settings."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

@@ -65,9 +65,9 @@ def test_questions(panel: Panel, facts: ProtocolFacts) -> dict[str, Tested]:
 
     The questions that the protocol names are tested in a fixed sequence: claims are made
     of one while every comparison of those before it is a claim, so that the chance of any
-    false claim is at most ``alpha``, whatever is true (Westfall and Krishen 2001). A
-    question that the design cannot decide is passed over: it can lead to no claim. All
-    other questions are exploratory.
+    false claim is at most ``alpha``, whichever comparisons truly differ (Westfall and
+    Krishen 2001). A question that the design cannot decide is passed over: it can lead to
+    no claim. All other questions are exploratory.
     """
     found = {}
     open_ = True

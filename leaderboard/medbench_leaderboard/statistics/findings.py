@@ -1,7 +1,7 @@
 """What the tests found: plain, frozen values for the page, the tables and the terminal.
 
 Nothing here computes. Every difference is *first minus second* and is turned so
-that a positive one means that ``first`` is better, whatever the metric.
+that a positive one means that ``first`` is better, also for metrics of which less is better.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Comparison:
 
     @property
     def separated(self) -> bool:
-        """Whether the sides are told apart within the question."""
+        """Whether the sides are separated within the question."""
         return self.decidable and self.adjusted_p <= self.alpha and self.ranks_agree
 
     @property

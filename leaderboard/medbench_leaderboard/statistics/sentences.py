@@ -58,12 +58,13 @@ def answer(tested: Tested, friedman: Friedman | None) -> Answer:
 
 
 def difference(comparison: Comparison) -> str:
-    """State who is better, by how much, how sure."""
+    """State by how much one side is above the other, and that it is better only if separated."""
     where = "" if comparison.where == type(comparison.where)() else f" on {comparison.where}"
-    return (
-        f"{comparison.better} is better than {comparison.worse}{where} by "
-        f"{abs(comparison.effect):.3f}{_interval(comparison)}"
-    )
+    better, worse, size = comparison.better, comparison.worse, f"{abs(comparison.effect):.3f}"
+    interval = _interval(comparison)
+    if comparison.separated:
+        return f"{better} is better than {worse}{where} by {size}{interval}"
+    return f"{better} is {size} above {worse}{where}{interval}"
 
 
 def p_words(p: float) -> str:
@@ -148,12 +149,13 @@ def _answer(tested: Tested, *, prefix: bool = True) -> str:
         number = f"{len(shown)} of {_many(len(tested.comparisons), 'comparison')}"
         verb = "shows" if len(shown) == 1 else "show"
         return f"{first}{number} {verb} a difference: {_listed(shown)}."
-    smallest = min(c.adjusted_p for c in tested.comparisons)
     largest = max(tested.comparisons, key=lambda c: abs(c.effect))
+    if len(tested.comparisons) == 1:
+        return f"{first}No difference is shown: {difference(largest)}."
+    smallest = p_words(min(c.adjusted_p for c in tested.comparisons))
     return (
-        f"{first}None of {_many(len(tested.comparisons), 'comparison')} shows a difference "
-        f"(smallest adjusted p {p_words(smallest)}, level {largest.alpha:g}). The largest: "
-        f"{difference(largest)}."
+        f"{first}None of {len(tested.comparisons)} comparisons shows a difference (smallest "
+        f"adjusted p {smallest}, level {largest.alpha:g}). The largest: {difference(largest)}."
     )
 
 

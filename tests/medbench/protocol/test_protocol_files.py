@@ -247,7 +247,7 @@ def test_bad_toml_names_the_line() -> None:
     ("old", "new", "words"),
     [
         ('"cross-entropy"', '"cross-entropi"', ["method", "did you mean 'cross-entropy'?"]),
-        ('"covid-qu-ex-mini"', '"zzz"', ["no dataset", "; there are ", "pneumonia-mnist"]),
+        ('"covid-qu-ex-mini"', '"zzz"', ["no dataset", "; available: ", "pneumonia-mnist"]),
         ('"symmetric"', '"symetric"', ["no noise is called 'symetric'", "'symmetric'"]),
         ('"rotation"', '"rotatoin"', ["no pretext is called 'rotatoin'", "'rotation'"]),
         ('"narrow"', '"narow"', ["no backbone is called 'narow'", "'narrow'"]),

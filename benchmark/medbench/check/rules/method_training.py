@@ -262,9 +262,10 @@ def resume(subject: Subject) -> None:
 def plain_state(subject: Subject) -> None:
     """Pack the state as a checkpoint does."""
     trial = Trial(subject.make(), draw(), epochs=EPOCHS)
-    trial.train_epochs(0, EPOCHS)
     try:
-        pack(trial.state.save())
+        state = trial.state
+        trial.train_epochs(0, EPOCHS)
+        pack(state.save())
     except MedbenchError as error:
         raise Violation(str(error)) from error
 

@@ -22,7 +22,7 @@ from medbench.store.packing import pack, unpack
 
 
 class Checkpointer:
-    """Keeps the checkpoints of one job, and takes up the newest that holds.
+    """Writes the checkpoints of one job, and finds the newest that can be used.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Checkpointer:
     checkpoints : Checkpoints
         Where.
     made_by : mapping
-        What must be the same for a checkpoint to be taken up: libraries, plugins, kind of
+        What must be the same for a checkpoint to be used: libraries, plugins, kind of
         device. Bits made with others would belong to neither.
     stop : StopRequest
         Whether the job is to stop.
@@ -104,7 +104,7 @@ class Checkpointer:
 
     @property
     def seconds_before(self) -> float:
-        """Seconds of training in the attempts that this one goes on from."""
+        """Seconds of training in the attempts that this one continues."""
         return self.found.seconds if self.found else 0.0
 
     def remove(self) -> None:
@@ -126,7 +126,7 @@ class Checkpointer:
         return False
 
     def _keep(self, epoch: int, own: Mapping[str, Any], message: Message) -> None:
-        """Write a checkpoint; where that is not possible the run goes on without."""
+        """Write a checkpoint; where that fails the run continues without."""
         checkpoint = Checkpoint(
             key=self._job.key,
             epoch=epoch,
@@ -139,13 +139,13 @@ class Checkpointer:
         try:
             self._checkpoints.write(checkpoint)
         except (OSError, RecordError) as error:
-            note(f"the checkpoint of epoch {epoch} was not kept: {error}; the run goes on")
+            note(f"the checkpoint of epoch {epoch} was not saved: {error}; the run continues")
         else:
             self._kept_epoch = epoch
         self._kept_at = time.monotonic()  # also where it failed: to try each epoch would cost
 
     def _newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that can be taken up, saying what is wrong with others."""
+        """Return the newest checkpoint that can be used; note what is wrong with others."""
         paths = self._checkpoints.paths()
         for path in paths:
             try:

@@ -46,6 +46,15 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Training:
+    """A finished training: its epochs, its last message, and its checkpoints."""
+
+    epochs: list[Message]
+    end: Message
+    checkpointer: Checkpointer
+
+
+@dataclass(frozen=True)
 class Evaluator:
     """Carries out one job.
 
@@ -84,20 +93,17 @@ class Evaluator:
         oracle = CountedOracle(spec.rate, noise.matrix, images.train.labels)
         pretrained = self._starting_weights(spec)
         clock.lap("data")
-        checkpointer = self._checkpointer()
         message = _training_message(self.job, spec, images, noise, pretrained)
-        self.process.send(checkpointer.with_state(message))
-        with _checkpoints_dropped_after_error(checkpointer):
-            epochs, usage = self._follow_training(oracle, checkpointer)
-        clock.lap("training", before=checkpointer.seconds_before)
+        training = self._train(message, oracle)
+        clock.lap("training", before=training.checkpointer.seconds_before)
 
-        arrays = _run_arrays(images, noise, epochs)
+        arrays = _run_arrays(images, noise, training.epochs)
         evaluation = spec.evaluation
         readings, curves = read_run(arrays, evaluation.primary, evaluation.last_epochs)
         summary = {
             "card": images.card.to_json(),
             "classes": list(images.card.class_names),
-            "epochs": len(epochs),
+            "epochs": len(training.epochs),
             "noise": {
                 "nominal_rate": spec.rate,
                 "realised_rate": float(np.mean(noise.train != images.train.labels)),
@@ -109,11 +115,11 @@ class Evaluator:
             "readings": readings,
         }
         clock.lap("evaluation")
-        metadata = self._metadata(clock, checkpointer, meter.read(usage))
+        metadata = self._metadata(clock, training, meter.read(training.end.values))
         arrays = {**arrays, **curves}
         record = make_record(spec.key, spec.axes, spec.to_json(), summary, arrays, metadata)
         write_record(self._results.record_path(spec.key), record)
-        checkpointer.remove()
+        training.checkpointer.remove()
 
     def _pretrain(self, spec: PretrainingSpec) -> None:
         clock, meter = Clock(), Meter()
@@ -128,26 +134,23 @@ class Evaluator:
         }
         clock.lap("data")
         arrays = {"images": images.train.images, **_weight_arrays(before)}
-        checkpointer = self._checkpointer()
-        self.process.send(checkpointer.with_state(Message("pretraining", values, arrays)))
-        with _checkpoints_dropped_after_error(checkpointer):
-            curve, message = self._follow_pretraining(checkpointer)
-        clock.lap("training", before=checkpointer.seconds_before)
-        usage = meter.read(message.values["usage"])
+        training = self._train(Message("pretraining", values, arrays))
+        clock.lap("training", before=training.checkpointer.seconds_before)
+        end = training.end
         write_weights(
             self._results.pretraining_path(spec.key),
             PretrainedWeights(
                 key=spec.key,
                 spec=spec.to_json(),
-                weights=_prefixed(message.arrays, WEIGHTS),
-                initial=_prefixed(message.arrays, INITIAL),
-                loss=np.array([loss for loss, _ in curve]),
-                accuracy=np.array([accuracy for _, accuracy in curve]),
-                chance=message.values["chance"],
-                metadata=self._metadata(clock, checkpointer, usage),
+                weights=_prefixed(end.arrays, WEIGHTS),
+                initial=_prefixed(end.arrays, INITIAL),
+                loss=np.array([epoch.values["loss"] for epoch in training.epochs]),
+                accuracy=np.array([epoch.values["accuracy"] for epoch in training.epochs]),
+                chance=end.values["chance"],
+                metadata=self._metadata(clock, training, meter.read(end.values["usage"])),
             ),
         )
-        checkpointer.remove()
+        training.checkpointer.remove()
 
     @property
     def _results(self) -> Results:
@@ -167,72 +170,49 @@ class Evaluator:
     def _starting_weights(self, spec: RunSpec | PretrainingSpec) -> PretrainedWeights | None:
         return read_weights(self._results.pretraining_path(spec.start.key)) if spec.start else None
 
-    def _checkpointer(self) -> Checkpointer:
-        checkpoints = self._results.checkpoints(self.job.key)
-        origin = made_by(self.registry, self.job)
-        return Checkpointer(self.job, checkpoints, origin, self.process.stop)
-
     def _metadata(
-        self, clock: Clock, checkpointer: Checkpointer, resources: Mapping[str, Any]
+        self, clock: Clock, training: Training, resources: Mapping[str, Any]
     ) -> dict[str, Any]:
         return {
             "provenance": provenance(self.registry, self.job),
             "times": clock.times,
-            "resumed": checkpointer.resumed,
+            "resumed": training.checkpointer.resumed,
             "resources": resources,
         }
 
-    def _follow_pretraining(
-        self, checkpointer: Checkpointer
-    ) -> tuple[list[tuple[float, float]], Message]:
-        """Collect epochs until training is done; return their curve and the last message."""
-        curve: list[tuple[float, float]] = []
-
-        def own_state() -> dict[str, Any]:
-            return {"curve": curve}
-
-        while True:
-            message = self.process.receive()
-            match message.kind:
-                case "resumed":
-                    curve = checkpointer.resume()["curve"]
-                case "restarted":
-                    checkpointer.restart(message.values["reason"])
-                case "epoch":
-                    curve.append((message.values["loss"], message.values["accuracy"]))
-                    self.progress(len(curve), self.job.spec.epochs)
-                    checkpointer.continue_training(self.process, len(curve), own_state)
-                case _:
-                    return curve, message
-
-    def _follow_training(
-        self, oracle: CountedOracle, checkpointer: Checkpointer
-    ) -> tuple[list[Message], Mapping[str, Any]]:
-        """Answer questions and collect epochs until training is done; return them and its cost."""
+    def _train(self, message: Message, oracle: CountedOracle | None = None) -> Training:
+        """Start training and follow it to its end: answer questions, collect epochs."""
+        checkpoints = self._results.checkpoints(self.job.key)
+        origin = made_by(self.registry, self.job)
+        checkpointer = Checkpointer(self.job, checkpoints, origin, self.process.stop)
         epochs: list[Message] = []
+        answers: Counter[str] = oracle.answers if oracle else Counter()
 
         def own_state() -> dict[str, Any]:
-            kept = [(dict(epoch.values), dict(epoch.arrays)) for epoch in epochs]
-            return {"epochs": kept, "oracle": dict(oracle.answers)}
+            saved = [(dict(epoch.values), dict(epoch.arrays)) for epoch in epochs]
+            return {"epochs": saved, "oracle": dict(answers)}
 
-        while True:
-            message = self.process.receive()
-            match message.kind:
-                case "question":
-                    self.process.send(_answer(oracle, message))
-                case "resumed":
-                    state = checkpointer.resume()
-                    epochs = [Message("epoch", *epoch) for epoch in state["epochs"]]
-                    # what the method asked in start() was answered and counted before
-                    oracle.answers = Counter(state["oracle"])
-                case "restarted":
-                    checkpointer.restart(message.values["reason"])
-                case "epoch":
-                    epochs.append(message)
-                    self.progress(len(epochs), self.job.spec.epochs)
-                    checkpointer.continue_training(self.process, len(epochs), own_state)
-                case _:
-                    return epochs, message.values
+        self.process.send(checkpointer.with_state(message))
+        with _checkpoints_dropped_after_error(checkpointer):
+            while True:
+                received = self.process.receive()
+                match received.kind:
+                    case "question" if oracle:
+                        self.process.send(_answer(oracle, received))
+                    case "resumed":
+                        state = checkpointer.resume()
+                        epochs[:] = [Message("epoch", *epoch) for epoch in state["epochs"]]
+                        # what the method asked in start() was answered and counted before
+                        answers.clear()
+                        answers.update(state["oracle"])
+                    case "restarted":
+                        checkpointer.restart(received.values["reason"])
+                    case "epoch":
+                        epochs.append(received)
+                        self.progress(len(epochs), self.job.spec.epochs)
+                        checkpointer.continue_training(self.process, len(epochs), own_state)
+                    case _:
+                        return Training(epochs, received, checkpointer)
 
 
 class Clock:

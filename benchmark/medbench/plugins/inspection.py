@@ -1,4 +1,4 @@
-"""A thorough look at what a package announces: its classes imported and checked."""
+"""Importing and checking the classes that a package announces."""
 
 from __future__ import annotations
 
@@ -7,41 +7,40 @@ from dataclasses import replace
 from typing import Any
 
 from medbench.errors import MedbenchError
-from medbench.plain import plain
-from medbench.plugins.announcements import Announcement, Fault, described
-from medbench.plugins.entries import Entry
-from medbench.plugins.interface_version import fit
+from medbench.plain import format_error, plain
+from medbench.plugins.entries import Entry, compatibility
 from medbench.plugins.kinds import kind_named
+from medbench.plugins.manifest import Fault, Manifest
 from medbench.plugins.markers import Plugin
 
 
-def examined(announced: Announcement) -> Announcement:
-    """Import every announced class in this process; what does not hold becomes a fault.
+def inspect_classes(manifest: Manifest) -> Manifest:
+    """Import every announced class in this process; one that is wrong becomes a fault.
 
     Checked are base class, abstract methods, the arguments that the harness will
     pass, the class of the settings and the settings that a name presets.
     """
     faults = {
         (axis, plugin.name): fault
-        for axis, plugin in announced.plugins
-        if (fault := _fault(announced, axis, plugin))
+        for axis, plugin in manifest.plugins
+        if (fault := _fault(manifest, axis, plugin))
     }
-    sound = tuple((a, p) for a, p in announced.plugins if (a, p.name) not in faults)
-    return replace(announced, plugins=sound, faults=(*announced.faults, *faults.values()))
+    valid = tuple((a, p) for a, p in manifest.plugins if (a, p.name) not in faults)
+    return replace(manifest, plugins=valid, faults=(*manifest.faults, *faults.values()))
 
 
-def _fault(announced: Announcement, axis: str, plugin: Plugin) -> Fault | None:
-    point, kind = announced.point, kind_named(axis)
-    if fit(plugin.interface, point.distribution).state == "broken":
+def _fault(manifest: Manifest, axis: str, plugin: Plugin) -> Fault | None:
+    point = manifest.entry_point
+    entry = Entry(kind_named(axis), plugin, point.distribution, point.version)
+    if compatibility(plugin.interface, entry.distribution).state == "broken":
         return None  # the registry says so, and the class need not work here
-    entry = Entry(kind, plugin, point.distribution, point.version)
     try:
         reason = _wrong_class(entry.load()) or _wrong_settings(entry)
     except MedbenchError as error:
         reason = str(error)
-    except Exception as error:  # noqa: BLE001 - foreign code runs when a class is looked at
-        reason = described(error)
-    return Fault(plain(reason), kind.name, plugin.name) if reason else None
+    except Exception as error:  # noqa: BLE001 - foreign code runs when a class is inspected
+        reason = format_error(error)
+    return Fault(plain(reason), entry.kind.name, entry.name) if reason else None
 
 
 def _wrong_class(found: type[Any]) -> str:
