@@ -77,13 +77,15 @@ def _time_left(status: Status) -> Text:
 def _jobs(jobs: tuple[RunningJob, ...]) -> Table:
     hosts = {job.host for job in jobs}
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("running", no_wrap=True, overflow="ellipsis", min_width=12)
+    table.add_column("running", no_wrap=True, width=8)
+    table.add_column("", no_wrap=True, overflow="ellipsis", min_width=12)
     for heading, width in (("epoch", 7), ("rate", 8), ("since", 12)):
         table.add_column(heading, justify="right", no_wrap=True, min_width=width)
     if len(hosts) > 1:
         table.add_column("on", no_wrap=True, overflow="ellipsis", min_width=8)
     for job in jobs[:_JOBS]:
         cells = [
+            job.key[:8],
             job.label,
             f"{job.done}/{job.total}" if job.total else "",
             pace(job.rate),
@@ -91,7 +93,7 @@ def _jobs(jobs: tuple[RunningJob, ...]) -> Table:
         ]
         table.add_row(*(Text(cell) for cell in (cells + [job.host] * (len(hosts) > 1))))
     if len(jobs) > _JOBS:
-        table.add_row(Text(f"and {len(jobs) - _JOBS} more", style="dim"))
+        table.add_row("", Text(f"and {len(jobs) - _JOBS} more", style="dim"))
     return table
 
 

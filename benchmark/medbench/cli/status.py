@@ -93,7 +93,7 @@ def _note(now: Status, results: Results) -> str:
     """Return what a user may do."""
     if any(now.counts[state] for state in (*FAILURES, SKIPPED)):
         return (
-            f"repeat what failed: medbench run --all --protocol {now.protocol} "
+            f"to repeat failed runs: medbench run --all --protocol {now.protocol} "
             f"--results {short_path(results.root)} --only-failed"
         )
     return "" if now.running or now.ended == now.total else "no medbench run is working on it"

@@ -21,8 +21,8 @@ Work = tuple[str, ...]
 
 
 def work_of(kind: str, axes: Mapping[str, Any]) -> Work:
-    """Return what the cost of a run or pretraining depends on."""
-    return (kind, str(axes["method" if kind == "run" else "pretext"]), str(axes["dataset"]))
+    """Return what the cost of a run or pretraining depends on, as far as its axes are known."""
+    return kind, axes.get("method" if kind == "run" else "pretext", ""), axes.get("dataset", "")
 
 
 def count_work(items: Iterable[PlanItem]) -> Counter[Work]:

@@ -263,7 +263,7 @@ def read_lock(path: Path) -> Lock | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return Lock(RunningJob(path.stem, ""), Process("", "", 0, 0), 0.0)
+        return Lock(RunningJob(path.stem, "damaged lock"), Process("", "", 0, 0), 0.0)
 
 
 def locks_in(folder: Path) -> list[Lock]:
