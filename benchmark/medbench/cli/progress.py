@@ -85,7 +85,7 @@ def message(event: Event) -> str:
             return f"waiting for {len(event.keys)} that other commands run on {hosts}"
         case StopRequested():
             return (
-                f"stopping: {event.running} running jobs save a checkpoint, which takes up to "
-                "10 s; Ctrl-C again ends them at once"
+                f"stopping: {event.running} running jobs save a checkpoint within 10 s; "
+                "Ctrl-C again ends them at once"
             )
     return f"{text}: {event.reason}" if event.reason else text
