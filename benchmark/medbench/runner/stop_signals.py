@@ -1,4 +1,4 @@
-"""Stopping ``medbench run``: the first signal asks, the second ends everything at once."""
+"""Stopping a run of a protocol: the first signal asks, the second ends everything at once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,8 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
-import click
-
 #: Ctrl-C; the end of a cluster job; a terminal that is closed.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class StoppedCommand(click.exceptions.Abort):
-    """The command was stopped by a signal; ``status`` is its exit status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class StopSignals:
