@@ -20,7 +20,7 @@ SETTINGS: dict[str, dict[str, Any]] = {"class-dependent": {"matrix": CONFUSIONS}
 def cases() -> list[Any]:
     found = []
     for (_, name), entry in discover().entries.items():
-        if entry.distribution != PROJECT or entry.kind.name == "executor":
+        if entry.distribution != PROJECT:
             continue
         large = entry.kind.name == "backbone" and name != "narrow"
         marks = [pytest.mark.slow] if large else []

@@ -15,6 +15,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "pretext": ("pretext",),
     "method": ("method_training", "method_edges"),
     "backbone": ("backbone",),
+    "executor": ("executor",),
 }
 
 

@@ -208,7 +208,7 @@ def run(
             memory=round(memory * 2**30) if memory else None,
             origin=origin(file, plugin_distributions(registry.entries.values())),
         ),
-        carrier(slots.jobs, None, built_in_modules(registry, expansion)),
+        carrier(slots.jobs, carrier.Settings(), built_in_modules(registry, expansion)),
         slots,
         device,
         callbacks,

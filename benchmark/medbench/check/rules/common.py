@@ -56,8 +56,8 @@ def description(subject: Subject) -> None:
 )
 def source(subject: Subject) -> None:
     """Look for a source."""
-    if subject.entry.kind.name == "dataset":
-        raise NotApplicable("its card names it")
+    if subject.entry.kind.name in ("dataset", "executor"):
+        raise NotApplicable("a dataset names it in its card, an executor has none")
     found = subject.entry.load()
     module = sys.modules.get(found.__module__)
     texts = (found.__doc__, getattr(module, "__doc__", ""), subject.entry.plugin.summary)

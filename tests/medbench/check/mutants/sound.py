@@ -23,6 +23,7 @@ from medbench.interfaces import (
 )
 from medbench.interfaces import Dataset as DatasetBase
 from medbench.interfaces import Pretext as PretextBase
+from medbench.runner.local.executor import LocalExecutor
 
 
 class SoundMethod(Baseline):
@@ -119,10 +120,15 @@ class SoundBackbone(TinyBackbone):
     """Two convolutions and a linear layer, as sound as can be (nobody, 2020)."""
 
 
+class SoundExecutor(LocalExecutor):
+    """Carries out jobs in processes of this machine, as soundly as can be."""
+
+
 SOUND = {
     "method": SoundMethod,
     "pretext": SoundPretext,
     "noise": SoundNoise,
     "dataset": SoundDataset,
     "backbone": SoundBackbone,
+    "executor": SoundExecutor,
 }
