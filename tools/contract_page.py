@@ -5,7 +5,8 @@ Usage: ``uv run python tools/contract_page.py > docs/contract.md``
 
 from __future__ import annotations
 
-from medbench.check.catalogue import kinds_with_rules, rules_of
+from medbench.check import rules_of
+from medbench.plugins.kinds import KINDS
 
 HEAD = """# The contract of plugins
 
@@ -57,7 +58,7 @@ TITLES = {
 def page() -> str:
     """Return the page's text."""
     parts = [HEAD]
-    for kind in ("plugin", *kinds_with_rules()):
+    for kind in ("plugin", *(kind.name for kind in KINDS)):
         parts.append(f"\n## {TITLES.get(kind, kind.capitalize())}\n\n")
         parts.append("| rule | expects | why | to fix |\n| --- | --- | --- | --- |\n")
         for rule in rules_of(kind):

@@ -14,7 +14,7 @@ import pytest
 from apart import Apart
 from in_process import InProcess
 
-from medbench.check import Case, ContractError, Rule, Subject, rules_of
+from medbench.check import ContractCase, ContractError, PluginUnderTest, Rule, rules_of
 from medbench.check.rules.executor_jobs import Jobs, carry_out
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress
 from medbench.plugins.entries import Entry
@@ -29,14 +29,14 @@ RULES = [rule for rule in rules_of("executor") if rule.kind == "executor"]
 FIRST = ("record-before-the-end", "failure-is-kept")
 
 
-def case(rule: Rule, executor: type[Executor]) -> Case:
+def case(rule: Rule, executor: type[Executor]) -> ContractCase:
     plugin = Plugin(
         name="checked",
         target=f"{executor.__module__}:{executor.__qualname__}",
         summary="an executor of the tests",
         interface=1,
     )
-    return Case(rule, Subject(Entry(kind_named("executor"), plugin, "tests", "1")))
+    return ContractCase(rule, PluginUnderTest(Entry(kind_named("executor"), plugin, "tests", "1")))
 
 
 @pytest.mark.parametrize(

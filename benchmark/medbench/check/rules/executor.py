@@ -10,7 +10,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from medbench.check.contract import rule
+from medbench.check.contract import rule_of
+from medbench.check.plugin import PluginUnderTest
 from medbench.check.rules.executor_jobs import (
     carry_out,
     end_of,
@@ -20,11 +21,12 @@ from medbench.check.rules.executor_jobs import (
     until_ended,
     until_running,
 )
-from medbench.check.subject import Subject
 from medbench.interfaces.executor import JobEnd, JobProgress
 from medbench.store.records import read_record
 from medbench.store.states import FAILURES, INTERRUPTED
 from medbench.store.weights import read_weights
+
+rule = rule_of("executor")
 
 #: Seconds by which ``events`` may exceed its waiting time.
 SLACK = 5.0
@@ -33,16 +35,14 @@ STOP, MARGIN = 6.0, 15.0
 
 
 @rule(
-    "executor",
-    "record-before-the-end",
     expects="a job ends once, as done, after its record is complete in the results folder",
     why="The scheduler starts what depends on a job, and counts it as done, when its end comes.",
     fix="report JobEnd after the job's process has written; on a network file system, wait until "
     "the file is visible",
 )
-def record_before_the_end(subject: Subject) -> None:
+def record_before_the_end(plugin: PluginUnderTest) -> None:
     """Carry out one run."""
-    with executor_and_jobs(subject, 1) as (executor, jobs):
+    with executor_and_jobs(plugin, 1) as (executor, jobs):
         job = jobs.run()
         handle = executor.submit(job)
         require(handle.key == job.key, f"the handle is of {handle.key}, not of {job.key}")
@@ -55,15 +55,13 @@ def record_before_the_end(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "progress",
     expects="progress counts epochs upwards to their number",
     why="The progress display and the estimate of the remaining time are made from it.",
     fix="pass on the events of the job's process as they are; none is better than a wrong one",
 )
-def progress(subject: Subject) -> None:
+def progress(plugin: PluginUnderTest) -> None:
     """Look at the progress of one run."""
-    with executor_and_jobs(subject, 1) as (executor, jobs):
+    with executor_and_jobs(plugin, 1) as (executor, jobs):
         job = jobs.run()
         executor.submit(job)
         events = until_ended(executor, [job])
@@ -76,15 +74,13 @@ def progress(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "waits-in-time",
     expects="events returns in time, while nothing is running and while a job is silent",
     why="The scheduler renews its locks and reacts to Ctrl-C between two calls.",
     fix="wait for events with a timeout of `wait` seconds",
 )
-def waits_in_time(subject: Subject) -> None:
+def waits_in_time(plugin: PluginUnderTest) -> None:
     """Time two calls of events."""
-    with executor_and_jobs(subject, 1) as (executor, jobs):
+    with executor_and_jobs(plugin, 1) as (executor, jobs):
         for job in (None, jobs.endless()):
             if job is not None:
                 executor.submit(job)
@@ -96,15 +92,13 @@ def waits_in_time(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "slots",
     expects="as many jobs as there are slots can be submitted at once, and each ends once",
     why="The scheduler submits a job whenever fewer than `slots` are running.",
     fix="call super().__init__(slots, settings, modules) and change nothing of `slots`",
 )
-def slots(subject: Subject) -> None:
+def slots(plugin: PluginUnderTest) -> None:
     """Carry out three runs at once."""
-    with executor_and_jobs(subject, 3) as (executor, jobs):
+    with executor_and_jobs(plugin, 3) as (executor, jobs):
         require(executor.slots == 3, f"3 slots were asked for, it has {executor.slots}")
         many = [jobs.run(seed) for seed in range(3)]
         for job in many:
@@ -115,15 +109,13 @@ def slots(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "pretraining-then-run",
     expects="a pretraining saves its weights, and a run submitted afterwards starts from them",
     why="Runs that differ in noise or method share a pretraining.",
     fix="carry out jobs of both kinds, in the results folder that the job names",
 )
-def pretraining_then_run(subject: Subject) -> None:
+def pretraining_then_run(plugin: PluginUnderTest) -> None:
     """Carry out a pretraining, then a run."""
-    with executor_and_jobs(subject, 1) as (executor, jobs):
+    with executor_and_jobs(plugin, 1) as (executor, jobs):
         for job in (jobs.pretraining(), jobs.pretrained_run()):
             require_state(carry_out(executor, job), "done")
         weights = read_weights(jobs.results.pretraining_path(jobs.pretraining().key))
@@ -133,17 +125,15 @@ def pretraining_then_run(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "failure-is-kept",
     expects="a failed job leaves an attempt with state, reason and host, no record, and no harm to "
     "other jobs",
     why="Failures are data: the board counts them, and `medbench status` shows their reasons.",
     fix="run jobs by medbench.runner.one_job, which writes the attempt; write one yourself where a "
     "job ends without a word",
 )
-def failure_is_kept(subject: Subject) -> None:
+def failure_is_kept(plugin: PluginUnderTest) -> None:
     """Carry out a run that fails next to one that does not."""
-    with executor_and_jobs(subject, 2) as (executor, jobs):
+    with executor_and_jobs(plugin, 2) as (executor, jobs):
         bad, good = jobs.failing(), jobs.run()
         for job in (bad, good):
             executor.submit(job)
@@ -166,15 +156,13 @@ def failure_is_kept(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "timeout",
     expects="a job that exceeds its timeout ends as timeout, with an attempt and without a record",
     why="One hanging run must not hold up a whole grid.",
     fix="run jobs by medbench.runner.one_job, which keeps the time; report the state it reports",
 )
-def timeout(subject: Subject) -> None:
+def timeout(plugin: PluginUnderTest) -> None:
     """Carry out an endless run with a timeout of three seconds."""
-    with executor_and_jobs(subject, 1) as (executor, jobs):
+    with executor_and_jobs(plugin, 1) as (executor, jobs):
         job = replace(jobs.endless(), timeout=3.0)
         require_state(carry_out(executor, job), "timeout")
         attempt = jobs.results.last_attempt(job.key)
@@ -185,15 +173,13 @@ def timeout(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "log-of-each-attempt",
     expects="what a job prints is saved in the log of its attempt",
     why="`medbench log` shows it; a log of another attempt explains nothing.",
     fix="submit the job as it is, with its `attempt`",
 )
-def log_of_each_attempt(subject: Subject) -> None:
+def log_of_each_attempt(plugin: PluginUnderTest) -> None:
     """Carry out a third attempt."""
-    with executor_and_jobs(subject, 1) as (executor, jobs):
+    with executor_and_jobs(plugin, 1) as (executor, jobs):
         job = jobs.run(attempt=3)
         carry_out(executor, job)
         require(jobs.results.log_path(job.key, 3).exists(), "there is no log of attempt 3")
@@ -201,15 +187,13 @@ def log_of_each_attempt(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "record-stays",
     expects="a job whose record is already there ends as done and leaves the record alone",
     why="Another command may have done the job meanwhile; a record is written once.",
     fix="run jobs by medbench.runner.one_job, and remove nothing from the results folder",
 )
-def record_stays(subject: Subject) -> None:
+def record_stays(plugin: PluginUnderTest) -> None:
     """Carry out the same run twice."""
-    with executor_and_jobs(subject, 1) as (executor, jobs):
+    with executor_and_jobs(plugin, 1) as (executor, jobs):
         contents = []
         for attempt in (1, 2):
             job = jobs.run(attempt=attempt)
@@ -219,15 +203,13 @@ def record_stays(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "cancel",
     expects="a cancelled job ends without an event, and nothing of it is saved; others continue",
     why="A job is cancelled when another command has done it: its end would count twice.",
     fix="kill the job's processes, wait for them, and drop the events that have not been returned",
 )
-def cancel(subject: Subject) -> None:
+def cancel(plugin: PluginUnderTest) -> None:
     """Cancel one of two jobs, then submit a third."""
-    with executor_and_jobs(subject, 2) as (executor, jobs):
+    with executor_and_jobs(plugin, 2) as (executor, jobs):
         lost, kept = jobs.endless(), jobs.run()
         handle = executor.submit(lost)
         executor.submit(kept)
@@ -239,16 +221,14 @@ def cancel(subject: Subject) -> None:
 
 
 @rule(
-    "executor",
-    "stop-and-close",
     expects="asked to stop, jobs end in time as interrupted, where they can; after close none is "
     "running",
     why="Ctrl-C must not count as a failure, and must leave no process behind.",
     fix="send SIGTERM to the job's process in stop; kill what is left in close",
 )
-def stop_and_close(subject: Subject) -> None:
+def stop_and_close(plugin: PluginUnderTest) -> None:
     """Stop two endless runs, and watch their logs after close."""
-    with executor_and_jobs(subject, 2) as (executor, jobs):
+    with executor_and_jobs(plugin, 2) as (executor, jobs):
         many = [jobs.endless(seed) for seed in range(2)]
         for job in many:
             executor.submit(job)

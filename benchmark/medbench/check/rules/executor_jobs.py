@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medbench.check.contract import Violation
-from medbench.check.subject import Subject
+from medbench.check.plugin import PluginUnderTest
 from medbench.errors import RecordError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
@@ -87,10 +87,10 @@ class Jobs:
 
 
 @contextmanager
-def executor_and_jobs(subject: Subject, slots: int) -> Iterator[tuple[Executor, Jobs]]:
+def executor_and_jobs(plugin: PluginUnderTest, slots: int) -> Iterator[tuple[Executor, Jobs]]:
     """Make the executor, and a temporary results folder; close and remove them at the end."""
-    found = subject.entry.load()
-    settings = found.Settings.model_validate(subject.values)
+    found = plugin.entry.load()
+    settings = found.Settings.model_validate(plugin.values)
     # what jobs still write while the folder is removed is no fault of the executor
     with tempfile.TemporaryDirectory(prefix="medbench-check-", ignore_cleanup_errors=True) as name:
         jobs = Jobs.create(Path(name))

@@ -8,13 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medbench.check.compare import difference
-from medbench.check.contract import NotApplicable, Violation, rule
-from medbench.check.elsewhere import Misplaced, elsewhere
-from medbench.check.real import real_images
-from medbench.check.rules.globals import MEND, watched_globals
-from medbench.check.sound import FEATURES, tiny_backbone
-from medbench.check.subject import Subject, refuses
+from medbench.check.compare import require_equal
+from medbench.check.contract import (
+    NotApplicable,
+    Violation,
+    refusal_is_not_applicable,
+    rule_of,
+)
+from medbench.check.global_rngs import FIX, unchanged_global_rngs
+from medbench.check.plugin import PluginUnderTest
+from medbench.check.real_data import real_images
+from medbench.check.reference import FEATURES, tiny_backbone
+from medbench.check.simulated_device import simulated_device
 from medbench.engine.networks import NormalisedBackbone, build_backbone, seeded_construction
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
 from medbench.engine.streams import torch_stream
@@ -22,36 +27,33 @@ from medbench.interfaces import ImageSpace, PretextStep
 from medbench.interfaces.method import OptimiserSettings
 from medbench.interfaces.options import ComputeOptions, PretrainingOptions
 
+rule = rule_of("pretext")
+
 #: Height and width of most images: large enough for puzzles.
 SIZE = 36
 
 
-class Setting:
+class PretextSetup:
     """A pretext with a backbone, a head and images, as pretraining sets it up."""
 
     def __init__(
         self,
-        subject: Subject,
+        plugin: PluginUnderTest,
         *,
         size: int = SIZE,
         channels: int = 1,
         images: int = 8,
         device: str = "cpu",
     ) -> None:
-        self.pretext = subject.make()
+        self.pretext = plugin.make()
         if not getattr(self.pretext.settings, "trains", True):
             raise NotApplicable("it trains nothing")
         self.space = ImageSpace(channels=channels, size=size)
         half = (0.5,) * channels
         self.backbone: nn.Module
         self.backbone, features = build_backbone(tiny_backbone(), self.space, half, half, 0)
-        with seeded_construction(0, "pretext head"):
-            try:
-                self.head = self.pretext.make_head(features, self.space)
-            except Exception as error:
-                if refuses(error):
-                    raise NotApplicable(str(error)) from error
-                raise
+        with refusal_is_not_applicable(), seeded_construction(0, "pretext head"):
+            self.head = self.pretext.make_head(features, self.space)
         if not isinstance(self.head, nn.Module):
             raise Violation(f"make_head returned a {type(self.head).__name__}, not a module")
         self.backbone.to(device).train()
@@ -89,32 +91,28 @@ def check_step(step: Any) -> None:
 
 
 @rule(
-    "pretext",
-    "step",
     expects="loss gives a PretextStep: a finite loss of shape () with a gradient, and 0 <= correct "
     "<= questions",
     why="The harness minimises the one and tells how well the task is solved by the others.",
     fix="return PretextStep(loss.mean(), (answers == truth).sum(), len(truth))",
 )
-def step(subject: Subject) -> None:
+def step(plugin: PluginUnderTest) -> None:
     """Pose the task once."""
-    check_step(Setting(subject).step())
+    check_step(PretextSetup(plugin).step())
 
 
 @rule(
-    "pretext",
-    "gradient",
     expects="the gradient of the loss reaches every weight of the backbone",
     why="The backbone is all that is kept: what the gradient does not reach is not pretrained.",
     fix="no detach() and no torch.no_grad() between backbone and loss",
 )
-def gradient(subject: Subject) -> None:
+def gradient(plugin: PluginUnderTest) -> None:
     """Go backward once."""
-    setting = Setting(subject)
-    setting.step().loss.backward()  # type: ignore[no-untyped-call]
+    setup = PretextSetup(plugin)
+    setup.step().loss.backward()  # type: ignore[no-untyped-call]
     without = [
         name
-        for name, grad in setting.gradients().items()
+        for name, grad in setup.gradients().items()
         if grad is None or not bool((grad != 0).any())
     ]
     if without:
@@ -122,90 +120,75 @@ def gradient(subject: Subject) -> None:
 
 
 @rule(
-    "pretext",
-    "repeats",
     expects="the same images and generator give the same loss and gradients, bit for bit",
     why="Weights are shared by runs and kept by key: same key, same weights.",
     fix="draw from rng alone; keep nothing from call to call",
 )
-def repeats(subject: Subject) -> None:
+def repeats(plugin: PluginUnderTest) -> None:
     """Pose the task to two instances."""
-    first, second = Setting(subject), Setting(subject)
+    first, second = PretextSetup(plugin), PretextSetup(plugin)
     losses: list[Any] = []
-    for setting in (first, second):
-        one = setting.step()
+    for setup in (first, second):
+        one = setup.step()
         one.loss.backward()  # type: ignore[no-untyped-call]
-        losses.append({"loss": one.loss.detach(), "gradient": setting.gradients()})
-    if found := difference(*losses):
-        raise Violation(f"a second instance differs: {found}")
+        losses.append({"loss": one.loss.detach(), "gradient": setup.gradients()})
+    require_equal(losses[0], losses[1], "a second instance differs")
 
 
 @rule(
-    "pretext",
-    "generator-matters",
     expects="another generator gives another loss",
     why="A task that poses the same questions in every epoch is learned by heart; one that draws "
     "from elsewhere does not repeat.",
     fix="use rng, and make no generator of your own",
 )
-def generator_matters(subject: Subject) -> None:
+def generator_matters(plugin: PluginUnderTest) -> None:
     """Pose the task with several generators."""
     losses = set()
     for seed in range(4):
-        losses.add(float(Setting(subject).step(seed).loss.detach()))
+        losses.add(float(PretextSetup(plugin).step(seed).loss.detach()))
     if len(losses) == 1:
         raise Violation("four generators gave the same loss")
 
 
 @rule(
-    "pretext",
-    "global-generators",
     expects="the global generators of Python, numpy and torch are neither used nor seeded by loss",
     why="They are shared by everything in the process: what one draws moves what another gets.",
-    fix=MEND,
+    fix=FIX,
 )
-def global_generators(subject: Subject) -> None:
+def global_generators(plugin: PluginUnderTest) -> None:
     """Watch the global generators over a step."""
-    setting = Setting(subject)
-    with watched_globals():
-        setting.step()
+    setup = PretextSetup(plugin)
+    with unchanged_global_rngs():
+        setup.step()
 
 
 @rule(
-    "pretext",
-    "device",
     expects="tensors are made where the images are",
     why="What works by luck on a CPU fails on the first GPU.",
     fix="torch.zeros(n, device=images.device), and the same for whatever __init__ made",
 )
-def device(subject: Subject) -> None:
+def device(plugin: PluginUnderTest) -> None:
     """Pose the task where the images' device is told apart from the default one."""
     generators: list[Any] = []
-    with elsewhere(generators) as place:
-        try:
-            setting = Setting(subject, device=place)
-            generators.append(setting.rng)
-            setting.step().loss.backward()  # type: ignore[no-untyped-call]
-        except Misplaced as fault:
-            raise Violation(str(fault)) from fault
+    with simulated_device(generators) as place:
+        setup = PretextSetup(plugin, device=place)
+        generators.append(setup.rng)
+        setup.step().loss.backward()  # type: ignore[no-untyped-call]
     if torch.cuda.is_available():
-        Setting(subject, device="cuda").step().loss.backward()  # type: ignore[no-untyped-call]
+        PretextSetup(plugin, device="cuda").step().loss.backward()  # type: ignore[no-untyped-call]
 
 
 @rule(
-    "pretext",
-    "images-untouched",
     expects="the images are as before",
     why="A method or a later step may be handed the same tensor.",
     fix="no operation that ends in _ on the images",
 )
-def images_untouched(subject: Subject) -> None:
+def images_untouched(plugin: PluginUnderTest) -> None:
     """Compare the images before and after."""
-    setting = Setting(subject)
-    kept = setting.images.clone()
-    setting.step()
-    if found := difference(kept, setting.images, "the images"):
-        raise Violation(found)
+    setup = PretextSetup(plugin)
+    kept = setup.images.clone()
+    setup.step()
+    require_equal(kept, setup.images, "the images before and after")
 
 
 class Guessing(nn.Module):
@@ -222,24 +205,22 @@ class Guessing(nn.Module):
 
 
 @rule(
-    "pretext",
-    "chance",
     expects="chance(batch_size) is the accuracy that guessing reaches",
     why="The accuracy of a pretraining is read against it: above it something was learned.",
     fix="of n answers equally likely it is 1 / n; think of what the batch size does to n",
 )
-def chance(subject: Subject) -> str:
+def chance(plugin: PluginUnderTest) -> str:
     """Let a backbone that sees nothing answer."""
-    setting = Setting(subject)
-    count = len(setting.images)
-    stated = setting.pretext.chance(count)
+    setup = PretextSetup(plugin)
+    count = len(setup.images)
+    stated = setup.pretext.chance(count)
     if not isinstance(stated, (int, float)) or not 0 <= stated <= 1:
         raise Violation(f"chance({count}) is {stated!r}")
-    setting.backbone = NormalisedBackbone(Guessing(), (0.5,), (0.5,))
+    setup.backbone = NormalisedBackbone(Guessing(), (0.5,), (0.5,))
     correct, questions = 0.0, 0
     with torch.no_grad():
         for seed in range(60):
-            one = setting.step(seed)
+            one = setup.step(seed)
             correct += float(torch.as_tensor(one.correct))
             questions += one.questions
     if not questions:
@@ -255,45 +236,37 @@ def chance(subject: Subject) -> str:
 
 
 @rule(
-    "pretext",
-    "small-batch",
     expects="it works with a batch of two images",
     why="The last mini-batch of an epoch may be that small.",
     fix="guard what divides by the number of other images",
 )
-def small_batch(subject: Subject) -> None:
+def small_batch(plugin: PluginUnderTest) -> None:
     """Pose the task on two images."""
-    check_step(Setting(subject, images=2).step())
+    check_step(PretextSetup(plugin, images=2).step())
 
 
 @rule(
-    "pretext",
-    "grey-and-colour",
     expects="it works with grey images (C = 1) and with colour (C = 3)",
     why="X-rays are grey, histology is not.",
     fix="take the number of channels from images.shape",
 )
-def grey_and_colour(subject: Subject) -> None:
+def grey_and_colour(plugin: PluginUnderTest) -> None:
     """Pose the task on images of one and of three channels."""
     for channels in (1, 3):
-        check_step(Setting(subject, channels=channels).step())
+        check_step(PretextSetup(plugin, channels=channels).step())
 
 
 @rule(
-    "pretext",
-    "odd-size",
     expects="it works with images of an odd height and width, or refuses them in one line",
     why="Nothing promises even sizes.",
     fix="compute sizes with //; raise MedbenchError in make_head where images are too small",
 )
-def odd_size(subject: Subject) -> None:
+def odd_size(plugin: PluginUnderTest) -> None:
     """Pose the task on images of 37 px."""
-    check_step(Setting(subject, size=37).step())
+    check_step(PretextSetup(plugin, size=37).step())
 
 
 @rule(
-    "pretext",
-    "backbone-usable",
     expects="after a pretraining the backbone has the weights it began with, finite, and tells "
     "images apart",
     why="Methods load them by name into a fresh backbone; features that are all alike teach "
@@ -301,9 +274,9 @@ def odd_size(subject: Subject) -> None:
     fix="add no layers to the backbone and leave its names alone; a loss that only pulls features "
     "together collapses: push something apart",
 )
-def backbone_usable(subject: Subject) -> str:
+def backbone_usable(plugin: PluginUnderTest) -> str:
     """Pretrain on real images through the harness, and look at the features."""
-    stage = _stage(subject)
+    stage = _stage(plugin)
     names = set(stage.weights())
     epochs = list(stage.epochs())
     weights = stage.weights()
@@ -326,15 +299,13 @@ def backbone_usable(subject: Subject) -> str:
 
 
 @rule(
-    "pretext",
-    "learns",
     expects="over a short pretraining on real images the loss falls",
     why="A task whose loss does not fall teaches nothing, whatever the number of epochs.",
     fix="look at the sign of the loss, and whether answers and questions are of the same images",
 )
-def learns(subject: Subject) -> str:
+def learns(plugin: PluginUnderTest) -> str:
     """Pretrain on real images through the harness."""
-    stage = _stage(subject)
+    stage = _stage(plugin)
     losses = [epoch.loss for epoch in stage.epochs()]
     half = len(losses) // 2
     early, late = sum(losses[:half]) / half, sum(losses[-half:]) / half
@@ -345,8 +316,8 @@ def learns(subject: Subject) -> str:
     return f"mean loss {early:.4f} in the first {half} epochs, {late:.4f} in the last"
 
 
-def _stage(subject: Subject) -> PretrainingStage:
-    Setting(subject)  # whether it trains, and takes the size
+def _stage(plugin: PluginUnderTest) -> PretrainingStage:
+    PretextSetup(plugin)  # whether it trains, and takes the size
     return PretrainingStage(
         PretrainingInput(
             images=real_images(96, SIZE),
@@ -361,6 +332,6 @@ def _stage(subject: Subject) -> PretrainingStage:
             training_seed=0,
         ),
         tiny_backbone(),
-        subject.make(),
+        plugin.make(),
         "cpu",
     )

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from medbench.check.sound import Baseline, TinyBackbone
+from medbench.check.reference import ReferenceMethod, TinyBackbone
 from medbench.interfaces import (
     SPLITS,
     DatasetCard,
@@ -26,7 +26,7 @@ from medbench.interfaces import Pretext as PretextBase
 from medbench.runner.local.executor import LocalExecutor
 
 
-class SoundMethod(Baseline):
+class SoundMethod(ReferenceMethod):
     """Plain cross-entropy on the noisy labels, as sound as can be (nobody, 2020)."""
 
 

@@ -45,7 +45,7 @@ def tiny_backbone() -> TinyBackbone:
     return TinyBackbone("tiny", Settings())
 
 
-class Baseline(LNLMethod):
+class ReferenceMethod(LNLMethod):
     """Plain cross-entropy, which believes every label: what the cost of methods is told by."""
 
     def start(self, task: LearningTask) -> None:

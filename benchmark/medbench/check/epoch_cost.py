@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from medbench.check.tasks import Trial
+from medbench.check.tasks import MethodRun
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Cost of an epoch after the warm-up.
+class EpochCost:
+    """EpochCost of an epoch after the warm-up.
 
     Parameters
     ----------
@@ -32,28 +32,28 @@ class Cost:
     peak_bytes: int
 
 
-def measure(trial: Trial, epochs: int) -> Cost:
+def measure(run: MethodRun, epochs: int) -> EpochCost:
     """Train ``epochs`` epochs and return the dearest one's cost."""
     passed = [0]
 
     def count(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         passed[0] += len(inputs[0])
 
-    hooks = [network.register_forward_pre_hook(count) for network in trial.watched.networks]
+    hooks = [network.register_forward_pre_hook(count) for network in run.calls.networks]
     found = []
     for epoch in range(epochs):
         passed[0] = 0
         since = time.process_time()
-        with Memory() as memory:
-            trial.train_epochs(epoch, epoch + 1, look=False)
+        with MemoryMeter() as memory:
+            run.train_epochs(epoch, epoch + 1, predict=False)
         seconds = time.process_time() - since
-        found.append(Cost(passed[0] / len(trial.images), seconds, memory.peak))
+        found.append(EpochCost(passed[0] / len(run.images), seconds, memory.peak))
     for hook in hooks:
         hook.remove()
     return max(found, key=lambda cost: cost.passes)
 
 
-class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class MemoryMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of storages made while it is entered, those kept by graphs too."""
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
 """A device that is not the default one, on a machine that has only a CPU.
 
-Code that forgets ``device=`` works on a CPU by luck. Under :func:`elsewhere` the
+Code that forgets ``device=`` works on a CPU by luck. Under :func:`simulated_device` the
 task's device is ``cpu:0``, which torch carries out on the CPU; whether a tensor
 was made there or on the default device is kept beside it, and where the two meet
-in one operation, as a GPU would refuse, :class:`Misplaced` is raised.
+in one operation, as a GPU would refuse, :class:`DeviceMismatch` is raised.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from medbench.check.contract import Violation
 
 #: The device of the task: another word for the CPU.
 PLACE = "cpu:0"
@@ -39,11 +41,11 @@ _MIXERS = {
 _HOST_ONLY = {"numpy", "__array__"}
 
 
-class Misplaced(Exception):  # noqa: N818 - it is what is found, no error of ours
+class DeviceMismatch(Violation):
     """Tensors of two devices met, or a host's operation was asked of the device's tensor."""
 
 
-class _Elsewhere(TorchFunctionMode):
+class _SimulatedDevice(TorchFunctionMode):
     """Keeps beside each tensor whether it is on the task's device."""
 
     def __init__(self, generators: Sequence[Any]) -> None:
@@ -72,16 +74,16 @@ class _Elsewhere(TorchFunctionMode):
 
     def _check(self, name: str, given: list[Tensor], kwargs: Any) -> None:
         if name in _MAKERS and self._of_task(kwargs) and kwargs.get("device") is None:
-            raise Misplaced(
+            raise DeviceMismatch(
                 f"{name} with a generator of the task's device, but without device=, {_line()}"
             )
         there = [tensor for tensor in given if self._is_there(tensor)]
         if name in _HOST_ONLY and there:
-            raise Misplaced(f"{name.strip('_')}() of a tensor on the device, {_line()}")
+            raise DeviceMismatch(f"{name.strip('_')}() of a tensor on the device, {_line()}")
         # a single number may stay on the host, as on a GPU
         here = [tensor for tensor in given if not self._is_there(tensor) and tensor.dim() > 0]
         if there and here and name not in _MIXERS:
-            raise Misplaced(
+            raise DeviceMismatch(
                 f"{name} of tensors on the task's device and on the default one, {_line()}"
             )
 
@@ -147,7 +149,7 @@ def _line() -> str:
 
 
 @contextmanager
-def elsewhere(generators: Sequence[Any]) -> Iterator[str]:
+def simulated_device(generators: Sequence[Any]) -> Iterator[str]:
     """Enter a place where the default device and the task's are told apart; give its name.
 
     Parameters
@@ -155,5 +157,5 @@ def elsewhere(generators: Sequence[Any]) -> Iterator[str]:
     generators : sequence
         Generators of the task's device; looked at whenever one is used.
     """
-    with _Elsewhere(generators):
+    with _SimulatedDevice(generators):
         yield PLACE
