@@ -1,4 +1,4 @@
-"""What an epoch costs: passes through networks, seconds, peak memory."""
+"""The cost of an epoch: passes through networks, seconds, peak memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medbench.check.tasks import MethodRun
 
 @dataclass(frozen=True)
 class EpochCost:
-    """EpochCost of an epoch after the warm-up.
+    """The cost of an epoch.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class EpochCost:
 
 
 def measure(run: MethodRun, epochs: int) -> EpochCost:
-    """Train ``epochs`` epochs and return the dearest one's cost."""
+    """Train ``epochs`` epochs and return the cost of the most expensive one."""
     passed = [0]
 
     def count(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -54,7 +54,7 @@ def measure(run: MethodRun, epochs: int) -> EpochCost:
 
 
 class MemoryMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of storages made while it is entered, those kept by graphs too."""
+    """Counts the bytes of storages created inside it, including those that graphs keep."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -79,7 +79,7 @@ class MemoryMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _add(self, tensor: Tensor) -> bool:
-        """Note a tensor's storage; return whether it is a new one."""
+        """Record a tensor's storage; return whether it is new."""
         storage = tensor.untyped_storage()
         reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         if reference.cdata in self._known:

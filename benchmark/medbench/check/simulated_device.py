@@ -1,9 +1,9 @@
 """A device that is not the default one, on a machine that has only a CPU.
 
-Code that forgets ``device=`` works on a CPU by luck. Under :func:`simulated_device` the
-task's device is ``cpu:0``, which torch carries out on the CPU; whether a tensor
-was made there or on the default device is kept beside it, and where the two meet
-in one operation, as a GPU would refuse, :class:`DeviceMismatch` is raised.
+Code that forgets ``device=`` works on a CPU by chance. Under :func:`simulated_device` the
+task's device is ``cpu:0``, which torch runs on the CPU. For each tensor it is recorded
+whether it was created there or on the default device; if the two are used in one
+operation, which a GPU would refuse, :class:`DeviceMismatch` is raised.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from medbench.check.contract import Violation
 
-#: The device of the task: another word for the CPU.
+#: The device of the task: another name of the CPU.
 PLACE = "cpu:0"
 
-#: What makes a tensor from nothing: it goes where ``device=`` says.
+#: Functions that create a tensor, on the device that ``device=`` names.
 _MAKERS = {
     "arange", "as_tensor", "empty", "eye", "full", "linspace", "logspace", "normal", "ones",
     "rand", "randint", "randn", "randperm", "tensor", "zeros", "bartlett_window", "hann_window",
     "from_numpy", "tril_indices", "triu_indices",
 }  # fmt: skip
 
-#: Operations that may take a tensor on the host beside one on the device.
+#: Operations that accept a tensor on the host together with one on the device.
 _MIXERS = {
     "_has_compatible_shallow_copy_type", "to", "copy_", "__getitem__", "index_put_", "type_as",
     "is_set_to", "__set__",
 }  # fmt: skip
 
-#: What only a tensor on the host can do.
+#: Operations that only a tensor on the host supports.
 _HOST_ONLY = {"numpy", "__array__"}
 
 
 class DeviceMismatch(Violation):
-    """Tensors of two devices met, or a host's operation was asked of the device's tensor."""
+    """Tensors of two devices in one operation, or a host operation on a device tensor."""
 
 
 class _SimulatedDevice(TorchFunctionMode):
-    """Keeps beside each tensor whether it is on the task's device."""
+    """Records for each tensor whether it is on the task's device."""
 
     def __init__(self, generators: Sequence[Any]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class _SimulatedDevice(TorchFunctionMode):
         result = func(*args, **kwargs)
         there = self._goes_there(name, args, kwargs, given)
         if name in ("cpu", "to") and result is args[0] and there != self._is_there(result):
-            result = result.view_as(result)  # what would be a copy on a GPU, must be told apart
+            result = result.view_as(result)  # a copy on a GPU: another tensor
         for tensor in _tensors(result):
             self._put(tensor, there)
         if attribute == "data" and name == "__set__":
@@ -80,7 +80,7 @@ class _SimulatedDevice(TorchFunctionMode):
         there = [tensor for tensor in given if self._is_there(tensor)]
         if name in _HOST_ONLY and there:
             raise DeviceMismatch(f"{name.strip('_')}() of a tensor on the device, {_line()}")
-        # a single number may stay on the host, as on a GPU
+        # a single number may be on the host, as on a GPU
         here = [tensor for tensor in given if not self._is_there(tensor) and tensor.dim() > 0]
         if there and here and name not in _MIXERS:
             raise DeviceMismatch(
@@ -90,7 +90,7 @@ class _SimulatedDevice(TorchFunctionMode):
     def _goes_there(
         self, name: str, args: tuple[Any, ...], kwargs: Any, given: list[Tensor]
     ) -> bool:
-        """Return whether what an operation makes is on the task's device."""
+        """Return whether the result of an operation is on the task's device."""
         named = kwargs.get("device")
         if name == "to":
             named = next((a for a in args[1:] if isinstance(a, (str, torch.device))), named)
@@ -98,7 +98,7 @@ class _SimulatedDevice(TorchFunctionMode):
             if other is not None:
                 return self._is_there(other)
         if name in _MAKERS and kwargs.get("generator") is not None:
-            # a generator's own device cannot be told apart from the CPU
+            # a generator's own device does not show that it is the task's
             return self._of_task(kwargs)
         if named is not None:
             return str(named) == PLACE
@@ -150,12 +150,12 @@ def _line() -> str:
 
 @contextmanager
 def simulated_device(generators: Sequence[Any]) -> Iterator[str]:
-    """Enter a place where the default device and the task's are told apart; give its name.
+    """Distinguish the task's device from the default one; yields its name.
 
     Parameters
     ----------
     generators : sequence
-        Generators of the task's device; looked at whenever one is used.
+        Generators of the task's device, looked up whenever one is used.
     """
     with _SimulatedDevice(generators):
         yield PLACE

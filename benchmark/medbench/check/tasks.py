@@ -1,11 +1,11 @@
-"""Small learning tasks, on the harness that real runs use, with everything calls."""
+"""Small learning tasks on the harness of real runs, which record the calls of a method."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ MIRRORED = AugmentationSettings(rotation_degrees=0, sharpness=0, autocontrast=0,
 
 @dataclass(frozen=True)
 class SyntheticData:
-    """Drawn images with clean and noisy labels.
+    """Synthetic images with clean and noisy labels.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def synthetic_data(
     classes: tuple[int, ...] = (),
     seed: int = 0,
 ) -> SyntheticData:
-    """Draw the data of a check; ``classes`` are those that occur, all by default."""
+    """Return the data of a check; ``classes`` are those that occur, all by default."""
     rng = np.random.default_rng(seed)
     occurring = np.array(classes or range(num_classes))
     clean = rng.permutation(occurring[np.arange(samples) % len(occurring)]).astype(np.int64)
@@ -88,7 +88,21 @@ def synthetic_data(
 
 @dataclass
 class TaskCalls:
-    """What a method asked of its task."""
+    """What a method called on its task.
+
+    Parameters
+    ----------
+    streams : list of tuple
+        Function, purpose and epoch of each generator that it asked for.
+    generators : list
+        Those generators.
+    batch_generators : list
+        Generators with which mini-batches were drawn.
+    optimisers : list
+        Settings of the optimisers that it made.
+    networks : list
+        Networks that it made.
+    """
 
     streams: list[tuple[str, str, int]] = field(default_factory=list)
     generators: list[Any] = field(default_factory=list)
@@ -97,21 +111,17 @@ class TaskCalls:
     networks: list[nn.Module] = field(default_factory=list)
 
 
+_Generator = TypeVar("_Generator")
+
+
 class _RecordingImages(NoisyDeviceImages):
     def __init__(self, images: DeviceImages, labels: Tensor, calls: TaskCalls) -> None:
         super().__init__(images, labels, MIRRORED)
         self.calls = calls
 
-    def batches(
-        self,
-        batch_size: int,
-        rng: torch.Generator,
-        *,
-        indices: Tensor | None = None,
-        views: int = 1,
-    ) -> Iterator[Batch]:
+    def batches(self, batch_size: int, rng: torch.Generator, **options: Any) -> Iterator[Batch]:
         self.calls.batch_generators.append(rng)
-        yield from super().batches(batch_size, rng, indices=indices, views=views)
+        yield from super().batches(batch_size, rng, **options)
 
 
 class _RecordingHarness(TrainingHarness):
@@ -133,14 +143,13 @@ class _RecordingHarness(TrainingHarness):
         return super().make_optimiser(network, settings)
 
     def rng(self, purpose: str, epoch: int) -> torch.Generator:
-        generator = super().rng(purpose, epoch)
-        self.calls.streams.append(("rng", purpose, epoch))
-        self.calls.generators.append(generator)
-        return generator
+        return self._recorded(super().rng(purpose, epoch), ("rng", purpose, epoch))
 
     def numpy_rng(self, purpose: str, epoch: int) -> np.random.Generator:
-        generator = super().numpy_rng(purpose, epoch)
-        self.calls.streams.append(("numpy_rng", purpose, epoch))
+        return self._recorded(super().numpy_rng(purpose, epoch), ("numpy_rng", purpose, epoch))
+
+    def _recorded(self, generator: _Generator, stream: tuple[str, str, int]) -> _Generator:
+        self.calls.streams.append(stream)
         self.calls.generators.append(generator)
         return generator
 
@@ -157,13 +166,13 @@ class MethodRun:
     epochs, batch_size : int
         The task's.
     seed : int
-        Of order and augmentation; initial weights do not depend on it.
+        Seed of order and augmentation; initial weights do not depend on it.
     precision : {"float32", "bfloat16"}
         Of forward passes.
     device : str
         Where to train.
     calls : TaskCalls, optional
-        Where to note what the method asks of its task.
+        Where to record what the method calls on its task.
     """
 
     def __init__(
@@ -233,7 +242,7 @@ class MethodRun:
             return self.method.predict(self.images.take(slice(None)) if images is None else images)
 
     def trace(self, epochs: int) -> dict[str, Any]:
-        """Train so many epochs; return all that can be seen of it."""
+        """Train some epochs; return reports, prediction and state."""
         reports = self.train_epochs(0, epochs)
         return {"report": reports, "prediction": self.predict(), "state": self.state.save()}
 

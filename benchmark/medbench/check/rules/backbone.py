@@ -31,13 +31,13 @@ def build(
 
 
 def images(count: int = 4, size: int = SIZE, channels: int = 1, device: str = "cpu") -> Tensor:
-    """Return images as a network meets them, normalised."""
+    """Return normalised images, as a network gets them."""
     drawn = torch.randn((count, channels, size, size), generator=torch_stream(0, "images"))
     return drawn.to(device)
 
 
 def check_features(given: Any, count: int, features: int) -> None:
-    """Refuse what are no features of ``count`` images."""
+    """Check that a value is the features of ``count`` images."""
     if not isinstance(given, Tensor) or tuple(given.shape) != (count, features):
         shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise Violation(f"{count} images gave {shape}; build says D = {features}")
@@ -46,7 +46,7 @@ def check_features(given: Any, count: int, features: int) -> None:
 
 
 @rule(
-    expects="build gives a module and D; the module maps (B, C, H, W) to finite features (B, D)",
+    expects="build returns a module and D; the module maps (B, C, H, W) to finite (B, D)",
     why="Heads are built for D features.",
     fix="end with pooling and flatten; return the number of channels there",
 )
@@ -61,9 +61,9 @@ def features(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="built again under the same seed it has the same weights",
+    expects="built twice with the same seed, it has the same weights",
     why="All entrants of a dataset and seed start from the same weights.",
-    fix="use ordinary constructors, which draw from torch's generator, seeded for the purpose",
+    fix="use ordinary constructors, which draw from torch's generator; it is seeded for them",
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Build twice."""
@@ -72,8 +72,8 @@ def repeats(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="built under another seed it has other weights",
-    why="Seeds are there to show how much is chance.",
+    expects="built with another seed, it has other weights",
+    why="Seeds show how much of a result is chance.",
     fix="never seed in build",
 )
 def seed_matters(plugin: PluginUnderTest) -> None:
@@ -84,9 +84,9 @@ def seed_matters(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="it takes images smaller than those it was built for, down to a third of the side",
+    expects="it accepts images down to a third of the side that it was built for",
     why="Puzzles show it tiles.",
-    fix="pool adaptively at the end; do not fix the size of a linear layer by the image's",
+    fix="pool adaptively at the end; no linear layer whose size depends on the image's",
 )
 def small_images(plugin: PluginUnderTest) -> None:
     """Show tiles."""
@@ -96,8 +96,8 @@ def small_images(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="it takes images of an odd height and width, or refuses them in one line",
-    why="Nothing promises even sizes.",
+    expects="it accepts images of an odd height and width, or refuses them in one line",
+    why="Image sizes need not be even.",
     fix="pad, or raise MedbenchError in build",
 )
 def odd_size(plugin: PluginUnderTest) -> None:
@@ -108,9 +108,9 @@ def odd_size(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="in eval mode the features of an image do not depend on the images beside it",
-    why="Scores would depend on evaluation.batch_size, and know of the test set.",
-    fix="no batch statistics in eval mode: register what normalises as a module",
+    expects="in eval mode the features of an image do not depend on the rest of the batch",
+    why="Otherwise scores depend on evaluation.batch_size, and leak the test set.",
+    fix="use no batch statistics in eval mode: register normalisation layers as modules",
 )
 def by_image(plugin: PluginUnderTest) -> None:
     """Compute features together and alone."""
@@ -127,8 +127,8 @@ def by_image(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="the gradient reaches every parameter",
-    why="What it does not reach is never trained, but counted and stored.",
-    fix="leave out layers that forward does not use",
+    why="A parameter without gradient is never trained, but counted and stored.",
+    fix="remove layers that forward does not use",
 )
 def gradient(plugin: PluginUnderTest) -> None:
     """Go backward from the features."""
@@ -144,8 +144,8 @@ def gradient(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="its state_dict, loaded into a fresh one, gives the same features",
-    why="Pretrained weights are kept and loaded by it.",
-    fix="register buffers, keep no tensors in plain attributes",
+    why="Pretrained weights are saved and loaded by it.",
+    fix="register buffers; keep no tensors in plain attributes",
 )
 def state(plugin: PluginUnderTest) -> None:
     """Train a step, then move the state to a fresh one."""
@@ -163,12 +163,12 @@ def state(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="tensors made in forward are made where the images are",
-    why="What works by luck on a CPU fails on the first GPU.",
-    fix="register_buffer for constants, device=images.device for what is made in forward",
+    expects="tensors made in forward are created on the device of the images",
+    why="Code that works by chance on a CPU fails on the first GPU.",
+    fix="register_buffer for constants, device=images.device for tensors made in forward",
 )
 def device(plugin: PluginUnderTest) -> None:
-    """Compute features where the images' device is told apart from the default one."""
+    """Compute features on a simulated device."""
     module, _ = build(plugin)
     with simulated_device(()) as place:
         module.to(place).train()(images(device=place))

@@ -21,12 +21,12 @@ from medbench.interfaces.dataset import SPLITS, Dataset, DatasetCard, LabelledIm
 
 rule = rule_of("dataset")
 
-#: Images looked at, spread over the dataset.
+#: Images that are read, spread over the dataset.
 LOOKED_AT = 64
 
 
 def card_of(plugin: PluginUnderTest, **changes: Any) -> DatasetCard:
-    """Return the card; a dataset that waits for data or settings, and says so, is no violation."""
+    """Return the card; a dataset that refuses in one line is no violation."""
     with refusal_is_not_applicable():
         card: DatasetCard = plugin.make(**changes).card(plugin.context)
     if not isinstance(card, DatasetCard):
@@ -44,8 +44,8 @@ def opened(plugin: PluginUnderTest) -> Iterator[LabelledImages]:
         yield data
 
 
-def _rest(data: LabelledImages) -> dict[str, Any]:
-    """Return all but the images, and some of those."""
+def _arrays(data: LabelledImages) -> dict[str, Any]:
+    """Return labels, splits, ids and some of the images."""
     count = len(data.labels)
     places = np.unique(np.linspace(0, max(0, count - 1), LOOKED_AT).astype(int))
     return {
@@ -57,10 +57,10 @@ def _rest(data: LabelledImages) -> dict[str, Any]:
 
 
 @rule(
-    expects="the card is complete: title, modality, licence, citation, source, two or more class "
-    "names, none twice",
-    why="Nobody can evaluator process a result on images of unknown origin, nor may use them.",
-    fix="fill in the DatasetCard; what is not known is said to be unknown",
+    expects="the card is complete: title, modality, licence, citation, source, two or more "
+    "distinct class names",
+    why="Results on images of unknown origin cannot be interpreted, and nobody may use them.",
+    fix='complete the DatasetCard; write "unknown" for what is not known',
 )
 def card(plugin: PluginUnderTest) -> None:
     """Look at the card."""
@@ -73,15 +73,15 @@ def card(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="images are uint8 (N, H, W, C) with C 1 or 3, labels int64 (N,), split uint8 (N,), ids "
-    "text (N,)",
-    why="Everything behind it counts on it.",
-    fix="convert in open: .astype(np.uint8), images[..., None] for grey ones, np.array(ids, str)",
+    expects="images are uint8 (N, H, W, C) with C 1 or 3, labels int64 (N,), split uint8 (N,), ids"
+    " text (N,)",
+    why="All other code relies on it.",
+    fix="convert in open: .astype(np.uint8), images[..., None] if grey, np.array(ids, str)",
 )
 def arrays(plugin: PluginUnderTest) -> None:
     """Look at types and shapes."""
     with opened(plugin) as data:
-        looked = _rest(data)
+        looked = _arrays(data)
         shape = tuple(data.images.shape)
     count = len(looked["labels"])
     if len(shape) != 4 or shape[0] != count or shape[3] not in (1, 3):
@@ -100,16 +100,15 @@ def arrays(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="the card's image shape and split sizes are those of the arrays, and labels go from 0 "
-    "to K-1",
-    why="Plans, checks and the board are made from the card, without opening the data.",
-    fix="compute the card from what open gives, once, when the data are prepared",
+    expects="the card's image shape, split sizes and number of classes are those of the arrays",
+    why="Plans, checks and the board use the card without opening the data.",
+    fix="compute the card from the arrays, once, when the data are prepared",
 )
 def card_agrees(plugin: PluginUnderTest) -> None:
     """Compare the card with the arrays."""
     found = card_of(plugin)
     with opened(plugin) as data:
-        shape, looked = tuple(data.images.shape), _rest(data)
+        shape, looked = tuple(data.images.shape), _arrays(data)
     if shape[1:] != tuple(found.image_shape):
         raise Violation(f"the card says images of {tuple(found.image_shape)}, they are {shape[1:]}")
     sizes = {name: int((looked["split"] == code).sum()) for name, code in SPLITS.items()}
@@ -123,14 +122,14 @@ def card_agrees(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="every sample is in one split; training and test have samples of at least two classes",
-    why="There is nothing to learn from one class, and nothing to test on none.",
+    expects="each sample is in one split; training and test have two or more classes",
+    why="A method cannot learn from one class, nor be tested on none.",
     fix="use the codes of medbench.interfaces.SPLITS; stratify the split by class",
 )
 def splits(plugin: PluginUnderTest) -> None:
     """Count classes in each split."""
     with opened(plugin) as data:
-        looked = _rest(data)
+        looked = _arrays(data)
     unknown = set(np.unique(looked["split"]).tolist()) - set(SPLITS.values())
     if unknown:
         raise Violation(f"split holds {sorted(unknown)}, not only {dict(SPLITS)}")
@@ -142,7 +141,7 @@ def splits(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="ids are unique",
-    why="Records tell samples by them, tables of several runs are joined by them.",
+    why="Records identify samples by them, and tables of several runs are joined on them.",
     fix="use the file's path or the publisher's number",
 )
 def ids(plugin: PluginUnderTest) -> None:
@@ -154,23 +153,23 @@ def ids(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="opened again, images, labels, splits and ids are the same, in the same order",
+    expects="opened twice, images, labels, splits and ids are the same in the same order",
     why="Subsets and noise are drawn by position: another order is another experiment.",
-    fix="sort file names; draw nothing, or from a fixed stream that the content hash covers",
+    fix="sort file names; draw nothing, or from a seed that the content hash covers",
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Open twice."""
     with opened(plugin) as data:
-        first = _rest(data)
+        first = _arrays(data)
     with opened(plugin) as data:
-        second = _rest(data)
+        second = _arrays(data)
     require_equal(first, second, "opened twice")
 
 
 @rule(
-    expects="images can be read by an array of sorted positions, a slice and a whole",
+    expects="images can be read by an array of sorted positions, by a slice and as a whole",
     why="Training images are read by sorted positions, all at once.",
-    fix="give a numpy array or an HDF5 dataset",
+    fix="return a numpy array or an HDF5 dataset",
 )
 def sorted_reads(plugin: PluginUnderTest) -> None:
     """Read some images in two ways."""
@@ -183,10 +182,9 @@ def sorted_reads(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="the card's content_hash is a SHA-256 in hexadecimal, the same each time it is asked",
-    why="It stands in the run key: if it moves without the data, nothing is found again.",
-    fix="compute it once, when the data are prepared: hashlib.sha256 over images, labels, splits "
-    "and ids",
+    expects="the card's content_hash is a SHA-256 in hexadecimal, the same on every call",
+    why="It is part of the run key: if it changes without the data, no run is found again.",
+    fix="compute it once, when the data are prepared, over images, labels, splits and ids",
 )
 def content_hash(plugin: PluginUnderTest) -> None:
     """Ask for the hash twice."""
@@ -206,14 +204,14 @@ def hash_follows_content(plugin: PluginUnderTest) -> str:
     """Change each setting that has another value, and compare data and hash."""
     before = card_of(plugin).content_hash
     with opened(plugin) as data:
-        first = _rest(data)
+        first = _arrays(data)
     looked = 0
     for name, value in _other_values(plugin):
         changed = PluginUnderTest(plugin.entry, {**plugin.settings, name: value}, plugin.cache)
         try:
             after = card_of(changed).content_hash
             with opened(changed) as data:
-                second = _rest(data)
+                second = _arrays(data)
         except Exception:  # noqa: BLE001 - a value the dataset does not take says nothing
             continue
         looked += 1
@@ -238,10 +236,10 @@ def _other_values(plugin: PluginUnderTest) -> Iterator[tuple[str, Any]]:
 
 
 @rule(
-    expects="no group (patient, slide, tile) is in training and in test, or the card's confounders "
-    "say that some are",
-    why="A patient seen in training is recognised in the test: the score is too good.",
-    fix="split by group; where the publisher's split does not, name it in `confounders`",
+    expects="no group (patient, slide, tile) is in training and in test, unless the card's "
+    "confounders say so",
+    why="A patient seen in training is recognised in the test, and the score is too high.",
+    fix="split by group; if the publisher's split does not, say so in `confounders`",
 )
 def groups_apart(plugin: PluginUnderTest) -> str:
     """Look for groups in two splits."""

@@ -125,11 +125,11 @@ def pretraining_then_run(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="a failed job leaves an attempt with state, reason and host, no record, and no harm to "
-    "other jobs",
+    expects="a failed job leaves an attempt with state, reason and host, no record, and no harm to"
+    " other jobs",
     why="Failures are data: the board counts them, and `medbench status` shows their reasons.",
-    fix="run jobs by medbench.runner.one_job, which writes the attempt; write one yourself where a "
-    "job ends without a word",
+    fix="run jobs by medbench.runner.one_job, which writes the attempt; write one yourself where a"
+    " job ends without a word",
 )
 def failure_is_kept(plugin: PluginUnderTest) -> None:
     """Carry out a run that fails next to one that does not."""

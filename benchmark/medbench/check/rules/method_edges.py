@@ -1,4 +1,4 @@
-"""Rules for methods: the edges that real data have, learning, and cost."""
+"""Rules for methods: edge cases, learning and cost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEARNED = 0.25
 
 @rule(
     expects="it works with two classes",
-    why="Half of the medical datasets ask a yes-or-no question.",
+    why="Half of the medical datasets have two classes.",
     fix="look for `num_classes - 1` or `- 2` in a denominator, and for a top-k with k > 2",
 )
 def two_classes(plugin: PluginUnderTest) -> None:
@@ -37,10 +37,9 @@ def two_classes(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="it works where a class has no training sample",
-    why="A subset of a long-tailed dataset may hold none of the rarest class.",
-    fix="guard means over a class's samples; take the number of classes from task.num_classes, "
-    "never from the labels",
+    expects="it works if a class has no training sample",
+    why="A subset of a long-tailed dataset may have no sample of the rarest class.",
+    fix="guard means over a class's samples; take the number of classes from task.num_classes",
 )
 def missing_class(plugin: PluginUnderTest) -> None:
     """Train where class 2 of four is absent, and the last one too."""
@@ -49,8 +48,8 @@ def missing_class(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="it works where all training labels are the same",
-    why="At a high noise rate, or in a small subset, it happens.",
+    expects="it works if all training labels are the same",
+    why="It happens at a high noise rate or in a small subset.",
     fix="guard variances and ranges that are 0",
 )
 def one_label(plugin: PluginUnderTest) -> None:
@@ -60,11 +59,10 @@ def one_label(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="it works where all images are alike, so that all losses are",
-    why="A division into clean and doubtful may then leave one part empty, or a part of one "
-    "sample; the published code of several methods stops there.",
-    fix="treat a part with fewer than two samples as empty (batch normalisation needs two), and "
-    "go on with the other; guard (x - min) / (max - min)",
+    expects="it works if all images, and so all losses, are equal",
+    why="A split into clean and noisy samples may then leave a part with one sample or none.",
+    fix="treat a part of fewer than two samples as empty (batch normalisation needs two); guard (x"
+    " - min) / (max - min)",
 )
 def all_alike(plugin: PluginUnderTest) -> None:
     """Train on black images."""
@@ -74,10 +72,10 @@ def all_alike(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="it works with two training samples, and with one more than whole mini-batches hold",
+    expects="it works with two training samples, and with one more than full mini-batches hold",
     why="A last mini-batch of one sample is an error in batch normalisation.",
-    fix="let task.train.batches make the mini-batches: it joins a last one of one sample to the "
-    "one before; do not cut them further without looking at their size",
+    fix="use task.train.batches, which joins a last mini-batch of one sample to the one before; "
+    "check sizes before you split them further",
 )
 def few_samples(plugin: PluginUnderTest) -> None:
     """Train with 2 and with 33 samples, in mini-batches of 16."""
@@ -87,7 +85,7 @@ def few_samples(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="predict works for a single image",
-    why="The last part of a split may hold one image.",
+    why="The last batch of a split may hold one image.",
     fix="no squeeze() without a dimension; networks in eval mode",
 )
 def one_image(plugin: PluginUnderTest) -> None:
@@ -99,9 +97,8 @@ def one_image(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="it works with a budget of one epoch",
-    why="Trials and smoke tests have budgets of one epoch; a schedule must not "
-    "divide by epochs - 1.",
-    fix="clamp warm-up and ramps to the budget, task.epochs",
+    why="Smoke tests train for one epoch; a schedule must not divide by epochs - 1.",
+    fix="limit warm-up and ramps to task.epochs",
 )
 def short_budget(plugin: PluginUnderTest) -> None:
     """Train one epoch of one."""
@@ -123,7 +120,7 @@ def grey_and_colour(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="it works with images of an odd height and width",
-    why="Nothing promises even sizes; a crop or fold by 2 fails on them.",
+    why="Image sizes need not be even; a crop or fold by 2 fails on odd ones.",
     fix="compute sizes with // and pad or crop to what you need",
 )
 def odd_size(plugin: PluginUnderTest) -> None:
@@ -132,9 +129,9 @@ def odd_size(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="it works where forward passes are in bfloat16, and predicts float32 all the same",
-    why="A protocol may say so; losses, means and mixtures in 8 bits of precision do not add up.",
-    fix="keep task.autocast() around forward passes alone, and call .float() on what comes out",
+    expects="it works with forward passes in bfloat16, and still predicts float32",
+    why="A protocol may ask for it; losses and means in 8 bits of precision are inaccurate.",
+    fix="use task.autocast() only around forward passes, and call .float() on the output",
 )
 def low_precision(plugin: PluginUnderTest) -> None:
     """Train with forward passes in bfloat16."""
@@ -148,10 +145,10 @@ def low_precision(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="on real images with few wrong labels it gets well above chance within a few epochs",
-    why="A method that learns nothing here has a fault, not a bad idea.",
-    fix="look at the sign of the loss, at network.train(), at optimiser.start_epoch(epoch), and "
-    "whether labels and images are of the same samples",
+    expects="on real images with few wrong labels it is well above chance after a few epochs",
+    why="A method that learns nothing here has a bug.",
+    fix="check the sign of the loss, network.train(), optimiser.start_epoch(epoch), and that "
+    "labels and images are of the same samples",
 )
 def learns(plugin: PluginUnderTest) -> str:
     """Train through the harness on a small part of a dataset that ships."""
@@ -175,12 +172,12 @@ def learns(plugin: PluginUnderTest) -> str:
 
 @rule(
     expects=f"an epoch shows no image to networks more than {MOST_PASSES} times on average",
-    why="What it costs stands beside what it gains: seconds and memory are measured against plain "
-    "cross-entropy. Far beyond that nobody can run it in a grid.",
-    fix="evaluate the training set once an epoch, not once a mini-batch; keep what was computed",
+    why="Seconds and memory are reported relative to plain cross-entropy; a method far beyond that"
+    " cannot be run in a grid.",
+    fix="evaluate the training set once an epoch, not once a mini-batch; reuse what was computed",
 )
 def cost(plugin: PluginUnderTest) -> str:
-    """Measure epochs on real images beside those of plain cross-entropy."""
+    """Compare the cost of epochs with plain cross-entropy."""
     theirs = _cost(plugin.make())
     plain = _cost(ReferenceMethod("plain", ReferenceMethod.Settings()))
     if theirs.passes > MOST_PASSES:
@@ -200,9 +197,8 @@ def _cost(method: LNLMethod) -> EpochCost:
 
 @rule(
     expects="the memory it holds does not grow from epoch to epoch",
-    why="What is kept of each mini-batch adds up: a run of 300 epochs then ends with the machine's "
-    "memory.",
-    fix="keep numbers, loss.item(), and not tensors; of histories the last few epochs alone",
+    why="What is kept of each mini-batch adds up: a run of 300 epochs runs out of memory.",
+    fix="keep numbers, loss.item(), not tensors; of histories only the last few epochs",
 )
 def steady_memory(plugin: PluginUnderTest) -> None:
     """Compare tensors alive after epochs 4, 6 and 8."""

@@ -1,4 +1,4 @@
-"""Rules for methods: what they give, what they draw from, what they keep."""
+"""Rules for methods: return values, random streams, state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medbench.check.compare import difference, require_equal
 from medbench.check.contract import NotApplicable, Violation, rule_of
-from medbench.check.global_rngs import unchanged_global_rngs
+from medbench.check.global_rngs import WHY, unchanged_global_rngs
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.simulated_device import simulated_device
 from medbench.check.tasks import MethodRun, TaskCalls, synthetic_data
@@ -21,12 +21,12 @@ from medbench.store.packing import pack, unpack
 
 rule = rule_of("method")
 
-#: Epochs of most checks: methods with a warm-up get past it.
+#: Epochs of most checks, enough for methods to get past their warm-up.
 EPOCHS = 4
 
 
 def check_probabilities(given: Any, rows: int, num_classes: int) -> None:
-    """Refuse what are no probabilities of ``rows`` images."""
+    """Check that a value is the probabilities of ``rows`` images."""
     if not isinstance(given, Tensor):
         raise Violation(f"predict returned {type(given).__name__}, not a tensor")
     if tuple(given.shape) != (rows, num_classes):
@@ -47,7 +47,7 @@ def check_probabilities(given: Any, rows: int, num_classes: int) -> None:
 
 
 def check_sane(run: MethodRun, epochs: int) -> None:
-    """Train and refuse a loss that is not finite and predictions that are no probabilities."""
+    """Train; check that losses are finite and predictions are probabilities."""
     for epoch, report in enumerate(run.train_epochs(0, epochs)):
         if not math.isfinite(report.loss):
             raise Violation(f"the loss of epoch {epoch} is {report.loss}")
@@ -56,9 +56,8 @@ def check_sane(run: MethodRun, epochs: int) -> None:
 
 
 @rule(
-    expects="predict gives a float32 tensor (B, K) of probabilities: rows that sum to 1",
-    why="All metrics are computed from them; the harness fails a run whose rows are no "
-    "probabilities.",
+    expects="predict returns a float32 tensor (B, K) of probabilities: rows that sum to 1",
+    why="All metrics are computed from them; the harness fails a run with other values.",
     fix="return logits.float().softmax(dim=1)",
 )
 def prediction(plugin: PluginUnderTest) -> None:
@@ -69,12 +68,11 @@ def prediction(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="train_epoch gives an EpochReport: a finite loss as a float; selected bool (M, N), "
-    "clean_probability float32 (N,) in [0, 1], corrected int64 (N,) from 0 to K-1, where given",
-    why="Label quality is read from them against the clean labels; a wrong shape or order would be "
-    "read as a bad method.",
-    fix="index by batch.indices, not by the order of the batches; .astype() what has another "
-    "type; leave out what the method does not know",
+    expects="train_epoch returns an EpochReport: loss a finite float; if given, selected bool (M, "
+    "N), clean_probability float32 (N,) in [0, 1], corrected int64 (N,) in [0, K-1]",
+    why="Label quality is computed from them; a wrong shape or order looks like a bad method.",
+    fix="index by batch.indices, not by batch order; use .astype(); omit what the method does not "
+    "know",
 )
 def report(plugin: PluginUnderTest) -> None:
     """Look at the reports of some epochs with 53 samples and four classes."""
@@ -112,10 +110,9 @@ def _check_report(given: Any, samples: int, num_classes: int) -> None:
 @rule(
     expects="two trainings on the same task give the same reports, predictions and state, bit for "
     "bit",
-    why="Same run key, same outcome: otherwise nobody can check a result, and a ranking may be "
-    "chance.",
-    fix="draw from task.rng(purpose, epoch) and task.numpy_rng alone; iterate over no set; keep "
-    "nothing in class attributes or module variables that a second run finds changed",
+    why="Same run key, same result: otherwise no result can be checked.",
+    fix="draw only from task.rng and task.numpy_rng; iterate over no set; keep nothing in class "
+    "attributes or module variables",
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Train twice."""
@@ -125,11 +122,9 @@ def repeats(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="trainings with other seeds differ, if the method draws mini-batches",
-    why="Seeds are there to show how much is chance; a method that hides its own seed looks surer "
-    "than it is.",
-    fix="make no generator of your own (torch.Generator().manual_seed(0)): take task.rng(purpose, "
-    "epoch)",
+    expects="trainings with different seeds differ, if the method draws mini-batches",
+    why="Seeds show how much of a result is chance; a fixed seed hides it.",
+    fix="use task.rng(purpose, epoch); create no generator of your own",
 )
 def seed_matters(plugin: PluginUnderTest) -> None:
     """Train with two seeds."""
@@ -142,12 +137,11 @@ def seed_matters(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="each mini-batch is drawn with a generator that task.rng gave in the same epoch, for a "
-    "purpose asked for once an epoch",
-    why="A stream depends on run, purpose and epoch alone: so a run that continues draws what it "
-    "would have drawn, and no two draws are the same by mistake.",
-    fix='ask for task.rng("a word for this draw", epoch) inside train_epoch, with the epoch at '
-    "hand, once for each purpose",
+    expects="mini-batches are drawn with a generator from task.rng of the same epoch, asked for "
+    "once per purpose",
+    why="A stream depends only on run, purpose and epoch, so a resumed run draws the same, and no "
+    "two draws are equal by mistake.",
+    fix='call task.rng("purpose", epoch) in train_epoch, once for each purpose',
 )
 def named_streams(plugin: PluginUnderTest) -> None:
     """Look at what generators were asked for and used."""
@@ -176,9 +170,9 @@ def named_streams(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="the global generators of Python, numpy and torch are neither used nor seeded",
-    why="They are shared by everything in the process: what one draws moves what another gets.",
-    fix="give torch.rand, randperm and the like generator=task.rng(...); use task.numpy_rng for "
-    "numpy; never call torch.manual_seed or np.random.seed",
+    why=WHY,
+    fix="pass generator=task.rng(...) to torch.rand, randperm and the like; use task.numpy_rng for"
+    " numpy; never call torch.manual_seed or np.random.seed",
 )
 def global_generators(plugin: PluginUnderTest) -> None:
     """Watch the global generators over a training."""
@@ -187,13 +181,13 @@ def global_generators(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="tensors are made where the task's are: on task.device",
-    why="What works by luck on a CPU fails on the first GPU, or drags every batch across the bus.",
+    expects="tensors are created on task.device",
+    why="Code that works by chance on a CPU fails on the first GPU, or copies every batch.",
     fix="torch.zeros(n, device=task.device), torch.from_numpy(a).to(task.device), .cpu() before "
-    ".numpy(); never .cuda(), never a device by name",
+    ".numpy(); never .cuda() or a device by name",
 )
 def device(plugin: PluginUnderTest) -> None:
-    """Train where the task's device is told apart from the default one."""
+    """Train on a simulated device."""
     method = plugin.make()
     data, calls = synthetic_data(), TaskCalls()
     with simulated_device(calls.generators) as place:
@@ -204,12 +198,11 @@ def device(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="a training that continues from a checkpoint, after any epoch, gives the same bits as "
-    "one that was never interrupted",
-    why="Long runs are interrupted; if resuming changed the outcome, the record would depend on "
-    "when the machine was switched off.",
-    fix="keep everything that train_epoch changes in attributes of the method, nothing in "
-    "closures, module variables or class attributes, and no view of a tensor next to the tensor",
+    expects="a training resumed from a checkpoint, after any epoch, gives the same bits as an "
+    "uninterrupted one",
+    why="Otherwise a result would depend on when the run was interrupted.",
+    fix="keep all that train_epoch changes in attributes of the method, not in closures, module "
+    "variables or class attributes; keep no view of a tensor next to the tensor",
 )
 def resume(plugin: PluginUnderTest) -> None:
     """Interrupt after 0, 1, 2 and 3 of four epochs; save the state as a checkpoint does."""
@@ -230,10 +223,10 @@ def resume(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="every attribute can be saved: numbers, strings, tensors, arrays, containers of "
-    "them, and objects made in start() that have a state_dict or ordinary attributes",
-    why="Nothing is unpickled from a checkpoint: to read results must not run code.",
-    fix="make networks, optimisers and helper objects in start(); hold no files, locks, lambdas or "
+    expects="every attribute can be saved: numbers, strings, tensors, arrays, containers of them, "
+    "and objects made in start() that have a state_dict or ordinary attributes",
+    why="Checkpoints are not pickled: reading results must not run code.",
+    fix="make networks, optimisers and helpers in start(); hold no files, locks, lambdas or "
     "iterators; give other classes state_dict() and load_state_dict()",
 )
 def plain_state(plugin: PluginUnderTest) -> None:
@@ -248,11 +241,9 @@ def plain_state(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="calling predict between epochs changes nothing of the training",
-    why="The harness predicts three splits after each epoch; their number and order must not be "
-    "part of the outcome, least of all the test images.",
-    fix="network.eval() in predict and network.train() in train_epoch; change no attribute in "
-    "predict",
+    expects="calling predict between epochs does not change the training",
+    why="The harness predicts three splits after each epoch, which must not affect the result.",
+    fix="network.eval() in predict, network.train() in train_epoch; change no attribute in predict",
 )
 def prediction_leaves_no_trace(plugin: PluginUnderTest) -> None:
     """Train with and without looking."""
@@ -270,9 +261,8 @@ def prediction_leaves_no_trace(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="what is predicted for an image does not depend on the images beside it",
-    why="Batch statistics of test images are knowledge of the test set, and the score would depend "
-    "on evaluation.batch_size.",
+    expects="the prediction for an image does not depend on the other images of its batch",
+    why="Batch statistics of test images leak the test set; scores would depend on the batch size.",
     fix="put every network into eval mode in predict",
 )
 def prediction_by_image(plugin: PluginUnderTest) -> None:
@@ -288,10 +278,10 @@ def prediction_by_image(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="what it asks of the oracle stands in its class variable `asks`",
-    why="A method that is told the noise rate, or true labels, is not comparable with one that is "
-    "not. The board marks what was asked; who reads the code must be able to know it before.",
-    fix='say it: asks = ("noise_rate",). Or do without: estimate it, or take it as a setting',
+    expects="the class variable `asks` names every question that it asks the oracle",
+    why="A method that knows the noise rate or true labels is not comparable with others; the "
+    "board marks it, and readers of the code must see it.",
+    fix='declare it: asks = ("noise_rate",); or estimate it, or make it a setting',
 )
 def oracle_declared(plugin: PluginUnderTest) -> str:
     """Count the oracle's answers over a training."""
@@ -310,11 +300,10 @@ def oracle_declared(plugin: PluginUnderTest) -> str:
 
 
 @rule(
-    expects="the images and labels that the method is given are as before when it is done",
-    why="They are shared by training, evaluation and the method's next epoch: a label changed in "
-    "place is a correction that nobody can tell from the data.",
-    fix="labels = batch.labels.clone() before changing them; no operation that ends in _ on what "
-    "the task gives",
+    expects="the images and labels that the method gets are not changed",
+    why="Training, evaluation and later epochs share them.",
+    fix="labels = batch.labels.clone() before a change; no in-place operation on what the task "
+    "gives",
 )
 def data_untouched(plugin: PluginUnderTest) -> None:
     """Compare images and labels before and after."""
@@ -330,9 +319,8 @@ def data_untouched(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="settings.optimiser, where given, is the optimiser of every network",
-    why="It is a setting of every method and stands in the run key; a run with another optimiser "
-    "would be a false record.",
+    expects="settings.optimiser, if given, is the optimiser of every network",
+    why="It is part of the run key; with another optimiser the record would be wrong.",
     fix="task.make_optimiser(network, self.settings.optimiser)",
 )
 def own_optimiser(plugin: PluginUnderTest) -> None:

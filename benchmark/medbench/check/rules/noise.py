@@ -15,7 +15,7 @@ from medbench.check.contract import (
     refusal_is_not_applicable,
     rule_of,
 )
-from medbench.check.global_rngs import FIX, unchanged_global_rngs
+from medbench.check.global_rngs import FIX, WHY, unchanged_global_rngs
 from medbench.check.plugin import PluginUnderTest
 from medbench.interfaces.noise import CleanLabels, NoiseModel
 
@@ -49,7 +49,7 @@ def corrupted(
 
 
 def check_labels(noisy: Any, data: CleanLabels) -> None:
-    """Refuse what are no labels of the data."""
+    """Check that a value is noisy labels of the data."""
     if not isinstance(noisy, np.ndarray):
         raise Violation(f"corrupt returned a {type(noisy).__name__}, not a numpy array")
     if noisy.shape != data.labels.shape or noisy.dtype != np.int64:
@@ -64,8 +64,8 @@ def check_labels(noisy: Any, data: CleanLabels) -> None:
 
 @rule(
     expects="corrupt gives int64 labels (N,) from 0 to K-1",
-    why="They are what every entrant of a block learns from; the harness fails a run on others.",
-    fix="return labels.astype(np.int64), and count classes from data.num_classes",
+    why="All entrants of a block learn from them; the harness fails a run on others.",
+    fix="return labels.astype(np.int64), and take K from data.num_classes",
 )
 def labels(plugin: PluginUnderTest) -> None:
     """Look at draws at several rates."""
@@ -75,10 +75,9 @@ def labels(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="the same data, rate and generator give the same labels, in a first call "
-    "and a later one",
-    why="All entrants of a block must meet the same labels, in whatever process and order.",
-    fix="draw from rng alone; keep nothing from call to call; iterate over no set",
+    expects="the same data, rate and generator give the same labels, in the first and later calls",
+    why="All entrants of a block must get the same labels, in any process and order.",
+    fix="draw only from rng; keep no state between calls; iterate over no set",
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Draw twice with one instance, and once with another."""
@@ -91,9 +90,9 @@ def repeats(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="other generators give other labels",
-    why="Seeds are there to show how much is chance.",
-    fix="make no generator of your own: use rng",
+    expects="different generators give different labels",
+    why="Seeds show how much of a result is chance.",
+    fix="use rng; create no generator of your own",
 )
 def generator_matters(plugin: PluginUnderTest) -> None:
     """Draw with two seeds."""
@@ -107,7 +106,7 @@ def generator_matters(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="the global generators of Python, numpy and torch are neither used nor seeded",
-    why="They are shared by everything in the process: what one draws moves what another gets.",
+    why=WHY,
     fix=FIX,
 )
 def global_generators(plugin: PluginUnderTest) -> None:
@@ -117,8 +116,8 @@ def global_generators(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="the clean labels and images are as before",
-    why="They are what everything is judged by.",
+    expects="the clean labels and images are not changed",
+    why="All results are evaluated against them.",
     fix="noisy = data.labels.copy()",
 )
 def data_untouched(plugin: PluginUnderTest) -> None:
@@ -140,8 +139,8 @@ def stated(plugin: PluginUnderTest, data: CleanLabels, rate: float) -> NDArray[n
 
 
 @rule(
-    expects="the transition matrix, where stated, is (K, K), in [0, 1], and its rows sum to 1",
-    why="Blocks are marked unlearnable by it before anything runs, and methods may ask for it.",
+    expects="the transition matrix, if given, is (K, K), in [0, 1], and its rows sum to 1",
+    why="Unlearnable blocks are marked by it before a run, and methods may ask for it.",
     fix="T[i, j] is P(noisy = j | true = i): divide each row by its sum",
 )
 def matrix(plugin: PluginUnderTest) -> None:
@@ -167,9 +166,9 @@ def matrix(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="draws follow the stated transition matrix",
-    why="A block whose noise is not what it says is compared with the wrong blocks.",
-    fix="derive from MatrixNoise, which draws by the matrix; or state None where no matrix says it",
+    expects="draws follow the transition matrix",
+    why="A block whose noise differs from its description is compared with the wrong blocks.",
+    fix="derive from MatrixNoise, which draws by the matrix; return None if no matrix applies",
 )
 def matrix_agrees(plugin: PluginUnderTest) -> str:
     """Count 30,000 draws against the matrix, by a chi-square test of each row."""
@@ -201,8 +200,8 @@ def matrix_agrees(plugin: PluginUnderTest) -> str:
 
 @rule(
     expects="at rate 0 no label changes",
-    why="It is what a rate means, and the control that every study of noise needs.",
-    fix="let every chance to change be a multiple of the rate",
+    why="Rate 0 means no noise; it is the control of every study.",
+    fix="make each probability of a change a multiple of the rate",
 )
 def rate_zero(plugin: PluginUnderTest) -> None:
     """Draw at rate 0."""
@@ -214,7 +213,7 @@ def rate_zero(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="a higher rate changes more labels",
-    why="Blocks are ordered by it; the board draws curves over it.",
+    why="Blocks are ordered by the rate, and the board draws curves over it.",
     fix="use the argument rate, not a setting",
 )
 def rate_grows(plugin: PluginUnderTest) -> str:
@@ -229,8 +228,8 @@ def rate_grows(plugin: PluginUnderTest) -> str:
 
 @rule(
     expects="it works with two classes, or refuses them in one line",
-    why="Half of the medical datasets ask a yes-or-no question.",
-    fix="raise MedbenchError in transition_matrix where it cannot be",
+    why="Half of the medical datasets have two classes.",
+    fix="raise MedbenchError in transition_matrix if two classes are not possible",
 )
 def two_classes(plugin: PluginUnderTest) -> None:
     """Draw with two classes."""
@@ -239,8 +238,8 @@ def two_classes(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="it works where a class has no sample",
-    why="A subset of a long-tailed dataset may hold none of the rarest class.",
+    expects="it works if a class has no sample",
+    why="A subset of a long-tailed dataset may have no sample of the rarest class.",
     fix="guard means over a class's samples; take K from data.num_classes",
 )
 def missing_class(plugin: PluginUnderTest) -> None:
@@ -261,8 +260,8 @@ def one_sample(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="it works with grey images and with colour",
-    why="X-rays are grey, histology is not; noise that looks at images must take both.",
+    expects="it works with grey images (C = 1) and with colour (C = 3)",
+    why="X-rays are grey, histology is not; noise that uses images must accept both.",
     fix="take the number of channels from data.images.shape",
 )
 def grey_and_colour(plugin: PluginUnderTest) -> None:

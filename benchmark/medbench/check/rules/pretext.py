@@ -15,7 +15,7 @@ from medbench.check.contract import (
     refusal_is_not_applicable,
     rule_of,
 )
-from medbench.check.global_rngs import FIX, unchanged_global_rngs
+from medbench.check.global_rngs import FIX, WHY, unchanged_global_rngs
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.real_data import real_images
 from medbench.check.reference import FEATURES, tiny_backbone
@@ -63,7 +63,7 @@ class PretextSetup:
         self.rng = torch_stream(0, "pretext", 0, device=device)
 
     def step(self, seed: int | None = None) -> PretextStep:
-        """Pose the task once."""
+        """Compute a loss."""
         rng = self.rng if seed is None else torch_stream(seed, "pretext", 0)
         step: PretextStep = self.pretext.loss(self.backbone, self.head, self.images, rng)
         return step
@@ -74,7 +74,7 @@ class PretextSetup:
 
 
 def check_step(step: Any) -> None:
-    """Refuse what is no outcome of a batch."""
+    """Check that a value is the result of a mini-batch."""
     if not isinstance(step, PretextStep):
         raise Violation(f"loss returned a {type(step).__name__}, not a PretextStep")
     if not isinstance(step.loss, Tensor) or step.loss.dim() != 0:
@@ -87,23 +87,23 @@ def check_step(step: Any) -> None:
     if not isinstance(step.questions, int) or step.questions < 0:
         raise Violation(f"questions is {step.questions!r}, no count")
     if not 0 <= correct <= step.questions:
-        raise Violation(f"{correct:g} of {step.questions} questions answered rightly")
+        raise Violation(f"{correct:g} of {step.questions} answers are correct")
 
 
 @rule(
-    expects="loss gives a PretextStep: a finite loss of shape () with a gradient, and 0 <= correct "
-    "<= questions",
-    why="The harness minimises the one and tells how well the task is solved by the others.",
+    expects="loss returns a PretextStep: a finite scalar loss with a gradient, 0 <= correct <= "
+    "questions",
+    why="The harness minimises the loss, and reports the accuracy as correct / questions.",
     fix="return PretextStep(loss.mean(), (answers == truth).sum(), len(truth))",
 )
 def step(plugin: PluginUnderTest) -> None:
-    """Pose the task once."""
+    """Compute a loss."""
     check_step(PretextSetup(plugin).step())
 
 
 @rule(
     expects="the gradient of the loss reaches every weight of the backbone",
-    why="The backbone is all that is kept: what the gradient does not reach is not pretrained.",
+    why="Only the backbone is kept: a weight without gradient is not pretrained.",
     fix="no detach() and no torch.no_grad() between backbone and loss",
 )
 def gradient(plugin: PluginUnderTest) -> None:
@@ -121,11 +121,11 @@ def gradient(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="the same images and generator give the same loss and gradients, bit for bit",
-    why="Weights are shared by runs and kept by key: same key, same weights.",
-    fix="draw from rng alone; keep nothing from call to call",
+    why="Runs share pretrained weights by key: same key, same weights.",
+    fix="draw only from rng; keep no state between calls",
 )
 def repeats(plugin: PluginUnderTest) -> None:
-    """Pose the task to two instances."""
+    """Compute losses with two instances."""
     first, second = PretextSetup(plugin), PretextSetup(plugin)
     losses: list[Any] = []
     for setup in (first, second):
@@ -136,13 +136,12 @@ def repeats(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="another generator gives another loss",
-    why="A task that poses the same questions in every epoch is learned by heart; one that draws "
-    "from elsewhere does not repeat.",
-    fix="use rng, and make no generator of your own",
+    expects="different generators give different losses",
+    why="A task that is the same in every epoch is memorised; another generator does not repeat.",
+    fix="use rng; create no generator of your own",
 )
 def generator_matters(plugin: PluginUnderTest) -> None:
-    """Pose the task with several generators."""
+    """Compute losses with several generators."""
     losses = set()
     for seed in range(4):
         losses.add(float(PretextSetup(plugin).step(seed).loss.detach()))
@@ -152,7 +151,7 @@ def generator_matters(plugin: PluginUnderTest) -> None:
 
 @rule(
     expects="the global generators of Python, numpy and torch are neither used nor seeded by loss",
-    why="They are shared by everything in the process: what one draws moves what another gets.",
+    why=WHY,
     fix=FIX,
 )
 def global_generators(plugin: PluginUnderTest) -> None:
@@ -163,12 +162,12 @@ def global_generators(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="tensors are made where the images are",
-    why="What works by luck on a CPU fails on the first GPU.",
-    fix="torch.zeros(n, device=images.device), and the same for whatever __init__ made",
+    expects="tensors are created on the device of the images",
+    why="Code that works by chance on a CPU fails on the first GPU.",
+    fix="torch.zeros(n, device=images.device), and the same for tensors of __init__",
 )
 def device(plugin: PluginUnderTest) -> None:
-    """Pose the task where the images' device is told apart from the default one."""
+    """Compute a loss on a simulated device."""
     generators: list[Any] = []
     with simulated_device(generators) as place:
         setup = PretextSetup(plugin, device=place)
@@ -179,9 +178,9 @@ def device(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="the images are as before",
-    why="A method or a later step may be handed the same tensor.",
-    fix="no operation that ends in _ on the images",
+    expects="the images are not changed",
+    why="A later step may get the same tensor.",
+    fix="use no in-place operation (a name that ends in _) on the images",
 )
 def images_untouched(plugin: PluginUnderTest) -> None:
     """Compare the images before and after."""
@@ -192,7 +191,7 @@ def images_untouched(plugin: PluginUnderTest) -> None:
 
 
 class Guessing(nn.Module):
-    """A backbone that sees nothing: its features are drawn, not computed."""
+    """A backbone that ignores the images: its features are random."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,17 +199,17 @@ class Guessing(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features that have nothing to do with the images."""
+        """Return features that do not depend on the images."""
         return self.scale * torch.randn((len(images), FEATURES), generator=self.rng)
 
 
 @rule(
-    expects="chance(batch_size) is the accuracy that guessing reaches",
-    why="The accuracy of a pretraining is read against it: above it something was learned.",
-    fix="of n answers equally likely it is 1 / n; think of what the batch size does to n",
+    expects="chance(batch_size) is the accuracy of guessing",
+    why="The accuracy of a pretraining is compared with it.",
+    fix="1 / n for n equally likely answers; n may depend on the batch size",
 )
 def chance(plugin: PluginUnderTest) -> str:
-    """Let a backbone that sees nothing answer."""
+    """Measure the accuracy of a backbone that ignores the images."""
     setup = PretextSetup(plugin)
     count = len(setup.images)
     stated = setup.pretext.chance(count)
@@ -238,10 +237,10 @@ def chance(plugin: PluginUnderTest) -> str:
 @rule(
     expects="it works with a batch of two images",
     why="The last mini-batch of an epoch may be that small.",
-    fix="guard what divides by the number of other images",
+    fix="guard divisions by the number of other images",
 )
 def small_batch(plugin: PluginUnderTest) -> None:
-    """Pose the task on two images."""
+    """Compute a loss on two images."""
     check_step(PretextSetup(plugin, images=2).step())
 
 
@@ -251,28 +250,27 @@ def small_batch(plugin: PluginUnderTest) -> None:
     fix="take the number of channels from images.shape",
 )
 def grey_and_colour(plugin: PluginUnderTest) -> None:
-    """Pose the task on images of one and of three channels."""
+    """Compute a loss on images of one and of three channels."""
     for channels in (1, 3):
         check_step(PretextSetup(plugin, channels=channels).step())
 
 
 @rule(
     expects="it works with images of an odd height and width, or refuses them in one line",
-    why="Nothing promises even sizes.",
-    fix="compute sizes with //; raise MedbenchError in make_head where images are too small",
+    why="Image sizes need not be even.",
+    fix="compute sizes with //; raise MedbenchError in make_head if images are too small",
 )
 def odd_size(plugin: PluginUnderTest) -> None:
-    """Pose the task on images of 37 px."""
+    """Compute a loss on images of 37 px."""
     check_step(PretextSetup(plugin, size=37).step())
 
 
 @rule(
-    expects="after a pretraining the backbone has the weights it began with, finite, and tells "
-    "images apart",
-    why="Methods load them by name into a fresh backbone; features that are all alike teach "
-    "nothing.",
-    fix="add no layers to the backbone and leave its names alone; a loss that only pulls features "
-    "together collapses: push something apart",
+    expects="after pretraining the backbone has the same weight names, finite values and distinct "
+    "features",
+    why="Methods load the weights by name; features that are all equal are of no use.",
+    fix="add no layers to the backbone; a loss that only attracts features collapses, so repel "
+    "some",
 )
 def backbone_usable(plugin: PluginUnderTest) -> str:
     """Pretrain on real images through the harness, and look at the features."""
@@ -281,7 +279,7 @@ def backbone_usable(plugin: PluginUnderTest) -> str:
     epochs = list(stage.epochs())
     weights = stage.weights()
     if set(weights) != names:
-        raise Violation(f"weights appeared or vanished: {sorted(set(weights) ^ names)[0]}")
+        raise Violation(f"weights were added or removed: {sorted(set(weights) ^ names)[0]}")
     bad = [n for n, w in weights.items() if not bool(torch.isfinite(torch.as_tensor(w)).all())]
     if bad:
         raise Violation(f"{bad[0]} is not finite after {len(epochs)} epochs")
@@ -290,7 +288,7 @@ def backbone_usable(plugin: PluginUnderTest) -> str:
         features = stage.backbone(stage.images.take(slice(0, 64)))
     spread = float((features.std(dim=0) / (features.abs().mean() + 1e-8)).max())
     if spread < 1e-3:
-        raise Violation(f"features of 64 images are all alike (relative deviation {spread:.2g})")
+        raise Violation(f"features of 64 images are all equal (relative deviation {spread:.2g})")
     first, last = epochs[0], epochs[-1]
     return (
         f"loss {first.loss:.3f} to {last.loss:.3f}, "
@@ -299,9 +297,9 @@ def backbone_usable(plugin: PluginUnderTest) -> str:
 
 
 @rule(
-    expects="over a short pretraining on real images the loss falls",
-    why="A task whose loss does not fall teaches nothing, whatever the number of epochs.",
-    fix="look at the sign of the loss, and whether answers and questions are of the same images",
+    expects="the loss falls over a short pretraining on real images",
+    why="A task whose loss does not fall teaches nothing.",
+    fix="check the sign of the loss, and that answers and questions are of the same images",
 )
 def learns(plugin: PluginUnderTest) -> str:
     """Pretrain on real images through the harness."""
@@ -317,7 +315,7 @@ def learns(plugin: PluginUnderTest) -> str:
 
 
 def _stage(plugin: PluginUnderTest) -> PretrainingStage:
-    PretextSetup(plugin)  # whether it trains, and takes the size
+    PretextSetup(plugin)  # not applicable if it does not train or refuses the size
     return PretrainingStage(
         PretrainingInput(
             images=real_images(96, SIZE),
