@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from medbench.check.tasks import MethodRun
 
@@ -73,7 +74,7 @@ class MemoryMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        new = [self._add(t) for t in _flat(result) if isinstance(t, Tensor)]
+        new = [self._add(t) for t in tree_leaves(result) if isinstance(t, Tensor)]
         if any(new):
             self.peak = max(self.peak, self.live)
         return result
@@ -86,7 +87,3 @@ class MemoryMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return False
         self._known[reference.cdata] = (reference, storage.nbytes())
         return True
-
-
-def _flat(result: Any) -> tuple[Any, ...]:
-    return tuple(result) if isinstance(result, (list, tuple)) else (result,)

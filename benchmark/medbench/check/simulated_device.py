@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from medbench.check.contract import Violation
@@ -60,16 +61,16 @@ class _SimulatedDevice(TorchFunctionMode):
         name, attribute = _named(func)
         if attribute == "device":
             return torch.device(PLACE) if self._is_there(args[0]) else func(*args, **kwargs)
-        given = list(_tensors((args, kwargs)))
+        given = _tensors((args, kwargs))
         self._check(name, given, kwargs)
         result = func(*args, **kwargs)
         there = self._goes_there(name, args, kwargs, given)
         if name in ("cpu", "to") and result is args[0] and there != self._is_there(result):
             result = result.view_as(result)  # a copy on a GPU: another tensor
         for tensor in _tensors(result):
-            self._put(tensor, there)
+            self._there[tensor] = there
         if attribute == "data" and name == "__set__":
-            self._put(args[0], self._is_there(args[1]))
+            self._there[args[0]] = self._is_there(args[1])
         return result
 
     def _check(self, name: str, given: list[Tensor], kwargs: Any) -> None:
@@ -115,9 +116,6 @@ class _SimulatedDevice(TorchFunctionMode):
     def _is_there(self, tensor: Any) -> bool:
         return isinstance(tensor, Tensor) and tensor in self._there and self._there[tensor]
 
-    def _put(self, tensor: Tensor, there: bool) -> None:
-        self._there[tensor] = there
-
 
 def _named(func: Any) -> tuple[str, str]:
     """Return the name of a function, and for a property's getter the property's."""
@@ -127,15 +125,8 @@ def _named(func: Any) -> tuple[str, str]:
     return name, attribute
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)
+def _tensors(value: Any) -> list[Tensor]:
+    return [part for part in tree_leaves(value) if isinstance(part, Tensor)]
 
 
 def _line() -> str:

@@ -14,15 +14,12 @@ from medbench.check.contract import NotApplicable, Violation, rule_of
 from medbench.check.global_rngs import WHY, unchanged_global_rngs
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.simulated_device import simulated_device
-from medbench.check.tasks import MethodRun, TaskCalls, synthetic_data
+from medbench.check.tasks import EPOCHS, MethodRun, TaskCalls, synthetic_data
 from medbench.errors import MedbenchError
 from medbench.interfaces.method import EpochReport, OptimiserSettings
 from medbench.store.packing import pack, unpack
 
 rule = rule_of("method")
-
-#: Epochs of most checks, enough for methods to get past their warm-up.
-EPOCHS = 4
 
 
 def check_probabilities(given: Any, rows: int, num_classes: int) -> None:
@@ -46,13 +43,19 @@ def check_probabilities(given: Any, rows: int, num_classes: int) -> None:
         )
 
 
-def check_sane(run: MethodRun, epochs: int) -> None:
-    """Train; check that losses are finite and predictions are probabilities."""
-    for epoch, report in enumerate(run.train_epochs(0, epochs)):
-        if not math.isfinite(report.loss):
-            raise Violation(f"the loss of epoch {epoch} is {report.loss}")
+def train(plugin: PluginUnderTest, *, epochs: int = EPOCHS, **data: Any) -> None:
+    """Train on synthetic data; check that losses are finite and predictions are probabilities."""
+    run = MethodRun(plugin.make(), synthetic_data(**data), epochs=epochs)
+    check_losses(run)
     given = run.predict()
     check_probabilities(given.float(), len(run.images), run.data.num_classes)
+
+
+def check_losses(run: MethodRun) -> None:
+    """Train all epochs; check that losses are finite."""
+    for epoch, report in enumerate(run.train_epochs(0, run.task.epochs)):
+        if not math.isfinite(report.loss):
+            raise Violation(f"the loss of epoch {epoch} is {report.loss}")
 
 
 @rule(
@@ -76,7 +79,7 @@ def prediction(plugin: PluginUnderTest) -> None:
 )
 def report(plugin: PluginUnderTest) -> None:
     """Look at the reports of some epochs with 53 samples and four classes."""
-    run = MethodRun(plugin.make(), synthetic_data(53, 4), epochs=EPOCHS)
+    run = MethodRun(plugin.make(), synthetic_data(53, 4))
     for given in run.train_epochs(0, EPOCHS):
         _check_report(given, 53, 4)
 
@@ -116,8 +119,8 @@ def _check_report(given: Any, samples: int, num_classes: int) -> None:
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Train twice."""
-    first = MethodRun(plugin.make(), synthetic_data(), epochs=EPOCHS).trace(EPOCHS)
-    second = MethodRun(plugin.make(), synthetic_data(), epochs=EPOCHS).trace(EPOCHS)
+    first = MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS)
+    second = MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS)
     require_equal(first, second, "the second training differs")
 
 
@@ -145,7 +148,7 @@ def seed_matters(plugin: PluginUnderTest) -> None:
 )
 def named_streams(plugin: PluginUnderTest) -> None:
     """Look at what generators were asked for and used."""
-    run = MethodRun(plugin.make(), synthetic_data(), epochs=EPOCHS)
+    run = MethodRun(plugin.make(), synthetic_data())
     for epoch in range(EPOCHS):
         asked, handed = len(run.calls.streams), len(run.calls.generators)
         used = len(run.calls.batch_generators)
@@ -177,7 +180,7 @@ def named_streams(plugin: PluginUnderTest) -> None:
 def global_generators(plugin: PluginUnderTest) -> None:
     """Watch the global generators over a training."""
     with unchanged_global_rngs():
-        MethodRun(plugin.make(), synthetic_data(), epochs=EPOCHS).train_epochs(0, EPOCHS)
+        MethodRun(plugin.make(), synthetic_data()).train_epochs(0, EPOCHS)
 
 
 @rule(
@@ -191,10 +194,10 @@ def device(plugin: PluginUnderTest) -> None:
     method = plugin.make()
     data, calls = synthetic_data(), TaskCalls()
     with simulated_device(calls.generators) as place:
-        run = MethodRun(method, data, epochs=EPOCHS, device=place, calls=calls)
+        run = MethodRun(method, data, device=place, calls=calls)
         run.train_epochs(0, EPOCHS)
     if torch.cuda.is_available():
-        MethodRun(plugin.make(), data, epochs=EPOCHS, device="cuda").train_epochs(0, EPOCHS)
+        MethodRun(plugin.make(), data, device="cuda").train_epochs(0, EPOCHS)
 
 
 @rule(
@@ -206,13 +209,13 @@ def device(plugin: PluginUnderTest) -> None:
 )
 def resume(plugin: PluginUnderTest) -> None:
     """Interrupt after 0, 1, 2 and 3 of four epochs; save the state as a checkpoint does."""
-    whole = MethodRun(plugin.make(), synthetic_data(), epochs=EPOCHS)
+    whole = MethodRun(plugin.make(), synthetic_data())
     states, reports = [pack(whole.state.save())], []
     for epoch in range(EPOCHS):
         reports += whole.train_epochs(epoch, epoch + 1)
         states.append(pack(whole.state.save()))
     for done in range(EPOCHS):
-        rest = MethodRun(plugin.make(), synthetic_data(), epochs=EPOCHS)
+        rest = MethodRun(plugin.make(), synthetic_data())
         rest.state.load(unpack(*states[done]))
         again = rest.train_epochs(done, EPOCHS)
         require_equal(
@@ -231,7 +234,7 @@ def resume(plugin: PluginUnderTest) -> None:
 )
 def plain_state(plugin: PluginUnderTest) -> None:
     """Pack the state as a checkpoint does."""
-    run = MethodRun(plugin.make(), synthetic_data(), epochs=EPOCHS)
+    run = MethodRun(plugin.make(), synthetic_data())
     try:
         state = run.state
         run.train_epochs(0, EPOCHS)
@@ -247,7 +250,7 @@ def plain_state(plugin: PluginUnderTest) -> None:
 )
 def prediction_leaves_no_trace(plugin: PluginUnderTest) -> None:
     """Train with and without looking."""
-    trials = [MethodRun(plugin.make(), synthetic_data(), epochs=EPOCHS) for _ in range(2)]
+    trials = [MethodRun(plugin.make(), synthetic_data()) for _ in range(2)]
     reports = [
         run.train_epochs(0, EPOCHS, predict=look)
         for run, look in zip(trials, (True, False), strict=True)
@@ -286,7 +289,7 @@ def prediction_by_image(plugin: PluginUnderTest) -> None:
 def oracle_declared(plugin: PluginUnderTest) -> str:
     """Count the oracle's answers over a training."""
     method = plugin.make()
-    run = MethodRun(method, synthetic_data(), epochs=EPOCHS)
+    run = MethodRun(method, synthetic_data())
     run.train_epochs(0, EPOCHS)
     undeclared = sorted(set(run.oracle.answers) - set(method.asks))
     if undeclared:
@@ -307,7 +310,7 @@ def oracle_declared(plugin: PluginUnderTest) -> str:
 )
 def data_untouched(plugin: PluginUnderTest) -> None:
     """Compare images and labels before and after."""
-    run = MethodRun(plugin.make(), synthetic_data(), epochs=EPOCHS)
+    run = MethodRun(plugin.make(), synthetic_data())
     images = run.images.take(slice(0, 8))
     kept = images.clone()
     run.train_epochs(0, EPOCHS)
