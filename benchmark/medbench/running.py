@@ -268,13 +268,15 @@ def execute(
         results.root, options.cache, options.timeout, *options.interval,
         memory=options.memory, origin=origin(file, versions, line),
     )  # fmt: skip
-    executor = registry.get(kind_named("executor"), options.executor).load()
+    executor_class = registry.get(kind_named("executor"), options.executor).load()
+    modules = built_in_modules(registry, chosen)
+    executor = executor_class(jobs, executor_class.Settings(), modules)
     progress = Progress(plan, results, jobs, costs_seen(results))
     try:
         # locks are released last, when all jobs have ended
         with (
             Locks(results.locks_folder) as locks,
-            closing(executor(jobs, None, built_in_modules(registry, chosen))) as running,
+            closing(executor),
             Callbacks(callbacks, results.root / "logs" / "callbacks") as told,
             view(progress) as show,
         ):
@@ -286,7 +288,7 @@ def execute(
 
             emit(GridStarted(len(plan.to_do), len(plan.pretrainings_to_do), jobs, tuple(devices)))
             queue = JobQueue(results, locks, plan.attempts, progress.running)
-            scheduler = Scheduler(plan, maker, running, queue, slots, emit)
+            scheduler = Scheduler(plan, maker, executor, queue, slots, emit)
             with StopSignals(scheduler.stop) as signals:
                 scheduler.run()
     finally:
