@@ -1,7 +1,10 @@
-"""Perceptual hashes: a number that two pictures of the same thing share, or nearly share."""
+"""Fingerprints of images: equal pixels, and images that look alike."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -11,12 +14,12 @@ _ROWS, _COLUMNS = 8, 9
 _CELL = 8  # samples a cell and axis, at most
 
 #: Side of a thumbnail.
-THUMB = 16
+THUMBNAIL = 16
 
 #: Hashes that differ in at most this many of their 64 bits are near.
 NEAR_BITS = 3
 
-#: Thumbnails that correlate at least so much are alike.
+#: Thumbnails whose correlation is at least this are alike.
 NEAR_CORRELATION = 0.99
 
 # 64 bits in 6 blocks: of two near hashes at least 3 blocks are equal.
@@ -31,8 +34,47 @@ _MOST_PAIRS = 2_000_000
 _PAIRS_AT_ONCE = 50_000
 
 
-def sampled(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return every n-th pixel of the green (or only) channel: what hashes and thumbnails see.
+@dataclass(frozen=True)
+class Fingerprints:
+    """What the audit needs to know of N images.
+
+    Parameters
+    ----------
+    digests : ndarray of uint8, shape (N, 32)
+        SHA-256 of each image's pixels.
+    hashes : ndarray of uint64, shape (N,)
+        Difference hashes.
+    thumbnails : ndarray of uint8, shape (N, 16, 16)
+        Thumbnails.
+    """
+
+    digests: NDArray[np.uint8]
+    hashes: NDArray[np.uint64]
+    thumbnails: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8]) -> Fingerprints:
+        """Compute the fingerprints of images (N, H, W, C)."""
+        samples = sample_pixels(images)
+        digests = b"".join(hashlib.sha256(image).digest() for image in images)
+        return cls(
+            np.frombuffer(digests, np.uint8).reshape(-1, 32),
+            difference_hashes(samples),
+            thumbnails(samples),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Fingerprints]) -> Fingerprints:
+        """Join fingerprints of consecutive images."""
+        return cls(
+            np.concatenate([part.digests for part in parts]),
+            np.concatenate([part.hashes for part in parts]),
+            np.concatenate([part.thumbnails for part in parts]),
+        )
+
+
+def sample_pixels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return every n-th pixel of the green (or only) channel, the input of hashes and thumbnails.
 
     Parameters
     ----------
@@ -59,7 +101,7 @@ def difference_hashes(samples: NDArray[np.uint8]) -> NDArray[np.uint64]:
     Parameters
     ----------
     samples : ndarray of uint8, shape (n, h, w)
-        See :func:`sampled`.
+        See :func:`sample_pixels`.
 
     Returns
     -------
@@ -78,14 +120,14 @@ def thumbnails(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Parameters
     ----------
     samples : ndarray of uint8, shape (n, h, w)
-        See :func:`sampled`.
+        See :func:`sample_pixels`.
 
     Returns
     -------
     ndarray of uint8, shape (n, 16, 16)
         Means, rounded down.
     """
-    return _means(samples, THUMB, THUMB).astype(np.uint8)
+    return _means(samples, THUMBNAIL, THUMBNAIL).astype(np.uint8)
 
 
 def near_pairs(
@@ -117,7 +159,7 @@ def near_pairs(
         keys = hashes & mask
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        # members of a group stand side by side: compare each with the lag-th after it
+        # members of a group are neighbours: compare each with the lag-th after it
         here, lag, compared = np.arange(len(order)), 1, 0
         while True:
             here = here[here + lag < len(order)]
@@ -142,8 +184,8 @@ def near_pairs(
 def alike(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which pairs of thumbnails correlate by :data:`NEAR_CORRELATION` or more.
 
-    A hash of 64 bits cannot tell one X-ray of the chest from another; this can.
-    Thumbnails without contrast are like nothing.
+    A hash of 64 bits cannot tell one chest X-ray from another; thumbnails can.
+    Thumbnails without contrast are like no other.
 
     Parameters
     ----------
@@ -157,14 +199,14 @@ def alike(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.boo
     ndarray of bool, shape (m,)
         Whether each pair is alike.
     """
-    verdict = np.zeros(len(pairs), np.bool_)
+    result = np.zeros(len(pairs), np.bool_)
     for first in range(0, len(pairs), _PAIRS_AT_ONCE):
         chunk = pairs[first : first + _PAIRS_AT_ONCE]
         left, right = (_centred(thumbs[chunk[:, side]]) for side in (0, 1))
         norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
         products = np.einsum("ij,ij->i", left, right)
-        verdict[first : first + len(chunk)] = (products >= NEAR_CORRELATION * norms) & (norms > 0)
-    return verdict
+        result[first : first + len(chunk)] = (products >= NEAR_CORRELATION * norms) & (norms > 0)
+    return result
 
 
 def _centred(thumbs: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -194,7 +236,7 @@ _BITS = np.array([value.bit_count() for value in range(256)], np.int64)
 def _sums(
     values: NDArray[np.uint8] | NDArray[np.int32], cells: int, axis: int
 ) -> NDArray[np.int32]:
-    """Sum over groups of neighbours; where a group is empty stands the next value, alone."""
+    """Sum over groups of neighbours; an empty group gets the next value."""
     edges = [cell * values.shape[axis] // cells for cell in range(cells + 1)]
     lines = np.moveaxis(values, axis, 0)
     # several times as fast as np.add.reduceat, which does not add line to line

@@ -1,120 +1,102 @@
-"""Preparing a dataset: from the user's files to one checked image file.
+"""Preparing a dataset: from the user's files to one checked dataset file.
 
-Worker processes decode shards (:mod:`medbench.data.shards`) straight into the
-image file, which is laid out beforehand in a folder of work in progress,
-``.NAME.part``. Whatever ends the work, finished shards are found and used by the next
-attempt; when all are there the file is completed and moved to its place.
+Worker processes decode batches of images. Each batch is stored, whole or not at all, in a
+folder of work in progress, ``.NAME.part``, under a name that depends on everything that
+decides its content. After an interruption the next attempt finds finished batches there.
+When all are finished, they are moved one after the other into the dataset file.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import hashlib
+import json
+import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+import PIL
+from numpy.typing import NDArray
 
-from medbench.data.arrangement import Arrangement, Sample, check_arrangement
-from medbench.data.audit import AuditedImages, audit_images, findings
-from medbench.data.canvas import lay_out_images, seal_images, without_gaps
-from medbench.data.decoding import Header, PixelFormat, read_header
-from medbench.data.images_format import DIGEST_BYTES
-from medbench.data.shards import (
-    Canvas,
-    Picture,
-    Shard,
-    ShardTask,
-    do_shard,
-    start_worker,
-    stored_rows,
+from medbench.data.audit import write_audited_images
+from medbench.data.decoding import PixelFormat, decode_image, decode_mask, read_shape
+from medbench.data.hashing import Fingerprints
+from medbench.data.hdf5_writing import Columns, ImageBatch
+from medbench.data.samples import DatasetIndex, PrepareOptions, Progress, Sample
+from medbench.data.sources import (
+    PrepareError,
+    UnreadableError,
+    check_space,
+    locked,
+    read_bytes,
 )
-from medbench.data.sources import PrepareError, UnreadableError, read_bytes
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
+from medbench.store.parallel import spread
 
-_SHARD_BYTES = 16 * 1024**2
-_MOST_IN_SHARD = 256
+#: Raise its first number when a change alters decoded pixels: batches of another are done again.
+DECODER = f"4/{PIL.__version__}"
+
+_BATCH_BYTES = 16 * 1024**2
+_MOST_IN_BATCH = 256
 _PROBES = 64
 _MOST_UNREADABLE_SHARE = 0.01
 
-# Upper bounds of memory: this process; a worker; one large image (decoding.MAX_PIXELS) at a time.
+# Upper bounds of memory: this process; a worker, and what it holds for each entry of an
+# archive; one large image (decoding.MAX_PIXELS) at a time.
 _OWN_BYTES, _WORKER_BYTES, _LARGE_BYTES = 400 * 1024**2, 150 * 1024**2, 700 * 1024**2
-
-#: Told after every shard: images done, images in all, images found done by an earlier attempt.
-Observer = Callable[[int, int, int], None]
+_ENTRY_BYTES = 1024
 
 
 @dataclass(frozen=True)
-class PrepareOptions:
-    """What the user may say about the preparation.
-
-    Parameters
-    ----------
-    size : int, optional
-        Height and width in pixels; without it the dataset says, or else images
-        keep theirs, which must then be one and the same.
-    channels : {"grey", "colour"}, optional
-        Without it the dataset says, or else the images.
-    allow_unreadable : bool
-        Go on even if more than 1 % of the images cannot be read.
-    """
-
-    size: int | None = None
-    channels: Literal["grey", "colour"] | None = None
-    allow_unreadable: bool = False
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a preparation leaves.
+class Batch:
+    """Consecutive samples that one process decodes.
 
     Parameters
     ----------
     path : pathlib.Path
-        The image file.
-    card : DatasetCard
-        Its card.
-    notes : tuple of str
-        What the user should be told.
-    protocol : pathlib.Path, optional
-        A protocol to begin with.
+        The file of the decoded images.
+    samples : sequence of Sample
+        What to decode.
+    pixels : PixelFormat
+        Shape and colour of the result.
     """
 
     path: Path
-    card: DatasetCard
-    notes: tuple[str, ...] = ()
-    protocol: Path | None = None
+    samples: Sequence[Sample]
+    pixels: PixelFormat
 
 
 def prepare_images(
     path: Path,
-    arrangement: Arrangement,
+    index: DatasetIndex,
     context: DataContext,
     options: PrepareOptions,
-    observer: Observer = lambda done, total, found: None,
+    progress: Progress = lambda done, total, found: None,
 ) -> DatasetCard:
-    """Decode an arrangement's images and write them, audited, to an image file.
+    """Decode the images of an index and write them, with an audit, to a dataset file.
 
-    Equal images and options give equal bytes, from folder or archive, with any
-    number of workers, interrupted or not.
+    Equal images and options give equal bytes, from a folder or an archive, with any number
+    of workers, interrupted or not.
 
     Parameters
     ----------
     path : pathlib.Path
         The file to write.
-    arrangement : Arrangement
-        What the images are.
+    index : DatasetIndex
+        The samples.
     context : DataContext
         Workers and memory.
     options : PrepareOptions
         Size and colour of the stored images.
-    observer : callable
-        Told how far it is.
+    progress : callable
+        Called after each batch.
 
     Returns
     -------
@@ -124,51 +106,36 @@ def prepare_images(
     Raises
     ------
     PrepareError
-        If an input is refused, the images do not fit together, or more than
-        1 % of them cannot be read.
-    medbench.data.images_file.ImagesFileError
+        If an input is refused, the images do not fit together, or more than 1 % of them
+        cannot be read.
+    medbench.data.DatasetFileError
         If the file cannot be written.
     """
-    check_arrangement(arrangement)
-    pixels = _pixel_format(arrangement, options)
-    check_space(path, _needed(path, pixels, arrangement.samples))
+    index.check()
+    samples = index.samples
+    pixels = _pixel_format(index, options)
     with work_folder(path) as folder:
-        canvas = lay_out_images(folder / "images.h5", pixels.shape(len(arrangement.samples)))
-        tasks = _tasks(folder, canvas, arrangement.samples, pixels)
-        shards = decode(tasks, most_workers(context), observer)
-        card = _Decoded(arrangement, pixels, tasks, shards).write(path, canvas, options)
+        batches = _batches(folder, samples, pixels)
+        wanted = {folder / "lock", *(batch.path for batch in batches)}
+        for file in folder.iterdir():  # half-written batches, those of other images or options
+            if file not in wanted:
+                file.unlink()
+        mask_bytes = pixels.height * pixels.width if samples[0].masks else 0
+        done = sum(file.stat().st_size for file in folder.iterdir())
+        check_space(path, len(samples) * (pixels.image_bytes + mask_bytes) - done)
+        decode(batches, most_workers(index, context), progress)
+        card = _write(path, index, batches, options)
         shutil.rmtree(folder)
     return card
 
 
-def most_workers(context: DataContext) -> int:
+def most_workers(index: DatasetIndex, context: DataContext) -> int:
     """Return how many of the processes allowed fit the memory allowed."""
-    fitting = (context.memory_bytes - _OWN_BYTES - _LARGE_BYTES) // _WORKER_BYTES
-    return max(1, min(context.workers, fitting))
-
-
-def check_space(path: Path, needed: int) -> None:
-    """Refuse to begin what the disk cannot hold.
-
-    Raises
-    ------
-    PrepareError
-        Naming what is needed and what is free.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise PrepareError(
-            f"{path.parent}: {needed / 1e9:.1f} GB are needed while preparing, {free / 1e9:.1f} GB"
-            " are free; make room, choose another folder with --cache, or a smaller --size"
-        )
-
-
-def _needed(path: Path, pixels: PixelFormat, samples: Sequence[Sample]) -> int:
-    """Return the bytes still to be written; masks stand beside the file and then in it."""
-    mask = pixels.height * pixels.width if samples[0].masks else 0
-    done = sum(file.stat().st_blocks * 512 for file in _part_folder(path).glob("*.*"))
-    return len(samples) * (pixels.image_bytes + mask + mask // 8) - done
+    archived = sum(sample.file.archived for sample in index.samples)
+    worker = _WORKER_BYTES + _ENTRY_BYTES * archived
+    return max(
+        1, min(context.workers, (context.memory_bytes - _OWN_BYTES - _LARGE_BYTES) // worker)
+    )
 
 
 @contextmanager
@@ -178,198 +145,189 @@ def work_folder(path: Path) -> Iterator[Path]:
     Raises
     ------
     PrepareError
-        If another process is at work in it.
+        If another process uses it.
     """
-    import fcntl
-
-    folder = _part_folder(path)
+    folder = path.with_name(f".{path.stem}.part")
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PrepareError(
-                f"{path.name} is being prepared by another process; wait for it"
-            ) from error
-        for leftover in folder.glob("*.tmp"):
-            leftover.unlink()
+    busy = f"{path.name} is being prepared by another process; wait for it"
+    with locked(folder / "lock", busy):
         yield folder
 
 
-def _part_folder(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.part")
+def _batches(folder: Path, samples: Sequence[Sample], pixels: PixelFormat) -> list[Batch]:
+    """Divide samples into batches; each file is named by everything that decides its content."""
+    rows = min(_MOST_IN_BATCH, max(1, _BATCH_BYTES // pixels.image_bytes))
+    batches = []
+    for number, first in enumerate(range(0, len(samples), rows)):
+        part = samples[first : first + rows]
+        files = [
+            [sample.box, *((f.name, f.size, f.signature) for f in (sample.file, *sample.masks))]
+            for sample in part
+        ]
+        text = json.dumps([DECODER, asdict(pixels), files])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        batches.append(Batch(folder / f"{number:06d}-{digest}.npz", part, pixels))
+    return batches
 
 
-def _pixel_format(arrangement: Arrangement, options: PrepareOptions) -> PixelFormat:
-    """Decide the shape of the stored images, from a few of them where nothing says it."""
-    samples, size = arrangement.samples, options.size or arrangement.size
-    known = {"grey": 1, "colour": 3}.get(options.channels or "", arrangement.channels)
-    headers: list[Header] = []
+def _pixel_format(index: DatasetIndex, options: PrepareOptions) -> PixelFormat:
+    """Decide the shape of the stored images, from a few of them if nothing else says it."""
+    samples, size = index.samples, options.size or index.size
+    known = {"grey": 1, "colour": 3}.get(options.channels or "", index.channels)
+    shapes: list[tuple[int, int, int]] = []
     if known is None or size is None:
         step = max(1, len(samples) // _PROBES)
-        headers = _headers(samples[::step] if known is None else samples)
-    channels = known or max(header.channels for header in headers)
-    if size is not None:
-        return PixelFormat(size, size, channels, True, known is not None)
-    return PixelFormat(headers[0].height, headers[0].width, channels, False, known is not None)
+        shapes = _probe(samples[::step] if known is None else samples)
+    channels = known or max(shape[2] for shape in shapes)
+    height, width = (size, size) if size is not None else shapes[0][:2]
+    return PixelFormat(height, width, channels, size is not None, known is not None)
 
 
-def _headers(samples: Sequence[Sample]) -> list[Header]:
-    """Read the headers of some images; a few unreadable ones are passed over."""
-    headers: list[Header] = []
+def _probe(samples: Sequence[Sample]) -> list[tuple[int, int, int]]:
+    """Return (H, W, C) of some images; a few unreadable ones are passed over."""
+    shapes: list[tuple[int, int, int]] = []
     for tried, sample in enumerate(samples):
         try:
-            headers.append(read_header(read_bytes(sample.file), sample.file.where))
+            with warnings.catch_warnings(action="ignore"):  # of what is refused here anyway
+                shapes.append(read_shape(read_bytes(sample.file), sample.file.where))
         except UnreadableError as error:
-            if tried >= _PROBES and not headers:
+            if tried >= _PROBES and not shapes:
                 raise PrepareError(
                     f"{sample.file.where}: {error}; so are the {tried} images before it"
                 ) from error
-        if len(headers) == _PROBES:
+        if len(shapes) == _PROBES:
             break
-    if not headers:
+    if not shapes:
         raise PrepareError(f"none of the {len(samples)} images looked at first can be read")
-    return headers
+    return shapes
 
 
-def _tasks(
-    folder: Path, canvas: Canvas, samples: Sequence[Sample], pixels: PixelFormat
-) -> list[ShardTask]:
-    rows = min(_MOST_IN_SHARD, max(1, _SHARD_BYTES // pixels.image_bytes))
-    pictures = [Picture(sample.file, sample.masks, sample.box) for sample in samples]
-    return [
-        ShardTask(str(folder), number, canvas, first, pictures[first : first + rows], pixels)
-        for number, first in enumerate(range(0, len(pictures), rows))
-    ]
-
-
-def decode(tasks: Sequence[ShardTask], workers: int, observer: Observer) -> list[Shard]:
-    """Decode shards in processes; return them in order.
+def decode(batches: Sequence[Batch], workers: int, progress: Progress) -> None:
+    """Decode batches in processes, except those that an earlier attempt finished.
 
     Raises
     ------
     PrepareError
         If an input is refused, a process died or the disk is full.
     """
-    # not forked: this process may have threads, and its memory should not be copied
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), spawn, start_worker, (spawn.Lock(),))
-    total = sum(len(task.pictures) for task in tasks)
+    total = sum(len(batch.samples) for batch in batches)
     done = found = 0
-    shards: dict[int, Shard] = {}
     try:
-        pending = {pool.submit(do_shard, task): task for task in tasks}
-        for future in as_completed(pending):
-            shard, before = _result(future, pending[future])
-            shards[shard.number] = shard
-            done += len(pending[future].pictures)
-            found += len(pending[future].pictures) if before else 0
-            observer(done, total, found)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return [shards[task.number] for task in tasks]
-
-
-def _result(future: Future[tuple[Shard, bool]], task: ShardTask) -> tuple[Shard, bool]:
-    try:
-        return future.result()
+        for count, finished in spread(decode_batch, batches, workers=workers):
+            done += count
+            found += count if finished else 0
+            progress(done, total, found)
     except BrokenProcessPool as error:
         raise PrepareError(
-            "a decoding process died, perhaps for want of memory; run the command again"
-            " with fewer --workers, what is decoded is kept"
+            "a decoding process died, perhaps for lack of memory; run the command again"
+            " with fewer --workers, decoded images are kept"
         ) from error
     except OSError as error:
         raise PrepareError(
-            f"{error.filename or task.folder}: cannot be written ({error.strerror});"
+            f"{error.filename or batches[0].path.parent}: cannot be written ({error.strerror});"
             " check free space and permissions"
         ) from error
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """All shards of an arrangement, decoded."""
+def decode_batch(batch: Batch) -> tuple[int, bool]:
+    """Decode and store a batch; return its size, and whether it was finished before."""
+    if _is_whole(batch.path):
+        return len(batch.samples), True
+    images = np.empty((len(batch.samples), *batch.pixels.shape), np.uint8)
+    masks: list[NDArray[np.uint8]] = []
+    kept: list[int] = []
+    reasons = [""] * len(batch.samples)  # why an image is unreadable
+    with warnings.catch_warnings(action="ignore"):
+        for place, sample in enumerate(batch.samples):
+            try:
+                image, mask = _decode_sample(sample, batch)
+            except UnreadableError as error:
+                reasons[place] = str(error)
+                continue
+            images[len(kept)] = image
+            masks += [] if mask is None else [mask]
+            kept.append(place)
+    images = images[: len(kept)]
+    fingerprints = vars(Fingerprints.of(images))
+    arrays = {"images": images, "reasons": np.array(reasons), **fingerprints}
+    if batch.samples[0].masks:
+        arrays["masks"] = np.array(masks, np.uint8).reshape(images.shape[:3])
+    temporary = batch.path.with_suffix(f".{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    temporary.replace(batch.path)
+    return len(batch.samples), False
 
-    arrangement: Arrangement
-    pixels: PixelFormat
-    tasks: Sequence[ShardTask]
-    shards: Sequence[Shard]
 
-    def write(self, path: Path, canvas: Canvas, options: PrepareOptions) -> DatasetCard:
-        """Complete the image file and move it to its place."""
-        kept = self._kept(options)
-        samples = [self.arrangement.samples[place] for place in kept]
-        if len(kept) < canvas.shape[0]:
-            check_space(path, len(kept) * canvas.image_bytes)
-            canvas = without_gaps(canvas, kept)
-        labels = np.array([sample.label for sample in samples], np.int64)
-        split = np.array([SPLITS[sample.split] for sample in samples], np.uint8)
-        ids = [sample.id for sample in samples]
-        groups = [sample.group for sample in samples]
-        digests = [digest for shard in self.shards for digest in shard.digests]
+def _is_whole(path: Path) -> bool:
+    """Return whether a batch is there and matches its checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
 
-        def complete(card: DatasetCard) -> DatasetCard:
-            return self._audited(card, labels, split, ids, groups if any(groups) else None)
 
-        return seal_images(
-            canvas,
-            path,
-            replace(self.arrangement.card, image_shape=canvas.shape[1:]),
-            np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, DIGEST_BYTES),
-            self._parts("masks") if samples[0].masks else (),
-            labels=labels,
-            split=split,
-            ids=ids,
-            groups=groups if any(groups) else None,
-            complete=complete,
+def _decode_sample(
+    sample: Sample, batch: Batch
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    to, box = batch.pixels, sample.box
+    data = read_bytes(sample.file)
+    large = partial(locked, batch.path.with_name("lock-large"))
+    image = decode_image(data, sample.file.where, to, box, large)
+    pixels = np.frombuffer(image, np.uint8).reshape(to.shape)
+    if not sample.masks:
+        return pixels, None
+    union = np.zeros(to.shape[:2], np.uint8)
+    for file in sample.masks:
+        mask = decode_mask(read_bytes(file), file.where, data, to, box)
+        union |= np.frombuffer(mask, np.uint8).reshape(union.shape)
+    return pixels, union
+
+
+def _write(
+    path: Path, index: DatasetIndex, batches: Sequence[Batch], options: PrepareOptions
+) -> DatasetCard:
+    """Write the dataset file from decoded batches."""
+    paths = [batch.path for batch in batches]
+    reasons = [reason for path in paths for reason in _load(path, "reasons")["reasons"].tolist()]
+    found = list(zip(index.samples, reasons, strict=True))
+    unreadable = [(sample.id, reason) for sample, reason in found if reason]
+    samples = [sample for sample, reason in found if not reason]
+    if len(unreadable) > _MOST_UNREADABLE_SHARE * len(found) and not options.allow_unreadable:
+        named = ", ".join(f"{name} ({reason})" for name, reason in unreadable[:3])
+        raise PrepareError(
+            f"{len(unreadable)} of {len(found)} images cannot be read, more than"
+            f" {_MOST_UNREADABLE_SHARE:.0%}: {named}{', ...' if len(unreadable) > 3 else ''};"
+            " repair them, or leave them out with --allow-unreadable"
         )
-
-    def _kept(self, options: PrepareOptions) -> list[int]:
-        """Return the places of readable images; refuse if too few are."""
-        samples = self.arrangement.samples
-        bad = self._unreadable()
-        if len(bad) > _MOST_UNREADABLE_SHARE * len(samples) and not options.allow_unreadable:
-            named = ", ".join(f"{name} ({reason})" for name, reason in bad[:3])
-            raise PrepareError(
-                f"{len(bad)} of {len(samples)} images cannot be read, more than"
-                f" {_MOST_UNREADABLE_SHARE:.0%}: {named}{', ...' if len(bad) > 3 else ''};"
-                " fix them, or leave them out with --allow-unreadable"
-            )
-        kept = [
-            task.first + place
-            for task, shard in zip(self.tasks, self.shards, strict=True)
-            for place in shard.kept
-        ]
-        check_arrangement(replace(self.arrangement, samples=[samples[place] for place in kept]))
-        return kept
-
-    def _unreadable(self) -> list[tuple[str, str]]:
-        return [
-            (self.arrangement.samples[task.first + place].id, reason)
-            for task, shard in zip(self.tasks, self.shards, strict=True)
-            for place, reason in shard.unreadable
-        ]
-
-    def _parts(self, what: str) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
-        for task in self.tasks:
-            yield stored_rows(task, what)
-
-    def _audited(
-        self,
-        card: DatasetCard,
-        labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-        split: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-        ids: Sequence[str],
-        groups: Sequence[str] | None,
-    ) -> DatasetCard:
-        digests = [digest for shard in self.shards for digest in shard.digests]
-        hashes = [value for shard in self.shards for value in shard.hashes]
-        thumbs = np.concatenate(list(self._parts("thumbs")))
-        data = AuditedImages(
-            labels, split, ids, groups, np.array(hashes, np.uint64), thumbs, digests
-        )
-        return with_audit(card, audit_images(data, card.class_names, self._unreadable()))
+    replace(index, samples=samples).check()
+    groups = [sample.group for sample in samples]
+    columns = Columns(
+        np.array([sample.label for sample in samples], np.int64),
+        np.array([SPLITS[sample.split] for sample in samples], np.uint8),
+        [sample.id for sample in samples],
+        groups if any(groups) else None,
+    )
+    return write_audited_images(
+        path,
+        replace(index.card, image_shape=batches[0].pixels.shape),
+        _moved(paths),
+        columns,
+        unreadable=unreadable,
+        gzip_level=0,  # compressing takes longer than decoding
+    )
 
 
-def with_audit(card: DatasetCard, audit: dict[str, object]) -> DatasetCard:
-    """Put an audit on a card, and what it found among the confounders."""
-    return replace(card, audit=audit, confounders=(*card.confounders, *findings(audit)))
+def _moved(paths: Sequence[Path]) -> Iterator[ImageBatch]:
+    """Yield decoded batches, and remove the file of each once it is written."""
+    for path in paths:
+        arrays = _load(path)
+        fingerprints = Fingerprints(arrays["digests"], arrays["hashes"], arrays["thumbnails"])
+        yield ImageBatch(arrays["images"], arrays.get("masks"), fingerprints)
+        path.unlink()
+
+
+def _load(path: Path, *names: str) -> dict[str, NDArray[np.generic]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in names or arrays.files}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing.connection
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_all_start_methods, get_context
@@ -20,7 +23,11 @@ def cores() -> int:
 
 
 def spread(
-    function: Callable[[Given], Found], inputs: Sequence[Given], *, worth: int = 2
+    function: Callable[[Given], Found],
+    inputs: Sequence[Given],
+    *,
+    worth: int = 2,
+    workers: int | None = None,
 ) -> Iterator[Found]:
     """Yield the function's results in no order.
 
@@ -33,17 +40,32 @@ def spread(
     worth : int
         Fewer inputs than these are worked through in this process: starting
         others takes some tenths of a second.
+    workers : int, optional
+        Most processes. Default: one for each core.
     """
-    workers = min(cores(), len(inputs))
+    workers = min(workers or cores(), len(inputs))
     if workers < 2 or len(inputs) < worth:
         yield from map(function, inputs)
         return
     # never a plain fork: this process may have threads of its own
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+    with ProcessPoolExecutor(workers, get_context(method), _start_worker) as pool:
         futures = [pool.submit(function, given) for given in inputs]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent process, and end when it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
