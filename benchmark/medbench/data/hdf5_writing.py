@@ -159,10 +159,9 @@ def write_images(
         try:
             lines = _write_pixels(file, path, card, batches, len(arrays["labels"]), gzip_level)
             with _writing(path):
-                for name, column in arrays.items():
-                    array = _create(file, name, column.shape, column.dtype, 9, _CHUNK_BYTES)
-                    array[...] = column
-                    lines[name] = _with_digest(name, array, digest([column]))
+                lines |= {
+                    name: _write_column(file, name, column) for name, column in arrays.items()
+                }
             sizes, content_hash = split_sizes(arrays["split"]), content_hash_of(lines)
             card = replace(card, split_sizes=sizes, content_hash=content_hash)
             if complete is not None:
@@ -219,6 +218,13 @@ def _write_pixels(
     return {
         name: _with_digest(name, array, digests[name].hexdigest()) for name, array in arrays.items()
     }
+
+
+def _write_column(file: h5py.File, name: str, column: NDArray[Any]) -> str:
+    """Write an array whole; return its hash line."""
+    array = _create(file, name, column.shape, column.dtype, 9, _CHUNK_BYTES)
+    array[...] = column
+    return _with_digest(name, array, digest([column]))
 
 
 def _create(

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -328,6 +329,6 @@ def _moved(paths: Sequence[Path]) -> Iterator[ImageBatch]:
         path.unlink()
 
 
-def _load(path: Path, *names: str) -> dict[str, NDArray[np.generic]]:
+def _load(path: Path, *names: str) -> dict[str, NDArray[Any]]:
     with np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in names or arrays.files}
