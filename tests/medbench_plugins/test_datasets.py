@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import medbench_plugins.datasets
-from medbench.data.hdf5_dataset import Hdf5Dataset
-from medbench.data.images_file import verify_images
+from medbench.data import Hdf5Dataset, verify_images
 from medbench.errors import MedbenchError, NotPreparedError
 from medbench.interfaces import SPLITS, DataContext, LabelledImages, Settings
 from medbench_plugins.datasets import DATASETS, embedded, originals

@@ -4,11 +4,12 @@
 and :class:`FilesDataset` prepares it from image files.
 """
 
-from medbench.data.audit import write_audited_images
+from medbench.data.audit import audited
 from medbench.data.datasets import FilesDataset, Hdf5Dataset, PreparedDataset
+from medbench.data.hashing import Fingerprints
 from medbench.data.hdf5_format import DatasetFileError
 from medbench.data.hdf5_reading import open_images, read_card, verify_images
-from medbench.data.hdf5_writing import Columns, ImageBatch, write_images
+from medbench.data.hdf5_writing import Columns, ImageBatch, ImagesWriter, write_images
 from medbench.data.samples import (
     Box,
     DatasetIndex,
@@ -40,8 +41,10 @@ __all__ = [
     "DatasetIndex",
     "Download",
     "FilesDataset",
+    "Fingerprints",
     "Hdf5Dataset",
     "ImageBatch",
+    "ImagesWriter",
     "LayoutError",
     "PrepareError",
     "PrepareOptions",
@@ -52,6 +55,7 @@ __all__ = [
     "Sample",
     "SourceFile",
     "UnreadableError",
+    "audited",
     "check_space",
     "list_sources",
     "open_images",
@@ -60,6 +64,5 @@ __all__ = [
     "stratified_split",
     "summarize_files",
     "verify_images",
-    "write_audited_images",
     "write_images",
 ]

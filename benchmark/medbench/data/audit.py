@@ -23,15 +23,14 @@ The audit is a mapping of plain JSON values:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medbench.data.hashing import NEAR_BITS, NEAR_CORRELATION, Fingerprints, alike, near_pairs
-from medbench.data.hdf5_writing import Columns, ImageBatch, write_images
+from medbench.data.hdf5_writing import Columns
 from medbench.interfaces.dataset import SPLITS, DatasetCard
 
 #: Most entries of any list in an audit.
@@ -43,51 +42,23 @@ MOST_UNREADABLE = 1000
 _SPLIT_NAMES = {code: name for name, code in SPLITS.items()}
 
 
-def write_audited_images(
-    path: Path,
+def audited(
     card: DatasetCard,
-    batches: Iterable[ImageBatch],
     columns: Columns,
-    *,
+    fingerprints: Fingerprints,
     unreadable: Sequence[tuple[str, str]] = (),
-    gzip_level: int = 4,
 ) -> DatasetCard:
-    """Write a dataset file whose card has an audit of the images.
+    """Return the card with an audit, and what it found among the confounders.
 
     Parameters
     ----------
-    path, card, batches, columns, gzip_level
-        See :func:`medbench.data.hdf5_writing.write_images`.
-    unreadable : sequence of (str, str)
-        Ids of the images that were left out, with the reasons.
-
-    Returns
-    -------
-    DatasetCard
-        The card in the file: findings of the audit are among its confounders.
-
-    Raises
-    ------
-    ValueError
-        If the arguments contradict one another or the card.
-    DatasetFileError
-        If the file cannot be written.
+    card : DatasetCard
+        The card.
+    columns, fingerprints, unreadable
+        See :func:`audit_images`.
     """
-    seen: list[Fingerprints] = []
-
-    def fingerprinted() -> Iterator[ImageBatch]:
-        for batch in batches:
-            seen.append(batch.fingerprints or Fingerprints.of(batch.images))
-            yield batch
-
-    def audited(card: DatasetCard) -> DatasetCard:
-        fingerprints = Fingerprints.concatenate(seen)
-        audit = audit_images(columns, fingerprints, card.class_names, unreadable)
-        return replace(card, audit=audit, confounders=(*card.confounders, *findings(audit)))
-
-    return write_images(
-        path, card, fingerprinted(), columns, gzip_level=gzip_level, complete=audited
-    )
+    audit = audit_images(columns, fingerprints, card.class_names, unreadable)
+    return replace(card, audit=audit, confounders=(*card.confounders, *findings(audit)))
 
 
 def audit_images(

@@ -140,8 +140,7 @@ class PreparedDataset(Hdf5Dataset):
         options : PrepareOptions
             What the user asks for.
         progress : callable
-            Called with the numbers of images done, of all images, and of those done by an
-            earlier attempt.
+            Called with the numbers of images done and of all images.
 
         Raises
         ------

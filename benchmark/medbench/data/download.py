@@ -40,7 +40,7 @@ class _InterruptedError(Exception):
 def fetch_file(
     download: Download,
     folder: Path,
-    progress: Progress = lambda done, total, found: None,
+    progress: Progress = lambda done, total: None,
     *,
     stall: float = STALL,
     pause: float = 1.0,
@@ -54,8 +54,8 @@ def fetch_file(
     folder : pathlib.Path
         Where it is stored; created if missing.
     progress : callable
-        Called after every block with the numbers of bytes received, of all bytes, and of those
-        received by an earlier attempt.
+        Called with the numbers of bytes received and of all bytes, first before anything is
+        received.
     stall : float
         Seconds without a byte after which a new connection is opened.
     pause : float
@@ -101,12 +101,12 @@ def fetch_file(
 def _complete(
     download: Download, file: IO[bytes], progress: Progress, stall: float, pause: float
 ) -> None:
-    """Bring a partial file to its full length, over as many connections as it takes."""
-    found, failures = _length(file), 0
+    """Receive the rest of a partial file, over as many connections as it takes."""
+    failures = 0
     while True:
         before = _length(file)
         try:
-            _transfer(download, file, progress, stall, found)
+            _transfer(download, file, progress, stall)
             return
         except _InterruptedError as error:
             failures = 1 if _length(file) > before else failures + 1
@@ -119,9 +119,7 @@ def _complete(
         time.sleep(pause * 2 ** (failures - 1))
 
 
-def _transfer(
-    download: Download, file: IO[bytes], progress: Progress, stall: float, found: int
-) -> None:
+def _transfer(download: Download, file: IO[bytes], progress: Progress, stall: float) -> None:
     """Append what one connection sends; return if the file is then complete."""
     have = _length(file)
     request = urllib.request.Request(download.url, headers={"User-Agent": "medbench"})
@@ -130,10 +128,11 @@ def _transfer(
     try:
         with _opener().open(request, timeout=stall) as answer:
             if have and answer.status != http.HTTPStatus.PARTIAL_CONTENT:
-                have = found = 0  # the server sends it from the beginning
+                have = 0  # the server sends it from the beginning
                 file.truncate(0)
             total = _total(download, answer, have)
             file.seek(have)
+            progress(have, total or have)
             while block := answer.read1(_BLOCK):
                 have += len(block)
                 if have > total > 0:
@@ -143,7 +142,7 @@ def _transfer(
                         " not the published file"
                     )
                 file.write(block)
-                progress(have, total or have, min(found, have))
+                progress(have, total or have)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # the server has no more bytes; the checksum decides

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -53,42 +53,44 @@ class Fingerprints:
     thumbnails: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8]) -> Fingerprints:
-        """Compute the fingerprints of images (N, H, W, C)."""
-        samples = sample_pixels(images)
-        digests = b"".join(hashlib.sha256(image).digest() for image in images)
+    def of(cls, images: Iterable[NDArray[np.uint8]]) -> Fingerprints:
+        """Compute the fingerprints of images (H, W, C), one after the other."""
+        digests, samples = [], []
+        for image in images:
+            digests.append(hashlib.sha256(image.data).digest())
+            samples.append(sample_pixels(image))
+        seen = np.stack(samples or [np.empty((_ROWS, _COLUMNS), np.uint8)])[: len(samples)]
         return cls(
-            np.frombuffer(digests, np.uint8).reshape(-1, 32),
-            difference_hashes(samples),
-            thumbnails(samples),
+            np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
+            difference_hashes(seen),
+            thumbnails(seen),
         )
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Fingerprints]) -> Fingerprints:
+    def concatenate(cls, parts: Iterable[Fingerprints]) -> Fingerprints:
         """Join fingerprints of consecutive images."""
-        return cls(
-            np.concatenate([part.digests for part in parts]),
-            np.concatenate([part.hashes for part in parts]),
-            np.concatenate([part.thumbnails for part in parts]),
+        columns = zip(
+            *((part.digests, part.hashes, part.thumbnails) for part in parts), strict=True
         )
+        return cls(*map(np.concatenate, columns))
 
 
-def sample_pixels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def sample_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return every n-th pixel of the green (or only) channel, the input of hashes and thumbnails.
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (n, H, W, C)
-        The images.
+    image : ndarray of uint8, shape (H, W, C)
+        An image.
 
     Returns
     -------
-    ndarray of uint8, shape (n, h, w)
-        At least 64 x 72 samples where there are as many pixels, at most four times that.
+    ndarray of uint8, shape (h, w)
+        At least 64 x 72 samples if there are as many pixels, at most four times that.
     """
-    _, height, width, channels = images.shape
+    height, width, channels = image.shape
     down, across = max(1, height // (_ROWS * _CELL)), max(1, width // (_COLUMNS * _CELL))
-    return np.ascontiguousarray(images[:, ::down, ::across, channels // 2])
+    return np.ascontiguousarray(image[::down, ::across, channels // 2])
 
 
 def difference_hashes(samples: NDArray[np.uint8]) -> NDArray[np.uint64]:

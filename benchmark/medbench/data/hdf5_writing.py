@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike as Convertible
 from numpy.typing import NDArray
 
-from medbench.data.hashing import Fingerprints
 from medbench.data.hdf5_format import (
     FORMAT,
     FORMAT_VERSION,
@@ -45,13 +45,10 @@ class ImageBatch(NamedTuple):
         The images.
     masks : ndarray of uint8, shape (n, H, W), optional
         Their masks, values 0 and 1; all batches of a file have them, or none.
-    fingerprints : Fingerprints, optional
-        Fingerprints of the images, if they are known already.
     """
 
     images: NDArray[np.uint8]
     masks: NDArray[np.uint8] | None = None
-    fingerprints: Fingerprints | None = None
 
 
 @dataclass(frozen=True)
@@ -112,112 +109,149 @@ def write_images(
     columns: Columns,
     *,
     gzip_level: int = 4,
-    complete: Callable[[DatasetCard], DatasetCard] | None = None,
 ) -> DatasetCard:
-    """Write a dataset file, batch by batch; it appears whole or not at all.
+    """Write a dataset file; see :class:`ImagesWriter`."""
+    with ImagesWriter(path, card.image_shape, len(columns.ids), gzip_level) as writer:
+        for batch in batches:
+            writer.append(batch)
+        return writer.finish(card, columns)
 
-    One batch is held in memory at a time. Equal input gives equal bytes with the same
-    versions of HDF5 and zlib, and always the same content hash.
+
+class ImagesWriter:
+    """Writes a dataset file, batch by batch; as a context manager.
+
+    The file appears, whole, when the writer finishes, and replaces an existing one. Equal
+    input gives equal bytes with the same versions of HDF5 and zlib, and always the same
+    content hash.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file to write; an existing file is replaced at the end.
-    card : DatasetCard
-        The card. ``split_sizes`` and ``content_hash`` are filled in here.
-    batches : iterable of ImageBatch
-        All N images in order, each of ``card.image_shape``.
-    columns : Columns
-        Labels, splits, ids and groups of the images.
+        The file to write.
+    image_shape : tuple of int
+        (H, W, C).
+    room : int
+        Most images.
     gzip_level : int
         From 0 (images are not compressed) to 9 (small).
-    complete : callable, optional
-        Called with the card, its split sizes and its hash once all pixels are written;
-        returns the card to store.
-
-    Returns
-    -------
-    DatasetCard
-        The card in the file.
 
     Raises
     ------
-    ValueError
-        If the arguments contradict one another or the card.
     DatasetFileError
         If the file cannot be written.
     """
-    arrays = columns.arrays(card.num_classes)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    # where a chunk is one image, HDF5's cache would only copy each once more
-    height, width, _ = card.image_shape
-    cache = {"rdcc_nbytes": 0} if 2 * height * width > _IMAGE_CHUNK_BYTES else {}
-    try:
-        with _writing(path):
-            file = h5py.File(partial, "w", libver=_LIBRARY_VERSIONS, **cache)
-        try:
-            lines = _write_pixels(file, path, card, batches, len(arrays["labels"]), gzip_level)
-            with _writing(path):
-                lines |= {
-                    name: _write_column(file, name, column) for name, column in arrays.items()
-                }
-            sizes, content_hash = split_sizes(arrays["split"]), content_hash_of(lines)
-            card = replace(card, split_sizes=sizes, content_hash=content_hash)
-            if complete is not None:
-                card = complete(card)
-            with _writing(path):
-                file.attrs["format"] = np.bytes_(FORMAT)
-                file.attrs["format_version"] = np.int64(FORMAT_VERSION)
-                file.attrs["card"] = np.bytes_(json.dumps(card.to_json()))
-        finally:
-            with _writing(path):
-                file.close()
-        with _writing(path):
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return card
 
+    def __init__(
+        self, path: Path, image_shape: tuple[int, int, int], room: int, gzip_level: int = 4
+    ) -> None:
+        self._path, self._shape, self._room, self._level = path, image_shape, room, gzip_level
+        self._arrays: dict[str, h5py.Dataset] = {}
+        self._digests: dict[str, Any] = {}
+        self._done = 0
+        self._partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        # where a chunk is one image, HDF5's cache would only copy each once more
+        cache = {"rdcc_nbytes": 0} if 2 * math.prod(image_shape[:2]) > _IMAGE_CHUNK_BYTES else {}
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = h5py.File(self._partial, "w", libver=_LIBRARY_VERSIONS, **cache)
 
-def _write_pixels(
-    file: h5py.File,
-    path: Path,
-    card: DatasetCard,
-    batches: Iterable[ImageBatch],
-    count: int,
-    gzip_level: int,
-) -> dict[str, str]:
-    """Write images and masks; return the hash lines of both, by name."""
-    arrays: dict[str, h5py.Dataset] = {}
-    digests: dict[str, Any] = {}
-    done = 0
-    for batch in batches:
-        _check_batch(card, batch, count - done)
+    def __enter__(self) -> ImagesWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def append(self, batch: ImageBatch) -> None:
+        """Write the next images, and their masks.
+
+        Raises
+        ------
+        ValueError
+            If the batch does not fit the others.
+        DatasetFileError
+            If the file cannot be written.
+        """
+        self._check(batch)
         parts = {"images": batch.images}
         if batch.masks is not None:
             parts["masks"] = batch.masks
-        if done and parts.keys() != arrays.keys():
+        if self._done and parts.keys() != self._arrays.keys():
             raise ValueError("either all batches have masks or none has")
-        with _writing(path):
+        with _writing(self._path):
             for name, part in parts.items():
-                if name not in arrays:
-                    shape, dtype = (count, *part.shape[1:]), np.dtype(np.uint8)
+                if name not in self._arrays:
                     level, chunk_bytes = (
-                        (gzip_level, _IMAGE_CHUNK_BYTES)
+                        (self._level, _IMAGE_CHUNK_BYTES)
                         if name == "images"
-                        else (max(1, gzip_level), _CHUNK_BYTES)
+                        else (max(1, self._level), _CHUNK_BYTES)
                     )
-                    arrays[name] = _create(file, name, shape, dtype, level, chunk_bytes)
-                    digests[name] = hashlib.sha256()
-                arrays[name][done : done + len(part)] = part
-                digests[name].update(np.ascontiguousarray(part))
-        done += len(batch.images)
-    if done != count:
-        raise ValueError(f"{count} labels but {done} images")
-    return {
-        name: _with_digest(name, array, digests[name].hexdigest()) for name, array in arrays.items()
-    }
+                    shape, dtype = (self._room, *part.shape[1:]), np.dtype(np.uint8)
+                    self._arrays[name] = _create(self._file, name, shape, dtype, level, chunk_bytes)
+                    self._digests[name] = hashlib.sha256()
+                self._arrays[name][self._done : self._done + len(part)] = part
+                self._digests[name].update(np.ascontiguousarray(part))
+        self._done += len(batch.images)
+
+    def finish(self, card: DatasetCard, columns: Columns) -> DatasetCard:
+        """Write the columns and the card, and let the file appear.
+
+        Parameters
+        ----------
+        card : DatasetCard
+            The card. ``split_sizes`` and ``content_hash`` are filled in here.
+        columns : Columns
+            Labels, splits, ids and groups of the images.
+
+        Returns
+        -------
+        DatasetCard
+            The card in the file.
+
+        Raises
+        ------
+        ValueError
+            If images, columns and card contradict one another.
+        DatasetFileError
+            If the file cannot be written.
+        """
+        columns_by_name = columns.arrays(card.num_classes)
+        count = len(columns.ids)
+        if self._done != count or card.image_shape != self._shape:
+            raise ValueError(
+                f"{count} labels but {self._done} images; the card says {card.image_shape}"
+            )
+        with _writing(self._path):
+            lines = {}
+            for name, array in self._arrays.items():
+                if count < self._room:
+                    array.resize(count, axis=0)
+                lines[name] = _with_digest(name, array, self._digests[name].hexdigest())
+            del array  # HDF5 completes an array when it is closed
+            self._arrays.clear()
+            for name, column in columns_by_name.items():
+                lines[name] = _write_column(self._file, name, column)
+            sizes = split_sizes(columns_by_name["split"])
+            card = replace(card, split_sizes=sizes, content_hash=content_hash_of(lines))
+            self._file.attrs["format"] = np.bytes_(FORMAT)
+            self._file.attrs["format_version"] = np.int64(FORMAT_VERSION)
+            self._file.attrs["card"] = np.bytes_(json.dumps(card.to_json()))
+            self._file.close()
+            self._partial.replace(self._path)
+        return card
+
+    def _check(self, batch: ImageBatch) -> None:
+        images, masks = batch
+        if images.dtype != np.uint8 or images.shape[1:] != self._shape:
+            raise ValueError(
+                f"images are {images.dtype} {images.shape[1:]}, the card says uint8 {self._shape}"
+            )
+        if self._done + len(images) > self._room:
+            raise ValueError("more images than labels")
+        if masks is not None and (masks.shape != images.shape[:3] or masks.dtype != np.uint8):
+            raise ValueError(f"masks are {masks.dtype} {masks.shape}, images {images.shape}")
+        if masks is not None and masks.size and masks.max() > 1:
+            raise ValueError("masks may hold only 0 and 1")
 
 
 def _write_column(file: h5py.File, name: str, column: NDArray[Any]) -> str:
@@ -252,20 +286,6 @@ def _create(
         track_times=False,  # a time stamp would make equal data differ
         **(compressed if gzip_level else {}),
     )
-
-
-def _check_batch(card: DatasetCard, batch: ImageBatch, room: int) -> None:
-    images, masks = batch.images, batch.masks
-    if images.dtype != np.uint8 or images.shape[1:] != card.image_shape:
-        raise ValueError(
-            f"images are {images.dtype} {images.shape[1:]}, the card says uint8 {card.image_shape}"
-        )
-    if len(images) > room:
-        raise ValueError("more images than labels")
-    if masks is not None and (masks.shape != images.shape[:3] or masks.dtype != np.uint8):
-        raise ValueError(f"masks are {masks.dtype} {masks.shape}, images {images.shape}")
-    if masks is not None and masks.size and masks.max() > 1:
-        raise ValueError("masks may hold only 0 and 1")
 
 
 def _encoded(texts: Iterable[str]) -> NDArray[np.bytes_]:

@@ -1,35 +1,27 @@
 """Preparing a dataset: from the user's files to one checked dataset file.
 
-Worker processes decode batches of images. Each batch is stored, whole or not at all, in a
-folder of work in progress, ``.NAME.part``, under a name that depends on everything that
-decides its content. After an interruption the next attempt finds finished batches there.
-When all are finished, they are moved one after the other into the dataset file.
+Worker processes decode batches of images into a folder of work in progress, ``.NAME.part``;
+this process appends them, in order, to the dataset file, which appears when it is whole.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
 import warnings
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
-from medbench.data.audit import write_audited_images
+from medbench.data.audit import audited
 from medbench.data.decoding import PixelFormat, decode_image, decode_mask, read_shape
 from medbench.data.hashing import Fingerprints
-from medbench.data.hdf5_writing import Columns, ImageBatch
+from medbench.data.hdf5_writing import Columns, ImageBatch, ImagesWriter
 from medbench.data.samples import DatasetIndex, PrepareOptions, Progress, Sample
 from medbench.data.sources import (
     PrepareError,
@@ -41,11 +33,8 @@ from medbench.data.sources import (
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.store.parallel import spread
 
-#: Raise its first number when a change alters decoded pixels: batches of another are done again.
-DECODER = f"4/{PIL.__version__}"
-
-_BATCH_BYTES = 16 * 1024**2
-_MOST_IN_BATCH = 256
+_BATCH_BYTES = 4 * 1024**2
+_MOST_IN_BATCH = 1024
 _PROBES = 64
 _MOST_UNREADABLE_SHARE = 0.01
 
@@ -61,17 +50,39 @@ class Batch:
 
     Parameters
     ----------
+    number : int
+        Position among the batches.
     path : pathlib.Path
-        The file of the decoded images.
+        Where to write the pixels: of the readable images, then of their masks.
     samples : sequence of Sample
         What to decode.
     pixels : PixelFormat
         Shape and colour of the result.
     """
 
+    number: int
     path: Path
     samples: Sequence[Sample]
     pixels: PixelFormat
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded batch; its pixels are in the batch's file.
+
+    Parameters
+    ----------
+    number : int
+        Position among the batches.
+    reasons : tuple of str
+        Why each image is unreadable; ``""`` if it is not.
+    fingerprints : Fingerprints
+        Of the readable images.
+    """
+
+    number: int
+    reasons: tuple[str, ...]
+    fingerprints: Fingerprints
 
 
 def prepare_images(
@@ -79,12 +90,12 @@ def prepare_images(
     index: DatasetIndex,
     context: DataContext,
     options: PrepareOptions,
-    progress: Progress = lambda done, total, found: None,
+    progress: Progress = lambda done, total: None,
 ) -> DatasetCard:
     """Decode the images of an index and write them, with an audit, to a dataset file.
 
     Equal images and options give equal bytes, from a folder or an archive, with any number
-    of workers, interrupted or not.
+    of workers. After an interruption, prepare again: nothing is left of the first attempt.
 
     Parameters
     ----------
@@ -115,18 +126,30 @@ def prepare_images(
     index.check()
     samples = index.samples
     pixels = _pixel_format(index, options)
-    with work_folder(path) as folder:
-        batches = _batches(folder, samples, pixels)
-        wanted = {folder / "lock", *(batch.path for batch in batches)}
-        for file in folder.iterdir():  # half-written batches, those of other images or options
-            if file not in wanted:
-                file.unlink()
-        mask_bytes = pixels.height * pixels.width if samples[0].masks else 0
-        done = sum(file.stat().st_size for file in folder.iterdir())
-        check_space(path, len(samples) * (pixels.image_bytes + mask_bytes) - done)
-        decode(batches, most_workers(index, context), progress)
-        card = _write(path, index, batches, options)
-        shutil.rmtree(folder)
+    mask_bytes = pixels.height * pixels.width if samples[0].masks else 0
+    check_space(path, len(samples) * (pixels.image_bytes + mask_bytes))
+    reasons: list[str] = []
+    fingerprints: list[Fingerprints] = []
+    with (
+        work_folder(path) as folder,
+        # not compressed, which takes longer than decoding
+        ImagesWriter(folder / path.name, pixels.shape, len(samples), gzip_level=0) as writer,
+        closing(_decode(folder, samples, pixels, most_workers(index, context))) as batches,
+    ):
+        progress(0, len(samples))
+        for batch, decoded in batches:
+            reasons += decoded.reasons
+            fingerprints.append(decoded.fingerprints)
+            if readable := decoded.reasons.count(""):
+                writer.append(_read_batch(batch, readable))
+            batch.path.unlink()
+            progress(len(reasons), len(samples))
+        kept, unreadable = _kept(index, reasons, options)
+        columns = _columns(kept.samples)
+        card = replace(kept.card, image_shape=pixels.shape)
+        seen = Fingerprints.concatenate(fingerprints)
+        card = writer.finish(audited(card, columns, seen, unreadable), columns)
+        (folder / path.name).replace(path)
     return card
 
 
@@ -141,7 +164,7 @@ def most_workers(index: DatasetIndex, context: DataContext) -> int:
 
 @contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Open the folder of work in progress for a file, for this process alone.
+    """Open an empty folder of work in progress for a file, and remove it in the end.
 
     Raises
     ------
@@ -150,25 +173,16 @@ def work_folder(path: Path) -> Iterator[Path]:
     """
     folder = path.with_name(f".{path.stem}.part")
     folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "lock"
     busy = f"{path.name} is being prepared by another process; wait for it"
-    with locked(folder / "lock", busy):
-        yield folder
-
-
-def _batches(folder: Path, samples: Sequence[Sample], pixels: PixelFormat) -> list[Batch]:
-    """Divide samples into batches; each file is named by everything that decides its content."""
-    rows = min(_MOST_IN_BATCH, max(1, _BATCH_BYTES // pixels.image_bytes))
-    batches = []
-    for number, first in enumerate(range(0, len(samples), rows)):
-        part = samples[first : first + rows]
-        files = [
-            [sample.box, *((f.name, f.size, f.signature) for f in (sample.file, *sample.masks))]
-            for sample in part
-        ]
-        text = json.dumps([DECODER, asdict(pixels), files])
-        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-        batches.append(Batch(folder / f"{number:06d}-{digest}.npz", part, pixels))
-    return batches
+    with locked(lock, busy):
+        for leftover in folder.iterdir():  # of a process that was killed
+            if leftover != lock:
+                leftover.unlink()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
 def _pixel_format(index: DatasetIndex, options: PrepareOptions) -> PixelFormat:
@@ -203,98 +217,91 @@ def _probe(samples: Sequence[Sample]) -> list[tuple[int, int, int]]:
     return shapes
 
 
-def decode(batches: Sequence[Batch], workers: int, progress: Progress) -> None:
-    """Decode batches in processes, except those that an earlier attempt finished.
+def _decode(
+    folder: Path, samples: Sequence[Sample], pixels: PixelFormat, workers: int
+) -> Generator[tuple[Batch, Decoded], None, None]:
+    """Decode samples in processes; yield batches in order.
 
     Raises
     ------
     PrepareError
         If an input is refused, a process died or the disk is full.
     """
-    total = sum(len(batch.samples) for batch in batches)
-    done = found = 0
+    rows = min(_MOST_IN_BATCH, max(1, _BATCH_BYTES // pixels.image_bytes))
+    batches = [
+        Batch(number, folder / f"{number}.pixels", samples[first : first + rows], pixels)
+        for number, first in enumerate(range(0, len(samples), rows))
+    ]
+    waiting: dict[int, Decoded] = {}
+    following = 0
     try:
-        for count, finished in spread(decode_batch, batches, workers=workers):
-            done += count
-            found += count if finished else 0
-            progress(done, total, found)
+        for decoded in spread(decode_batch, batches, workers=workers):
+            waiting[decoded.number] = decoded
+            while following in waiting:
+                yield batches[following], waiting.pop(following)
+                following += 1
     except BrokenProcessPool as error:
         raise PrepareError(
             "a decoding process died, perhaps for lack of memory; run the command again"
-            " with fewer --workers, decoded images are kept"
+            " with fewer --workers"
         ) from error
     except OSError as error:
         raise PrepareError(
-            f"{error.filename or batches[0].path.parent}: cannot be written ({error.strerror});"
+            f"{error.filename or folder}: cannot be written ({error.strerror});"
             " check free space and permissions"
         ) from error
 
 
-def decode_batch(batch: Batch) -> tuple[int, bool]:
-    """Decode and store a batch; return its size, and whether it was finished before."""
-    if _is_whole(batch.path):
-        return len(batch.samples), True
-    images = np.empty((len(batch.samples), *batch.pixels.shape), np.uint8)
-    masks: list[NDArray[np.uint8]] = []
-    kept: list[int] = []
-    reasons = [""] * len(batch.samples)  # why an image is unreadable
-    with warnings.catch_warnings(action="ignore"):
+def decode_batch(batch: Batch) -> Decoded:
+    """Decode a batch and write its pixels to its file."""
+    reasons = [""] * len(batch.samples)
+    masks: list[bytes] = []
+
+    def images() -> Iterator[NDArray[np.uint8]]:
         for place, sample in enumerate(batch.samples):
             try:
                 image, mask = _decode_sample(sample, batch)
             except UnreadableError as error:
                 reasons[place] = str(error)
                 continue
-            images[len(kept)] = image
-            masks += [] if mask is None else [mask]
-            kept.append(place)
-    images = images[: len(kept)]
-    fingerprints = vars(Fingerprints.of(images))
-    arrays = {"images": images, "reasons": np.array(reasons), **fingerprints}
-    if batch.samples[0].masks:
-        arrays["masks"] = np.array(masks, np.uint8).reshape(images.shape[:3])
-    temporary = batch.path.with_suffix(f".{os.getpid()}")
-    with temporary.open("wb") as file:
-        np.savez(file, **arrays)
-    temporary.replace(batch.path)
-    return len(batch.samples), False
+            file.write(image)
+            masks.append(mask)
+            yield np.frombuffer(image, np.uint8).reshape(batch.pixels.shape)
+
+    with warnings.catch_warnings(action="ignore"), batch.path.open("wb") as file:
+        fingerprints = Fingerprints.of(images())
+        file.writelines(masks)
+    return Decoded(batch.number, tuple(reasons), fingerprints)
 
 
-def _is_whole(path: Path) -> bool:
-    """Return whether a batch is there and matches its checksums."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def _decode_sample(
-    sample: Sample, batch: Batch
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+def _decode_sample(sample: Sample, batch: Batch) -> tuple[bytes, bytes]:
+    """Return the pixels of an image and of its mask, which are none if it has none."""
     to, box = batch.pixels, sample.box
     data = read_bytes(sample.file)
     large = partial(locked, batch.path.with_name("lock-large"))
     image = decode_image(data, sample.file.where, to, box, large)
-    pixels = np.frombuffer(image, np.uint8).reshape(to.shape)
-    if not sample.masks:
-        return pixels, None
-    union = np.zeros(to.shape[:2], np.uint8)
+    union = np.zeros(to.height * to.width if sample.masks else 0, np.uint8)
     for file in sample.masks:
         mask = decode_mask(read_bytes(file), file.where, data, to, box)
-        union |= np.frombuffer(mask, np.uint8).reshape(union.shape)
-    return pixels, union
+        union |= np.frombuffer(mask, np.uint8)
+    return image, union.tobytes()
 
 
-def _write(
-    path: Path, index: DatasetIndex, batches: Sequence[Batch], options: PrepareOptions
-) -> DatasetCard:
-    """Write the dataset file from decoded batches."""
-    paths = [batch.path for batch in batches]
-    reasons = [reason for path in paths for reason in _load(path, "reasons")["reasons"].tolist()]
+def _read_batch(batch: Batch, count: int) -> ImageBatch:
+    """Map the pixels of a batch of which ``count`` images are readable."""
+    pixels, end = np.memmap(batch.path, np.uint8, "r"), count * batch.pixels.image_bytes
+    images = pixels[:end].reshape(count, *batch.pixels.shape)
+    if not batch.samples[0].masks:
+        return ImageBatch(images)
+    return ImageBatch(images, pixels[end:].reshape(images.shape[:3]))
+
+
+def _kept(
+    index: DatasetIndex, reasons: Sequence[str], options: PrepareOptions
+) -> tuple[DatasetIndex, list[tuple[str, str]]]:
+    """Leave unreadable images out; return ids and reasons of those. Refuse if there are many."""
     found = list(zip(index.samples, reasons, strict=True))
     unreadable = [(sample.id, reason) for sample, reason in found if reason]
-    samples = [sample for sample, reason in found if not reason]
     if len(unreadable) > _MOST_UNREADABLE_SHARE * len(found) and not options.allow_unreadable:
         named = ", ".join(f"{name} ({reason})" for name, reason in unreadable[:3])
         raise PrepareError(
@@ -302,33 +309,16 @@ def _write(
             f" {_MOST_UNREADABLE_SHARE:.0%}: {named}{', ...' if len(unreadable) > 3 else ''};"
             " repair them, or leave them out with --allow-unreadable"
         )
-    replace(index, samples=samples).check()
+    kept = replace(index, samples=[sample for sample, reason in found if not reason])
+    kept.check()
+    return kept, unreadable
+
+
+def _columns(samples: Sequence[Sample]) -> Columns:
     groups = [sample.group for sample in samples]
-    columns = Columns(
-        np.array([sample.label for sample in samples], np.int64),
-        np.array([SPLITS[sample.split] for sample in samples], np.uint8),
+    return Columns(
+        [sample.label for sample in samples],
+        [SPLITS[sample.split] for sample in samples],
         [sample.id for sample in samples],
         groups if any(groups) else None,
     )
-    return write_audited_images(
-        path,
-        replace(index.card, image_shape=batches[0].pixels.shape),
-        _moved(paths),
-        columns,
-        unreadable=unreadable,
-        gzip_level=0,  # compressing takes longer than decoding
-    )
-
-
-def _moved(paths: Sequence[Path]) -> Iterator[ImageBatch]:
-    """Yield decoded batches, and remove the file of each once it is written."""
-    for path in paths:
-        arrays = _load(path)
-        fingerprints = Fingerprints(arrays["digests"], arrays["hashes"], arrays["thumbnails"])
-        yield ImageBatch(arrays["images"], arrays.get("masks"), fingerprints)
-        path.unlink()
-
-
-def _load(path: Path, *names: str) -> dict[str, NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in names or arrays.files}

@@ -15,8 +15,8 @@ from medbench.interfaces.dataset import SPLITS, DatasetCard
 #: Left, upper, right and lower edge of a part of an image, in pixels; the last two excluded.
 Box = tuple[int, int, int, int]
 
-#: Called with the numbers of images done, of all images, and of those done by an earlier attempt.
-Progress = Callable[[int, int, int], None]
+#: Called with how much is done and how much there is, in images or bytes.
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

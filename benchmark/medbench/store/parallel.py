@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
 
@@ -50,10 +51,15 @@ def spread(
     # never a plain fork: this process may have threads of its own
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     with ProcessPoolExecutor(workers, get_context(method), _start_worker) as pool:
-        futures = [pool.submit(function, given) for given in inputs]
+        # few at a time, so that a slow caller is not swamped with results
+        rest = iter(inputs)
+        pending = {pool.submit(function, given) for given in islice(rest, 4 * workers)}
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    pending |= {pool.submit(function, given) for given in islice(rest, 1)}
+                    yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -16,15 +17,17 @@ from pydantic import Field
 from medbench.data import (
     Columns,
     Download,
+    Fingerprints,
     ImageBatch,
+    ImagesWriter,
     LayoutError,
     Prepared,
     PreparedDataset,
     PrepareError,
     PrepareOptions,
     Progress,
+    audited,
     check_space,
-    write_audited_images,
 )
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.interfaces.settings import Settings
@@ -96,13 +99,23 @@ class MedMnist(PreparedDataset):
                 f"{source}: holds images of {pixels} px, --size asks for {options.size}; give the"
                 " file of that size, or omit --size and set images.size in the protocol"
             )
-        settings = self.settings.model_copy(update={"size": pixels})
-        path = type(self)(self.name, settings).target(context)
-        check_space(path, sum(self.published["counts"]) * pixels**2 * self.published["channels"])
+        path = type(self)(self.name, self.settings.model_copy(update={"size": pixels})).target(
+            context
+        )
+        card = self._card(pixels)
+        check_space(path, sum(self.published["counts"]) * math.prod(card.image_shape))
         with zipfile.ZipFile(source) as archive:
             columns = _columns(archive)
-            batches = _batches(archive, progress, len(columns.ids))
-            card = write_audited_images(path, self._card(pixels), batches, columns, gzip_level=1)
+            count, done, seen = len(columns.ids), 0, []
+            progress(done, count)
+            with ImagesWriter(path, card.image_shape, count, gzip_level=1) as writer:
+                for images in _images(archive):
+                    writer.append(ImageBatch(images))
+                    seen.append(Fingerprints.of(images))
+                    done += len(images)
+                    progress(done, count)
+                card = audited(card, columns, Fingerprints.concatenate(seen))
+                card = writer.finish(card, columns)
         if pixels == self.settings.size:
             return Prepared(path, card)
         usage = f'in a protocol: [datasets."medmnist:{self.settings.set}"] size = {pixels}'
@@ -172,10 +185,7 @@ def _columns(archive: zipfile.ZipFile) -> Columns:
     return Columns(labels, split, ids)
 
 
-def _batches(archive: zipfile.ZipFile, progress: Progress, total: int) -> Iterator[ImageBatch]:
-    done = 0
+def _images(archive: zipfile.ZipFile) -> Iterator[NDArray[np.uint8]]:
     for word in _SPLITS:
         for images in _blocks(archive, f"{word}_images"):
-            yield ImageBatch(images if images.ndim == 4 else images[..., None])
-            done += len(images)
-            progress(done, total, 0)
+            yield images if images.ndim == 4 else images[..., None]

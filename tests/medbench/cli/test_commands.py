@@ -414,7 +414,7 @@ def test_data_list(tmp_path: Path) -> None:
     assert rows["covid-qu-ex-mini"]["state"] == "ready"
     assert sum(rows["covid-qu-ex-mini"]["card"]["split_sizes"].values()) == 5826
     assert rows["nct-crc-he-100k"]["state"] == "not prepared"
-    assert "medbench data prepare nct-crc-he-100k" in rows["nct-crc-he-100k"]["cure"]
+    assert "medbench data prepare nct-crc-he-100k" in rows["nct-crc-he-100k"]["fix"]
     plain = medbench("data", "list", "--cache", tmp_path).out
     assert all(name in plain for name in rows)
 
