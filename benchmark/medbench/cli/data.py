@@ -109,7 +109,7 @@ def _other_rows(rows: list[dict[str, Any]], context: DataContext) -> list[dict[s
         if path.stem in known:
             continue
         try:
-            row = {"state": "ready", "card": read_card(path).to_json(), "fix": ""}
+            row: dict[str, Any] = {"state": "ready", "card": read_card(path).to_json(), "fix": ""}
         except MedbenchError as error:
             row = {"state": "broken", "card": None, "fix": str(error)}
         found.append({"name": path.stem, **row})

@@ -22,12 +22,14 @@ The audit is a mapping of plain JSON values:
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medbench.data.hashing import NEAR_BITS, NEAR_CORRELATION, Fingerprints, alike, near_pairs
 from medbench.data.hdf5_writing import Columns
@@ -46,6 +48,7 @@ def audited(
     card: DatasetCard,
     columns: Columns,
     fingerprints: Fingerprints,
+    image: Callable[[int], NDArray[np.uint8]],
     unreadable: Sequence[tuple[str, str]] = (),
 ) -> DatasetCard:
     """Return the card with an audit, and what it found among the confounders.
@@ -54,16 +57,17 @@ def audited(
     ----------
     card : DatasetCard
         The card.
-    columns, fingerprints, unreadable
+    columns, fingerprints, image, unreadable
         See :func:`audit_images`.
     """
-    audit = audit_images(columns, fingerprints, card.class_names, unreadable)
+    audit = audit_images(columns, fingerprints, image, card.class_names, unreadable)
     return replace(card, audit=audit, confounders=(*card.confounders, *findings(audit)))
 
 
 def audit_images(
     columns: Columns,
     fingerprints: Fingerprints,
+    image: Callable[[int], NDArray[np.uint8]],
     class_names: Sequence[str],
     unreadable: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
@@ -75,6 +79,9 @@ def audit_images(
         Labels, splits, ids and groups of the stored images.
     fingerprints : Fingerprints
         Fingerprints of the stored images.
+    image : callable
+        Returns the pixels of a stored image by its position; called for images that may be
+        equal to others.
     class_names : sequence of str
         Names of the classes.
     unreadable : sequence of (str, str)
@@ -85,7 +92,7 @@ def audit_images(
     names = [
         f"{_SPLIT_NAMES[code]}: {name}" for code, name in zip(splits, columns.ids, strict=True)
     ]
-    digests = [digest.tobytes() for digest in fingerprints.digests]
+    keys = _keys(fingerprints, image)
 
     def across(values: Sequence[int], sets: Iterable[Sequence[int]]) -> list[Sequence[int]]:
         return [places for places in sets if len({values[place] for place in places}) > 1]
@@ -97,8 +104,8 @@ def audit_images(
             [names[place] for place in places[:MOST_LISTED]] for places in ordered[:MOST_LISTED]
         ]
 
-    equal = [places for places in _places(digests).values() if len(places) > 1]
-    pairs, complete = _near_duplicates(splits, digests, fingerprints)
+    equal = [places for places in _places(keys).values() if len(places) > 1]
+    pairs, complete = _near_duplicates(splits, keys, fingerprints)
     crossing = [
         group
         for group, places in _places(columns.groups or ()).items()
@@ -161,16 +168,25 @@ def findings(audit: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _keys(fingerprints: Fingerprints, image: Callable[[int], NDArray[np.uint8]]) -> list[Hashable]:
+    """Return a key for each image; two are equal if and only if the pixels are."""
+    keys: list[Hashable] = list(range(len(fingerprints.hashes)))
+    looks = zip(fingerprints.hashes.tolist(), map(bytes, fingerprints.thumbnails), strict=True)
+    for places in _places(looks).values():
+        for place in places if len(places) > 1 else ():
+            keys[place] = hashlib.sha256(image(place).tobytes()).digest()
+    return keys
+
+
 def _near_duplicates(
-    splits: Sequence[int], digests: Sequence[bytes], fingerprints: Fingerprints
+    splits: Sequence[int], keys: Sequence[Hashable], fingerprints: Fingerprints
 ) -> tuple[list[list[int]], bool]:
     """Return pairs of places of near-duplicates, and whether all images were compared."""
     # of equal images in one split, the first
-    keys = zip(digests, splits, strict=True)
-    first = np.array([places[0] for places in _places(keys).values()])
+    first = np.array([places[0] for places in _places(zip(keys, splits, strict=True)).values()])
     pairs, complete = near_pairs(fingerprints.hashes[first])
     pairs = first[pairs[alike(fingerprints.thumbnails[first], pairs)]]
-    return [pair for pair in pairs.tolist() if digests[pair[0]] != digests[pair[1]]], complete
+    return [pair for pair in pairs.tolist() if keys[pair[0]] != keys[pair[1]]], complete
 
 
 def _places(keys: Iterable[Hashable]) -> dict[Any, list[int]]:

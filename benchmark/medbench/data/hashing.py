@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -40,38 +39,26 @@ class Fingerprints:
 
     Parameters
     ----------
-    digests : ndarray of uint8, shape (N, 32)
-        SHA-256 of each image's pixels.
     hashes : ndarray of uint64, shape (N,)
         Difference hashes.
     thumbnails : ndarray of uint8, shape (N, 16, 16)
         Thumbnails.
     """
 
-    digests: NDArray[np.uint8]
     hashes: NDArray[np.uint64]
     thumbnails: NDArray[np.uint8]
 
     @classmethod
     def of(cls, images: Iterable[NDArray[np.uint8]]) -> Fingerprints:
         """Compute the fingerprints of images (H, W, C), one after the other."""
-        digests, samples = [], []
-        for image in images:
-            digests.append(hashlib.sha256(image.data).digest())
-            samples.append(sample_pixels(image))
+        samples = [sample_pixels(image) for image in images]
         seen = np.stack(samples or [np.empty((_ROWS, _COLUMNS), np.uint8)])[: len(samples)]
-        return cls(
-            np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
-            difference_hashes(seen),
-            thumbnails(seen),
-        )
+        return cls(difference_hashes(seen), thumbnails(seen))
 
     @classmethod
     def concatenate(cls, parts: Iterable[Fingerprints]) -> Fingerprints:
         """Join fingerprints of consecutive images."""
-        columns = zip(
-            *((part.digests, part.hashes, part.thumbnails) for part in parts), strict=True
-        )
+        columns = zip(*((part.hashes, part.thumbnails) for part in parts), strict=True)
         return cls(*map(np.concatenate, columns))
 
 

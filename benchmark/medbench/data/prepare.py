@@ -148,7 +148,7 @@ def prepare_images(
         columns = _columns(kept.samples)
         card = replace(kept.card, image_shape=pixels.shape)
         seen = Fingerprints.concatenate(fingerprints)
-        card = writer.finish(audited(card, columns, seen, unreadable), columns)
+        card = writer.finish(audited(card, columns, seen, writer.image, unreadable), columns)
         (folder / path.name).replace(path)
     return card
 

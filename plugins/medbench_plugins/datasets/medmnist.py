@@ -114,7 +114,7 @@ class MedMnist(PreparedDataset):
                     seen.append(Fingerprints.of(images))
                     done += len(images)
                     progress(done, count)
-                card = audited(card, columns, Fingerprints.concatenate(seen))
+                card = audited(card, columns, Fingerprints.concatenate(seen), writer.image)
                 card = writer.finish(card, columns)
         if pixels == self.settings.size:
             return Prepared(path, card)
