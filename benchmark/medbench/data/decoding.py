@@ -27,19 +27,8 @@ _GREY = frozenset({"1", "L", "LA"})
 _COLOUR = frozenset({"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"})
 
 # What Pillow's readers raise on damaged bytes.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
+_ODD_BYTES = (SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError)
+_DAMAGE = (*_ODD_BYTES, OSError, OverflowError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True)

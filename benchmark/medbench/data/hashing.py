@@ -1,16 +1,13 @@
-"""Fingerprints of images: equal pixels, and images that look alike."""
+"""Fingerprints of images, by which images that look alike are found."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-
-_ROWS, _COLUMNS = 8, 9
-_CELL = 8  # samples a cell and axis, at most
 
 #: Side of a thumbnail.
 THUMBNAIL = 16
@@ -40,9 +37,11 @@ class Fingerprints:
     Parameters
     ----------
     hashes : ndarray of uint64, shape (N,)
-        Difference hashes.
+        Difference hashes: means over a grid of 8 rows and 9 columns; a bit says whether a
+        cell is darker than its right neighbour, the first bit is the upper left one. A
+        change of size, brightness or compression changes few bits.
     thumbnails : ndarray of uint8, shape (N, 16, 16)
-        Thumbnails.
+        Means over a grid of 16 rows and columns.
     """
 
     hashes: NDArray[np.uint64]
@@ -51,72 +50,27 @@ class Fingerprints:
     @classmethod
     def of(cls, images: Iterable[NDArray[np.uint8]]) -> Fingerprints:
         """Compute the fingerprints of images (H, W, C), one after the other."""
-        samples = [sample_pixels(image) for image in images]
-        seen = np.stack(samples or [np.empty((_ROWS, _COLUMNS), np.uint8)])[: len(samples)]
-        return cls(difference_hashes(seen), thumbnails(seen))
+        from PIL import Image  # which reading a dataset file does not need
+
+        cells, small = [], []
+        for image in images:
+            height, width, channels = image.shape
+            # every n-th pixel of the green (or only) channel
+            step = max(1, height // 64), max(1, width // 64)
+            pixels = image[:: step[0], :: step[1], channels // 2]
+            picture = Image.fromarray(np.ascontiguousarray(pixels))
+            cells.append(np.asarray(picture.resize((9, 8), Image.Resampling.BOX)))
+            small.append(np.asarray(picture.resize((THUMBNAIL,) * 2, Image.Resampling.BOX)))
+        grid = np.array(cells, np.uint8).reshape(-1, 8, 9)
+        bits = (grid[:, :, :-1] < grid[:, :, 1:]).reshape(-1, 64)
+        hashes = np.packbits(bits, axis=1).view(">u8").reshape(-1).astype(np.uint64)
+        return cls(hashes, np.array(small, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL))
 
     @classmethod
     def concatenate(cls, parts: Iterable[Fingerprints]) -> Fingerprints:
         """Join fingerprints of consecutive images."""
         columns = zip(*((part.hashes, part.thumbnails) for part in parts), strict=True)
         return cls(*map(np.concatenate, columns))
-
-
-def sample_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return every n-th pixel of the green (or only) channel, the input of hashes and thumbnails.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (H, W, C)
-        An image.
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w)
-        At least 64 x 72 samples if there are as many pixels, at most four times that.
-    """
-    height, width, channels = image.shape
-    down, across = max(1, height // (_ROWS * _CELL)), max(1, width // (_COLUMNS * _CELL))
-    return np.ascontiguousarray(image[::down, ::across, channels // 2])
-
-
-def difference_hashes(samples: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the 64-bit difference hash of each image.
-
-    The samples are averaged over a grid of 8 rows and 9 columns; a bit says
-    whether a cell is darker than its right neighbour. A change of size,
-    brightness or compression changes few bits.
-
-    Parameters
-    ----------
-    samples : ndarray of uint8, shape (n, h, w)
-        See :func:`sample_pixels`.
-
-    Returns
-    -------
-    ndarray of uint64, shape (n,)
-        The first bit is the upper left one.
-    """
-    cells = _means(samples, _ROWS, _COLUMNS)
-    bits = cells[:, :, :-1] < cells[:, :, 1:]
-    packed = np.packbits(bits.reshape(len(samples), 64), axis=1)
-    return packed.view(">u8").reshape(-1).astype(np.uint64)
-
-
-def thumbnails(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return images of 16 x 16 means.
-
-    Parameters
-    ----------
-    samples : ndarray of uint8, shape (n, h, w)
-        See :func:`sample_pixels`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, 16, 16)
-        Means, rounded down.
-    """
-    return _means(samples, THUMBNAIL, THUMBNAIL).astype(np.uint8)
 
 
 def near_pairs(
@@ -204,14 +158,6 @@ def _centred(thumbs: NDArray[np.uint8]) -> NDArray[np.float64]:
     return centred
 
 
-def _means(samples: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
-    """Average over a grid of cells as equal as whole samples allow."""
-    counts = _sums(_sums(np.ones((1, *samples.shape[1:]), np.int32), rows, 1), columns, 2)
-    sums = _sums(_sums(samples, rows, 1), columns, 2)
-    means: NDArray[np.float64] = sums / counts
-    return means
-
-
 def _bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Count set bits; ``numpy.bitwise_count`` came with numpy 2."""
     octets = np.ascontiguousarray(values).view(np.uint8).reshape(-1, 8)
@@ -220,19 +166,3 @@ def _bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 _BITS = np.array([value.bit_count() for value in range(256)], np.int64)
-
-
-def _sums(
-    values: NDArray[np.uint8] | NDArray[np.int32], cells: int, axis: int
-) -> NDArray[np.int32]:
-    """Sum over groups of neighbours; an empty group gets the next value."""
-    edges = [cell * values.shape[axis] // cells for cell in range(cells + 1)]
-    lines = np.moveaxis(values, axis, 0)
-    # several times as fast as np.add.reduceat, which does not add line to line
-    return np.stack(
-        [
-            np.add.reduce(lines[first : max(end, first + 1)], axis=0, dtype=np.int32)
-            for first, end in pairwise(edges)
-        ],
-        axis=axis,
-    )
