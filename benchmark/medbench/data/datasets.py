@@ -76,7 +76,7 @@ class PreparedDataset(Hdf5Dataset):
     #: Name under which the class is registered.
     plugin: ClassVar[str] = ""
 
-    #: Whether that name only stands for a kind of data, so that each dataset needs a name.
+    #: Whether it is the name of a kind of data only, so that each dataset needs a name.
     needs_name: ClassVar[bool] = False
 
     #: What the user can do if :meth:`downloads` returns nothing.

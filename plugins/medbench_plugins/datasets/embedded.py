@@ -18,7 +18,7 @@ DATA = Path(__file__).with_name("data")
 class EmbeddedDataset(Hdf5Dataset):
     """A dataset file in the folder ``data`` of this package."""
 
-    #: Name of the file, whatever name the dataset has in a protocol.
+    #: Name of the file, which does not depend on the name in a protocol.
     file: ClassVar[str]
 
     def path(self, context: DataContext) -> Path:

@@ -26,7 +26,7 @@ CONTENT = bytes(range(256)) * 4096  # 1 MiB that differs at every place of a blo
 
 @dataclass
 class Script:
-    """How the server behaves, one entry a connection; the last one goes on for ever."""
+    """How the server behaves, one entry a connection; the last one repeats."""
 
     acts: list[str]
     content: bytes = CONTENT
