@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
-from medbench.engine.draw import labels_hash
 from medbench.engine.readings import read_run
+from medbench.engine.samples import labels_hash
 from medbench.errors import RecordError
-from medbench.metric_names import METRICS
-from medbench.protocol.runs import axes_of
+from medbench.metrics import METRICS
+from medbench.protocol.spec import RunSpec
 from medbench.store.preface import read_preface
 from medbench.store.records import Header, Record, preface_of, read_record
 from medbench.store.weights import PretrainedWeights, preface_of_weights, read_weights
@@ -101,7 +101,7 @@ def _text_faults(metadata: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _axes_faults(header: Header) -> Iterator[str]:
-    of_spec = axes_of(header.spec)
+    of_spec = RunSpec.from_json(header.spec).axes
     for axis, value in header.axes.items():
         if value != of_spec[axis]:
             yield f"its axis {axis} is {value!r}, in its spec {of_spec[axis]!r}"

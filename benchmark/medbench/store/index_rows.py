@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from medbench.canonical import Writer, canonical_json, sha256
 from medbench.errors import RecordError
-from medbench.metric_names import METRICS, READINGS
+from medbench.metrics import METRICS, READINGS
 from medbench.store.agreement import agreement
 from medbench.store.records import Header
 from medbench.store.weights import WeightsHeader

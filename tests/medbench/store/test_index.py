@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medbench.canonical import canonical_json, sha256
-from medbench.metric_names import METRICS, READINGS
+from medbench.metrics import METRICS, READINGS
 from medbench.store import index as index_module
 from medbench.store.index import read_index
 from medbench.store.index_rows import COLUMNS

@@ -22,7 +22,7 @@ from medbench.store.packing import pack, unpack
 
 
 class Checkpointer:
-    """Keeps the checkpoints of one job, and takes up the newest that holds.
+    """Writes the checkpoints of one job, and finds the newest that can be used.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Checkpointer:
     checkpoints : Checkpoints
         Where.
     made_by : mapping
-        What must be the same for a checkpoint to be taken up: libraries, plugins, kind of
+        What must be the same for a checkpoint to be used: libraries, plugins, kind of
         device. Bits made with others would belong to neither.
     stop : StopRequest
         Whether the job is to stop.
@@ -44,7 +44,6 @@ class Checkpointer:
         self._checkpoints = checkpoints
         self._made_by = made_by
         self._stop = stop
-        self._obstacle = ""
         self.found = self._newest()
         self.resumed: list[int] = []
         self._kept_epoch = self.found.epoch if self.found else 0
@@ -62,29 +61,29 @@ class Checkpointer:
             arrays={**message.arrays, STATE: content},
         )
 
-    def taken_up(self) -> Mapping[str, Any]:
+    def resume(self) -> Mapping[str, Any]:
         """Return the evaluator's own state from the checkpoint in use."""
         if self.found is None:
-            raise MedbenchError("the training process took up a checkpoint that nobody gave it")
+            raise MedbenchError("the training process reports a checkpoint that it was not sent")
         state: dict[str, Any] = unpack(*self.found.evaluator)
         self.resumed = [*state["resumed"], self.found.epoch]
-        note(f"goes on after epoch {self.found.epoch}, from a checkpoint")
+        note(f"continues after epoch {self.found.epoch}, from a checkpoint")
         return state
 
     def restart(self, reason: str) -> None:
-        """Note that the training process did not take the checkpoint up."""
-        note(f"begins anew: {reason}")
+        """Note that the training process does not use the checkpoint."""
+        note(f"starts from its first epoch: {reason}")
         self.found, self._kept_epoch = None, 0
 
-    def go_on(
-        self, training: TrainingProcess, epoch: int, own: Callable[[], Mapping[str, Any]]
+    def continue_training(
+        self, process: TrainingProcess, epoch: int, own: Callable[[], Mapping[str, Any]]
     ) -> None:
         """Continue training after an epoch; take a checkpoint first if one is due.
 
         Parameters
         ----------
-        training process : Training process
-            Waits for the word to go on.
+        process : TrainingProcess
+            Waits for a message to continue.
         epoch : int
             Epochs done.
         own : callable
@@ -97,15 +96,15 @@ class Checkpointer:
         """
         stopping = self._stop.asked
         if stopping or self._due(epoch):
-            training.send(Message("keep"))
-            self._keep(epoch, own(), training.receive())
+            process.send(Message("checkpoint"))
+            self._keep(epoch, own(), process.receive())
         if stopping:
             raise StoppedError(f"stopped after epoch {epoch}, {self._kept()}")
-        training.send(Message("on"))
+        process.send(Message("continue"))
 
     @property
     def seconds_before(self) -> float:
-        """Seconds of training in the attempts that this one goes on from."""
+        """Seconds of training in the attempts that this one continues."""
         return self.found.seconds if self.found else 0.0
 
     def remove(self) -> None:
@@ -114,16 +113,12 @@ class Checkpointer:
             self._checkpoints.remove()
 
     def _kept(self) -> str:
-        if self._obstacle:
-            return f"it will begin anew: {self._obstacle}"
         if not self._kept_epoch:
-            return "it will begin anew"
-        return f"it will go on after epoch {self._kept_epoch}"
+            return "it will start from its first epoch"
+        return f"it will continue after epoch {self._kept_epoch}"
 
     def _due(self, epoch: int) -> bool:
         job = self._job
-        if self._obstacle:
-            return False
         if job.checkpoint_epochs:
             return epoch - self._kept_epoch >= job.checkpoint_epochs
         if job.checkpoint_seconds is not None:
@@ -131,12 +126,7 @@ class Checkpointer:
         return False
 
     def _keep(self, epoch: int, own: Mapping[str, Any], message: Message) -> None:
-        """Write a checkpoint; where that is not possible the run goes on without."""
-        if obstacle := message.values["obstacle"]:
-            if not self._obstacle:
-                note(f"no checkpoints: {obstacle}; an interruption begins the run anew")
-            self._obstacle = obstacle
-            return
+        """Write a checkpoint; where that fails the run continues without."""
         checkpoint = Checkpoint(
             key=self._job.key,
             epoch=epoch,
@@ -149,13 +139,13 @@ class Checkpointer:
         try:
             self._checkpoints.write(checkpoint)
         except (OSError, RecordError) as error:
-            note(f"the checkpoint of epoch {epoch} was not kept: {error}; the run goes on")
+            note(f"the checkpoint of epoch {epoch} was not saved: {error}; the run continues")
         else:
             self._kept_epoch = epoch
         self._kept_at = time.monotonic()  # also where it failed: to try each epoch would cost
 
     def _newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that can be taken up, saying what is wrong with others."""
+        """Return the newest checkpoint that can be used; note what is wrong with others."""
         paths = self._checkpoints.paths()
         for path in paths:
             try:
@@ -166,9 +156,9 @@ class Checkpointer:
             different = [n for n, v in self._made_by.items() if found.made_by.get(n) != v]
             if not different:
                 return found
-            note(f"{path} was made with another {different[0]}; it is not taken up")
+            note(f"{path} was made with another {different[0]}; it is not used")
         if paths:
-            note("no checkpoint can be taken up: it begins anew")
+            note("no checkpoint can be used: it starts from its first epoch")
         return None
 
 
