@@ -38,11 +38,20 @@ from medbench.runner.callbacks import CallbackListener
 from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
 from medbench.runner.origin import origin, plugin_distributions
-from medbench.runner.plan import JobMaker, Plan, check_prepared, failed_part, make_plan, planned
+from medbench.runner.plan import (
+    JobMaker,
+    Plan,
+    check_prepared,
+    declaration,
+    failed_part,
+    make_plan,
+    planned,
+)
 from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.runner.sharing import Share
 from medbench.runner.slots import Slots
 from medbench.store.locks import Locks
+from medbench.store.registration import register
 from medbench.store.results import Results
 
 
@@ -192,6 +201,10 @@ def run(
     results = Results.create(root, file.protocol.name)
     whole = expansion if not any(axes.values()) else expand(file, registry, context)
     results.write_plan(file.text, [planned(run) for run in whole.runs])
+    versions = plugin_distributions(registry.entries.values())
+    finished = len(results.done("runs"))
+    declared = declaration(file, whole.runs, versions)
+    registration = register(results.registration_path, declared, finished)
     plan = make_plan(chosen, results, retry_failed=retry_failed)
     _tidy(results, plan)
 
@@ -206,7 +219,7 @@ def run(
             timeout,
             *interval,
             memory=round(memory * 2**30) if memory else None,
-            origin=origin(file, plugin_distributions(registry.entries.values())),
+            origin=origin(file, versions, registration),
         ),
         carrier(slots.jobs, None, built_in_modules(registry, expansion)),
         slots,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medbench.canonical import sha256
 from medbench.errors import NotPreparedError
 from medbench.interfaces.executor import Job
+from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.store.attempts import Attempt
+from medbench.store.registration import KEY_DIGITS, Declaration
 from medbench.store.results import Results
 from medbench.store.survey import PlannedRun
 
@@ -118,6 +121,19 @@ def failed_part(expansion: Expansion, results: Results) -> Expansion:
 def planned(run: RunSpec) -> PlannedRun:
     """Return a run as the results folder's plan lists it."""
     return PlannedRun(run.key, run.axes, run.pretraining.key if run.pretraining else None)
+
+
+def declaration(
+    file: ProtocolFile, runs: Iterable[RunSpec], versions: Mapping[str, str]
+) -> Declaration:
+    """Return what a protocol declares, for the registration of its results folder."""
+    return Declaration(
+        protocol=file.protocol.name,
+        protocol_sha256=sha256(file.text),
+        statistics=file.protocol.statistics.model_dump(mode="json"),
+        runs={run.key[:KEY_DIGITS]: run.label for run in runs},
+        versions=dict(versions),
+    )
 
 
 def check_prepared(expansion: Expansion) -> None:

@@ -4,7 +4,7 @@ A bundle is a ZIP file without compression (records are compressed already) that
 holds, in this order::
 
     manifest.json              format, protocol, medbench's version; size and SHA-256 of each file
-    medbench.json  plan.json  protocol.toml
+    medbench.json  plan.json  protocol.toml  registration.jsonl
     attempts/ab/abcd….N.json   attempts that left no record
     runs/ab/abcd….h5           records
     pretrainings/ab/abcd….h5   weights, where asked for
@@ -43,7 +43,7 @@ _LONGEST_MANIFEST = 200_000_000
 _ALWAYS = ("medbench.json", "plan.json", "protocol.toml")
 
 _NAMES = re.compile(
-    r"medbench\.json|plan\.json|protocol\.toml"
+    r"medbench\.json|plan\.json|protocol\.toml|registration\.jsonl"
     r"|attempts/([0-9a-f]{2})/\1[0-9a-f]{62}\.[0-9]{1,6}\.json"
     r"|(runs|pretrainings)/([0-9a-f]{2})/\3[0-9a-f]{62}\.h5"
 )
@@ -101,6 +101,8 @@ def write_bundle(results: Results, path: Path, *, weights: bool = False) -> Bund
     for folder, suffix in _folders(weights=weights):
         found = (results.root / folder).glob(f"*/*.{suffix}")
         names += sorted(f.relative_to(results.root).as_posix() for f in found)
+    if results.registration_path.is_file():
+        names.append(results.registration_path.name)
     names = [name for name in names if _NAMES.fullmatch(name)]
     if not any(name.startswith("runs/") for name in names):
         raise StoreError(f"{results.root} holds no finished run yet; there is nothing to bundle")

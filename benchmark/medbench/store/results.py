@@ -6,6 +6,7 @@
         medbench.json              format and protocol name
         protocol.toml              the protocol's text, as last run
         plan.json                  keys and axes of the protocol's runs
+        registration.jsonl         what was declared, and when
         runs/ab/abcd….h5           records, by run key
         pretrainings/ab/abcd….h5   weights and curves, by pretraining key
         attempts/ab/abcd….N.json   attempts that left no record
@@ -137,6 +138,11 @@ class Results:
     def protocol_path(self) -> Path:
         """Where the protocol's text stands."""
         return self.root / "protocol.toml"
+
+    @property
+    def registration_path(self) -> Path:
+        """File of the registration; see :mod:`medbench.store.registration`."""
+        return self.root / "registration.jsonl"
 
     @property
     def plan_path(self) -> Path:
