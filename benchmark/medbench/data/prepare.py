@@ -1,7 +1,8 @@
 """Preparing a dataset: from the user's files to one checked dataset file.
 
-Worker processes decode batches of images into a folder of work in progress, ``.NAME.part``;
-this process appends them, in order, to the dataset file, which appears when it is whole.
+Worker processes decode batches of images; this process appends them, in order, to the
+dataset file. The file is written in a folder of work in progress, ``.NAME.part``, and appears
+when it is whole.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medbench.data.audit import audited
 from medbench.data.decoding import PixelFormat, decode_image, decode_mask, read_shape
@@ -50,38 +50,35 @@ class Batch:
 
     Parameters
     ----------
-    number : int
-        Position among the batches.
-    path : pathlib.Path
-        Where to write the pixels: of the readable images, then of their masks.
     samples : sequence of Sample
         What to decode.
     pixels : PixelFormat
         Shape and colour of the result.
+    lock : pathlib.Path
+        A file to lock while a large image is decoded.
     """
 
-    number: int
-    path: Path
     samples: Sequence[Sample]
     pixels: PixelFormat
+    lock: Path
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded batch; its pixels are in the batch's file.
+    """A decoded batch.
 
     Parameters
     ----------
-    number : int
-        Position among the batches.
     reasons : tuple of str
         Why each image is unreadable; ``""`` if it is not.
+    readable : ImageBatch
+        The readable images.
     fingerprints : Fingerprints
         Of the readable images.
     """
 
-    number: int
     reasons: tuple[str, ...]
+    readable: ImageBatch
     fingerprints: Fingerprints
 
 
@@ -127,22 +124,22 @@ def prepare_images(
     samples = index.samples
     pixels = _pixel_format(index, options)
     mask_bytes = pixels.height * pixels.width if samples[0].masks else 0
-    check_space(path, len(samples) * (pixels.image_bytes + mask_bytes))
+    image_bytes = pixels.image_bytes + mask_bytes
+    check_space(path, len(samples) * image_bytes)
+    workers = most_workers(index, context, image_bytes)
     reasons: list[str] = []
     fingerprints: list[Fingerprints] = []
     with (
         work_folder(path) as folder,
         # not compressed, which takes longer than decoding
         ImagesWriter(folder / path.name, pixels.shape, len(samples), gzip_level=0) as writer,
-        closing(_decode(folder, samples, pixels, most_workers(index, context))) as batches,
+        closing(_decode(folder, samples, pixels, workers)) as batches,
     ):
         progress(0, len(samples))
-        for batch, decoded in batches:
+        for decoded in batches:
             reasons += decoded.reasons
             fingerprints.append(decoded.fingerprints)
-            if readable := decoded.reasons.count(""):
-                writer.append(_read_batch(batch, readable))
-            batch.path.unlink()
+            writer.append(decoded.readable)
             progress(len(reasons), len(samples))
         kept, unreadable = _kept(index, reasons, options)
         columns = _columns(kept.samples)
@@ -153,13 +150,14 @@ def prepare_images(
     return card
 
 
-def most_workers(index: DatasetIndex, context: DataContext) -> int:
+def most_workers(index: DatasetIndex, context: DataContext, image_bytes: int) -> int:
     """Return how many of the processes allowed fit the memory allowed."""
     archived = sum(sample.file.archived for sample in index.samples)
-    worker = _WORKER_BYTES + _ENTRY_BYTES * archived
-    return max(
-        1, min(context.workers, (context.memory_bytes - _OWN_BYTES - _LARGE_BYTES) // worker)
-    )
+    # a batch is decoded, two wait for this process, and one is on its way
+    waiting = 4 * max(_BATCH_BYTES, image_bytes)
+    worker = _WORKER_BYTES + _ENTRY_BYTES * archived + waiting
+    room = context.memory_bytes - _OWN_BYTES - _LARGE_BYTES
+    return max(1, min(context.workers, room // worker))
 
 
 @contextmanager
@@ -219,81 +217,58 @@ def _probe(samples: Sequence[Sample]) -> list[tuple[int, int, int]]:
 
 def _decode(
     folder: Path, samples: Sequence[Sample], pixels: PixelFormat, workers: int
-) -> Generator[tuple[Batch, Decoded], None, None]:
+) -> Generator[Decoded, None, None]:
     """Decode samples in processes; yield batches in order.
 
     Raises
     ------
     PrepareError
-        If an input is refused, a process died or the disk is full.
+        If an input is refused or a process died.
     """
     rows = min(_MOST_IN_BATCH, max(1, _BATCH_BYTES // pixels.image_bytes))
+    lock = folder / "lock-large"
     batches = [
-        Batch(number, folder / f"{number}.pixels", samples[first : first + rows], pixels)
-        for number, first in enumerate(range(0, len(samples), rows))
+        Batch(samples[first : first + rows], pixels, lock) for first in range(0, len(samples), rows)
     ]
-    waiting: dict[int, Decoded] = {}
-    following = 0
     try:
-        for decoded in spread(decode_batch, batches, workers=workers):
-            waiting[decoded.number] = decoded
-            while following in waiting:
-                yield batches[following], waiting.pop(following)
-                following += 1
+        yield from spread(decode_batch, batches, workers=workers)
     except BrokenProcessPool as error:
         raise PrepareError(
             "a decoding process died, perhaps for lack of memory; run the command again"
             " with fewer --workers"
         ) from error
-    except OSError as error:
-        raise PrepareError(
-            f"{error.filename or folder}: cannot be written ({error.strerror});"
-            " check free space and permissions"
-        ) from error
 
 
 def decode_batch(batch: Batch) -> Decoded:
-    """Decode a batch and write its pixels to its file."""
+    """Decode a batch of images and their masks."""
     reasons = [""] * len(batch.samples)
-    masks: list[bytes] = []
-
-    def images() -> Iterator[NDArray[np.uint8]]:
+    images, masks = [], []
+    with warnings.catch_warnings(action="ignore"):
         for place, sample in enumerate(batch.samples):
             try:
                 image, mask = _decode_sample(sample, batch)
             except UnreadableError as error:
                 reasons[place] = str(error)
                 continue
-            file.write(image)
+            images.append(image)
             masks.append(mask)
-            yield np.frombuffer(image, np.uint8).reshape(batch.pixels.shape)
-
-    with warnings.catch_warnings(action="ignore"), batch.path.open("wb") as file:
-        fingerprints = Fingerprints.of(images())
-        file.writelines(masks)
-    return Decoded(batch.number, tuple(reasons), fingerprints)
+    shape = batch.pixels.shape
+    pixels = np.frombuffer(b"".join(images), np.uint8).reshape(-1, *shape)
+    regions = np.frombuffer(b"".join(masks), np.uint8).reshape(-1, *shape[:2])
+    readable = ImageBatch(pixels, regions if batch.samples[0].masks else None)
+    return Decoded(tuple(reasons), readable, Fingerprints.of(pixels))
 
 
 def _decode_sample(sample: Sample, batch: Batch) -> tuple[bytes, bytes]:
     """Return the pixels of an image and of its mask, which are none if it has none."""
     to, box = batch.pixels, sample.box
     data = read_bytes(sample.file)
-    large = partial(locked, batch.path.with_name("lock-large"))
-    image = decode_image(data, sample.file.where, to, box, large)
+    image = decode_image(data, sample.file.where, to, box, partial(locked, batch.lock))
     union = np.zeros(to.height * to.width if sample.masks else 0, np.uint8)
     for file in sample.masks:
         mask = decode_mask(read_bytes(file), file.where, data, to, box)
         union |= np.frombuffer(mask, np.uint8)
     return image, union.tobytes()
-
-
-def _read_batch(batch: Batch, count: int) -> ImageBatch:
-    """Map the pixels of a batch of which ``count`` images are readable."""
-    pixels, end = np.memmap(batch.path, np.uint8, "r"), count * batch.pixels.image_bytes
-    images = pixels[:end].reshape(count, *batch.pixels.shape)
-    if not batch.samples[0].masks:
-        return ImageBatch(images)
-    return ImageBatch(images, pixels[end:].reshape(images.shape[:3]))
 
 
 def _kept(

@@ -6,8 +6,9 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
@@ -30,7 +31,7 @@ def spread(
     worth: int = 2,
     workers: int | None = None,
 ) -> Iterator[Found]:
-    """Yield the function's results in no order.
+    """Yield the function's results in the order of the inputs.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def spread(
     inputs : sequence
         One call each.
     worth : int
-        Fewer inputs than these are worked through in this process: starting
+        Fewer inputs than these are processed in this process: starting
         others takes some tenths of a second.
     workers : int, optional
         Most processes. Default: one for each core.
@@ -51,15 +52,14 @@ def spread(
     # never a plain fork: this process may have threads of its own
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     with ProcessPoolExecutor(workers, get_context(method), _start_worker) as pool:
-        # few at a time, so that a slow caller is not swamped with results
+        # few at a time, so that at most 2 results a process wait for the caller
         rest = iter(inputs)
-        pending = {pool.submit(function, given) for given in islice(rest, 4 * workers)}
+        pending = deque(pool.submit(function, given) for given in islice(rest, 2 * workers))
         try:
             while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    pending |= {pool.submit(function, given) for given in islice(rest, 1)}
-                    yield future.result()
+                found = pending.popleft().result()
+                pending.extend(pool.submit(function, given) for given in islice(rest, 1))
+                yield found
         finally:
             pool.shutdown(cancel_futures=True)
 
