@@ -80,7 +80,7 @@ def audit_images(
     fingerprints : Fingerprints
         Fingerprints of the stored images.
     image : callable
-        Returns the pixels of a stored image by its position; called for images that may be
+        Returns the pixels of a stored image by its row number; called for images that may be
         equal to others.
     class_names : sequence of str
         Names of the classes.
@@ -95,21 +95,19 @@ def audit_images(
     keys = _keys(fingerprints, image)
 
     def across(values: Sequence[int], sets: Iterable[Sequence[int]]) -> list[Sequence[int]]:
-        return [places for places in sets if len({values[place] for place in places}) > 1]
+        return [rows for rows in sets if len({values[row] for row in rows}) > 1]
 
     def listed(sets: Sequence[Sequence[int]]) -> list[list[str]]:
         # those across splits first
-        ordered = sorted(sets, key=lambda places: len({splits[place] for place in places}) < 2)
-        return [
-            [names[place] for place in places[:MOST_LISTED]] for places in ordered[:MOST_LISTED]
-        ]
+        ordered = sorted(sets, key=lambda rows: len({splits[row] for row in rows}) < 2)
+        return [[names[row] for row in rows[:MOST_LISTED]] for rows in ordered[:MOST_LISTED]]
 
-    equal = [places for places in _places(keys).values() if len(places) > 1]
+    equal = [rows for rows in _rows(keys).values() if len(rows) > 1]
     pairs, complete = _near_duplicates(splits, keys, fingerprints)
     crossing = [
         group
-        for group, places in _places(columns.groups or ()).items()
-        if group and across(splits, [places])
+        for group, rows in _rows(columns.groups or ()).items()
+        if group and across(splits, [rows])
     ]
     return {
         "class_counts": {
@@ -172,26 +170,26 @@ def _keys(fingerprints: Fingerprints, image: Callable[[int], NDArray[np.uint8]])
     """Return a key for each image; two are equal if and only if the pixels are."""
     keys: list[Hashable] = list(range(len(fingerprints.hashes)))
     looks = zip(fingerprints.hashes.tolist(), map(bytes, fingerprints.thumbnails), strict=True)
-    for places in _places(looks).values():
-        for place in places if len(places) > 1 else ():
-            keys[place] = hashlib.sha256(image(place).tobytes()).digest()
+    for rows in _rows(looks).values():
+        for row in rows if len(rows) > 1 else ():
+            keys[row] = hashlib.sha256(image(row).tobytes()).digest()
     return keys
 
 
 def _near_duplicates(
     splits: Sequence[int], keys: Sequence[Hashable], fingerprints: Fingerprints
 ) -> tuple[list[list[int]], bool]:
-    """Return pairs of places of near-duplicates, and whether all images were compared."""
+    """Return pairs of row numbers of near-duplicates, and whether all images were compared."""
     # of equal images in one split, the first
-    first = np.array([places[0] for places in _places(zip(keys, splits, strict=True)).values()])
+    first = np.array([rows[0] for rows in _rows(zip(keys, splits, strict=True)).values()])
     pairs, complete = near_pairs(fingerprints.hashes[first])
     pairs = first[pairs[alike(fingerprints.thumbnails[first], pairs)]]
     return [pair for pair in pairs.tolist() if keys[pair[0]] != keys[pair[1]]], complete
 
 
-def _places(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
-    """Return the places of each key."""
-    places: defaultdict[Hashable, list[int]] = defaultdict(list)
-    for place, key in enumerate(keys):
-        places[key].append(place)
-    return places
+def _rows(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
+    """Return the row numbers of each key."""
+    rows: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for row, key in enumerate(keys):
+        rows[key].append(row)
+    return rows

@@ -58,9 +58,9 @@ class Fingerprints:
             # every n-th pixel of the green (or only) channel
             step = max(1, height // 64), max(1, width // 64)
             pixels = image[:: step[0], :: step[1], channels // 2]
-            picture = Image.fromarray(np.ascontiguousarray(pixels))
-            cells.append(np.asarray(picture.resize((9, 8), Image.Resampling.BOX)))
-            small.append(np.asarray(picture.resize((THUMBNAIL,) * 2, Image.Resampling.BOX)))
+            reduced = Image.fromarray(np.ascontiguousarray(pixels))
+            cells.append(np.asarray(reduced.resize((9, 8), Image.Resampling.BOX)))
+            small.append(np.asarray(reduced.resize((THUMBNAIL,) * 2, Image.Resampling.BOX)))
         grid = np.array(cells, np.uint8).reshape(-1, 8, 9)
         bits = (grid[:, :, :-1] < grid[:, :, 1:]).reshape(-1, 64)
         hashes = np.packbits(bits, axis=1).view(">u8").reshape(-1).astype(np.uint64)
@@ -92,7 +92,7 @@ def near_pairs(
     Returns
     -------
     pairs : ndarray of int64, shape (m, 2)
-        Places in ``hashes``, the smaller first, sorted.
+        Positions in ``hashes``, the smaller first, sorted.
     complete : bool
         Whether all pairs were compared.
     """
@@ -135,7 +135,7 @@ def alike(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.boo
     thumbs : ndarray of uint8, shape (n, 16, 16)
         Thumbnails.
     pairs : ndarray of int64, shape (m, 2)
-        Places in ``thumbs``.
+        Positions in ``thumbs``.
 
     Returns
     -------

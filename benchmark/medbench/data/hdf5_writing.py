@@ -193,9 +193,9 @@ class ImagesWriter:
                 self._digests[name].update(np.ascontiguousarray(part))
         self._done += len(batch.images)
 
-    def image(self, place: int) -> NDArray[np.uint8]:
+    def image(self, position: int) -> NDArray[np.uint8]:
         """Read an image that was appended, by its position."""
-        pixels: NDArray[np.uint8] = self._arrays["images"][place]
+        pixels: NDArray[np.uint8] = self._arrays["images"][position]
         return pixels
 
     def finish(self, card: DatasetCard, columns: Columns) -> DatasetCard:

@@ -244,11 +244,11 @@ def decode_batch(batch: Batch) -> Decoded:
     reasons = [""] * len(batch.samples)
     images, masks = [], []
     with warnings.catch_warnings(action="ignore"):
-        for place, sample in enumerate(batch.samples):
+        for position, sample in enumerate(batch.samples):
             try:
                 image, mask = _decode_sample(sample, batch)
             except UnreadableError as error:
-                reasons[place] = str(error)
+                reasons[position] = str(error)
                 continue
             images.append(image)
             masks.append(mask)
