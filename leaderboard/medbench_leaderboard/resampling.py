@@ -27,7 +27,7 @@ from medbench.errors import RecordError
 from medbench.store.atomic import atomic_path
 from medbench.store.file_signatures import signatures_below
 from medbench.store.records import Record, read_record
-from medbench.store.results import Results
+from medbench.store.results import SUFFIXES, Results
 from medbench_leaderboard.names import MOST_RECORDS
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.panel import Resamples
@@ -41,7 +41,7 @@ _VERSION = 1
 
 FileSignature = tuple[int, ...]
 
-_GONE: FileSignature = (0, 0, 0, 0)
+_GONE: FileSignature = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,10 @@ def _test_set(record: Record) -> str:
 
 def _stamps(results: Results) -> dict[str, FileSignature]:
     """Return the stamps of all records by key; at once is faster than one by one."""
-    return {key: (size, *rest) for key, size, *rest in signatures_below(results.root / "runs")}
+    return {
+        key: (size, *rest)
+        for key, size, *rest in signatures_below(results.root / "runs", SUFFIXES["runs"])
+    }
 
 
 def _parameters(facts: ProtocolFacts) -> str:

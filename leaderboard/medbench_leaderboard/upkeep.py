@@ -28,7 +28,7 @@ import medbench
 import medbench_leaderboard
 from medbench.store.atomic import write_text
 from medbench.store.file_signatures import FileSignature, signature_of, signatures_below
-from medbench.store.results import Results
+from medbench.store.results import SUFFIXES, Results
 from medbench_leaderboard.contributed import Section, contributed
 from medbench_leaderboard.names import MOST_RECORDS
 
@@ -182,9 +182,12 @@ def _parts(folders: Sequence[Results]) -> Iterator[object]:
         yield folder.label
         for path in (folder.root / "medbench.json", folder.protocol_path, folder.plan_path):
             yield path.read_bytes() if path.is_file() else None
-        records = sorted(signatures_below(folder.root / "runs"))
+        records, weights = (
+            sorted(signatures_below(folder.root / kind, SUFFIXES[kind]))
+            for kind in ("runs", "pretrainings")
+        )
         yield records
-        yield sorted(signatures_below(folder.root / "pretrainings"))
+        yield weights
         yield sorted(signatures_below(folder.root / "attempts", ".json"))
         # whether a run is going on or was interrupted, its holder decides
         yield sorted((c.key, c.end() if c.holder.gone() else "") for c in folder.locks())

@@ -7,9 +7,9 @@
         protocol.toml              the protocol's text, as last run
         plan.json                  keys and axes of the protocol's runs
         runs/ab/abcd….h5           records, by run key
-        pretrainings/ab/abcd….h5   weights and curves, by pretraining key
+        pretrainings/ab/abcd….safetensors   weights and curves, by pretraining key
         attempts/ab/abcd….N.json   attempts that left no record
-        checkpoints/ab/abcd….h5    how far runs have come that are not done
+        checkpoints/ab/abcd….N.safetensors   how far runs have come that are not done
         logs/ab/abcd….N.log        what an attempt printed
         locks/                    who is at what: see medbench.store.locks
         pixels/                    images at the protocol's size, while a command works
@@ -20,9 +20,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic_core import from_json
@@ -31,14 +29,18 @@ from medbench.errors import RecordError, StoreError
 from medbench.store.atomic import write_text, writing
 from medbench.store.attempts import Attempt, read_attempt, write_attempt
 from medbench.store.checkpoints import Checkpoints
+from medbench.store.file_signatures import files_below
 from medbench.store.locks import Lock, locks_in
 from medbench.store.pixels import Pixels
-from medbench.store.records import read_header
+from medbench.store.records import check_format, read_header
 from medbench.store.states import DONE, UNREADABLE
 from medbench.store.survey import PlannedRun, RunState, Survey
 
 #: Version of the folder's layout.
-FORMAT = 2
+FORMAT = 3
+
+#: How the names of records and of pretrained weights end, by their folder.
+SUFFIXES = {"runs": ".h5", "pretrainings": ".safetensors"}
 
 
 class Results:
@@ -109,11 +111,7 @@ class Results:
                 f"{marker} cannot be read ({error}); restore it or choose another folder "
                 "with --results"
             ) from error
-        if version > FORMAT:
-            raise StoreError(
-                f"{self.root} was written by a newer medbench (format {version}, this one "
-                f"knows {FORMAT}): update medbench"
-            )
+        check_format(f"results folder {self.root}", version, FORMAT)
         if protocol is not None and owner != protocol:
             raise StoreError(
                 f"{self.root} holds results of protocol {owner!r}, not {protocol!r}; "
@@ -158,7 +156,7 @@ class Results:
 
     def pretraining_path(self, key: str) -> Path:
         """Where the weights of a pretraining stand, if it is done."""
-        return self.root / "pretrainings" / key[:2] / f"{key}.h5"
+        return self.root / "pretrainings" / key[:2] / f"{key}.safetensors"
 
     def attempt_path(self, key: str, attempt: int) -> Path:
         """Where an attempt that left no record stands."""
@@ -188,7 +186,7 @@ class Results:
 
     def drop_checkpoints(self) -> None:
         """Remove checkpoints of what is done: a command that was killed may have left some."""
-        for path in (self.root / "checkpoints").glob("*/*.h5"):
+        for path in (self.root / "checkpoints").glob("*/*.safetensors"):
             if self.has(path.name.partition(".")[0]):
                 path.unlink(missing_ok=True)
 
@@ -290,7 +288,8 @@ class Results:
 
     def done(self, kind: str) -> set[str]:
         """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""
-        return {name[:-3] for name in _names(self.root / kind) if name.endswith(".h5")}
+        suffix = SUFFIXES[kind]
+        return {entry.name.removesuffix(suffix) for entry in files_below(self.root / kind, suffix)}
 
     def _read_state(self, run: PlannedRun) -> RunState:
         try:
@@ -302,10 +301,3 @@ class Results:
 def _others(root: Path) -> bool:
     """Tell whether a folder without marker holds anything but what a command that begins writes."""
     return root.is_dir() and any(not path.match(".*.part") for path in root.iterdir())
-
-
-def _names(folder: Path) -> Iterator[str]:
-    """Yield the names of the files on the shelves of a folder; a glob takes five times as long."""
-    for shelf in os.listdir(folder) if folder.is_dir() else ():  # noqa: PTH208
-        with suppress(NotADirectoryError, FileNotFoundError):
-            yield from (n for n in os.listdir(folder / shelf) if not n.startswith("."))  # noqa: PTH208

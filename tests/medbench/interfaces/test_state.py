@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import nn
 
 from medbench.engine.state_watch import StateWatch
 from medbench.interfaces.state import Stateful
-from medbench.store.packing import pack, unpack
+from medbench.store.arrays import dumps, loads
 
 
 class Drifting(nn.Module):
@@ -89,8 +88,7 @@ class Everything(Stateful):
 
 
 def taken_up(state: Stateful, fresh: Stateful) -> None:
-    tree, content = pack(state.state_dict())
-    fresh.load_state_dict(unpack(json.loads(json.dumps(tree)), content))
+    fresh.load_state_dict(loads(dumps(state.state_dict())))
 
 
 @pytest.mark.parametrize("done", range(5))

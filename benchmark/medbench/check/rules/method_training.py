@@ -16,7 +16,7 @@ from medbench.check.rules.globals import watched_globals
 from medbench.check.subject import Subject
 from medbench.check.tasks import Trial, Watched, draw
 from medbench.interfaces.method import EpochReport, OptimiserSettings
-from medbench.store.packing import PackingError, pack, unpack
+from medbench.store.arrays import UnstorableError, dumps, loads
 
 #: Epochs of most checks: methods with a warm-up get past it.
 EPOCHS = 4
@@ -231,17 +231,17 @@ def device(subject: Subject) -> None:
 def resume(subject: Subject) -> None:
     """Interrupt after 0, 1, 2 and 3 of four epochs; keep the state as a checkpoint does."""
     whole = Trial(subject.make(), draw(), epochs=EPOCHS)
-    states, reports = [pack(whole.state())], []
+    states, reports = [dumps(whole.state())], []
     for epoch in range(EPOCHS):
         reports += whole.train_epochs(epoch, epoch + 1)
-        states.append(pack(whole.state()))
+        states.append(dumps(whole.state()))
     for done in range(EPOCHS):
         rest = Trial(subject.make(), draw(), epochs=EPOCHS)
-        rest.method.load_state_dict(unpack(*states[done]))
+        rest.method.load_state_dict(loads(states[done]))
         again = rest.train_epochs(done, EPOCHS)
         found = difference(
-            {"report": reports[done:], "state": unpack(*states[-1])},
-            {"report": again, "state": unpack(*pack(rest.state()))},
+            {"report": reports[done:], "state": loads(states[-1])},
+            {"report": again, "state": loads(dumps(rest.state()))},
         )
         if found:
             raise Violation(
@@ -259,14 +259,14 @@ def resume(subject: Subject) -> None:
     "load_state_dict()",
 )
 def plain_state(subject: Subject) -> None:
-    """Pack the state as a checkpoint does."""
+    """Save the state as a checkpoint does."""
     trial = Trial(subject.make(), draw(), epochs=EPOCHS)
     trial.train_epochs(0, EPOCHS)
     if not trial.state():
         raise Violation("the state is empty, though the method has been trained")
     try:
-        pack(trial.state())
-    except PackingError as error:
+        dumps(trial.state())
+    except UnstorableError as error:
         raise Violation(str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""The evaluator's side of checkpoints: when one is due, what is in it, and taking it up again."""
+"""The evaluator's side of checkpoints: when one is due, what is in it, and resuming from it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from medbench.errors import MedbenchError, RecordError
 from medbench.interfaces.executor import Job
 from medbench.runner.local.channel import Message
 from medbench.runner.local.stopping import StoppedError, StopRequest
-from medbench.runner.local.training import STATE
 from medbench.runner.local.training_process import TrainingProcess
 from medbench.store.checkpoints import Checkpoint, Checkpoints
-from medbench.store.packing import pack, unpack
 
 
 class Checkpointer:
-    """Keeps the checkpoints of one job, and takes up the newest that holds.
+    """Saves the checkpoints of one job, and finds the newest one that it can resume from.
 
     Parameters
     ----------
@@ -31,8 +27,8 @@ class Checkpointer:
     checkpoints : Checkpoints
         Where.
     made_by : mapping
-        What must be the same for a checkpoint to be taken up: libraries, plugins, kind of
-        device. Bits made with others would belong to neither.
+        What must be the same to resume from a checkpoint: libraries, plugins, kind of
+        device. With others the bits would differ from those of an uninterrupted run.
     stop : StopRequest
         Whether the job is to stop.
     """
@@ -47,65 +43,61 @@ class Checkpointer:
         self._obstacle = ""
         self.found = self._newest()
         self.resumed: list[int] = []
-        self._kept_epoch = self.found.epoch if self.found else 0
-        self._began = self._kept_at = time.monotonic()
+        self._saved_epoch = self.found.epoch if self.found else 0
+        self._began = self._saved_at = time.monotonic()
 
     def with_state(self, message: Message) -> Message:
         """Return the message that starts training, with the state to continue from."""
         if self.found is None:
             return message
-        tree, content = self.found.training
-        resume = {"epoch": self.found.epoch, "tree": tree, "sources": self.found.sources}
-        return replace(
-            message,
-            values={**message.values, "resume": resume},
-            arrays={**message.arrays, STATE: content},
-        )
+        found = self.found
+        resume = {"epoch": found.epoch, "state": found.training, "sources": found.sources}
+        return replace(message, values={**message.values, "resume": resume})
 
-    def taken_up(self) -> Mapping[str, Any]:
+    def resume(self) -> Mapping[str, Any]:
         """Return the evaluator's own state from the checkpoint in use."""
         if self.found is None:
-            raise MedbenchError("the training process took up a checkpoint that nobody gave it")
-        state: dict[str, Any] = unpack(*self.found.evaluator)
+            raise MedbenchError("the training process resumed from a checkpoint it was not given")
+        state = self.found.evaluator
         self.resumed = [*state["resumed"], self.found.epoch]
-        note(f"goes on after epoch {self.found.epoch}, from a checkpoint")
+        note(f"resumes after epoch {self.found.epoch}, from a checkpoint")
         return state
 
     def restart(self, reason: str) -> None:
-        """Note that the training process did not take the checkpoint up."""
-        note(f"begins anew: {reason}")
-        self.found, self._kept_epoch = None, 0
+        """Note that the training process did not resume from the checkpoint."""
+        note(f"starts from the beginning: {reason}")
+        self.found, self._saved_epoch = None, 0
 
-    def go_on(
-        self, training: TrainingProcess, epoch: int, own: Callable[[], Mapping[str, Any]]
+    def after_epoch(
+        self, process: TrainingProcess, epoch: int, own: Callable[[], Mapping[str, Any]]
     ) -> None:
-        """Continue training after an epoch; take a checkpoint first if one is due.
+        """Continue training after an epoch; save a checkpoint first if one is due.
 
         Parameters
         ----------
-        training process : Training process
-            Waits for the word to go on.
+        process : TrainingProcess
+            Waits for the message to continue.
         epoch : int
             Epochs done.
         own : callable
-            Gives the evaluator's own state.
+            Returns the evaluator's own state.
 
         Raises
         ------
         StoppedError
-            If the job is to stop; what could be kept is kept.
+            If the job is to stop; a checkpoint is saved first where that is possible.
         """
         stopping = self._stop.asked
         if stopping or self._due(epoch):
-            training.send(Message("keep"))
-            self._keep(epoch, own(), training.receive())
+            process.send(Message("keep"))
+            self._save(epoch, own(), process.receive())
         if stopping:
-            raise StoppedError(f"stopped after epoch {epoch}, {self._kept()}")
-        training.send(Message("on"))
+            raise StoppedError(f"stopped after epoch {epoch}, {self._saved()}")
+        process.send(Message("on"))
 
     @property
     def seconds_before(self) -> float:
-        """Seconds of training in the attempts that this one goes on from."""
+        """Seconds of training in the attempts that this one resumes."""
         return self.found.seconds if self.found else 0.0
 
     def remove(self) -> None:
@@ -113,28 +105,28 @@ class Checkpointer:
         with suppress(OSError):  # the next `medbench run` tries again
             self._checkpoints.remove()
 
-    def _kept(self) -> str:
+    def _saved(self) -> str:
         if self._obstacle:
-            return f"it will begin anew: {self._obstacle}"
-        if not self._kept_epoch:
-            return "it will begin anew"
-        return f"it will go on after epoch {self._kept_epoch}"
+            return f"it will start from the beginning: {self._obstacle}"
+        if not self._saved_epoch:
+            return "it will start from the beginning"
+        return f"it will resume after epoch {self._saved_epoch}"
 
     def _due(self, epoch: int) -> bool:
         job = self._job
         if self._obstacle:
             return False
         if job.checkpoint_epochs:
-            return epoch - self._kept_epoch >= job.checkpoint_epochs
+            return epoch - self._saved_epoch >= job.checkpoint_epochs
         if job.checkpoint_seconds is not None:
-            return time.monotonic() - self._kept_at >= job.checkpoint_seconds
+            return time.monotonic() - self._saved_at >= job.checkpoint_seconds
         return False
 
-    def _keep(self, epoch: int, own: Mapping[str, Any], message: Message) -> None:
-        """Write a checkpoint; where that is not possible the run goes on without."""
+    def _save(self, epoch: int, own: Mapping[str, Any], message: Message) -> None:
+        """Write a checkpoint; where that is not possible the run continues without."""
         if obstacle := message.values["obstacle"]:
             if not self._obstacle:
-                note(f"no checkpoints: {obstacle}; an interruption begins the run anew")
+                note(f"no checkpoints: {obstacle}; after an interruption the run starts again")
             self._obstacle = obstacle
             return
         checkpoint = Checkpoint(
@@ -143,19 +135,19 @@ class Checkpointer:
             made_by=self._made_by,
             sources=message.values["sources"],
             seconds=self.seconds_before + time.monotonic() - self._began,
-            evaluator=pack({**own, "resumed": self.resumed}),
-            training=(message.values["tree"], message.arrays[STATE].astype(np.uint8, copy=False)),
+            evaluator={**own, "resumed": self.resumed},
+            training=message.values["state"],
         )
         try:
             self._checkpoints.write(checkpoint)
         except (OSError, RecordError) as error:
-            note(f"the checkpoint of epoch {epoch} was not kept: {error}; the run goes on")
+            note(f"the checkpoint of epoch {epoch} was not saved: {error}; the run continues")
         else:
-            self._kept_epoch = epoch
-        self._kept_at = time.monotonic()  # also where it failed: to try each epoch would cost
+            self._saved_epoch = epoch
+        self._saved_at = time.monotonic()  # also where it failed: to try each epoch would cost
 
     def _newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that can be taken up, saying what is wrong with others."""
+        """Return the newest checkpoint to resume from, saying what is wrong with others."""
         paths = self._checkpoints.paths()
         for path in paths:
             try:
@@ -166,13 +158,13 @@ class Checkpointer:
             different = [n for n, v in self._made_by.items() if found.made_by.get(n) != v]
             if not different:
                 return found
-            note(f"{path} was made with another {different[0]}; it is not taken up")
+            note(f"{path} was made with another {different[0]}; it is not used")
         if paths:
-            note("no checkpoint can be taken up: it begins anew")
+            note("no checkpoint can be used: starts from the beginning")
         return None
 
 
 def note(text: str) -> None:
-    """Say something in the job's log."""
+    """Write a line to the job's log."""
     sys.stderr.write(f"medbench: {text}\n")
     sys.stderr.flush()

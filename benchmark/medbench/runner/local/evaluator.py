@@ -216,13 +216,13 @@ def _follow_pretraining(
         message = training.receive()
         match message.kind:
             case "resumed":
-                curve = checkpointer.taken_up()["curve"]
+                curve = checkpointer.resume()["curve"]
             case "anew":
                 checkpointer.restart(message.values["reason"])
             case "epoch":
                 curve.append((message.values["loss"], message.values["accuracy"]))
                 progress(len(curve), job.spec["stage"]["epochs"])
-                checkpointer.go_on(training, len(curve), own)
+                checkpointer.after_epoch(training, len(curve), own)
             case _:
                 return curve, message
 
@@ -247,7 +247,7 @@ def _follow_training(
             case "question":
                 training.send(_answer(oracle, message))
             case "resumed":
-                state = checkpointer.taken_up()
+                state = checkpointer.resume()
                 epochs = [Message("epoch", *epoch) for epoch in state["epochs"]]
                 # whatever the method asked in setting up again, it had been told before
                 oracle.answers = Counter(state["oracle"])
@@ -256,7 +256,7 @@ def _follow_training(
             case "epoch":
                 epochs.append(message)
                 progress(len(epochs), job.spec["training"]["epochs"])
-                checkpointer.go_on(training, len(epochs), own)
+                checkpointer.after_epoch(training, len(epochs), own)
             case _:
                 return epochs, message.values
 

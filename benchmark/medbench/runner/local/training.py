@@ -30,10 +30,8 @@ from medbench.plugins.registry import Registry
 from medbench.protocol.schema import Compute, Pretraining, Training
 from medbench.runner.local.channel import Channel, Message
 from medbench.runner.local.processes import limit_memory
-from medbench.store.packing import PackingError, pack, unpack
+from medbench.store.arrays import UnstorableError, dumps, loads
 
-#: Name of the array with the packed state of a stage in messages.
-STATE = "state"
 #: Prefix of weight arrays in messages.
 WEIGHTS = "weights/"
 
@@ -162,7 +160,7 @@ def _take_up(job: Message, stage: TrainingStage | PretrainingStage, channel: Cha
         channel.send(Message("anew", {"reason": "the source of a plugin has changed since"}))
         return 0
     try:
-        stage.restore(unpack(resume["tree"], job.arrays[STATE], stage.device))
+        stage.restore(loads(resume["state"], stage.device))
     except Exception as error:
         raise MedbenchError(
             f"the state after epoch {resume['epoch']} cannot be put back "
@@ -175,14 +173,14 @@ def _take_up(job: Message, stage: TrainingStage | PretrainingStage, channel: Cha
 def _wait_for_word(channel: Channel, stage: TrainingStage | PretrainingStage) -> None:
     """Wait for the evaluator to say "on"; hand over the state if it asks for that first."""
     while channel.receive().kind == "keep":
-        obstacle, tree, content = stage.obstacle(), None, np.empty(0, np.uint8)
+        obstacle, state = stage.obstacle(), b""
         if not obstacle:
             try:
-                tree, content = pack(stage.state())
-            except PackingError as error:
+                state = dumps(stage.state())
+            except UnstorableError as error:
                 obstacle = str(error)
-        values = {"obstacle": obstacle, "tree": tree, "sources": _sources(stage)}
-        channel.send(Message("state", values, {STATE: content}))
+        values = {"obstacle": obstacle, "state": state, "sources": _sources(stage)}
+        channel.send(Message("state", values))
 
 
 def _sources(stage: TrainingStage | PretrainingStage) -> dict[str, str]:
