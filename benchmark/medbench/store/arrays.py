@@ -146,9 +146,8 @@ def load_file(path: Path) -> Any:
     with path.open("rb") as file:
         header = _checked_header(file)
         arrays = _read_arrays(header, _filling(file))
-        if _sha256(array.data for array in arrays.values()) != header["__metadata__"][
-            "arrays_sha256"
-        ] or file.read(1):
+        told = header["__metadata__"]["arrays_sha256"]
+        if _sha256(array.data for array in arrays.values()) != told or file.read(1):
             raise ValueError("its arrays are not those that were written")
     return _Restorer(arrays).visit(_tree(header))
 
