@@ -3,7 +3,7 @@
     uv run pytest performance/bench_listing.py
 
 Each package announces three plugins from a module that imports numpy, as a careless
-one would. `first` is a listing that has to ask them all, `again` any later one.
+one does. `first` is a listing that has to ask them all, `again` any later one.
 """
 
 from __future__ import annotations
@@ -62,5 +62,5 @@ def test_first(benchmark, site: Path, tmp_path: Path) -> None:
 
 def test_again(benchmark, site: Path, tmp_path: Path) -> None:
     listing(site, tmp_path)
-    listing(site, tmp_path)  # compiled files have appeared beside the modules
+    listing(site, tmp_path)  # compiled files have appeared next to the modules
     benchmark.pedantic(listing, args=(site, tmp_path), rounds=5)

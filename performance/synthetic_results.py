@@ -27,20 +27,20 @@ from unittest import mock
 
 import h5py
 import numpy as np
+from medbench.store.preface import write_preface
 
 from medbench.canonical import canonical_json
-from medbench.engine.draw import labels_hash
 from medbench.engine.readings import read_run
+from medbench.engine.samples import labels_hash
 from medbench.engine.streams import derive_seed
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
-from medbench.protocol.resolve import PretrainingRun
-from medbench.protocol.runs import Expansion, Run, expand
+from medbench.protocol.runs import Expansion, expand
+from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.plan import planned
 from medbench.store.parallel import cores
-from medbench.store.preface import write_preface
 from medbench.store.records import (
     Header,
     created,
@@ -136,9 +136,9 @@ def write_part(root: Path, shape: Shape, part: int, parts: int) -> int:
     return len(runs)
 
 
-def write_run(results: Results, run: Run) -> None:
+def write_run(results: Results, run: RunSpec) -> None:
     """Write the record of one run."""
-    card = _card(run.spec["dataset"]["plugin"])
+    card = _card(run.dataset.plugin)
     classes, rate = card["class_names"], run.axes["rate"]
     rng = _rng(*run.axes.values())
     outcome = _outcome(len(classes), int(_quality(run.axes, rng) * (OUTCOMES - 1)))
@@ -160,11 +160,11 @@ def write_run(results: Results, run: Run) -> None:
         "readings": outcome.readings,
     }
     metadata = {
-        "provenance": {"device": "cpu", "medbench": "synthetic", "plugins": _plugins(run.spec)},
+        "provenance": {"device": "cpu", "medbench": "synthetic", "plugins": _plugins(run)},
         "times": {"data": 0.02, "training": 3 + float(rng.random()), "evaluation": 0.05},
         "resources": {"judge_peak_kib": 500_000, "trainer_peak_kib": 600_000, "gpu_bytes": None},
     }
-    record = make_record(run.key, run.axes, run.spec, summary, outcome.arrays, metadata)
+    record = make_record(run.key, run.axes, run.to_json(), summary, outcome.arrays, metadata)
     _fill(results.record_path(run.key), outcome.template, record.header)
 
 
@@ -222,14 +222,14 @@ def _outcome(classes: int, place: int) -> Outcome:
         return Outcome(arrays, readings, path.read_bytes())
 
 
-def write_pretraining(results: Results, step: PretrainingRun) -> None:
+def write_pretraining(results: Results, step: PretrainingSpec) -> None:
     """Write a pretraining of two weights."""
     curve = np.linspace(1, 0.5, EPOCHS)
     metadata = {"provenance": {"device": "cpu"}, "times": {"data": 0.1, "training": 9.0}}
     weights = {"w": np.zeros(2, np.float32)}
     write_weights(
         results.pretraining_path(step.key),
-        PretrainedWeights(step.key, step.spec, weights, curve, 1 - curve, 0.25, metadata),
+        PretrainedWeights(step.key, step.to_json(), weights, curve, 1 - curve, 0.25, metadata),
     )
 
 
@@ -257,9 +257,8 @@ def _card(plugin: str) -> dict[str, Any]:
     return card
 
 
-def _plugins(spec: Mapping[str, Any]) -> dict[str, str]:
-    kinds = ("dataset", "noise", "backbone", "method")
-    return {kind: f"{spec[kind]['plugin']} (medbench synthetic)" for kind in kinds}
+def _plugins(run: RunSpec) -> dict[str, str]:
+    return {kind: f"{plugin.plugin} (medbench synthetic)" for kind, plugin in run.plugins()}
 
 
 def _predictions(classes: int, skill: float, rng: np.random.Generator) -> dict[str, Any]:

@@ -34,15 +34,14 @@ from reference_code import CO_TEACHING_COMMIT, DIVIDEMIX_COMMIT, commit_of
 from scipy import stats
 
 from medbench.engine.device import prepare_process
-from medbench.engine.draw import draw_images, draw_noise, network_seed
 from medbench.engine.oracle import CountedOracle
+from medbench.engine.samples import corrupt_labels, load_images, network_seed
 from medbench.engine.training import TrainingHarness, TrainingInput
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone
 from medbench.interfaces.dataset import DataContext
-from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry, discover
-from medbench.protocol.schema import Compute, Training
+from medbench.protocol.spec import RunSpec
 from medbench.store.records import Record, read_record
 from medbench.store.results import Results
 
@@ -168,17 +167,14 @@ def drawn(
     SystemExit
         If the noisy labels are not those of the record.
     """
-    spec = record.header.spec
-    images = draw_images(spec, registry, context)
-    noise = draw_noise(spec, registry, images)
+    spec = RunSpec.from_json(record.header.spec)
+    dataset = spec.dataset.create(registry, "dataset")
+    images = load_images(dataset, context, spec.images, spec.root_seed, spec.seed)
+    model = spec.noise.create(registry, "noise")
+    noise = corrupt_labels(model, spec.rate, images, spec.dataset.name, spec.root_seed, spec.seed)
     if noise.labels_hash() != record.header.summary["noise"]["labels_hash"]:
         raise SystemExit("compare_reference: the noisy labels are not those of the record")
-    training = Training.model_validate(spec["training"])
-    compute = Compute.model_validate(spec["compute"])
-    named = spec["backbone"]
-    backbone: Backbone = registry.get(kind_named("backbone"), named["plugin"]).create(
-        named["name"], named["settings"]
-    )
+    backbone: Backbone = spec.backbone.create(registry, "backbone")
     ours = TrainingInput(
         train_images=images.train.images,
         train_labels=noise.train,
@@ -186,17 +182,15 @@ def drawn(
         validation_labels=noise.validation,
         test_images=images.test.images,
         num_classes=images.card.num_classes,
-        normalise=spec["images"]["normalise"],
-        training=training,
-        compute=compute,
-        evaluation_batch=spec["evaluation"]["batch_size"],
-        network_seed=network_seed(spec),
+        normalise=spec.images.normalise,
+        training=spec.training,
+        compute=spec.compute,
+        evaluation_batch=spec.evaluation.batch_size,
+        network_seed=network_seed(spec.root_seed, spec.dataset.name, spec.seed),
         training_seed=0,
     )
-    device = prepare_process(compute, "cpu")
-    harness = TrainingHarness(
-        ours, backbone, CountedOracle(spec["rate"], None, noise.train), device
-    )
+    device = prepare_process(spec.compute, "cpu")
+    harness = TrainingHarness(ours, backbone, CountedOracle(spec.rate, None, noise.train), device)
     theirs = reference_runs.Given(
         train_images=ours.train_images,
         test_images=ours.test_images,
@@ -204,12 +198,12 @@ def drawn(
         clean=images.train.labels,
         test_labels=images.test.labels,
         classes=ours.num_classes,
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        rate=spec["rate"],
-        seed=spec["seed"],
-        augmentation=training.augmentation,
-        settings=spec["method"]["settings"],
+        epochs=spec.training.epochs,
+        batch_size=spec.training.batch_size,
+        rate=spec.rate,
+        seed=spec.seed,
+        augmentation=spec.training.augmentation,
+        settings=dict(spec.method.settings),
         make_network=harness.make_network,
     )
     return ours, theirs, backbone

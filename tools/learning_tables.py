@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +41,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 
-from medbench.engine.draw import DrawnImages, draw_images, network_seed
 from medbench.engine.networks import build_backbone, load_weights, normalisation
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
+from medbench.engine.samples import RunImages, load_images, network_seed
 from medbench.engine.streams import derive_seed, torch_stream
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import ImageSpace
 from medbench.interfaces.dataset import DataContext
-from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry, discover
-from medbench.protocol.schema import Compute, Pretraining
+from medbench.protocol.spec import PretrainingSpec
 from medbench.store.results import Results
 from medbench.store.weights import PretrainedWeights, read_weights
 
@@ -105,7 +104,8 @@ def main() -> None:
         probes = [probe(weights, registry, context) for weights in own]
         gaps = np.array([found.pretrained - found.random for found in probes])
         half = stats.t.ppf(0.975, len(gaps) - 1) * stats.sem(gaps) if len(gaps) > 1 else np.nan
-        classes = draw_images(own[0].spec, registry, context).card.num_classes
+        dataset_spec = PretrainingSpec.from_json(own[0].spec).dataset
+        classes = dataset_spec.create(registry, "dataset").card(context).num_classes
         rows.append(
             [
                 *(dataset, pretext, f"{1 / classes:.3f}"),
@@ -120,22 +120,23 @@ def main() -> None:
 
 def ask_held_out(weights: PretrainedWeights, registry: Registry, context: DataContext) -> float:
     """Train once more, and return the accuracy on images the pretraining did not see."""
-    spec = weights.spec
-    if spec["parent"]:
+    spec = PretrainingSpec.from_json(weights.spec)
+    if spec.parent:
         raise SystemExit("learning_tables: a step of a curriculum cannot be trained by itself")
-    images = draw_images(spec, registry, context)
-    axes = (spec["dataset"]["name"], spec["pretext"]["name"], spec["seed"], spec["step"])
+    images = _images(spec, registry, context)
+    axes = (spec.dataset.name, spec.pretext.name, spec.seed, spec.step)
+    seed = network_seed(spec.root_seed, spec.dataset.name, spec.seed)
     stage = PretrainingStage(
         PretrainingInput(
             images=images.train.images,
-            normalise=spec["images"]["normalise"],
-            stage=Pretraining.model_validate(spec["stage"]),
-            compute=Compute.model_validate(spec["compute"]),
-            network_seed=network_seed(spec),
-            training_seed=derive_seed(spec["root_seed"], "pretraining", *axes),
+            normalise=spec.images.normalise,
+            stage=spec.stage,
+            compute=spec.compute,
+            network_seed=seed,
+            training_seed=derive_seed(spec.root_seed, "pretraining", *axes),
         ),
-        _plugin(registry, "backbone", spec["backbone"]),
-        _plugin(registry, "pretext", spec["pretext"]),
+        spec.backbone.create(registry, "backbone"),
+        spec.pretext.create(registry, "pretext"),
         "cpu",
     )
     for _ in stage.epochs():
@@ -151,7 +152,7 @@ def ask_held_out(weights: PretrainedWeights, registry: Registry, context: DataCo
     correct = questions = 0
     with torch.no_grad():
         for number in range(ROUNDS):
-            rng = torch_stream(network_seed(spec), "held-out questions", number)
+            rng = torch_stream(seed, "held-out questions", number)
             for start in range(0, whole, size):
                 batch = _batch(unseen[start : start + size])
                 step = stage.pretext.loss(stage.backbone, stage.head, batch, rng)
@@ -161,18 +162,18 @@ def ask_held_out(weights: PretrainedWeights, registry: Registry, context: DataCo
 
 def probe(weights: PretrainedWeights, registry: Registry, context: DataContext) -> Probe:
     """Probe the stored weights and those they started from, on all images of the dataset."""
-    spec = weights.spec
-    normalised_by = draw_images(spec, registry, context, train_only=True).train.images
-    sizes = {"train": None, "validation": None, "test": None}
-    images = draw_images({**spec, "images": {**spec["images"], **sizes}}, registry, context)
+    spec = PretrainingSpec.from_json(weights.spec)
+    normalised_by = _images(spec, registry, context).train.images
+    every = spec.images.model_copy(update={"train": None, "validation": None, "test": None})
+    images = _images(replace(spec, images=every), registry, context)
     space = ImageSpace(channels=normalised_by.shape[3], size=normalised_by.shape[1])
     scores = []
     for learned in (weights.weights, None):
         backbone, _ = build_backbone(
-            _plugin(registry, "backbone", spec["backbone"]),
+            spec.backbone.create(registry, "backbone"),
             space,
-            *normalisation(spec["images"]["normalise"], normalised_by),
-            network_seed(spec),
+            *normalisation(spec.images.normalise, normalised_by),
+            network_seed(spec.root_seed, spec.dataset.name, spec.seed),
         )
         if learned is not None:
             load_weights(backbone, learned)
@@ -180,7 +181,7 @@ def probe(weights: PretrainedWeights, registry: Registry, context: DataContext) 
     return Probe(*scores)
 
 
-def linear_probe(backbone: nn.Module, images: DrawnImages) -> float:
+def linear_probe(backbone: nn.Module, images: RunImages) -> float:
     """Return the balanced accuracy of a probe on the test split."""
     take_statistics_anew(backbone, images.train.images)
     train, validation, test = (
@@ -231,9 +232,9 @@ def _pretrainings(folder: Path) -> Iterator[PretrainedWeights]:
         yield read_weights(results.pretraining_path(key))
 
 
-def _plugin(registry: Registry, kind: str, named: Mapping[str, Any]) -> Any:
-    entry = registry.get(kind_named(kind), named["plugin"])
-    return entry.create(named["name"], named["settings"])
+def _images(spec: PretrainingSpec, registry: Registry, context: DataContext) -> RunImages:
+    dataset = spec.dataset.create(registry, "dataset")
+    return load_images(dataset, context, spec.images, spec.root_seed, spec.seed)
 
 
 def _spread(values: Any) -> str:

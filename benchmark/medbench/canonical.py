@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -23,3 +24,12 @@ def canonical_json(value: Any) -> str:
 def sha256(text: str) -> str:
     """Return the SHA-256 of UTF-8 ``text`` as 64 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, under dotted names; an empty mapping is a value."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, Mapping) and value
+        flat |= flattened(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return flat

@@ -1,4 +1,4 @@
-"""Where medbench keeps what can be made again."""
+"""The cache folder, for files that can be made again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def default_cache() -> Path:
-    """Return the cache folder: ``MEDBENCH_CACHE``, or medbench's in the user's cache folder."""
+    """Return ``MEDBENCH_CACHE``, or the folder ``medbench`` in the user's cache folder."""
     if given := os.environ.get("MEDBENCH_CACHE"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -1,4 +1,4 @@
-"""Foreign text made fit for a terminal: one line, nothing that moves the cursor or hides."""
+"""Foreign text made safe for a terminal: one line, nothing that moves the cursor or hides."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def plain(text: object, limit: int = 400) -> str:
     Parameters
     ----------
     text : object
-        Anything; ``str`` is taken of it.
+        Anything; converted by ``str``.
     limit : int
-        Characters; what is longer is cut and ends in ``…``.
+        Characters; a longer text is cut and ends in ``…``.
 
     Examples
     --------
@@ -27,6 +27,14 @@ def plain(text: object, limit: int = 400) -> str:
     line = " ".join(str(text).split())  # also turns newlines into spaces
     shown = "".join(_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in line)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def format_error(error: BaseException) -> str:
+    """Return an error of foreign code as one line: its type and the first line of its text."""
+    try:
+        return plain(f"{type(error).__name__}: {error}".splitlines()[0])
+    except Exception:  # noqa: BLE001 - foreign code's __str__
+        return plain(type(error).__name__)
 
 
 def _escape(character: str) -> str:

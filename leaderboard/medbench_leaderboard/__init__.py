@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medbench import Command, hookimpl
+
+if TYPE_CHECKING:
+    from medbench import Results
+    from medbench_leaderboard.board import Board
 
 
 @hookimpl
@@ -30,22 +35,17 @@ def medbench_commands() -> Iterable[Command]:
 
 
 @hookimpl
-def medbench_build_board(results: Path, out: Path) -> Path:
-    """Write the board's tables and its page into ``out``."""
-    from medbench_leaderboard.upkeep import keep_up
+def medbench_build_board(results: Path, out: Path) -> str:
+    """Write the board's tables and its page into ``out``; return the ranked table as text."""
+    from medbench.results import load
+    from medbench_leaderboard.upkeep import update_board
 
-    keep_up([results], out)
-    return out
+    return update_board(load(results), out).text
 
 
 @hookimpl
-def medbench_show_board(results: Path) -> str:
-    """Return the ranked table as plain text, 100 columns wide."""
-    from medbench_leaderboard.upkeep import text_of
+def medbench_read_board(results: Results) -> Board:
+    """Return the board of results that were loaded in Python."""
+    from medbench_leaderboard.board import board_of
 
-    if (text := text_of(results)) is not None:
-        return text
-    from medbench_leaderboard.board import read_board
-    from medbench_leaderboard.terminal import plain_text
-
-    return plain_text(read_board(results))
+    return board_of(results)

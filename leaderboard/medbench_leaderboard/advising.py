@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -12,15 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from medbench.errors import MedbenchError
+from medbench.results import Results
 from medbench_leaderboard.board import read_blocks
 from medbench_leaderboard.names import Block
 from medbench_leaderboard.statistics.advice import advise, read_costs
 from medbench_leaderboard.statistics.findings import Advice, Advised
 from medbench_leaderboard.terminal import WIDTH
+from medbench_leaderboard.words import ADVICE_NOTE
 
 
 def ask_advice(
-    results: Sequence[Path],
+    results: Results,
     *,
     dataset: str | None = None,
     rate: float | None = None,
@@ -31,8 +31,8 @@ def ask_advice(
 
     Parameters
     ----------
-    results : sequence of pathlib.Path
-        Results folders of the same protocol.
+    results : Results
+        Of one results folder or several.
     dataset, rate, noise : optional
         Part of the grid; None for all of an axis.
     oracle : bool
@@ -44,7 +44,7 @@ def ask_advice(
         If the board has no such dataset, rate or noise model, or no block of
         them counts.
     """
-    facts, runs, panel = read_blocks(*results)
+    facts, runs, panel = read_blocks(results)
     blocks = [Block(*key) for key in runs[list(Block._fields)].drop_duplicates().itertuples(False)]
     for name, value in (("dataset", dataset), ("noise", noise), ("rate", rate)):
         have = dict.fromkeys(getattr(block, name) for block in blocks)
@@ -61,8 +61,8 @@ def ask_advice(
     found = advise(panel, costs, 1 - facts.alpha, dataset=dataset, rate=rate, noise=noise)
     if found is None:
         raise MedbenchError(
-            "no block of these counts yet: each has missing runs, mixed settings or noise that "
-            "cannot be learned; `medbench status` tells which runs are missing"
+            "no block of these counts yet: each has missing runs, mixed settings or misleading "
+            "labels; `medbench status` lists the runs that are missing"
         )
     return found
 
@@ -82,11 +82,12 @@ def advice_text(advice: Advice, width: int = WIDTH) -> str:
                       legacy_windows=False)  # fmt: skip
     with console.capture() as capture:
         console.print(table)
-        console.print(Text("✓ remains possible as the best; seconds are those of one run, with "
+        console.print(Text("✓ is not ruled out as the best; seconds are those of one run, with "
                            "its share of the pretraining"))  # fmt: skip
         if any(advised.oracle for advised in advice.entrants):
             console.print(Text("* asked the oracle for something not known in practice"))
         console.print(Text(advice.sentence))
+        console.print(Text(ADVICE_NOTE))
     return "\n".join(line.rstrip() for line in capture.get().strip().splitlines())
 
 

@@ -1,25 +1,34 @@
-"""The board: who met where, what is missing, who ranks how."""
+"""The board: which runs there are, which are missing, how entrants rank."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medbench.metric_names import LOWER_IS_BETTER, READINGS
-from medbench.store.results import Results
-from medbench_leaderboard.merging import read_folders
+from medbench.metrics import LOWER_IS_BETTER, READINGS
+from medbench.results import Results, load
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
-from medbench_leaderboard.statistics import Findings, examine
+from medbench_leaderboard.reading import read_data
+from medbench_leaderboard.resampling import Readings
+from medbench_leaderboard.statistics import Findings, analyse
 from medbench_leaderboard.statistics.advice import read_costs
-from medbench_leaderboard.statistics.panel import Panel, Resamples, make_panel
-from medbench_leaderboard.table import BLOCK, ENTRANT, competing, make_cells, mean_ranks
+from medbench_leaderboard.statistics.panel import Panel, make_panel
+from medbench_leaderboard.table import (
+    BLOCK,
+    ENTRANT,
+    competing,
+    make_cells,
+    mean_ranks,
+    ranks_with_failures,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class BlockState:
     complete : bool
         Whether no competing entrant misses a run, by the primary metric.
     learnable : bool, optional
-        Whether its noise leaves the true class most frequent; none while no
+        Whether its noise leaves the true class the most frequent; none while no
         run is done.
     chance : float, optional
         Value of guessing by the primary metric, where known.
@@ -76,6 +85,8 @@ class Standing:
         Runs over all blocks.
     oracle_answers : float
         Answers from the oracle, all runs together.
+    collapsed : int
+        Runs that predict one class for all test images, by the declared reading.
     """
 
     entrant: Entrant
@@ -85,11 +96,31 @@ class Standing:
     done: int
     planned: int
     oracle_answers: float
+    collapsed: int = 0
 
     @property
     def missing(self) -> int:
         """Planned runs that are not done."""
         return self.planned - self.done
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """An entrant where failed runs change the order: a sensitivity analysis.
+
+    Parameters
+    ----------
+    entrant : Entrant
+        Which.
+    mean_rank : float, optional
+        Over the blocks in which no run is missing; none where it has none.
+    failures_last : float
+        Over the blocks in which no run is still to be run, a failure ranking last.
+    """
+
+    entrant: Entrant
+    mean_rank: float | None
+    failures_last: float
 
 
 @dataclass(frozen=True)
@@ -101,13 +132,15 @@ class Board:
     facts : ProtocolFacts
         Of the protocol.
     runs : pandas.DataFrame
-        One row a run, columns of ``medbench_leaderboard.scores.COLUMNS``.
+        One row a run, columns of ``medbench.results.COLUMNS``.
     cells : pandas.DataFrame
         Columns of ``medbench_leaderboard.table.COLUMNS``.
     blocks : tuple of BlockState
         In the plan's order, but unlearnable ones last.
     standings : mapping of str to tuple of Standing
         By reading, best first; entrants without a rank come last.
+    survivors : tuple of Survivor
+        The order with failures last, where it is another one; else empty.
     findings : Findings
         What may be said about differences.
     cards : mapping of str to mapping
@@ -119,6 +152,7 @@ class Board:
     cells: pd.DataFrame
     blocks: tuple[BlockState, ...]
     standings: Mapping[str, tuple[Standing, ...]]
+    survivors: tuple[Survivor, ...]
     findings: Findings
     cards: Mapping[str, Mapping[str, Any]]
 
@@ -133,12 +167,12 @@ class Board:
         return sum(state.counted for state in self.blocks)
 
 
-def read_board(*results: Path, everything: bool = False) -> Board:
+def read_board(*folders: Path, everything: bool = False) -> Board:
     """Read the board of one results folder, or of several together.
 
     Parameters
     ----------
-    *results : pathlib.Path
+    *folders : pathlib.Path
         Results folders of the same protocol.
     everything : bool
         Compare all records with their digests, however many there are.
@@ -149,17 +183,49 @@ def read_board(*results: Path, everything: bool = False) -> Board:
         If one is no results folder or is damaged, or their protocols declare
         different tests.
     """
-    merged = read_folders([Results.open(root) for root in results], everything=everything)
-    return make_board(
-        merged.facts,
-        merged.scores.runs,
-        merged.scores.cards,
-        resamples=merged.readings.resamples,
-        notes=merged.notes,
+    return board_of(load(folders), everything=everything)
+
+
+def board_of(results: Results, *, everything: bool = False) -> Board:
+    """Return the board of results; see :func:`read_board`."""
+    data = read_data(results, everything=everything)
+    return make_board(data.facts, data.runs, data.cards, data.readings, data.notes)
+
+
+def make_board(
+    facts: ProtocolFacts,
+    runs: pd.DataFrame,
+    cards: Mapping[str, Mapping[str, Any]],
+    readings: Readings,
+    notes: Sequence[str] = (),
+) -> Board:
+    """Return the board of runs; the parameters are those of ``BoardData``."""
+    cells = make_cells(runs)
+    blocks = _blocks(facts, runs, cells)
+    standings = {
+        reading: _standings(facts, runs, cells, reading, readings.collapsed) for reading in READINGS
+    }
+    left_out = {
+        "incomplete": sum(not state.complete for state in blocks),
+        "unlearnable": sum(state.complete and state.learnable is False for state in blocks),
+        "mixed": sum(not state.agreed for state in blocks),
+    }
+    survivors = _survivors(facts, runs, cells, standings[facts.reading])
+    return Board(
+        facts=facts,
+        runs=runs,
+        cells=cells,
+        blocks=blocks,
+        standings=standings,
+        survivors=survivors,
+        findings=analyse(
+            _panels(facts, runs, cells, readings), facts, read_costs(runs), left_out, notes
+        ),
+        cards=cards,
     )
 
 
-def read_blocks(*results: Path) -> tuple[ProtocolFacts, pd.DataFrame, Panel]:
+def read_blocks(results: Results) -> tuple[ProtocolFacts, pd.DataFrame, Panel]:
     """Read the blocks that count by the declared reading, and the runs behind them.
 
     Raises
@@ -167,72 +233,51 @@ def read_blocks(*results: Path) -> tuple[ProtocolFacts, pd.DataFrame, Panel]:
     medbench.errors.StoreError
         As :func:`read_board`.
     """
-    merged = read_folders([Results.open(root) for root in results])
-    runs, facts = merged.scores.runs, merged.facts
-    panels = _panels(facts, runs, make_cells(runs), merged.readings.resamples)
-    return facts, runs, panels[facts.reading]
-
-
-def make_board(
-    facts: ProtocolFacts,
-    runs: pd.DataFrame,
-    cards: Mapping[str, Mapping[str, Any]],
-    *,
-    resamples: Resamples | None = None,
-    notes: Sequence[str] = (),
-) -> Board:
-    """Make the board from a table of runs.
-
-    Parameters
-    ----------
-    facts : ProtocolFacts
-        Of the protocol.
-    runs : pandas.DataFrame
-        One row a run.
-    cards : mapping of str to mapping
-        Dataset cards.
-    resamples : mapping, optional
-        By run key: the declared score on resampled test images.
-    notes : sequence of str
-        What to warn of beside what the table shows.
-    """
-    cells = make_cells(runs)
-    blocks = _blocks(facts, runs, cells)
-    panels = _panels(facts, runs, cells, resamples or {})
-    left_out = {
-        "incomplete": sum(not state.complete for state in blocks),
-        "unlearnable": sum(state.complete and state.learnable is False for state in blocks),
-        "mixed": sum(not state.agreed for state in blocks),
-    }
-    return Board(
-        facts=facts,
-        runs=runs,
-        cells=cells,
-        blocks=blocks,
-        standings={reading: _standings(facts, runs, cells, reading) for reading in READINGS},
-        findings=examine(panels, facts, read_costs(runs), left_out, notes),
-        cards=cards,
-    )
+    data = read_data(results)
+    panels = _panels(data.facts, data.runs, make_cells(data.runs), data.readings)
+    return data.facts, data.runs, panels[data.facts.reading]
 
 
 def _panels(
-    facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, resamples: Resamples
+    facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, readings: Readings
 ) -> dict[str, Panel]:
-    """Return the scores of the blocks that count, by reading."""
+    """Return the scores of the blocks that count, by reading, and of cross-fitted halves."""
     entrants = [Entrant(*names) for names in competing(runs)]
     counted = cells[cells["counted"] & (cells["metric"] == facts.primary)]
+    for place, name in enumerate(("best halves", "last halves")):
+        values = {key: halves[place] for key, halves in readings.halves.items()}
+        runs = runs.assign(**{name: runs["run_key"].map(values).astype("float64")})
+    columns = {reading: f"{reading}_{facts.primary}" for reading in READINGS}
     panels = {}
-    for reading in READINGS:
+    for name, column in {**columns, "best halves": "", "last halves": ""}.items():
+        reading = name.split()[0]
         here = counted.loc[counted["reading"] == reading, BLOCK].drop_duplicates()
-        panels[reading] = make_panel(
+        panels[name] = make_panel(
             runs,
             [Block(*key) for key in here.itertuples(index=False, name=None)],
             entrants,
-            f"{reading}_{facts.primary}",
+            column or name,
             lower_is_better=facts.primary in LOWER_IS_BETTER,
-            resamples=resamples if reading == facts.reading else None,
+            resamples=readings.resamples if name == facts.reading else None,
         )
     return panels
+
+
+def _survivors(
+    facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, standings: Sequence[Standing]
+) -> tuple[Survivor, ...]:
+    """Return both orders of the entrants where failures ranked last give another one."""
+    after = _by_entrant(ranks_with_failures(cells, runs, facts.reading, facts.primary))
+    before = {s.entrant: s.mean_rank for s in standings if s.mean_rank is not None}
+    # entrants with equal ranks are in no order
+    turned = any(
+        before[a] < before[b] - 1e-9 and after.get(a, 0) > after.get(b, 0) + 1e-9
+        for a, b in permutations(before, 2)
+    )
+    if not after or not (turned or after.keys() - before.keys()):
+        return ()
+    order = sorted(after, key=lambda entrant: after[entrant])
+    return tuple(Survivor(entrant, before.get(entrant), after[entrant]) for entrant in order)
 
 
 def _blocks(
@@ -259,11 +304,16 @@ def _blocks(
 
 
 def _standings(
-    facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, reading: str
+    facts: ProtocolFacts,
+    runs: pd.DataFrame,
+    cells: pd.DataFrame,
+    reading: str,
+    collapsed: Collection[str],
 ) -> tuple[Standing, ...]:
     groups = runs.groupby(ENTRANT, sort=False)
     planned, oracle = groups.size(), groups["oracle_answers"].sum()
     done = (runs["status"] == "done").groupby([runs[name] for name in ENTRANT], sort=False).sum()
+    one_class = runs["run_key"].isin(collapsed).groupby([runs[name] for name in ENTRANT]).sum()
     tables = {name: mean_ranks(cells, name, facts.primary) for name in READINGS}
     ranks = _by_entrant(tables[reading]["mean_rank"])
     means = {name: _by_entrant(table["mean"]) for name, table in tables.items()}
@@ -277,6 +327,7 @@ def _standings(
             done=int(done[entrant]),
             planned=int(planned[entrant]),
             oracle_answers=float(oracle[entrant]),
+            collapsed=int(one_class[entrant]),
         )
         for entrant in entrants
     ]

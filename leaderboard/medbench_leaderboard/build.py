@@ -12,42 +12,41 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from medbench.errors import StoreError
+from medbench.results import Results
 from medbench.store.atomic import write_bytes
-from medbench.store.file_signatures import FileSignature, signature_of
-from medbench.store.results import Results
-from medbench_leaderboard.board import Board, read_board
+from medbench_leaderboard.board import Board, board_of
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.curves import read_curves
 from medbench_leaderboard.entrants import read_entrants
-from medbench_leaderboard.figures import draw
-from medbench_leaderboard.figures.files import figure_files
+from medbench_leaderboard.figures import make_charts
+from medbench_leaderboard.figures.lines import line_figure
+from medbench_leaderboard.figures.render import draw, figure_files
 from medbench_leaderboard.filters import read_filters
-from medbench_leaderboard.merging import Folders
 from medbench_leaderboard.page import render_page
 from medbench_leaderboard.paper import ranking_latex, ranking_markdown, tests_markdown
 from medbench_leaderboard.tests_table import tests_table
 
 
 def write_board(
-    results: Sequence[Path],
+    results: Results,
     out: Path,
     *,
     everything: bool = False,
     sections: Sequence[Section] = (),
-) -> tuple[Board, dict[str, FileSignature]]:
-    """Make the board of one results folder, or of several together.
+) -> tuple[Board, tuple[str, ...]]:
+    """Make the board and write its files.
 
     Writes the files of :data:`medbench_leaderboard.names.FILES`, and each figure as SVG,
     PDF and CSV in ``figures/``. Columns are described in
     :data:`medbench_leaderboard.table.COLUMNS`,
-    :data:`medbench_leaderboard.scores.COLUMNS` and
+    :data:`medbench.results.COLUMNS` and
     :data:`medbench_leaderboard.tests_table.COLUMNS`. The same records give the
     same bytes.
 
     Parameters
     ----------
-    results : sequence of pathlib.Path
-        Results folders of the same protocol.
+    results : Results
+        Of one results folder or several.
     out : pathlib.Path
         Folder for the files; made if it is not there.
     everything : bool
@@ -59,19 +58,25 @@ def write_board(
     -------
     Board
         What was written.
-    dict of str to Stamp
-        Every file of it, by its path below ``out``.
+    tuple of str
+        Its files, as paths below ``out``.
 
     Raises
     ------
     StoreError
         If a folder holds no results, is damaged, or ``out`` cannot be written.
     """
-    board = read_board(*results, everything=everything)
-    folders = Folders([Results.open(root) for root in results])
-    curves = read_curves(folders, board.runs, board.facts.primary)
-    charts = draw(board, curves, read_filters(folders, board.runs))
-    entrants = read_entrants(folders, board.runs, board.facts.primary)
+    board = board_of(results, everything=everything)
+    curves = read_curves(results, board.runs, board.facts.primary)
+    charts = make_charts(board, curves, read_filters(results, board.runs))
+    contributed = [
+        [line_figure(f"contributed-{i}-{j}", figure, section.source)
+         for j, figure in enumerate(section.figures, start=1)]
+        for i, section in enumerate(sections, start=1)
+    ]  # fmt: skip
+    all_charts = [*charts, *(chart for added in contributed for chart in added)]
+    drawn = draw(all_charts)
+    entrants = read_entrants(results, board.runs, board.facts.primary)
     contents = {
         "leaderboard.csv": _csv(board.cells),
         "runs.csv": _csv(board.runs),
@@ -80,25 +85,28 @@ def write_board(
         "tests.md": tests_markdown(board).encode(),
         "table.md": ranking_markdown(board).encode(),
         "table.tex": ranking_latex(board).encode(),
-        "index.html": render_page(board, charts, entrants, curves.unreadable, sections).encode(),
-        **{f"figures/{name}": content for name, content in figure_files(charts).items()},
+        "index.html": render_page(
+            board,
+            charts,
+            drawn,
+            entrants,
+            curves.unreadable,
+            list(zip(sections, contributed, strict=True)),
+        ).encode(),
+        **{f"figures/{name}": content for name, content in figure_files(all_charts, drawn).items()},
     }
     try:
-        return board, {name: _write(out, name, content) for name, content in contents.items()}
+        for name, content in contents.items():
+            write_bytes(out / name, content)
     except OSError as error:
         raise StoreError(
             f"{out} cannot be written: {error.strerror or error}; choose another folder with --out"
         ) from error
-
-
-def _write(out: Path, name: str, content: bytes) -> FileSignature:
-    write_bytes(out / name, content)
-    return signature_of(out / name, name)
+    return board, tuple(contents)
 
 
 def _csv(table: pd.DataFrame) -> bytes:
     text = io.BytesIO()
-    # five times as fast as pandas, which counts with a hundred thousand runs
     options = arrow_csv.WriteOptions(quoting_style="needed", quoting_header="none")
     arrow_csv.write_csv(_arrow(table), text, options)
     return text.getvalue()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.bundle import unpacked
 from medbench.cli.common import find_results, json_option, print_json
 from medbench.errors import MedbenchError
 
@@ -56,19 +55,18 @@ def leaderboard(
     So is a run that several folders have with different outcomes or settings.
     """
     # imported here: --help must not wait for pandas
-    from medbench.store.results import Results
+    from medbench.results import load
     from medbench_leaderboard.names import FILES
-    from medbench_leaderboard.upkeep import keep_up
+    from medbench_leaderboard.upkeep import update_board
 
     roots = results_dirs or (find_results(None),)
     if out is None and len(roots) > 1:
         raise MedbenchError("several results folders have no board of their own: say --out DIR")
     if out is None and roots[0].is_file():
         raise MedbenchError("a bundle has no board of its own: say --out DIR")
-    folder = out or Results.open(roots[0]).board
-    with unpacked(roots) as folders:
-        board = keep_up(folders, folder, everything=check)
-    if not board.anew:
+    folder = out or roots[0] / "board"
+    board = update_board(load(roots), folder, everything=check)
+    if not board.rebuilt:
         click.echo("Nothing has changed since this board was made: its files stay.", err=True)
     files = {name: str(folder / name) for name in FILES}
     if as_json:
@@ -127,11 +125,11 @@ def advise(
     """
     from dataclasses import asdict
 
+    from medbench.results import load
     from medbench_leaderboard.advising import advice_text, ask_advice
 
-    roots = results_dirs or (find_results(None),)
-    with unpacked(roots) as folders:
-        advice = ask_advice(folders, dataset=dataset, rate=rate, noise=noise, oracle=not no_oracle)
+    results = load(results_dirs or (find_results(None),))
+    advice = ask_advice(results, dataset=dataset, rate=rate, noise=noise, oracle=not no_oracle)
     if as_json:
         values = asdict(advice)
         for advised in values["entrants"]:

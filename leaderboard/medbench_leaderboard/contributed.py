@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from medbench.plain import plain
-from medbench.plugins.calling import ask_foreign
+from medbench.plugins.collect import hook_caller
 from medbench.plugins.registry import discover
+from medbench.plugins.sandbox import Call, run_calls
 
 #: Seconds a package may take for its sections.
 LIMIT = 60.0
@@ -19,18 +20,14 @@ LIMIT = 60.0
 #: Sections of a package, rows of a table and points of a line that are shown.
 MOST_SECTIONS, MOST_ROWS, MOST_POINTS = 10, 2000, 5000
 
-_WIDTH, _HEIGHT = 640.0, 240.0
-
 
 @dataclass(frozen=True)
 class Lines:
-    """A figure: for each line its name and the points of an SVG polyline."""
+    """A figure: titles of its axes, and for each line its name and its points (x, y)."""
 
     x_label: str
     y_label: str
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    lines: tuple[tuple[str, str], ...]
+    lines: tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -46,21 +43,30 @@ class Section:
 
 def contributed(folders: Sequence[Path]) -> tuple[Section, ...]:
     """Ask third parties for sections; one that fails is named on stderr and left out."""
+    given = [str(folder.absolute()) for folder in folders]
+    calls = [
+        Call(point.source, f"{__name__}:call_hook", {"value": point.value, "folders": given})
+        for point in discover().third_parties("medbench_board_sections")
+    ]
     sections: list[Section] = []
-    for answer in ask_foreign(
-        discover(), "medbench_board_sections", LIMIT, folders=[f.absolute() for f in folders]
-    ):
-        source = f"{answer.point.distribution} {answer.point.version}".strip()
-        fault = answer.fault
+    for call, answer in zip(calls, run_calls(calls, LIMIT), strict=True):
+        source, fault = call.name, answer.fault
         try:
-            given = [one for batch in answer.value or () for one in batch or ()]
-            sections += [_section(source, values) for values in given[:MOST_SECTIONS]]
+            found = [one for batch in answer.value or () for one in batch or ()]
+            sections += [_section(source, values) for values in found[:MOST_SECTIONS]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             fault = f"gave no sections ({type(error).__name__}: {error})"
         if fault:
-            told = plain(f"medbench: the board's sections of {source}: {fault}; they are left out")
-            sys.stderr.write(f"{told}\n")
+            message = plain(
+                f"medbench: the board's sections of {source}: {fault}; they are left out"
+            )
+            sys.stderr.write(f"{message}\n")
     return tuple(sections)
+
+
+def call_hook(value: str, folders: Sequence[str]) -> Any:
+    """Call an entry point's hook; runs in a process of its own."""
+    return hook_caller(value).medbench_board_sections(folders=[Path(f) for f in folders])
 
 
 def _section(source: str, values: Mapping[str, Any]) -> Section:
@@ -86,23 +92,12 @@ def _cell(value: Any) -> str:
 
 
 def _lines(values: Mapping[str, Any]) -> Lines:
-    lines = {
-        plain(name, 200): [(float(x), float(y)) for x, y in points[:MOST_POINTS]]
+    lines = (
+        (plain(name, 200), [(float(x), float(y)) for x, y in points[:MOST_POINTS]])
         for name, points in values["lines"].items()
-    }
-    finite = {
-        name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-        for name, points in lines.items()
-    }
-    xs = [x for points in finite.values() for x, _ in points] or [0.0]
-    ys = [y for points in finite.values() for _, y in points] or [0.0]
-    x_range, y_range = (min(xs), max(xs)), (min(ys), max(ys))
-
-    def place(x: float, y: float) -> str:
-        across = (x - x_range[0]) / ((x_range[1] - x_range[0]) or 1)
-        up = (y - y_range[0]) / ((y_range[1] - y_range[0]) or 1)
-        return f"{across * _WIDTH:.1f},{(1 - up) * _HEIGHT:.1f}"
-
-    drawn = tuple((name, " ".join(place(x, y) for x, y in finite[name])) for name in finite)
-    labels = plain(values["x_label"], 200), plain(values["y_label"], 200)
-    return Lines(*labels, x_range, y_range, drawn)
+    )
+    finite = (
+        (name, tuple((x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)))
+        for name, points in lines
+    )
+    return Lines(plain(values["x_label"], 200), plain(values["y_label"], 200), tuple(finite))

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from h5py import h5d, h5f, h5g, h5s
 from numpy.typing import NDArray
 
-from medbench.store.results import Results
+from medbench.errors import RecordError, StoreError
+from medbench.results import Results
 
 Curve = NDArray[np.float64]
 
 #: Curves on the training labels; those on the test set are named by metric.
 TRAIN = ("memorised", "recovered", "selection_precision")
+
+_BY_CLASS = "curves/train/selection_precision_by_class"
+_STORED = (
+    *(f"curves/train/{name}" for name in TRAIN), _BY_CLASS, "train/clean_labels",
+    "train/noisy_labels",
+)  # fmt: skip
 
 #: Runs whose curves are read, at most: the figures have room for no more.
 MOST_RUNS = 3000
@@ -72,27 +76,31 @@ def read_curves(results: Results, runs: pd.DataFrame, metric: str) -> Curves:
     Parameters
     ----------
     results : Results
-        The results folder.
+        Where the records are.
     runs : pandas.DataFrame
-        As :class:`medbench_leaderboard.scores.Scores` holds it.
+        One row a run, as :attr:`medbench.Results.runs`.
     metric : str
         Metric of the curve on the test set.
     """
-    wanted = {"test": f"curves/test/{metric}", **{name: f"curves/train/{name}" for name in TRAIN}}
     done = runs[runs["status"] == "done"][:MOST_RUNS]
+    found: dict[str, Mapping[str, Curve]] = {}
+    pretrainings: dict[str, Curve] = {}
     unreadable: dict[str, str] = {}
-    found = {
-        str(key): _read(results.record_path(str(key)), wanted, str(key), unreadable)
-        for key in done["run_key"]
-    }
-    pretrainings = {}
+    for key in done["run_key"]:
+        try:
+            found[key] = _curves(results.arrays(key, f"curves/test/{metric}", *_STORED), metric)
+        except StoreError as error:
+            unreadable[key] = str(error)
     for key in sorted(set(done["pretraining"]) - {""}):
-        path = results.pretraining_path(str(key))
-        # results passed on without the heavy weights are whole all the same
-        if path.is_file():
-            curve = _read(path, {"loss": "curves/loss"}, str(key), unreadable).get("loss")
+        try:
+            curve = results.arrays(key, "curves/loss").get("curves/loss")
+        except RecordError as error:
+            unreadable[key] = str(error)
+        except StoreError:
+            continue  # not there: results may be passed on without the heavy weights
+        else:
             if curve is not None and len(curve):
-                pretrainings[str(key)] = curve
+                pretrainings[key] = curve.astype(np.float64)
     return Curves(found, pretrainings, unreadable)
 
 
@@ -117,55 +125,20 @@ def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Curve:
     return ratio
 
 
-def _read(
-    path: Path, wanted: Mapping[str, str], key: str, unreadable: dict[str, str]
-) -> dict[str, Curve]:
-    try:
-        # h5py's files and groups would take three times as long, and there are thousands
-        file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY)
-        try:
-            root = h5g.open(file, b"/")
-            read = {name: _array(root, place, np.float64) for name, place in wanted.items()}
-            found = {
-                name: values.reshape(-1) for name, values in read.items() if values is not None
-            }
-            return found | _by_class(root)
-        finally:
-            file.close()
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        unreadable[key] = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return {}
-
-
-def _by_class(root: Any) -> dict[str, Curve]:
-    """Return how clean the last selection was, and a blind one would have been, by noisy class."""
-    precision = _array(root, "curves/train/selection_precision_by_class", np.float64)
+def _curves(stored: Mapping[str, NDArray[Any]], metric: str) -> dict[str, Curve]:
+    """Return a run's curves by their names in :class:`Curves`."""
+    names = {f"curves/test/{metric}": "test", **{f"curves/train/{name}": name for name in TRAIN}}
+    curves = {name: stored[place] for place, name in names.items() if place in stored}
+    found = {name: values.astype(np.float64).reshape(-1) for name, values in curves.items()}
+    precision = stored.get(_BY_CLASS)
     if precision is None:
-        return {}
+        return found
     reported = np.flatnonzero(np.isfinite(precision).any(axis=1))
-    if not len(reported):
-        return {}
-    clean, noisy = (_array(root, f"train/{kind}_labels", np.int64) for kind in ("clean", "noisy"))
-    if clean is None or noisy is None:
-        raise KeyError("it holds no labels of the training samples")
-    classes = precision.shape[1]
-    labelled = np.bincount(noisy, minlength=classes)
-    right = np.bincount(noisy[clean == noisy], minlength=classes)
-    return {
-        "selection_precision_by_class": precision[reported[-1]],
-        "clean_share_by_class": _ratio(right, labelled),
-    }
-
-
-def _array(root: Any, place: str, kind: type[Any]) -> NDArray[Any] | None:
-    """Return an array below a group, none where there is none."""
-    name = place.encode()
-    try:
-        stored = h5d.open(root, name)
-    except KeyError:
-        if name in root:
-            raise  # damaged
-        return None
-    values = np.empty(stored.shape, kind)
-    stored.read(h5s.ALL, h5s.ALL, values)
-    return values
+    if len(reported):
+        clean, noisy = stored["train/clean_labels"], stored["train/noisy_labels"]
+        classes = precision.shape[1]
+        labelled = np.bincount(noisy, minlength=classes)
+        right = np.bincount(noisy[clean == noisy], minlength=classes)
+        found["selection_precision_by_class"] = precision[reported[-1]].astype(np.float64)
+        found["clean_share_by_class"] = _ratio(right, labelled)
+    return found

@@ -1,27 +1,28 @@
-"""What the page tells of each entrant: plugins, settings, credits and raw scores by seed."""
+"""What the page shows of each entrant: plugins, settings, credits and raw scores by seed."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from medbench.errors import RecordError
-from medbench.metric_names import READINGS
-from medbench.store.records import Header, read_header
-from medbench.store.results import Results
+from medbench.canonical import flattened
+from medbench.errors import StoreError
+from medbench.metrics import READINGS
+from medbench.results import Header, Results
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.table import BLOCK, ENTRANT, grouped
 
-#: Runs beyond which raw scores stand in ``runs.csv`` only: the page would grow too large.
+#: Runs beyond which raw scores are in ``runs.csv`` only: the page would grow too large.
 MOST_RUNS = 5000
 
 
 @dataclass(frozen=True)
-class Part:
+class EntrantPlugin:
     """One plugin of an entrant.
 
     Parameters
@@ -68,7 +69,7 @@ class EntrantFacts:
     ----------
     entrant : Entrant
         Which.
-    parts : tuple of Part
+    plugins : tuple of EntrantPlugin
         Its plugins; empty where no run is done.
     seeds : tuple of int
         Columns of ``rows``.
@@ -77,7 +78,7 @@ class EntrantFacts:
     """
 
     entrant: Entrant
-    parts: tuple[Part, ...]
+    plugins: tuple[EntrantPlugin, ...]
     seeds: tuple[int, ...]
     rows: tuple[SeedRow, ...]
 
@@ -88,7 +89,7 @@ def read_entrants(results: Results, runs: pd.DataFrame, metric: str) -> list[Ent
     return [
         EntrantFacts(
             entrant=Entrant(str(key[0]), str(key[1])),
-            parts=tuple(_parts(results, part)),
+            plugins=tuple(_plugins(results, part)),
             seeds=tuple(sorted({int(seed) for seed in part["seed"]})),
             rows=tuple(_rows(part, metric)) if raw else (),
         )
@@ -96,14 +97,14 @@ def read_entrants(results: Results, runs: pd.DataFrame, metric: str) -> list[Ent
     ]
 
 
-def _parts(results: Results, part: pd.DataFrame) -> Iterator[Part]:
+def _plugins(results: Results, part: pd.DataFrame) -> Iterator[EntrantPlugin]:
     done = part[part["status"] == "done"]
     if done.empty:
         return
     try:
-        header = read_header(results.record_path(str(done["run_key"].iloc[0])))
-    except RecordError:
-        return  # taken away since the scores were read; the table says what is missing
+        header = results.header(done["run_key"].iloc[0])
+    except StoreError:
+        return  # removed since the runs were read; the table shows what is missing
     spec = header.spec
     step = spec.get("pretraining")
     steps: list[Mapping[str, Any]] = []
@@ -112,18 +113,20 @@ def _parts(results: Results, part: pd.DataFrame) -> Iterator[Part]:
         step = step.get("parent")
     for step in steps:
         settings = {**_table(step["pretext"], "settings"), "pretraining": step.get("stage")}
-        yield _part("pretext", step["pretext"], settings, header)
+        yield _plugin("pretext", step["pretext"], settings, header)
     for role in ("method", "backbone"):
         if role in spec:
-            yield _part(role, spec[role], _table(spec[role], "settings"), header)
+            yield _plugin(role, spec[role], _table(spec[role], "settings"), header)
 
 
-def _part(role: str, named: Mapping[str, Any], settings: Mapping[str, Any], header: Header) -> Part:
+def _plugin(
+    role: str, named: Mapping[str, Any], settings: Mapping[str, Any], header: Header
+) -> EntrantPlugin:
     plugin = str(named.get("plugin", named.get("name", "")))
     provenance = _table(header.metadata, "provenance")
     credit = _table(_table(provenance, "credits"), f"{role} {plugin}")
     origin = f"{credit.get('distribution') or named.get('distribution', '')} "
-    return Part(
+    return EntrantPlugin(
         role=role,
         name=str(named.get("name", plugin)),
         plugin=plugin,
@@ -132,39 +135,20 @@ def _part(role: str, named: Mapping[str, Any], settings: Mapping[str, Any], head
         summary=str(credit.get("summary", "")),
         author=str(credit.get("author", "")),
         citation=str(credit.get("citation", "")),
-        settings=tuple(_flat(settings)),
+        settings=tuple(
+            (key, "not set" if value is None else json.dumps(value, ensure_ascii=False))
+            for key, value in flattened(settings).items()
+        ),
     )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield settings under dotted names, as a protocol would write them; unset ones too."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif value is None:
-            yield prefix + name, "not set"
-        else:
-            yield prefix + name, json.dumps(value, ensure_ascii=False)
-
-
 def _rows(part: pd.DataFrame, metric: str) -> Iterator[SeedRow]:
-    seeds = sorted({int(seed) for seed in part["seed"]})
+    seeds = sorted(part["seed"].unique())
     for key, own in grouped(part, BLOCK):
-        by_seed = own.set_index("seed")
+        by_seed = own.set_index("seed").reindex(seeds)
         for reading in READINGS:
-            column = by_seed[f"{reading}_{metric}"]
-            yield SeedRow(
-                Block(*key),
-                reading,
-                tuple(_score(column, seed) for seed in seeds),
-            )
-
-
-def _score(column: pd.Series, seed: int) -> float | None:
-    if seed not in column.index:
-        return None
-    value = float(column[seed])
-    return None if value != value else value
+            scores = by_seed[f"{reading}_{metric}"].tolist()
+            yield SeedRow(Block(*key), reading, tuple(None if math.isnan(s) else s for s in scores))
 
 
 def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medbench.store.results import Results
+from medbench.errors import StoreError
+from medbench.results import Results
 from medbench_leaderboard.table import grouped
 
 Weights = NDArray[np.float64]
@@ -47,7 +46,7 @@ def read_filters(results: Results, runs: pd.DataFrame) -> Filters:
     learned: dict[tuple[str, str], Weights] = {}
     for (dataset, pretext), part in grouped(started, ["dataset", "pretext"]):
         key = str(part.sort_values("seed", kind="stable")["pretraining"].iloc[0])
-        before, after = _read(results.pretraining_path(key))
+        before, after = _read(results, key)
         if after is not None:
             learned[str(dataset), str(pretext)] = after
             if before is not None:
@@ -56,17 +55,15 @@ def read_filters(results: Results, runs: pd.DataFrame) -> Filters:
     return Filters(datasets, initial, learned)
 
 
-def _read(path: Path) -> tuple[Weights | None, Weights | None]:
+def _read(results: Results, key: str) -> tuple[Weights | None, Weights | None]:
     """Return the first layer before and after a pretraining, none where it is not known."""
     try:
-        with h5py.File(path, "r") as file:
-            kept = file.get("initial")
-            # which weights meet the image is known from what was kept of them
-            name = next(iter(kept)) if kept is not None and len(kept) else None
-            if name is None:
-                return None, None
-            before, after = (np.asarray(file[f"{group}/{name}"][()], np.float64)
-                             for group in ("initial", "weights"))  # fmt: skip
-            return (before, after) if after.ndim == 4 else (None, None)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError):
+        # which weights meet the image is known from what was kept of them
+        name, before = next(iter(results.arrays(key, "initial/").items()), (None, None))
+        if name is None or before is None or before.ndim != 4:
+            return None, None
+        name = name.replace("initial/", "weights/", 1)
+        after = results.arrays(key, name).get(name)
+    except StoreError:
         return None, None
+    return before.astype(np.float64), None if after is None else after.astype(np.float64)

@@ -15,28 +15,28 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medbench.metric_names import READINGS
+from medbench import results
+from medbench.metrics import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
-from medbench_leaderboard import scores, table, tests_table
+from medbench_leaderboard import table, tests_table
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
 from medbench_leaderboard.figures import Chart
-from medbench_leaderboard.figures.numbers import chart_data
-from medbench_leaderboard.figures.svg import inline, swatch
+from medbench_leaderboard.figures.render import page_script
 from medbench_leaderboard.ranking import Ranking, open_ranks
 from medbench_leaderboard.statistics.findings import Comparison
 from medbench_leaderboard.words import (
+    ADVICE_NOTE,
     READING_WORDS,
     coverage,
     leaders,
     leading,
     readable,
-    verdicts,
 )
 
 #: Columns of the table of raw runs; the files have more.
-_RUN_COLUMNS = (*scores.AXES, "status", *(f"{r}_" for r in READINGS), "oracle_answers", "seconds")
+_RUN_COLUMNS = (*results.AXES, "status", *(f"{r}_" for r in READINGS), "oracle_answers", "seconds")
 
 #: Parts of the script, in the order in which they run.
 _SCRIPTS = ("page", "ranking", "figures", "tables", "filters")
@@ -57,14 +57,15 @@ class Reason:
 def render_page(
     board: Board,
     charts: Sequence[Chart],
+    drawn: Mapping[str, Markup],
     entrants: Sequence[EntrantFacts],
     unreadable_curves: Mapping[str, str],
-    sections: Sequence[Section] = (),
+    sections: Sequence[tuple[Section, Sequence[Chart]]] = (),
 ) -> str:
     """Return the page as HTML.
 
     Everything that comes from records, plugins or data passes through the
-    template's escaping; only the drawings, which escape their texts themselves,
+    template's escaping; only the drawings, whose texts Vega escapes,
     and our own style and script do not.
 
     Parameters
@@ -73,16 +74,20 @@ def render_page(
         What to show.
     charts : sequence of Chart
         Its figures.
+    drawn : mapping of str to Markup
+        SVG of each chart that has rows, by its name.
     entrants : sequence of EntrantFacts
         What each entrant is made of.
     unreadable_curves : mapping of str to str
         Keys whose curves cannot be read, and why.
-    sections : sequence of Section
-        What packages add.
+    sections : sequence of (Section, sequence of Chart)
+        What packages add, with its figures.
     """
     findings, ranking = board.findings, Ranking(board)
-    script = "".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
+    own = "".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
+    script = f"(() => {{{page_script()}}})();\n{own}"
     differences, *others = charts
+    shown = [*charts, *(chart for _, added in sections for chart in added)]
     return (
         _environment()
         .get_template("page.html")
@@ -96,12 +101,13 @@ def render_page(
             leaders=leaders(board),
             leading={reading: leading(board, reading) for reading in READINGS},
             reading_words=READING_WORDS,
-            said=verdicts(findings),
+            advice_note=ADVICE_NOTE,
             counts=_counts(board),
             ranking=ranking.rows(),
             intervals=open_ranks(board),
             board_data=ranking.to_json(),
-            chart_data=chart_data(charts),
+            chart_data={chart.name: chart.page_data() for chart in shown if chart.name in drawn},
+            drawn=drawn,
             differences_chart=differences,
             charts=others,
             comparisons=findings.comparisons[:_MOST_COMPARISONS],
@@ -118,7 +124,7 @@ def render_page(
             cards=_cards(board.cards),
             files={
                 "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
-                "runs.csv": ("one row a run", scores.COLUMNS),
+                "runs.csv": ("one row a run", results.COLUMNS),
                 "tests.csv": ("every comparison", tests_table.COLUMNS),
             },
             style=Markup(_asset("style.css")),
@@ -145,8 +151,6 @@ def _environment() -> Environment:
         "words": readable,
         "verdict": _verdict,
         "reading": _reading,
-        "inline": inline,
-        "swatch": swatch,
     }
     return environment
 
@@ -182,7 +186,9 @@ def _verdict(comparison: Comparison) -> str:
             return f"{comparison.second} better"
         case "undecidable":
             needed = comparison.needed
-            return "not decidable" + (f"; {needed} {comparison.unit} would do" if needed else "")
+            return "cannot be decided" + (
+                f"; at least {needed} pairs are necessary" if needed else ""
+            )
         case _:
             return "not separated"
 

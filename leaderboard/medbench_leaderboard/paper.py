@@ -10,7 +10,7 @@ from medbench_leaderboard.board import Board
 from medbench_leaderboard.names import Block
 from medbench_leaderboard.statistics.findings import Ranked
 from medbench_leaderboard.table import BLOCK, ENTRANT
-from medbench_leaderboard.words import coverage, readable
+from medbench_leaderboard.words import ADVICE_NOTE, coverage, readable
 
 #: Blocks shown as columns; a board with more shows its datasets instead.
 MOST_BLOCKS = 12
@@ -52,15 +52,15 @@ def ranking_latex(board: Board) -> str:
 def tests_markdown(board: Board) -> str:
     """Return what was tested, what came out and how, as Markdown."""
     findings = board.findings
-    parts = [f"# {_markdown(board.facts.name)}: what may be said", ""]
-    parts += [f"- {_markdown(sentence)}" for sentence in (*coverage(board), findings.sentences[0])]
+    parts = [f"# {_markdown(board.facts.name)}: what was found", ""]
+    parts += [f"- {_markdown(sentence)}" for sentence in (*findings.sentences, *coverage(board))]
     for answer in findings.answers:
         parts += ["", f"## {_markdown(answer.title)}", "", _markdown(answer.sentence)]
     if findings.warnings:
-        parts += ["", "## Mind", ""]
+        parts += ["", "## Limits", ""]
         parts += [f"- {_markdown(warning)}" for warning in findings.warnings]
     if findings.advice:
-        parts += ["", "## Advice", ""]
+        parts += ["", "## Advice", "", f"{ADVICE_NOTE}", ""]
         parts += [
             f"- {_markdown(advice.dataset or 'all datasets')}, "
             + ("rate unknown" if advice.rate is None else f"rate {advice.rate:g}")
@@ -76,8 +76,8 @@ def _caption(board: Board) -> str:
     facts = board.facts
     said = (
         f"{facts.name}: {readable(facts.primary)} of the reading {facts.reading}, mean over seeds, "
-        f"by mean rank over {board.counted_blocks} blocks. Open ranks: those that the pairwise "
-        "tests leave open."
+        f"by mean rank over {board.counted_blocks} blocks. Open ranks: those that the "
+        "comparisons of pairs leave open."
     )
     if board.findings.tie_groups:
         said += " Entrants that share a letter are not separated."

@@ -1,21 +1,13 @@
-"""What the board must know of the protocol: a few facts from its text."""
+"""What the board must know of the protocol."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from medbench.errors import StoreError
-from medbench.metric_names import METRICS, QUESTIONS, READINGS
-from medbench.store.results import Results
-
-#: Keys of the table ``[statistics]``.
-_STATISTICS = (
-    "reading", "alpha", "baseline_pretext", "questions", "posthoc", "rope", "resamples", "seed",
-    "unit",
-)  # fmt: skip
+from medbench import Protocol
+from medbench.metrics import METRICS, READINGS
+from medbench.protocol.decidable import DEFAULT_QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -34,12 +26,11 @@ class ProtocolFacts:
         Reading declared for ranking and tests.
     alpha : float
         Declared level of all tests.
-    baseline_pretext : str, optional
-        Pretext the others are compared with.
+    baseline_pretext, baseline_method : str, optional
+        Pretext and method that the others are compared with.
     questions : tuple of str
-        What is asked, see :data:`medbench.metric_names.QUESTIONS`.
-    posthoc : str
-        Test of pairs of entrants: ``wilcoxon-holm`` or ``nemenyi``.
+        What may lead to claims, in this order, see
+        :data:`medbench.protocol.decidable.QUESTIONS`.
     rope : float
         Differences up to this are practically none.
     resamples : int
@@ -49,6 +40,9 @@ class ProtocolFacts:
     unit : str
         What is resampled of the test images: ``group`` where there are groups, or
         ``image``.
+    subsets : mapping of str to bool
+        By dataset, and under ``""`` for all others: whether each seed draws its own
+        training images (``images.train``) or all share all of them.
     """
 
     name: str
@@ -58,44 +52,31 @@ class ProtocolFacts:
     reading: str = READINGS[0]
     alpha: float = 0.05
     baseline_pretext: str | None = None
-    questions: tuple[str, ...] = QUESTIONS
-    posthoc: str = "wilcoxon-holm"
+    baseline_method: str | None = None
+    questions: tuple[str, ...] = DEFAULT_QUESTIONS
     rope: float = 0.01
     resamples: int = 2000
     seed: int = 0
     unit: str = "group"
+    subsets: Mapping[str, bool] = field(default_factory=dict)
+
+    def draws_training_images(self, dataset: str) -> bool:
+        """Return whether each seed draws training images of its own from a dataset."""
+        return self.subsets.get(dataset, self.subsets.get("", False))
 
 
-def read_facts(results: Results) -> ProtocolFacts:
-    """Read the facts from the protocol's text in a results folder.
-
-    Raises
-    ------
-    StoreError
-        If the text is missing or damaged.
-    """
-    path = results.protocol_path
-    try:
-        text = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path} cannot be read ({error}); `medbench run` with the same protocol and folder "
-            "writes it anew and repeats nothing"
-        ) from error
-    statistics = _table(text, "statistics")
-    given: dict[str, Any] = {
-        "name": results.protocol_name,
-        "description": text.get("description"),
-        "primary": _table(text, "evaluation").get("primary"),
-        "last_epochs": _table(text, "evaluation").get("last_epochs"),
-        **{name: statistics.get(name) for name in _STATISTICS},
+def facts_of(protocol: Protocol) -> ProtocolFacts:
+    """Return the facts of a protocol."""
+    overrides = {
+        dataset: table.images["train"] is not None
+        for dataset, table in protocol.overrides.items()
+        if "train" in table.images
     }
-    if given["questions"] is not None:
-        given["questions"] = tuple(given["questions"])
-    # what the protocol leaves out has the protocol's default
-    return ProtocolFacts(**{name: value for name, value in given.items() if value is not None})
-
-
-def _table(text: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    table = text.get(name, {})
-    return table if isinstance(table, Mapping) else {}
+    return ProtocolFacts(
+        protocol.name,
+        protocol.description,
+        protocol.evaluation.primary,
+        protocol.evaluation.last_epochs,
+        subsets={**overrides, "": protocol.images.train is not None},
+        **protocol.statistics.model_dump(),
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
+from medbench.metrics import LOWER_IS_BETTER, METRICS, READINGS
 from medbench_leaderboard.board import Board, Standing
 from medbench_leaderboard.names import Entrant
 from medbench_leaderboard.table import BLOCK, ENTRANT, positions
@@ -121,6 +121,7 @@ class Ranking:
                 {
                     **standing.entrant._asdict(),
                     "oracle": standing.oracle_answers,
+                    "collapsed": standing.collapsed,
                     "done": standing.done,
                     "planned": standing.planned,
                     "ties": self.board.findings.tie_groups.get(standing.entrant, ""),

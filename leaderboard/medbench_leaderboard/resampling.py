@@ -1,21 +1,20 @@
-"""Records read whole: whether each is what its digest says, and its scores on resamples.
+"""Records read whole: whether each is what its digest says, and what its predictions tell.
 
-A board needs the headers of all records, which are small. Two things need more:
-whether a record's content is what its digest says, and scores on resampled test
-images, for intervals. Both are done in one reading and remembered in the results
-folder's ``index`` with size, times and inode of the file, so that a record is read
-whole once, and again when it was touched.
+A board needs the headers of all records, which are small. Some things need more:
+whether a record's content is what its digest says, scores on resampled test images,
+the cross-fitted BEST, and whether a run predicts one class only. All are done in one
+reading and cached in the results folder's ``index``, so that a record is read whole
+once, and again when its file has changed.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,25 +22,22 @@ from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
 from medbench.engine.streams import numpy_stream
-from medbench.errors import RecordError
-from medbench.store.atomic import atomic_path
-from medbench.store.file_signatures import signatures_below
-from medbench.store.records import Record, read_record
-from medbench.store.results import SUFFIXES, Results
+from medbench.errors import StoreError
+from medbench.metrics import LOWER_IS_BETTER, resampled
+from medbench.results import Record, Results
+from medbench.store.atomic import write_bytes
 from medbench_leaderboard.names import MOST_RECORDS
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.panel import Resamples
-from medbench_leaderboard.statistics.weighted import draw_counts, resampled_metric
 
 #: Difference allowed between a stored score and what the predictions give.
 TOLERANCE = 1e-6
 
 #: Raised when something is computed in another way.
-_VERSION = 1
+_VERSION = 2
 
-FileSignature = tuple[int, ...]
-
-_GONE: FileSignature = (0, 0, 0)
+#: Of a test set: counts of resamples, shape (R, N), weights of halves, shape (2, N), units.
+_Drawn = tuple[NDArray[np.float32], NDArray[np.float64], int]
 
 
 @dataclass(frozen=True)
@@ -50,22 +46,31 @@ class Whole:
 
     Parameters
     ----------
-    stamp : tuple of int
-        Size, times of modification and change in ns, inode.
+    key, signature : str
+        Of the run, and of its file; see :meth:`medbench.Results.signature`.
     fault : str
         What is wrong with it; empty where nothing is.
     test_set : str
         Hash of test labels, ids and groups.
     units : int
         Images or groups resampled.
+    best, last : float
+        The primary metric of BEST and LAST, cross-fitted: BEST's epoch is chosen on
+        one half of the test images and scored on the other, both ways averaged.
+    collapsed : bool
+        Whether every epoch of the declared reading predicts one class for all images.
     scores : ndarray of float32, shape (R,)
         The declared metric and reading on each resample.
     """
 
-    stamp: FileSignature
+    key: str
+    signature: str
     fault: str
     test_set: str = ""
     units: int = 0
+    best: float = np.nan
+    last: float = np.nan
+    collapsed: bool = False
     scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
@@ -79,6 +84,10 @@ class Readings:
         By run key: what is wrong.
     resamples : mapping of str to (ndarray of float32, shape (R,), int)
         By run key: scores on resamples, and units drawn.
+    halves : mapping of str to (float, float)
+        By run key: cross-fitted BEST and LAST.
+    collapsed : frozenset of str
+        Keys of runs that predict one class only.
     unread : int
         Finished runs that were too many to be read whole.
     notes : tuple of str
@@ -87,6 +96,8 @@ class Readings:
 
     faults: Mapping[str, str]
     resamples: Resamples
+    halves: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    collapsed: frozenset[str] = frozenset()
     unread: int = 0
     notes: tuple[str, ...] = ()
 
@@ -99,29 +110,31 @@ def read_whole(
     Parameters
     ----------
     results : Results
-        The results folder.
+        Where the records are.
     runs : pandas.DataFrame
-        As :class:`medbench_leaderboard.scores.Scores` holds it.
+        One row a run, as :attr:`medbench.Results.runs`.
     facts : ProtocolFacts
         Metric, reading, resamples and unit.
     everything : bool
-        Read also more than :data:`MOST_RECORDS` records.
+        Read also more than :data:`MOST_RECORDS` records that were not read before.
     """
-    done = [str(key) for key in runs.loc[runs["status"] == "done", "run_key"]]
-    place = results.root / "index" / f"whole-{_parameters(facts)}.npz"
-    known = _load(place)
-    # where nothing is remembered of too many records, none of them is looked at
-    seen = known or everything or len(done) <= MOST_RECORDS
-    stamps = _stamps(results) if seen else {}
-    valid = {
-        key: known[key] for key in done if key in known and known[key].stamp == stamps.get(key)
+    cache = results.cache / f"whole-{_parameters(facts)}.parquet"
+    cached = _load(cache)
+    signatures = {
+        key: results.signature(key) for key in runs.loc[runs["status"] == "done", "run_key"]
     }
-    stale = [key for key in done if key not in valid]
+    valid = {
+        key: cached[key]
+        for key, signature in signatures.items()
+        if key in cached and cached[key].signature == signature
+    }
+    stale = {key: signature for key, signature in signatures.items() if key not in valid}
     if stale and (everything or len(stale) <= MOST_RECORDS):
-        fresh = _read_all(results, stale, stamps, facts)
-        valid |= fresh
-        _save(place, valid)
-        stale = []
+        drawn: dict[str, _Drawn] = {}
+        for key, signature in stale.items():
+            valid[key] = _read_one(results, key, signature, facts=facts, drawn=drawn)
+        _save(cache, valid)
+        stale = {}
     return _summarise(valid, runs, len(stale))
 
 
@@ -148,60 +161,115 @@ def _summarise(valid: Mapping[str, Whole], runs: pd.DataFrame, unread: int) -> R
         for key, whole in valid.items()
         if len(whole.scores) and key not in apart and np.isfinite(whole.scores).all()
     }
-    return Readings(faults, resamples, unread, tuple(notes))
-
-
-def _read_all(
-    results: Results, keys: Sequence[str], stamps: Mapping[str, FileSignature], facts: ProtocolFacts
-) -> dict[str, Whole]:
-    read = partial(_read_one, facts=facts, counts={})
-    # a record that was taken away meanwhile has a stamp that never counts
-    return {key: read(results.record_path(key), stamps.get(key, _GONE)) for key in keys}
+    halves = {key: (whole.best, whole.last) for key, whole in valid.items() if not whole.fault}
+    collapsed = frozenset(key for key, whole in valid.items() if whole.collapsed)
+    return Readings(faults, resamples, halves, collapsed, unread, tuple(notes))
 
 
 def _read_one(
-    path: Path,
-    stamp: FileSignature,
+    results: Results,
+    key: str,
+    signature: str,
     *,
     facts: ProtocolFacts,
-    counts: dict[str, tuple[NDArray[np.float32], int]],
+    drawn: dict[str, _Drawn],
 ) -> Whole:
-    """Read one record; ``counts`` keeps the resamples of the test sets met so far."""
+    """Read one record; ``drawn`` keeps what was drawn of the test sets met so far."""
     try:
-        record = read_record(path)
-    except RecordError as error:
-        return Whole(stamp, str(error))
+        record = results.record(key)
+    except StoreError as error:
+        return Whole(key, signature, str(error))
     arrays = record.arrays
     if "test/probabilities" not in arrays or "test/labels" not in arrays:
-        return Whole(stamp, "")
+        return Whole(key, signature, "")
     test_set = _test_set(record)
-    if test_set not in counts:
-        dataset = str(record.header.axes.get("dataset"))
-        rng = numpy_stream(facts.seed, "board images", facts.name, dataset)
-        units = _units(record, facts.unit)
-        counts[test_set] = draw_counts(units, facts.resamples, rng), int(units.max()) + 1
-    drawn, number = counts[test_set]
+    if test_set not in drawn:
+        drawn[test_set] = _draw(record, facts)
+    counts, halves, number = drawn[test_set]
     reading = record.header.summary["readings"][facts.reading]
-    found = _score(record, facts, int(reading["epoch"]), np.ones((1, drawn.shape[1]), np.float32))
+    span = _epochs(record, facts, int(reading["epoch"]))
+    found = _score(record, facts, span, np.ones((1, counts.shape[1])))
     stored = reading[facts.primary]
     if stored is not None and not abs(found[0] - stored) <= TOLERANCE:
-        where = f"its {facts.reading} {facts.primary}"
-        return Whole(stamp, f"{where} is {stored}, its predictions give {found[0]}")
-    scores = _score(record, facts, int(reading["epoch"]), drawn)
-    return Whole(stamp, "", test_set, number, scores.astype(np.float32))
+        fault = f"the {facts.reading} {facts.primary} of run {key} is {stored}"
+        return Whole(key, signature, f"{fault}, its predictions give {found[0]}")
+    scores = _score(record, facts, span, counts)
+    predicted = record.arrays["test/probabilities"][span].argmax(axis=2)
+    return Whole(
+        key,
+        signature,
+        "",
+        test_set,
+        number,
+        *_cross_fitted(record, facts, halves),
+        collapsed=bool((predicted == predicted[:, :1]).all()),
+        scores=scores.astype(np.float32),
+    )
+
+
+def draw_counts(
+    units: NDArray[np.int64], resamples: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Draw resamples of units with replacement: groups of images, or single images.
+
+    Parameters
+    ----------
+    units : ndarray of int, shape (N,)
+        The unit of each image, 0 to G - 1.
+    resamples : int
+        R.
+    rng : numpy.random.Generator
+        Of the draws.
+
+    Returns
+    -------
+    ndarray of float32, shape (R, N)
+        How often each image is in each resample.
+    """
+    number = int(units.max()) + 1
+    drawn = rng.multinomial(number, np.full(number, 1 / number), size=resamples)
+    return drawn.astype(np.float32)[:, units]
+
+
+def _draw(record: Record, facts: ProtocolFacts) -> _Drawn:
+    """Draw resamples and halves of a test set, the same for all runs of its dataset."""
+    dataset = str(record.header.axes.get("dataset"))
+    units = _units(record, facts.unit)
+    number = int(units.max()) + 1
+    rng = numpy_stream(facts.seed, "board images", facts.name, dataset)
+    counts = draw_counts(units, facts.resamples, rng)
+    order = numpy_stream(facts.seed, "board halves", facts.name, dataset).permutation(number)
+    first = (order < number // 2)[units]
+    return counts, np.stack([first, ~first]).astype(np.float64), number
+
+
+def _epochs(record: Record, facts: ProtocolFacts, first: int) -> slice:
+    """Return the epochs that the declared reading is over."""
+    last = len(record.arrays["test/probabilities"]) if facts.reading == "last" else first + 1
+    return slice(first, last)
 
 
 def _score(
-    record: Record, facts: ProtocolFacts, first: int, counts: NDArray[np.float32]
+    record: Record, facts: ProtocolFacts, epochs: slice, weights: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Return the declared metric and reading on each resample, shape (R,)."""
+    """Return the mean of the primary metric over epochs on each resample, shape (R,)."""
     labels, probabilities = (record.arrays[f"test/{n}"] for n in ("labels", "probabilities"))
-    last = len(probabilities) if facts.reading == "last" else first + 1
-    by_epoch = [
-        resampled_metric(facts.primary, counts, labels, each) for each in probabilities[first:last]
-    ]
-    mean: NDArray[np.float64] = np.mean(by_epoch, axis=0)
-    return mean
+    by_epoch = [resampled(facts.primary, labels, each, weights) for each in probabilities[epochs]]
+    return np.asarray(np.mean(by_epoch, axis=0))
+
+
+def _cross_fitted(
+    record: Record, facts: ProtocolFacts, halves: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return BEST, its epoch chosen on one half and scored on the other, and LAST, over both."""
+    labels, probabilities = (record.arrays[f"test/{n}"] for n in ("labels", "probabilities"))
+    by_epoch = np.stack([resampled(facts.primary, labels, p, halves) for p in probabilities])
+    if np.isnan(by_epoch).any():  # a half without a class that the metric needs
+        return np.nan, np.nan
+    sign = -1 if facts.primary in LOWER_IS_BETTER else 1
+    first, second = (sign * by_epoch).argmax(axis=0)
+    best = (by_epoch[first, 1] + by_epoch[second, 0]) / 2
+    return float(best), float(by_epoch[-facts.last_epochs :].mean())
 
 
 def _units(record: Record, unit: str) -> NDArray[np.int64]:
@@ -221,51 +289,25 @@ def _test_set(record: Record) -> str:
     return total.hexdigest()
 
 
-def _stamps(results: Results) -> dict[str, FileSignature]:
-    """Return the stamps of all records by key; at once is faster than one by one."""
-    return {
-        key: (size, *rest)
-        for key, size, *rest in signatures_below(results.root / "runs", SUFFIXES["runs"])
-    }
-
-
 def _parameters(facts: ProtocolFacts) -> str:
-    """Return a hash of everything the resampled scores depend on beside the record."""
+    """Return a hash of everything the resampled scores depend on besides the record."""
     values = [
-        _VERSION, facts.name, facts.primary, facts.reading, facts.resamples, facts.seed, facts.unit,
+        _VERSION, facts.name, facts.primary, facts.reading, facts.last_epochs, facts.resamples,
+        facts.seed, facts.unit,
     ]  # fmt: skip
     return sha256(canonical_json(values))[:16]
 
 
 def _load(path: Path) -> dict[str, Whole]:
-    """Return what is remembered; nothing where it cannot be used."""
-    with suppress(OSError, ValueError, KeyError, BadZipFile), np.load(path) as file:
-        columns = [file[name] for name in ("keys", "stamps", "faults", "test_sets", "units")]
-        places, scores = file["places"], file["scores"]
-        none = np.zeros(0, np.float32)
-        return {
-            str(key): Whole(
-                tuple(stamp.tolist()), str(fault), str(test_set), int(units),
-                scores[place] if place >= 0 else none,
-            )
-            for key, stamp, fault, test_set, units, place in zip(*columns, places, strict=True)
-        }  # fmt: skip
+    """Return what is cached, by key; nothing where it cannot be used."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        rows = pd.read_parquet(path).itertuples(index=False, name=None)
+        return {whole.key: whole for whole in (Whole(*row) for row in rows)}
     return {}
 
 
-def _save(path: Path, known: Mapping[str, Whole]) -> None:
-    """Remember; where the folder cannot be written, everything is read again next time."""
-    wholes = list(known.values())
-    scored = [len(whole.scores) > 0 for whole in wholes]
-    rows = [whole.scores for whole in wholes if len(whole.scores)]
-    columns = {
-        "keys": np.array(list(known)),
-        "stamps": np.array([whole.stamp for whole in wholes], np.int64),
-        "faults": np.array([whole.fault for whole in wholes]),
-        "test_sets": np.array([whole.test_set for whole in wholes]),
-        "units": np.array([whole.units for whole in wholes], np.int64),
-        "places": np.where(scored, np.cumsum(scored) - 1, -1),
-        "scores": np.stack(rows) if rows else np.zeros((0, 0), np.float32),
-    }
-    with suppress(OSError), atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **columns)
+def _save(path: Path, wholes: Mapping[str, Whole]) -> None:
+    """Cache; where the folder cannot be written, everything is read again the next time."""
+    table = pd.DataFrame([vars(whole) for whole in wholes.values()])
+    with suppress(StoreError, OSError):
+        write_bytes(path, table.to_parquet())

@@ -32,7 +32,7 @@ def standings_json(board: Board) -> dict[str, Any]:
         },
         "differences_tested": board.findings.tested,
         "questions": [asdict(answer) for answer in board.findings.answers],
-        "claims": [_claim(c) for c in board.findings.comparisons if c.significant],
+        "claims": [_claim(c) for c in board.findings.comparisons if c.claimed],
         "ranking": [
             {
                 **ranked.entrant._asdict(),
@@ -48,15 +48,12 @@ def standings_json(board: Board) -> dict[str, Any]:
 
 
 def _claim(comparison: Comparison) -> dict[str, Any]:
-    better, worse = comparison.first, comparison.second
-    if comparison.verdict == "second":
-        better, worse = worse, better
     return {
         "question": comparison.question,
         "where": asdict(comparison.where),
-        "better": asdict(better),
-        "worse": asdict(worse),
-        "difference": abs(comparison.effect or 0.0),
+        "better": comparison.better._asdict(),
+        "worse": comparison.worse._asdict(),
+        "difference": abs(comparison.effect),
         "adjusted_p": comparison.adjusted_p,
     }
 
@@ -70,4 +67,5 @@ def _standing(standing: Standing) -> dict[str, Any]:
         "done": standing.done,
         "planned": standing.planned,
         "oracle_answers": standing.oracle_answers,
+        "collapsed": standing.collapsed,
     }

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
-from medbench_leaderboard.scores import SCORES
+from medbench.metrics import LOWER_IS_BETTER, METRICS, READINGS
+from medbench.results import SCORES
+from medbench.store.states import DONE, OPEN, RUNNING, UNREADABLE
 
 BLOCK = ["dataset", "noise", "rate"]
 ENTRANT = ["pretext", "method"]
@@ -49,7 +50,7 @@ def make_cells(runs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     runs : pandas.DataFrame
-        As :class:`medbench_leaderboard.scores.Scores` holds it.
+        One row a run, as :attr:`medbench.Results.runs`.
 
     Returns
     -------
@@ -137,6 +138,39 @@ def mean_ranks(cells: pd.DataFrame, reading: str, metric: str) -> pd.DataFrame:
         mean_rank=("rank", "mean"), mean=("mean", "mean"), blocks=("rank", "size")
     )
     return found
+
+
+def ranks_with_failures(
+    cells: pd.DataFrame, runs: pd.DataFrame, reading: str, metric: str
+) -> pd.Series:
+    """Return mean ranks where an entrant with a failed run ranks last in that block.
+
+    :func:`mean_ranks` leaves out blocks in which a run failed, and entrants that failed
+    everywhere: what remains are survivors. Here such a block counts, if nothing in it is
+    still to be run.
+
+    Returns
+    -------
+    pandas.Series
+        Mean rank by ``pretext`` and ``method``; empty without such a block.
+    """
+    status = runs["status"]
+    failed = (~status.isin({DONE, *OPEN, RUNNING, UNREADABLE})).groupby(
+        [runs[name] for name in [*BLOCK, *ENTRANT]]
+    ).sum()  # fmt: skip
+    chosen = cells[(cells["reading"] == reading) & (cells["metric"] == metric)]
+    chosen = chosen[chosen["agreed"] & chosen["learnable"].fillna(True).astype(bool)]
+    chosen = chosen.merge(failed.rename("failed").reset_index(), on=[*BLOCK, *ENTRANT])
+    ended = (chosen["seeds"] + chosen["failed"]).groupby([chosen[name] for name in ENTRANT])
+    chosen = chosen[(ended.transform("sum") > 0) & (chosen["failed"].sum() > 0)]
+    by = [chosen[name] for name in BLOCK]
+    whole = chosen["seeds"] + chosen["failed"] >= chosen["planned"]
+    sign = 1.0 if metric in LOWER_IS_BETTER else -1.0
+    value = (chosen["mean"] * sign).round(12).where(chosen["failed"] == 0, np.inf)
+    rank = value.groupby(by, sort=False).rank(method="average")
+    kept = whole.groupby(by, sort=False).transform("all")
+    mean: pd.Series = rank[kept].groupby([chosen[name] for name in ENTRANT], sort=False).mean()
+    return mean
 
 
 def _ranks(cells: pd.DataFrame) -> pd.Series:

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medbench.metric_names import READINGS
+from medbench.metrics import READINGS
 from medbench_leaderboard.board import Board, Standing
 from medbench_leaderboard.words import coverage, readable
 
-#: Width of the text where nobody says how wide it may be.
+#: Width of the text where no other is given.
 WIDTH = 100
 
 
@@ -53,20 +53,22 @@ def ranked_table(board: Board) -> Table:
 
 
 def plain_text(board: Board, width: int = WIDTH) -> str:
-    """Return the ranked table and what must be said beside it, without colour."""
+    """Return what was found, the ranked table and what to know of it, without colour."""
     console = Console(
         file=io.StringIO(), width=width, no_color=True, force_terminal=False, legacy_windows=False
     )
     with console.capture() as capture:
+        for sentence in board.findings.sentences:
+            console.print(Text(sentence))
+        console.print()
         console.print(ranked_table(board))
-        said = [*board.findings.sentences, *board.findings.warnings]
-        for sentence in [*coverage(board), *_notes(board), *said]:
+        for sentence in [*coverage(board), *_notes(board), *board.findings.warnings]:
             console.print(Text(sentence))
     return "\n".join(line.rstrip() for line in capture.get().strip().splitlines()) + "\n"
 
 
 def _cells(standing: Standing) -> list[str]:
-    mark = "*" if standing.oracle_answers else ""
+    mark = "*" * (standing.oracle_answers > 0) + "!" * (standing.collapsed > 0)
     return [
         "-" if standing.place is None else str(standing.place),
         standing.entrant.pretext,
@@ -79,9 +81,13 @@ def _cells(standing: Standing) -> list[str]:
 
 
 def _notes(board: Board) -> list[str]:
-    if any(standing.oracle_answers for standing in board.standings[board.facts.reading]):
-        return ["* asked the oracle for something not known in practice"]
-    return []
+    standings = board.standings[board.facts.reading]
+    notes = []
+    if any(standing.oracle_answers for standing in standings):
+        notes.append("* asked the oracle for something not known in practice")
+    if any(standing.collapsed for standing in standings):
+        notes.append("! has runs that predict one class for all test images")
+    return notes
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from medbench.metric_names import READINGS
+from medbench.metrics import READINGS
 from medbench_leaderboard.board import Board, Standing
-from medbench_leaderboard.statistics.findings import Findings
 
 #: What the readings mean.
 READING_WORDS = {
@@ -13,6 +12,13 @@ READING_WORDS = {
     "what you can pick in practice",
     "best": "the epoch best on the test set: optimistic, not reachable in practice",
 }
+
+#: What a reader of advice must know.
+ADVICE_NOTE = (
+    "Each set holds the truly best entrant with the stated confidence by itself: advice for many "
+    "datasets and rates is outside the level of the board's claims. Not ruled out does not mean "
+    "equally good: with few seeds many entrants are left."
+)
 
 #: States of a run, and the words for several of them.
 _STATES = {
@@ -37,18 +43,6 @@ def readable(name: str) -> str:
     return known.get(name, name.replace("_", " "))
 
 
-def summary(board: Board) -> list[str]:
-    """Say how much there is, what is missing and who stands first."""
-    return [*coverage(board), *leaders(board)]
-
-
-def verdicts(findings: Findings) -> list[str]:
-    """Say whether any difference may be claimed and, if so, which; else the first answer."""
-    claimed = {found.question for found in findings.comparisons if found.significant}
-    answers = [str(answer) for answer in findings.answers if answer.question in claimed]
-    return [*findings.sentences[:1], *(answers or findings.sentences[1:2])]
-
-
 def coverage(board: Board) -> list[str]:
     """Say how many runs are done, what became of the others and which blocks count."""
     counts, total = board.counts, len(board.runs)
@@ -71,11 +65,30 @@ def coverage(board: Board) -> list[str]:
         sentences.append(
             f"Without a single finished run, and so outside the ranking: {_list(absent)}."
         )
+    sentences += collapsed(board)
+    if board.survivors:
+        order = ", ".join(str(survivor.entrant) for survivor in board.survivors[:3])
+        sentences.append(
+            "Failed runs change the order. If a failure ranks last in its block, the first are: "
+            f"{order}."
+        )
     return sentences
 
 
+def collapsed(board: Board) -> list[str]:
+    """Name the entrants with runs that predict one class for all test images."""
+    found = [
+        f"{standing.entrant} ({standing.collapsed} of {standing.done})"
+        for standing in board.standings[board.facts.reading]
+        if standing.collapsed
+    ]
+    if not found:
+        return []
+    return [f"Runs that predict one class for all test images: {_list(found)}."]
+
+
 def leaders(board: Board) -> list[str]:
-    """Name who has the lowest mean rank by each reading, in one sentence where they agree."""
+    """Name the entrants with the lowest mean rank, in one sentence where readings agree."""
     first = {reading: leading(board, reading) for reading in READINGS}
     names = {
         reading: _list([str(standing.entrant) for standing in standings])
@@ -108,7 +121,7 @@ def _blocks(board: Board) -> str:
     if mixed := sum(not state.agreed for state in board.blocks):
         reasons.append(f"{mixed} of runs with different settings")
     if unlearnable:
-        reasons.append(f"{unlearnable} unlearnable")
+        reasons.append(f"{unlearnable} with misleading labels")
     left_out = _list(reasons)
     if counted == 0:
         return f"No block counts for a mean rank yet: of {_many(total, 'block')}, {left_out}."

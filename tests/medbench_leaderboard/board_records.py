@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from medbench.canonical import canonical_json, sha256
-from medbench.metric_names import LOWER_IS_BETTER, METRICS, READINGS
+from medbench.metrics import LOWER_IS_BETTER, METRICS, READINGS
 from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
 from medbench.store.survey import PlannedRun
 from medbench.store.weights import PretrainedWeights, write_weights
+from medbench_leaderboard import medbench_build_board
 
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
 EPOCHS = 4
@@ -25,6 +26,11 @@ name = "toy"
 description = "A toy of a protocol"
 [grid]
 datasets = "*"
+noise = "*"
+rates = [0.2]
+pretexts = "*"
+methods = "*"
+seeds = [0]
 [evaluation]
 last_epochs = 2
 """
@@ -140,3 +146,9 @@ def finish_all(
 ) -> None:
     for axes in points:
         finish(results, axes, value(axes))
+
+
+def build_board(root: Path, out: Path) -> Path:
+    """Make the board of a results folder; return its folder."""
+    medbench_build_board(root, out)
+    return out

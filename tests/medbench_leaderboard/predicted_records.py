@@ -46,9 +46,13 @@ def finish(
     *,
     changes: Mapping[str, Any] | None = None,
     draw: int = 0,
+    one_class: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a record whose test predictions are right with a chance of ``skill``."""
+    """Write a record whose test predictions are right with a chance of ``skill``.
+
+    With ``one_class`` they are the second class throughout.
+    """
     text = canonical_json([dict(axes), draw])
     rng = np.random.default_rng(int(sha256(text)[:15], 16))
     arrays = _labels(axes)
@@ -58,6 +62,8 @@ def finish(
         "train/predicted": rng.integers(0, CLASSES, (EPOCHS, TRAIN)),
         "train/loss": np.linspace(1, 0.5, EPOCHS),
     }
+    if one_class:
+        arrays["test/probabilities"] = np.tile(np.float32([0.2, 0.7, 0.1]), (EPOCHS, TEST, 1))
     readings, curves = read_run(arrays, "balanced_accuracy", 2)
     summary = {
         "readings": readings, "classes": ["a", "b", "c"], "epochs": EPOCHS, "oracle": {},

@@ -53,7 +53,7 @@ FAULTY = {
         "return [BoardSection('x', tables=(Table(('a', 'b'), ((1,),)),))]",
         "a row has 1 cells under 2 headings",
     ),
-    "vanishes": ("import os; os._exit(0)", "ended its process with status 0"),
+    "vanishes": ("import os; os._exit(0)", "ended its process with exit status 0"),
 }
 
 
@@ -78,8 +78,12 @@ def test_sections_stand_on_the_page_as_text(
     for text in ("<p>One paragraph.</p>", f"<p>Another {escaped}", "Added by my-lab 1.2"):
         assert text in page
     assert "<td>finished runs</td><td>2</td>" in page and "<td>0.1235</td>" in page
-    # x from 0 to 4 over 640, y from 0 to 2 over 240, upside down
-    assert 'points="0.0,0.0 160.0,120.0 640.0,240.0"' in page
+    # x from 0 to 4 over 560, y from 0 to 2 over 240, upside down
+    assert 'd="M0,0L140,120L560,240"' in page
+    numbers = (results.root / "board" / "figures" / "contributed-1-1.csv").read_text("utf-8")
+    assert [line.rsplit(",", 2)[1:] for line in numbers.splitlines()[1:]] == [
+        ["0", "2"], ["1", "1"], ["4", "0"],
+    ]  # fmt: skip
     told = ended.err.splitlines()
     for name, (_, reason) in FAULTY.items():
         (line,) = (line for line in told if f"lab-{name} 1.2" in line)

@@ -7,75 +7,27 @@ import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
-import zlib
 from pathlib import Path
+from typing import Any
 
+import altair as alt
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
-from medbench_leaderboard.figures.chart import Chart, Drawing, Key, Panel
-from medbench_leaderboard.figures.files import figure_files, numbers
+from medbench_leaderboard.contributed import Lines
+from medbench_leaderboard.figures.chart import BASE, Chart, first_panels, panel_words
 from medbench_leaderboard.figures.filters import relative_change, smoothness
-from medbench_leaderboard.figures.looks import look, series_of
-from medbench_leaderboard.figures.pdf import pdf
-from medbench_leaderboard.figures.plot import Plot, Scale, log_ticks, nice_ticks
-from medbench_leaderboard.figures.shapes import Anchor, Area, Line, Mark, Picture, Text, pieces
-from medbench_leaderboard.figures.svg import PRINT, document, inline
+from medbench_leaderboard.figures.lines import line_figure, line_panels, on_scale
+from medbench_leaderboard.figures.render import draw, figure_files
+from medbench_leaderboard.figures.style import PRINT, look, series_of
 from medbench_leaderboard.intervals import over_seeds
 
 SVG = "{http://www.w3.org/2000/svg}"
 STYLE = (
     Path(__file__).parents[2] / "leaderboard/medbench_leaderboard/templates/style.css"
 ).read_text("utf-8")
-FINITE = st.floats(-1e6, 1e6, allow_nan=False)
-
-
-# ---------------------------------------------------------------- scales and ticks
-
-
-def test_a_scale_maps_its_ends_and_turns_where_they_do() -> None:
-    scale = Scale(0.2, 0.8, 100, 10)
-    assert [scale(0.2), scale(0.8), scale(0.5)] == pytest.approx([100, 10, 55])
-    assert Scale(1, 100, 0, 10, log=True)(10) == pytest.approx(5)
-
-
-@given(low=FINITE, width=st.floats(1e-4, 1e6), most=st.integers(2, 9), whole=st.booleans())
-def test_ticks_are_round_inside_and_few(low: float, width: float, most: int, whole: bool) -> None:
-    high = low + width
-    ticks = nice_ticks(low, high, most, whole=whole)
-    if whole and np.floor(high + 1e-9) < np.ceil(low - 1e-9):
-        assert ticks == [], "there is no whole number between them"
-        return
-    assert 1 <= len(ticks) <= most
-    slack = 1e-6 * max(1.0, abs(low), abs(high))
-    if len(ticks) > 1:
-        assert ticks[0] >= low - slack
-        assert ticks[-1] <= high + slack
-        step = (ticks[-1] - ticks[0]) / (len(ticks) - 1)
-        mantissa = step / 10 ** np.floor(np.log10(step) + 1e-9)
-        assert min(abs(mantissa - m) for m in (1, 2, 5, 10)) < 1e-3
-        if whole:
-            assert all(float(tick).is_integer() for tick in ticks)
-
-
-def test_ticks_by_hand() -> None:
-    assert nice_ticks(0.31, 0.68) == [0.4, 0.5, 0.6]
-    assert nice_ticks(1, 16, 6, whole=True) == [5, 10, 15]
-    assert nice_ticks(1, 2, 6, whole=True) == [1, 2]
-    assert log_ticks(0.8, 12) == [1, 2, 5, 10]
-    assert log_ticks(0.5, 20000) == [1, 10, 100, 1000, 10000]
-
-
-def test_missing_values_leave_gaps() -> None:
-    nan = float("nan")
-    found = pieces([0, 1, 2, 3, 4, 5], [nan, 1, 2, nan, nan, 5])
-    assert found == [((1.0, 1.0), (2.0, 2.0)), ((5.0, 5.0),)]
-    plot = Plot(100, 100, (0, 5), (0, 5))
-    plot.line([0, 1, 2, 3], [1, 1, nan, 1], series_of(["a"])["a"])
-    assert [type(shape) for shape in plot.shapes] == [Line, Mark]
 
 
 # ---------------------------------------------------------------- intervals
@@ -117,105 +69,145 @@ def test_relative_change_by_hand() -> None:
     assert relative_change(before, before + np.array([0, 1]).reshape(1, 2, 1, 1)) == 0.2
 
 
-# ---------------------------------------------------------------- SVG, PDF, CSV
+# ---------------------------------------------------------------- panels of lines
 
-EVERYTHING = Drawing(
-    120,
-    80,
+NAN = float("nan")
+LINES = pd.DataFrame(
     [
-        Line(((0, 0), (10, 10.04)), "rule", 1, (2, 3)),
-        Area(((0, 0), (10, 0), (5, 5)), "series-0", 0.2, series=3),
-        Mark(5, 5, "o", "series-1", series=3),
-        Mark(9, 5, "plus", "series-2", hollow=True, series=4),
-        Text(3, 4, "a <b> & $x_1$ \x7f", "ink", turn=-90, anchor="middle", bold=True),
-        Picture(1, 2, 10, 10, np.zeros((2, 2, 3), np.uint8)),
+        ("chest", "ce", "a <b> & 'c' \x01", 1, 0.2, 0.05),
+        ("chest", "ce", "a <b> & 'c' \x01", 2, NAN, NAN),
+        ("chest", "ce", "a <b> & 'c' \x01", 3, 0.4, 0.3),
+        ("chest", "ce", "a <b> & 'c' \x01", 4, 0.3, NAN),
+        ("chest", "co", "second", 1, 0.6, 0.01),
+        ("tissue", "ce", "second", 1, 0.9, NAN),
     ],
+    columns=["dataset", "method", "pretext", "epoch", "mean", "sd"],
 )
+LINES["_panel"] = LINES["method"] + "\n" + LINES["dataset"]
 
 
-def test_an_svg_file_is_well_formed_and_coloured_for_print() -> None:
-    root = ET.fromstring(document(EVERYTHING, "A <title>").encode())
-    assert root.find(f"{SVG}title").text == "A <title>"
-    assert [text.text for text in root.iter(f"{SVG}text")] == ["a <b> & $x_1$ "]
-    roles = {e.get("class") for e in root.iter() if e.get("class") not in (None, "s")}
-    style = root.find(f"{SVG}style").text
-    assert roles == {"rule", "series-0", "series-1", "series-2", "paper", "ink"}
-    assert all(f".{role}{{color:{PRINT[role]}}}" in style for role in roles)
-    groups = [group.get("data-s") for group in root.iter(f"{SVG}g")]
-    assert groups == ["3", "4"]
-    assert root.find(f".//{SVG}image").get("href").startswith("data:image/png;base64,")
+def chart(rows: pd.DataFrame = LINES, **values: Any) -> Chart:
+    """A chart of lines, a panel for each method and dataset."""
+    rows, series = on_scale(rows, "sd", "dataset"), series_of("pretext", rows["pretext"])
+    drawing = line_panels(rows, alt.X("epoch:Q"), "score", series)
+    return Chart("lines", "A <title>", "", "", rows, drawing, switch=series, **values)
 
 
-def test_a_drawing_for_the_page_escapes_names() -> None:
-    svg = inline(EVERYTHING)
-    assert "a &lt;b&gt; &amp; $x_1$" in svg
-    assert "<b>" not in svg
-    assert 'aria-hidden="true"' in svg
+def texts_of(svg: str) -> list[str]:
+    lines = (text for one in ET.fromstring(svg).iter(f"{SVG}text") for text in one.itertext())
+    return list(lines)
+
+
+def test_panels_of_a_dataset_share_a_scale_and_wide_bands_are_cut() -> None:
+    rows = on_scale(LINES, "sd", "dataset")
+    # means of the chest reach from 0.2 to 0.6, so bands are cut at 0.6 * 0.4 = 0.24
+    assert rows["_low"].tolist() == pytest.approx([0.15, NAN, 0.16, 0.3, 0.59, 0.9], nan_ok=True)
+    assert rows["_high"].tolist() == pytest.approx([0.25, NAN, 0.64, 0.3, 0.61, 0.9], nan_ok=True)
+    chest, tissue = rows[:5], rows[5:]
+    margin = 0.05 * (0.64 - 0.15)
+    assert chest["_bottom"].tolist() == pytest.approx([0.15 - margin] * 5)
+    assert chest["_top"].tolist() == pytest.approx([0.64 + margin] * 5)
+    assert tissue[["_bottom", "_top"]].to_numpy().ravel() == pytest.approx([0.895, 0.905])
+
+
+def test_missing_values_leave_gaps_and_names_are_texts() -> None:
+    svg = draw([chart()])["lines"]
+    lines = re.findall(r'<path d="([^"]*)"[^>]*stroke="var\(--series-0\)"', svg)
+    assert sorted(path.count("M") for path in lines)[-1] == 2
+    found = texts_of(svg)
+    assert "a <b> & 'c'" in found, "and a character that would end the renderer's process is not"
+    assert found.count("score") == 3
+    assert [text for text in found if text in ("ce", "co")] == ["ce", "co", "ce"]
+
+
+def test_points_are_where_the_numbers_say() -> None:
+    points = (("one", ((0.0, 2.0), (1.0, 1.0), (4.0, 0.0))),)
+    svg = draw([line_figure("own", Lines("epoch", "loss", points), "my-lab 1.2")])["own"]
+    (path,) = re.findall(r'<path d="M([\d.,L]+)"[^>]*stroke="var', svg)
+    xy = np.array([[float(v) for v in point.split(",")] for point in path.split("L")])
+    # a drawing of 560 by 240 pixels, whose vertical axis points down
+    assert np.diff(xy[:, 0]) / np.diff([0, 1, 4]) == pytest.approx([140, 140])
+    assert np.diff(xy[:, 1]) / np.diff([2, 1, 0]) == pytest.approx([-120, -120])
+    assert {"epoch", "loss", "one"} <= set(texts_of(svg))
+
+
+def test_the_page_can_choose_rows_and_hide_series() -> None:
+    own = chart(filters=["dataset", "method"])
+    params = {param["name"]: param for param in own.spec["params"]}
+    assert {name: param["value"] for name, param in params.items()} == {
+        "only_dataset": "", "only_method": "", "hidden": [],
+    }  # fmt: skip
+    params["only_dataset"]["value"] = "chest"
+    assert {"ce", "co"} <= set(texts_of(draw([own])["lines"]))
+    params["only_method"]["value"] = "co"
+    assert "ce" not in texts_of(draw([own])["lines"])
+    params["hidden"]["value"] = ["second"]
+    assert "co" not in texts_of(draw([own])["lines"])
+
+
+def test_panels_beyond_the_most_are_left_out_and_counted() -> None:
+    rows = pd.DataFrame({"_panel": [f"panel {i % 30}" for i in range(90)]})
+    kept, left_out = first_panels(rows)
+    assert (kept["_panel"].nunique(), len(kept), left_out) == (24, 72, 6)
+    assert kept["_panel"].iloc[-1] == "panel 23"
+
+
+def test_words_are_by_panel_and_series() -> None:
+    words = panel_words(LINES, "Score", "pretext", lambda own: f" has {len(own)}")
+    assert words == [
+        "Score, ce, chest: a <b> & 'c' \x01 has 4.",
+        "Score, co, chest: second has 1.",
+        "Score, ce, tissue: second has 1.",
+    ]
+
+
+# ---------------------------------------------------------------- SVG, PDF, CSV
 
 
 def test_files_of_a_chart() -> None:
-    def panel(title: str) -> Panel:
-        return Panel(title, "here", EVERYTHING, "words", [("a", 1, 0.5), ("b", 2, float("nan"))])
-
-    chart = Chart(
-        "one", "One", "One", "", [panel("first"), panel("second")], ("series", "x", "mean"),
-        [Key("a", look(0)), Key("b", look(1), "mark")],
-    )  # fmt: skip
-    empty = Chart("two", "Two", "Two", "", [], nothing="Nothing.")
-    files = figure_files([chart, empty])
-    assert list(files) == ["one.svg", "one.pdf", "one.csv"]
-    sheet = ET.fromstring(files["one.svg"])
-    texts = [text.text for text in sheet.iter(f"{SVG}text")]
-    assert texts.count("a <b> & $x_1$ ") == 2
-    assert {"a", "b", "first", "second"} <= set(texts)
-    assert float(sheet.get("width")) > 2 * EVERYTHING.width
-    assert files["one.pdf"].startswith(b"%PDF-")
-    assert figure_files([chart]) == files, "the same drawing gives the same bytes"
-    rows = list(csv.reader(io.StringIO(numbers(chart))))
-    assert rows[0] == ["panel", "where", "series", "x", "mean"]
-    assert rows[1:3] == [["first", "here", "a", "1", "0.5"], ["first", "here", "b", "2", ""]]
+    charts = [chart(), Chart("none", "None", "", "Nothing.", LINES[:0], BASE.mark_point())]
+    drawn = draw(charts)
+    assert list(drawn) == ["lines"]
+    files = figure_files(charts, drawn)
+    assert list(files) == ["lines.svg", "lines.pdf", "lines.csv"]
+    assert figure_files(charts, draw(charts)) == files, "the same figure gives the same bytes"
+    rows = list(csv.reader(io.StringIO(files["lines.csv"].decode())))
+    assert rows[0] == ["dataset", "method", "pretext", "epoch", "mean", "sd"]
+    assert rows[1] == ["chest", "ce", "a <b> & 'c' \x01", "1", "0.2", "0.05"]
+    assert rows[2][3:] == ["2", "", ""]
+    # data for the page are the same numbers
+    data = charts[0].page_data()
+    first = dict(zip(data["columns"], data["data"][0], strict=True))
+    assert data["levels"]["pretext"][first["pretext"]] == "a <b> & 'c' \x01"
+    assert (first["epoch"], first["mean"]) == (1, 0.2)
+    assert data["data"][1][data["columns"].index("mean")] is None
 
 
-def test_a_pdf_needs_no_fonts_and_never_reads_a_name_as_a_formula() -> None:
-    content = pdf(EVERYTHING, "title")
-    assert b"/FontFile" not in content
-    assert b"/Type3" not in content
-    broken = Drawing(50, 50, [Text(1, 1, "$\\frac{", "ink"), Text(1, 9, "", "ink")])
-    assert pdf(broken, "title").startswith(b"%PDF-")
+def test_an_svg_file_is_well_formed_titled_and_coloured_for_print() -> None:
+    drawn = draw([chart()])
+    text = figure_files([chart()], drawn)["lines.svg"].decode()
+    assert ET.fromstring(text).find(f"{SVG}title").text == "A <title>"
+    assert "var(" not in text
+    assert PRINT["series-0"] in text and PRINT["series-1"] in text
+    # on the page colours are those of the style sheet
+    used = set(re.findall(r'(?:fill|stroke)="([^"]*)"', drawn["lines"])) - {"none", "transparent"}
+    assert {"var(--ink)", "var(--series-0)", "var(--series-1)"} <= used
+    assert all(re.fullmatch(r"var\(--[a-z0-9-]+\)", colour) for colour in used)
+    for colour in used:
+        assert f"--{colour[6:-1]}:" in STYLE
 
 
-def drawn_xs(content: bytes) -> list[float]:
-    """Return the horizontal places, in points, that the paths of a PDF go through."""
-    (stream,) = (
-        text
-        for packed in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
-        if (text := zlib.decompress(packed)).rstrip().endswith((b"f", b"S", b"B"))
-    )
-    drawn = stream.split(b"\nf\n", 1)[1]  # after the white ground
-    ends = re.findall(rb"([-\d.]+) [-\d.]+ [mlc]\b", drawn)
-    return [float(x) for x in ends]
+def test_a_pdf_brings_its_fonts() -> None:
+    content = figure_files([chart()], draw([chart()]))["lines.pdf"]
+    assert content.startswith(b"%PDF-")
+    assert b"/FontFile" in content
+    assert b"/URI" not in content
 
 
-@pytest.mark.parametrize("bold", [False, True])
-def test_a_pdf_anchors_texts_where_the_page_does(bold: bool) -> None:
-    def extent(anchor: Anchor) -> tuple[float, float]:
-        text = Text(100, 50, "H some name H", "ink", 12, anchor, bold)
-        xs = drawn_xs(pdf(Drawing(200, 100, [text]), "title"))
-        return min(xs), max(xs)
-
-    # 100 px are 75 points; the letters have some room at their sides
-    start, middle, end = map(extent, ("start", "middle", "end"))
-    assert start[0] == pytest.approx(75, abs=1.5)
-    assert sum(middle) / 2 == pytest.approx(75, abs=1)
-    assert end[1] == pytest.approx(75, abs=1.5)
-    assert start[1] - start[0] == pytest.approx(end[1] - end[0], abs=0.01)
-
-
-def test_a_pdf_has_lines_and_marks_where_the_drawing_has_them() -> None:
-    line = pdf(Drawing(200, 100, [Line(((10, 10), (190, 90)), "ink")]), "title")
-    assert drawn_xs(line) == [7.5, 142.5]
-    mark = pdf(Drawing(200, 100, [Mark(40, 20, "square", "ink", 10)]), "title")
-    assert (min(drawn_xs(mark)), max(drawn_xs(mark))) == (23.25, 36.75)
+def test_nothing_is_fetched_to_draw() -> None:
+    outside = alt.Chart("http://127.0.0.1:9/rows.csv").mark_point().encode(x="a:Q")
+    with pytest.raises(ValueError, match="not allowed"):
+        draw([Chart("outside", "", "", "", LINES, outside)])
 
 
 # ---------------------------------------------------------------- colours
@@ -223,7 +215,7 @@ def test_a_pdf_has_lines_and_marks_where_the_drawing_has_them() -> None:
 
 def test_series_differ_by_more_than_colour() -> None:
     looks = [look(index) for index in range(40)]
-    assert len({(one.symbol, one.dash) for one in looks}) == 40
+    assert len({(one.shape, one.dash) for one in looks}) == 40
     assert len({one.colour for one in looks[:8]}) == 8
 
 
@@ -241,7 +233,7 @@ def palettes() -> dict[str, list[np.ndarray]]:
     }
 
 
-#: Machado et al. 2009, severity 1: what the two commonest colour blindnesses leave, linear RGB.
+#: Machado et al. 2009, severity 1: what the two most common colour blindnesses leave, linear RGB.
 BLINDNESS = {
     "none": np.eye(3),
     "protanopia": np.array(
@@ -256,7 +248,7 @@ BLINDNESS = {
 
 
 def lab(colour: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """CIE L*a*b* of an sRGB colour as somebody sees it."""
+    """CIE L*a*b* of an sRGB colour as a person with this sight sees it."""
     linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
     linear = np.clip(seen @ linear, 0, 1)
     to_xyz = np.array(
@@ -272,5 +264,5 @@ def lab(colour: np.ndarray, seen: np.ndarray) -> np.ndarray:
 def test_all_colours_are_told_apart_by_all_eyes(style: str, kind: str) -> None:
     seen = [lab(colour, BLINDNESS[kind]) for colour in palettes()[style]]
     nearest = min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
-    # a difference of 2.3 is just noticeable; lines side by side want several times that
+    # a difference of 2.3 is just noticeable; neighbouring lines need several times that
     assert nearest > 15

@@ -7,20 +7,19 @@ import board_records as toy
 import pytest
 
 from medbench.errors import StoreError
-from medbench.metric_names import METRICS, READINGS
-from medbench.store.results import Results
+from medbench.metrics import METRICS, READINGS
+from medbench.results import COLUMNS, load
 from medbench_leaderboard.curves import read_curves, summarise
-from medbench_leaderboard.protocol_facts import read_facts
-from medbench_leaderboard.scores import COLUMNS, read_scores
+from medbench_leaderboard.protocol_facts import facts_of
 
 
 def test_a_finished_run_is_one_row_with_all_that_its_header_says(tmp_path: Path) -> None:
     (axes,) = toy.grid(pretext=["simclr"])
     results = toy.plan(tmp_path, [axes])
     toy.finish(results, axes, 0.75, shifts={"best": 0.125}, oracle={"noise_rate": 1}, card=toy.CARD)
-    scores = read_scores(results)
-    assert list(scores.runs.columns) == list(COLUMNS)
-    (row,) = scores.runs.to_dict("records")
+    found = load(results.root)
+    assert list(found.runs.columns) == list(COLUMNS)
+    (row,) = found.runs.to_dict("records")
     assert {axis: row[axis] for axis in toy.AXES} == axes
     assert (row["status"], row["reason"]) == ("done", "")
     assert row["last_balanced_accuracy"] == 0.75
@@ -36,7 +35,7 @@ def test_a_finished_run_is_one_row_with_all_that_its_header_says(tmp_path: Path)
     assert row["device"] == "cpu"
     assert row["run_key"] == toy.key_of(axes)
     assert len(row["digest"]) == 64
-    assert scores.cards["chest"]["title"] == "Chest X-rays"
+    assert found.cards["chest"]["title"] == "Chest X-rays"
 
 
 def test_every_state_is_a_row(tmp_path: Path) -> None:
@@ -48,7 +47,7 @@ def test_every_state_is_a_row(tmp_path: Path) -> None:
     broken = results.record_path(toy.key_of(points[3]))
     broken.parent.mkdir(parents=True, exist_ok=True)
     broken.write_bytes(b"not HDF5")
-    runs = read_scores(results).runs
+    runs = load(results.root).runs
     assert list(runs["status"]) == ["done", "failed", "timeout", "unreadable", "pending", "pending"]
     assert runs["reason"][1] == "loss is not finite"
     assert "is not a whole record" in runs["reason"][3]
@@ -59,7 +58,7 @@ def test_metrics_without_a_value_are_missing(tmp_path: Path) -> None:
     (axes,) = toy.grid()
     results = toy.plan(tmp_path, [axes])
     toy.finish(results, axes, {"balanced_accuracy": 0.5, "macro_auroc": None})
-    runs = read_scores(results).runs
+    runs = load(results.root).runs
     assert runs["last_balanced_accuracy"][0] == 0.5
     assert math.isnan(runs["last_macro_auroc"][0])
 
@@ -69,7 +68,7 @@ def test_records_outside_the_plan_are_ignored(tmp_path: Path) -> None:
     results = toy.plan(tmp_path, [old])
     toy.finish(results, old, 0.9)
     results = toy.plan(tmp_path, [new])
-    assert list(read_scores(results).runs["status"]) == ["pending"]
+    assert list(load(results.root).runs["status"]) == ["pending"]
 
 
 def test_there_is_a_column_for_every_metric_of_every_reading() -> None:
@@ -78,12 +77,12 @@ def test_there_is_a_column_for_every_metric_of_every_reading() -> None:
 
 def test_facts_come_from_the_protocol_and_its_defaults(tmp_path: Path) -> None:
     results = toy.plan(tmp_path, toy.grid())
-    facts = read_facts(results)
+    facts = facts_of(load(results.root).protocol)
     assert (facts.name, facts.description) == ("toy", "A toy of a protocol")
     assert (facts.last_epochs, facts.primary, facts.reading) == (2, "balanced_accuracy", "last")
     results.protocol_path.write_text("not = [toml")
     with pytest.raises(StoreError, match=r"protocol\.toml cannot be read"):
-        read_facts(results)
+        load(results.root).protocol  # noqa: B018
 
 
 def test_curves_are_read_where_there_are_any(tmp_path: Path) -> None:
@@ -93,7 +92,8 @@ def test_curves_are_read_where_there_are_any(tmp_path: Path) -> None:
     toy.finish(results, first, 0.5, curves=curves)
     toy.finish(results, second, 0.5, curves={})
     toy.pretrain(results, first, [2.0, 1.0])
-    found = read_curves(results, read_scores(results).runs, "balanced_accuracy")
+    opened = load(results.root)
+    found = read_curves(opened, opened.runs, "balanced_accuracy")
     keys = [toy.key_of(axes) for axes in (first, second, third)]
     assert [curve.tolist() for curve in found.named("test", keys)] == [[0.5, 0.75]]
     assert found.named("selection_precision", keys) == []
@@ -112,4 +112,4 @@ def test_curves_of_unequal_length_are_summarised_where_they_reach() -> None:
 
 def test_a_results_folder_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no results folder"):
-        Results.open(tmp_path)
+        load(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -12,64 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from medbench.protocol.decidable import DRAWN_SIGNS, pairs_needed, smallest_p
 from medbench_leaderboard.names import Block, Entrant
-from medbench_leaderboard.statistics.adjustment import holm, share_level
-from medbench_leaderboard.statistics.advice import Cost, advise
+from medbench_leaderboard.statistics.advice import RunCost, advise
 from medbench_leaderboard.statistics.bayes import PRIOR, signed_rank_posterior
 from medbench_leaderboard.statistics.estimates import tau_b
-from medbench_leaderboard.statistics.friedman import critical_distance, friedman, nemenyi, ranks
+from medbench_leaderboard.statistics.friedman import friedman, ranks, relabelling_p
 from medbench_leaderboard.statistics.panel import Meeting, Panel
 from medbench_leaderboard.statistics.separation import groups, letters, open_ranks
-from medbench_leaderboard.statistics.sign_flip import sign_flip
-from medbench_leaderboard.statistics.signed_rank import (
-    pairs_needed,
-    signed_rank,
-    smallest_p,
-)
+from medbench_leaderboard.statistics.sign_flip import holm, sign_flip
+from medbench_leaderboard.statistics.spread import spread
 
 RNG = np.random.default_rng(20)
-
-
-# signed-rank
-
-
-def test_signed_rank_is_scipys_where_nothing_is_tied() -> None:
-    for n in (1, 2, 5, 9, 20, 40):
-        differences = RNG.normal(0.3, 1, (n, 6))
-        statistic, p = signed_rank(differences)
-        for place in range(6):
-            theirs = stats.wilcoxon(differences[:, place], method="exact")
-            assert statistic[place] == theirs.statistic
-            assert p[place] == pytest.approx(theirs.pvalue, rel=1e-9)
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.integers(-4, 4), min_size=1, max_size=9))
-def test_with_ties_and_zeros_all_signs_are_counted(values: list[int]) -> None:
-    found = signed_rank(np.array(values, float)[:, None])[1][0]
-    there = [value for value in values if value]
-    if not there:
-        assert found == 1
-        return
-    ranked = [Fraction(rank).limit_denominator() for rank in stats.rankdata(np.abs(there))]
-    signs = list(itertools.product([0, 1], repeat=len(there)))
-    sums = [sum(r for r, s in zip(ranked, sign, strict=True) if s) for sign in signs]
-    mine = sum(rank for rank, value in zip(ranked, there, strict=True) if value > 0)
-    smaller = min(mine, sum(ranked) - mine)
-    below = sum(total <= smaller for total in sums)
-    assert found == pytest.approx(min(1, 2 * below / len(signs)))
-
-
-def test_many_tied_pairs_are_approximated_as_scipy_does() -> None:
-    differences = RNG.integers(-5, 8, 90).astype(float)
-    theirs = stats.wilcoxon(differences, method="asymptotic", correction=True)
-    assert signed_rank(differences[:, None])[1][0] == pytest.approx(theirs.pvalue, rel=1e-9)
-
-
-def test_what_so_many_pairs_can_reach() -> None:
-    for n in range(1, 12):
-        assert signed_rank(np.arange(1.0, n + 1)[:, None])[1][0] == smallest_p(n)
-    assert [pairs_needed(level) for level in (1, 0.5, 0.05, 0.05 / 105)] == [1, 2, 6, 13]
 
 
 # permutation
@@ -77,7 +30,7 @@ def test_what_so_many_pairs_can_reach() -> None:
 
 def test_sign_flips_are_scipys() -> None:
     differences = RNG.normal(0.4, 1, (7, 3))
-    found = sign_flip(differences, 1000, RNG)
+    found = sign_flip(differences, RNG)
     for place in range(3):
         theirs = stats.permutation_test(
             (differences[:, place],), np.mean, permutation_type="samples", n_resamples=np.inf
@@ -86,16 +39,25 @@ def test_sign_flips_are_scipys() -> None:
 
 
 def test_two_seeds_can_at_best_give_one_half() -> None:
-    assert sign_flip(np.array([[5.0], [7.0]]), 1000, RNG).tolist() == [0.5]
+    assert sign_flip(np.array([[5.0], [7.0]]), RNG).tolist() == [0.5]
 
 
-def test_with_many_seeds_signs_are_drawn() -> None:
-    differences = RNG.normal(0.5, 1, (14, 1))
+def test_with_many_pairs_signs_are_drawn() -> None:
+    differences = RNG.normal(0.35, 1, (18, 1))
     every = stats.permutation_test(
-        (differences[:, 0],), np.mean, permutation_type="samples", n_resamples=2**14
+        (differences[:, 0],), np.mean, permutation_type="samples", n_resamples=2**18
     ).pvalue
-    drawn = sign_flip(differences, 20_000, np.random.default_rng(1))[0]
-    assert drawn == pytest.approx(every, abs=4 * (every / 20_000) ** 0.5 + 1e-4)
+    drawn = sign_flip(differences, np.random.default_rng(1))[0]
+    assert drawn == pytest.approx(every, abs=4 * (every / DRAWN_SIGNS) ** 0.5 + 1e-4)
+
+
+def test_what_so_many_pairs_can_reach() -> None:
+    for n in range(1, 12):
+        assert sign_flip(np.arange(1.0, n + 1)[:, None], RNG)[0] == smallest_p(n)
+    assert [pairs_needed(m, 0.05) for m in (1, 2, 12, 105)] == [6, 7, 9, 13]
+    for m in (1, 2, 3, 4, 12, 105):
+        n = pairs_needed(m, 0.05)
+        assert m * smallest_p(n) <= 0.05 < m * smallest_p(n - 1)
 
 
 # adjustment
@@ -114,14 +76,7 @@ def test_holm_steps_down_and_never_falls() -> None:
     assert holm(np.array([0.02, 0.01, 0.04, 0.02])) == pytest.approx([0.06, 0.04, 0.06, 0.06])
 
 
-def test_a_level_is_shared_by_what_can_be_decided() -> None:
-    assert share_level(0.05, {"a": 0.001, "b": 0.02, "c": 0.5}) == {"a": 0.025, "b": 0.025}
-    # alone b could be decided, beside a it cannot: a keeps all
-    assert share_level(0.05, {"a": 0.001, "b": 0.04}) == {"a": 0.05}
-    assert share_level(0.05, {"a": 0.06}) == {}
-
-
-# Friedman and Nemenyi
+# Friedman
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -130,60 +85,51 @@ def test_friedman_is_scipys(tied: bool) -> None:
         scores = RNG.normal(size=(n, k)) + np.linspace(0, 1, k)
         if tied:
             scores = np.round(scores)
-        found = friedman(scores)
         theirs = stats.friedmanchisquare(*scores.T)
-        assert found.chi_squared == pytest.approx(theirs.statistic)
-        # Iman and Davenport's F is that of a two-way analysis of variance of the ranks
-        table = ranks(scores)
-        rows = ((table.mean(axis=1) - table.mean()) ** 2).sum() * k
-        columns = ((table.mean(axis=0) - table.mean()) ** 2).sum() * n
-        rest = ((table - table.mean()) ** 2).sum() - rows - columns
-        assert found.f == pytest.approx((columns / (k - 1)) / (rest / ((k - 1) * (n - 1))))
-        assert found.p == pytest.approx(stats.f.sf(found.f, k - 1, (k - 1) * (n - 1)))
+        assert friedman(ranks(scores)) == pytest.approx(theirs.statistic)
 
 
-def test_demsars_example() -> None:
-    """Table 6 of Demšar 2006: 14 data sets, 4 classifiers; chi2 9.28, F 3.69, CD 1.25."""
-    table = np.array([
-        [.763, .768, .771, .798], [.599, .591, .590, .569], [.954, .971, .968, .967],
-        [.628, .661, .654, .657], [.882, .888, .886, .898], [.936, .931, .916, .931],
-        [.661, .668, .609, .685], [.583, .583, .563, .625], [.775, .838, .866, .875],
-        [1.0, 1.0, 1.0, 1.0], [.940, .962, .965, .962], [.619, .666, .614, .669],
-        [.972, .981, .9751, .975], [.957, .978, .946, .970],
-    ])  # fmt: skip
+def test_relabelling_is_the_share_of_all_relabellings() -> None:
+    entrants = tuple(Entrant(p, m) for p in "ab" for m in "xy")
+    table = ranks(RNG.normal(np.array([0, 0.3, 0.6, 2]), 1, (3, 4)))
     found = friedman(table)
-    assert ranks(table).mean(axis=0) == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=1e-3)
-    # his chi2 is not corrected for ties: the correction can only raise it
-    uncorrected = 12 * 14 / 20 * ((ranks(table).mean(axis=0) ** 2).sum() - 4 * 25 / 4)
-    assert uncorrected == pytest.approx(9.28, abs=0.01)
-    assert found.chi_squared >= uncorrected
-    assert 13 * uncorrected / (14 * 3 - uncorrected) == pytest.approx(3.69, abs=0.01)
-    assert critical_distance(4, 14, 0.05) == pytest.approx(1.25, abs=0.01)
+    # two pretexts and two methods: four labellings of each row
+    orders = [[0, 1, 2, 3], [2, 3, 0, 1], [1, 0, 3, 2], [3, 2, 1, 0]]
+    every = [
+        friedman(np.stack([table[i, orders[o]] for i, o in enumerate(chosen)]))
+        for chosen in itertools.product(range(4), repeat=3)
+    ]
+    expected = np.mean(np.array(every) >= found - 1e-9)
+    drawn = relabelling_p(table, entrants, 4000, np.random.default_rng(2))
+    assert drawn == pytest.approx(expected, abs=4 * (expected / 4000) ** 0.5 + 1e-3)
+    assert relabelling_p(table[:, :3], entrants[:3], 10, RNG) is None
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_nemenyi_is_that_of_scikit_posthocs() -> None:
-    import scikit_posthocs as posthocs
-
-    scores = RNG.normal(size=(10, 5)) + np.linspace(0, 1.5, 5)
-    theirs = posthocs.posthoc_nemenyi_friedman(scores).to_numpy()
-    assert nemenyi(scores)[1] == pytest.approx(theirs, abs=1e-6)
+# two sources
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_autorank_sees_the_same() -> None:
-    from autorank import autorank
+def test_a_test_of_two_sources_inverts_its_interval() -> None:
+    scores = RNG.normal(0.6, 0.05, (4, 3))
+    resampled = scores[:, :, None] + RNG.normal(0, 0.02, (1, 3, 200))
+    block = Block("d", "symmetric", 0.2)
+    meeting = Meeting(block, (0, 1, 2, 3), scores, resampled.astype(np.float32), 50)
+    estimate = spread(Panel(tuple(Entrant(n, "m") for n in "abc"), (meeting,)))
+    contrasts = np.array([[1.0, -1, 0], [0, 1, -1], [1, 0, -1]])
+    found = estimate.p_values(contrasts)
+    assert found is not None
+    for place, p in enumerate(found):
+        interval = estimate.intervals(contrasts, 1 - p)[place]
+        assert interval is not None
+        assert min(abs(interval.low), abs(interval.high)) < 1e-6
 
-    # far from normal, so that it takes Friedman's and Nemenyi's tests
-    scores = RNG.exponential(size=(15, 4)) ** 3 + np.linspace(0, 3, 4)
-    frame = pd.DataFrame(scores, columns=list("abcd"))
-    theirs = autorank(frame, alpha=0.05, verbose=False, force_mode="nonparametric")
-    assert theirs.omnibus == "friedman"
-    assert theirs.pvalue == pytest.approx(stats.chi2.sf(friedman(scores).chi_squared, 3), rel=1e-6)
-    assert critical_distance(4, 15, 0.05) == pytest.approx(theirs.cd, abs=1e-2)
-    order = list(theirs.rankdf.index)
-    mean_ranks = dict(zip("abcd", ranks(scores).mean(axis=0), strict=True))
-    assert [mean_ranks[name] for name in order] == pytest.approx(list(theirs.rankdf["meanrank"]))
+
+def test_without_resampled_images_it_is_the_paired_t_test() -> None:
+    scores = RNG.normal(0.6, 0.05, (5, 2))
+    meeting = Meeting(Block("d", "symmetric", 0.2), tuple(range(5)), scores)
+    estimate = spread(Panel((Entrant("a", "m"), Entrant("b", "m")), (meeting,)))
+    found = estimate.p_values(np.array([[1.0, -1.0]]))
+    assert found is not None
+    assert found[0] == pytest.approx(stats.ttest_rel(scores[:, 0], scores[:, 1]).pvalue, rel=1e-6)
 
 
 # a second opinion
@@ -206,6 +152,16 @@ def test_the_posterior_is_a_slow_monte_carlo() -> None:
     found = signed_rank_posterior(differences[:, None], rope, 20_000, np.random.default_rng(6))
     assert found[0] == pytest.approx(won / draws, abs=0.05)
     assert found.sum() == pytest.approx(1)
+
+
+def test_the_posterior_is_baycomps() -> None:
+    from baycomp import SignedRankTest
+
+    differences, rope = RNG.normal(0.2, 1, 9), 0.1
+    theirs = SignedRankTest.sample(np.zeros(9), differences, rope, nsamples=4000, random_state=1)
+    won = np.bincount(theirs.argmax(axis=1), minlength=3) / 4000  # left (ours: second) first
+    found = signed_rank_posterior(differences[:, None], rope, 8000, np.random.default_rng(6))
+    assert found[0][::-1] == pytest.approx(won, abs=0.03)
 
 
 def test_the_posterior_turns_with_its_sides() -> None:
@@ -249,6 +205,21 @@ def test_groups_are_all_maximal_sets_that_hold_no_separated_pair(k: int, random:
         assert bool(set(display[i]) & set(display[j])) is not bool(separated[i, j])
 
 
+def test_letters_are_those_of_scikit_posthocs() -> None:
+    from scikit_posthocs import compact_letter_display
+
+    p = np.array([[1, 0.5, 0.01, 0.01], [0.5, 1, 0.5, 0.01], [0.01, 0.5, 1, 0.5],
+                  [0.01, 0.01, 0.5, 1]])  # fmt: skip
+    found = groups(p <= 0.05)
+    assert found is not None
+    names = list("wxyz")
+    theirs = compact_letter_display(pd.DataFrame(p, names, names), alpha=0.05)
+    mine = letters(found, 4)
+    for i, j in itertools.combinations(range(4), 2):
+        shared = set(str(theirs.iloc[i])) & set(str(theirs.iloc[j])) - {" "}
+        assert bool(set(mine[i]) & set(mine[j])) is bool(shared)
+
+
 def test_a_bar_never_covers_a_significant_pair_between_its_ends() -> None:
     # 0 and 2 are not separated, 1 lies between them and is separated from 2
     separated = np.zeros((3, 3), bool)
@@ -273,19 +244,22 @@ def test_tau_b_is_scipys() -> None:
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        # two seeds that disagree as much as anything could: nobody is set aside
-        ([[0.5, 0.6], [0.7, 0.5]], "Both entrants remain possible as the best at 95% confidence"),
+        # two seeds that disagree as much as anything could: none is ruled out
+        ([[0.5, 0.6], [0.7, 0.5]], "Both entrants are not ruled out as the best at 95% confidence"),
         (
             [[0.5, 0.6, 0.6], [0.7, 0.5, 0.4]],
-            "All 3 entrants remain possible as the best at 95% confidence; a + ce has the best "
+            "All 3 entrants are not ruled out as the best at 95% confidence; a + ce has the best "
             "mean, c + ce costs least of them.",
         ),
         # the last is far behind, always by the same
         (
             [[0.5, 0.6, 0.01], [0.7, 0.5, 0.02], [0.6, 0.7, 0.01]],
-            "2 of 3 entrants remain possible as the best at 95% confidence",
+            "2 of 3 entrants are not ruled out as the best at 95% confidence",
         ),
-        ([[0.9, 0.1], [0.9, 0.11], [0.91, 0.1]], "a + ce is the best at 95% confidence."),
+        (
+            [[0.9, 0.1], [0.9, 0.11], [0.91, 0.1]],
+            "All but a + ce are ruled out as the best at 95% confidence.",
+        ),
         ([[0.5, 0.6]], "with one seed nothing can be said about the others"),
         ([[0.5], [0.7]], "a + ce is the only entrant."),
     ],
@@ -295,7 +269,7 @@ def test_advice_says_how_many_remain(scores: list[list[float]], said: str) -> No
     block = Block("chest", "symmetric", 0.2)
     meeting = Meeting(block, tuple(range(len(scores))), np.array(scores))
     costs = {
-        (block, entrant): Cost(9.0 - place, 0.0, 1.0, oracle=False)
+        (block, entrant): RunCost(9.0 - place, 0.0, 1.0, oracle=False)
         for place, entrant in enumerate(entrants)
     }
     advice = advise(Panel(entrants, (meeting,)), costs, 0.95)

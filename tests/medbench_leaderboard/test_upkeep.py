@@ -1,4 +1,4 @@
-"""A board is made anew exactly where something that it is made from has changed."""
+"""A board is rebuilt exactly when something that it is made from has changed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pathlib import Path
 
 import board_records as toy
 import h5py
-import predicted_records as predicted
 import pytest
 from click.testing import CliRunner
 
 from medbench.cli import bundle
+from medbench.results import load
 from medbench.store.results import Results
-from medbench_leaderboard import medbench_show_board, upkeep
+from medbench_leaderboard import medbench_build_board, upkeep
 from medbench_leaderboard.build import write_board
 from medbench_leaderboard.command import leaderboard
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.standings_json import standings_json
 from medbench_leaderboard.terminal import plain_text
-from medbench_leaderboard.upkeep import keep_up
+from medbench_leaderboard.upkeep import update_board
 
 POINTS = toy.grid(pretext=["none", "simclr"], seed=[0, 1])
 KEY = toy.key_of(POINTS[0])
@@ -33,7 +33,7 @@ KEY = toy.key_of(POINTS[0])
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    """All but one run done, which has a claim of nobody."""
+    """All but one run done, which nobody has locked."""
     results = toy.plan(tmp_path / "results", POINTS)
     for index, axes in enumerate(POINTS[:-1]):
         toy.finish(results, axes, 0.5 + index / 32)
@@ -47,10 +47,10 @@ def content(out: Path) -> dict[str, bytes]:
 
 def assert_as_if_made_now(results: Results, out: Path, scratch: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
-    board, _ = write_board([results.root], scratch)
+    board, _ = write_board(load(results.root), scratch)
     assert content(out) == content(scratch)
-    shown = keep_up([results.root], out)
-    assert not shown.anew
+    shown = update_board(load(results.root), out)
+    assert not shown.rebuilt
     assert shown.text == plain_text(board)
     assert json.dumps(shown.standings) == json.dumps(standings_json(board))
 
@@ -66,7 +66,7 @@ def reset_times(path: Path, change: Callable[[], None]) -> None:
 
 
 def edit(results: Results) -> None:
-    """Change a value in place, with the times of modification put back."""
+    """Change a value in place, with the time of modification restored."""
     path = results.record_path(KEY)
 
     def change() -> None:
@@ -112,28 +112,28 @@ CHANGES: dict[str, Callable[[Results], None]] = {
 }
 
 
-def test_what_changes_is_seen_and_what_is_kept_is_as_made_now(
+def test_what_changes_is_seen_and_what_is_kept_is_as_rebuilt(
     results: Results, tmp_path: Path
 ) -> None:
     out = results.board
-    assert keep_up([results.root], out).anew
+    assert update_board(load(results.root), out).rebuilt
     assert_as_if_made_now(results, out, tmp_path / "now")
     for name, change in CHANGES.items():
         change(results)
-        assert keep_up([results.root], out).anew, name
-        assert not keep_up([results.root], out).anew, name
+        assert update_board(load(results.root), out).rebuilt, name
+        assert not update_board(load(results.root), out).rebuilt, name
     assert_as_if_made_now(results, out, tmp_path / "now")
 
 
 def test_the_same_plan_written_again_is_no_change(results: Results) -> None:
-    keep_up([results.root], results.board)
+    update_board(load(results.root), results.board)
     results.write_plan(results.protocol_path.read_text("utf-8"), results.plan())
-    assert not keep_up([results.root], results.board).anew
+    assert not update_board(load(results.root), results.board).rebuilt
 
 
-def test_files_of_the_board_that_are_not_as_written_are_made_anew(results: Results) -> None:
+def test_files_of_the_board_that_are_not_as_written_are_rebuilt(results: Results) -> None:
     out = results.board
-    keep_up([results.root], out)
+    update_board(load(results.root), out)
     made = content(out)
     page = out / "index.html"
 
@@ -150,86 +150,65 @@ def test_files_of_the_board_that_are_not_as_written_are_made_anew(results: Resul
     for spoil in spoilt:
         spoil()
         assert content(out) != made
-        assert keep_up([results.root], out).anew
+        assert update_board(load(results.root), out).rebuilt
         assert content(out) == made
     (out / "notes.txt").write_text("somebody's own")
-    assert not keep_up([results.root], out).anew
+    assert not update_board(load(results.root), out).rebuilt
 
 
 def test_a_figure_that_is_no_more_goes_unless_somebody_touched_it(results: Results) -> None:
     out = results.board
-    keep_up([results.root], out)
+    update_board(load(results.root), out)
     (out / "figures" / "pretraining.csv").write_text("somebody's notes")
     shutil.rmtree(results.root / "pretrainings")
-    keep_up([results.root], out)
+    update_board(load(results.root), out)
     left = [path.name for path in (out / "figures").glob("pretraining.*")]
     assert left == ["pretraining.csv"]
 
 
 def test_whether_a_run_goes_on_or_was_interrupted_counts(results: Results) -> None:
     out, last = results.board, toy.key_of(POINTS[-1])
-    keep_up([results.root], out)
-    # another process holds the claim, and is killed
+    update_board(load(results.root), out)
+    # another process holds the lock, and is killed
     program = (
         "import sys; from pathlib import Path; from medbench.store.locks import Locks\n"
-        "claims = Locks(Path(sys.argv[1])); claims.__enter__()\n"
-        "assert claims.take(sys.argv[2], 'a run'); print(flush=True); input()"
+        "locks = Locks(Path(sys.argv[1])); locks.__enter__()\n"
+        "assert locks.take(sys.argv[2], 'a run'); print(flush=True); input()"
     )
     command = [sys.executable, "-c", program, str(results.locks_folder), last]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as holder:  # type: ignore[call-overload]
         assert holder.stdout.readline()
-        running = keep_up([results.root], out)
-        assert running.anew
+        running = update_board(load(results.root), out)
+        assert running.rebuilt
         assert running.standings["runs"]["running"] == 1
-        assert not keep_up([results.root], out).anew
+        assert not update_board(load(results.root), out).rebuilt
         holder.kill()
-    ended = keep_up([results.root], out)
-    assert ended.anew
+    ended = update_board(load(results.root), out)
+    assert ended.rebuilt
     assert ended.standings["runs"]["interrupted"] == 1
 
 
-def test_being_told_to_check_makes_it_anew(results: Results) -> None:
-    keep_up([results.root], results.board)
-    assert keep_up([results.root], results.board, everything=True).anew
-    assert not keep_up([results.root], results.board).anew
-
-
-def test_what_is_remembered_of_records_counts_where_they_are_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("medbench_leaderboard.resampling.MOST_RECORDS", 3)
-    monkeypatch.setattr("medbench_leaderboard.upkeep.MOST_RECORDS", 3)
-    results = Results.create(tmp_path / "results", "toy")
-    predicted.plan(results, POINTS)
-    for axes in POINTS:
-        predicted.finish(results, axes, 0.6)
-    mine, other = tmp_path / "mine", tmp_path / "other"
-    unread = keep_up([results.root], mine)
-    assert "were not compared" in unread.text
-    assert not keep_up([results.root], mine).anew
-    assert "were not compared" not in keep_up([results.root], other, everything=True).text
-    # a board made now would show what was read for the other
-    again = keep_up([results.root], mine)
-    assert again.anew
-    assert "were not compared" not in again.text
-    assert not keep_up([results.root], mine).anew
+def test_check_rebuilds_it(results: Results) -> None:
+    update_board(load(results.root), results.board)
+    assert update_board(load(results.root), results.board, everything=True).rebuilt
+    assert not update_board(load(results.root), results.board).rebuilt
 
 
 def test_boards_of_several_folders(results: Results, tmp_path: Path) -> None:
     other = toy.plan(tmp_path / "other", POINTS)
     toy.finish(other, POINTS[-1], 0.75)
     both, out = [results.root, other.root], tmp_path / "both"
-    assert keep_up(both, out).anew
-    assert not keep_up(both, out).anew
+    assert update_board(load(both), out).rebuilt
+    assert not update_board(load(both), out).rebuilt
     # another order, one of them alone, another place
-    assert keep_up(both[::-1], out).anew
-    assert keep_up(both, out).anew, "its files were another board's meanwhile"
-    assert keep_up([results.root], out).anew
-    assert keep_up(both, tmp_path / "elsewhere").anew
-    keep_up(both, out)
+    assert update_board(load(both[::-1]), out).rebuilt
+    assert update_board(load(both), out).rebuilt, "its files were another board's meanwhile"
+    assert update_board(load(results.root), out).rebuilt
+    assert update_board(load(both), tmp_path / "elsewhere").rebuilt
+    update_board(load(both), out)
     other.record_path(toy.key_of(POINTS[-1])).unlink()
-    assert keep_up(both, out).anew
+    assert update_board(load(both), out).rebuilt
 
 
 def test_bundles_are_always_read(results: Results, tmp_path: Path) -> None:
@@ -250,36 +229,37 @@ def test_sections_are_asked_for_each_time(
     monkeypatch.setattr(
         upkeep, "contributed", lambda folders: (Section("lab", next(said), (), (), ()),)
     )
-    anew = [keep_up([results.root], results.board).anew for _ in range(4)]
-    assert anew == [True, False, True, False]
+    rebuilt = [update_board(load(results.root), results.board).rebuilt for _ in range(4)]
+    assert rebuilt == [True, False, True, False]
     assert ">two<" in (results.board / "index.html").read_text("utf-8")
 
 
 def test_what_is_kept_may_be_damaged_missing_or_forbidden(results: Results) -> None:
     out = results.board
-    keep_up([results.root], out)
+    update_board(load(results.root), out)
     made = content(out)
     (kept,) = (results.root / "index").glob("board-*.json")
     whole = kept.read_text("utf-8")
     for damaged in ("", whole[:-9], "[]", "{}", whole.replace('"files": {', '"files": {"a": 1, ')):
         kept.write_text(damaged)
-        assert keep_up([results.root], out).anew
+        assert update_board(load(results.root), out).rebuilt
         assert content(out) == made
     shutil.rmtree(results.root / "index")
     (results.root / "index").write_text("no folder")
     for _ in range(2):
-        assert keep_up([results.root], out).anew
+        assert update_board(load(results.root), out).rebuilt
 
 
-def test_another_version_of_anything_makes_it_anew(
-    results: Results, monkeypatch: pytest.MonkeyPatch
+def test_another_version_of_anything_rebuilds_it(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_up([results.root], results.board)
-    real = upkeep.version
-    with monkeypatch.context() as patched:
-        patched.setattr(upkeep, "version", lambda n: "9.9" if n == "scipy" else real(n))
-        assert keep_up([results.root], results.board).anew
-    assert keep_up([results.root], results.board).anew
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    update_board(load(results.root), results.board)
+    (site / "scipy-9.9.dist-info").mkdir()
+    assert update_board(load(results.root), results.board).rebuilt
+    assert not update_board(load(results.root), results.board).rebuilt
 
 
 def test_the_command_says_so_and_prints_the_same(results: Results) -> None:
@@ -290,21 +270,21 @@ def test_the_command_says_so_and_prints_the_same(results: Results) -> None:
     assert first.stderr == ""
     assert second.stderr.startswith("Nothing has changed since this board was made")
     one = CliRunner().invoke(leaderboard, [*arguments, "--json"])
-    keep_up([results.root], results.board, everything=True)
+    update_board(load(results.root), results.board, everything=True)
     anew = CliRunner().invoke(leaderboard, [*arguments, "--json", "--check"])
     assert one.stdout == anew.stdout
 
 
 def test_a_board_that_is_up_to_date_loads_no_pandas(results: Results) -> None:
-    keep_up([results.root], results.board)
+    update_board(load(results.root), results.board)
     program = (
         "import sys; from pathlib import Path\n"
-        "from medbench_leaderboard import medbench_build_board, medbench_show_board\n"
+        "from medbench_leaderboard import medbench_build_board\n"
         "root = Path(sys.argv[1])\n"
-        "medbench_build_board(root, root / 'board'); print(medbench_show_board(root))\n"
+        "print(medbench_build_board(root, root / 'board'))\n"
         "heavy = {'pandas', 'matplotlib', 'scipy', 'jinja2', 'torch'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     command = [sys.executable, "-c", program, str(results.root)]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert ended.stdout == medbench_show_board(results.root) + "\n"
+    assert ended.stdout == medbench_build_board(results.root, results.board) + "\n"

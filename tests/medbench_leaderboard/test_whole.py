@@ -13,11 +13,12 @@ import predicted_records as predicted
 import pytest
 
 from medbench.errors import MedbenchError, StoreError
-from medbench.runner.verification import verify_run
+from medbench.results import load
+from medbench.runner.verification import check_record
 from medbench.store.results import Results
 from medbench_leaderboard.advising import advice_text, ask_advice
 from medbench_leaderboard.board import Board, read_board
-from medbench_leaderboard.merging import read_folders
+from medbench_leaderboard.reading import read_data
 from medbench_leaderboard.resampling import read_whole
 from medbench_leaderboard.terminal import plain_text
 
@@ -62,7 +63,7 @@ def test_an_edited_prediction_is_named_and_its_record_left_out(make: Make) -> No
     assert unread(whole) == []
     assert sum(state.counted for state in whole.blocks) == 4
     edit(path)
-    assert "does not match its digest" in verify_run(path)
+    assert "does not match its digest" in check_record(path).fault
     board = read_board(results.root)
     assert unread(board) == [key]
     (warning,) = [w for w in board.findings.warnings if "digest" in w]
@@ -96,17 +97,17 @@ def test_records_are_read_whole_once(make: Make, monkeypatch: pytest.MonkeyPatch
     results = make()
     first = read_board(results.root)
 
-    def refuse(path: Path) -> None:
-        raise AssertionError(f"{path} was read again")
+    def refuse(self: object, run: str) -> None:
+        raise AssertionError(f"{run} was read again")
 
-    monkeypatch.setattr("medbench_leaderboard.resampling.read_record", refuse)
+    monkeypatch.setattr("medbench.results.Results.record", refuse)
     assert read_board(results.root).findings == first.findings
 
 
 def test_what_is_remembered_may_be_damaged_or_missing(make: Make) -> None:
     results = make()
     first = read_board(results.root).findings
-    (remembered,) = (results.root / "index").glob("whole-*.npz")
+    (remembered,) = (results.root / "index").glob("whole-*.parquet")
     remembered.write_bytes(b"PK\x03\x04 no archive")
     assert read_board(results.root).findings == first
 
@@ -118,22 +119,21 @@ def test_too_many_records_are_left_unread_and_it_is_said(
     monkeypatch.setattr("medbench_leaderboard.resampling.MOST_RECORDS", 10)
     board = read_board(results.root)
     assert any("16 records were not compared" in w for w in board.findings.warnings)
-    assert any("on these test images" in w for w in board.findings.warnings)
+    assert any("about these test images" in w for w in board.findings.warnings)
     asked = read_board(results.root, everything=True)
     assert not any("not compared" in w for w in asked.findings.warnings)
 
 
 def test_intervals_are_over_patients_and_the_same_for_all_entrants(make: Make) -> None:
-    merged = read_folders([make()])
-    found = merged.readings.resamples
+    found = read_data(load(make().root)).readings.resamples
     assert len(found) == len(POINTS)
     assert {units for _, units in found.values()} == {predicted.TEST // 3}
-    by_image = read_folders([make("images", protocol=PROTOCOL + 'unit = "image"\n')])
+    by_image = read_data(load(make("images", protocol=PROTOCOL + 'unit = "image"\n').root))
     assert {units for _, units in by_image.readings.resamples.values()} == {predicted.TEST}
     board = read_board(make("again").root)
-    block = next(c for c in board.findings.comparisons if c.scope == "block")
+    block = next(c for c in board.findings.comparisons if c.question == "blocks")
     assert block.interval is not None
-    assert block.interval.over.startswith("seeds and test images")
+    assert block.interval.over.startswith("other seeds and test images")
 
 
 def test_folders_are_put_together(make: Make, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_folders_are_put_together(make: Make, tmp_path: Path) -> None:
     merged, alone = read_board(*parts), read_board(whole.root)
     assert merged.findings.comparisons == alone.findings.comparisons
     assert merged.counts == alone.counts
-    assert set(merged.runs["folder"]) == {str(part) for part in parts}
+    assert set(merged.runs["results"]) == {str(part) for part in parts}
     # the same folder twice changes nothing
     assert read_board(whole.root, whole.root).findings == alone.findings
 
@@ -212,7 +212,7 @@ def test_versions_that_differ_are_shown(make: Make) -> None:
 
 def test_advice_names_who_cannot_be_told_from_the_best_and_what_it_costs(make: Make) -> None:
     results = make()
-    advice = ask_advice([results.root], dataset="chest")
+    advice = ask_advice(load(results.root), dataset="chest")
     assert [str(a.entrant) for a in advice.entrants] == ["simclr + ce", "none + ce"]
     assert [a.recommended for a in advice.entrants] == [True, False]
     assert (advice.blocks, advice.repetitions) == (2, 2)
@@ -221,27 +221,28 @@ def test_advice_names_who_cannot_be_told_from_the_best_and_what_it_costs(make: M
     assert other.interval is not None
     assert other.interval.low < other.behind < other.interval.high
     text = advice_text(advice)
-    assert "simclr + ce is the best at 95% confidence." in text
+    assert "All but simclr + ce are ruled out as the best at 95% confidence." in text
+    assert "outside the level of the board's claims" in text.replace("\n", " ")
     assert max(map(len, text.splitlines())) <= 100
 
 
 def test_advice_for_what_is_not_there_says_what_is(make: Make) -> None:
     results = make()
     with pytest.raises(MedbenchError, match="no dataset lung; it has chest, tissue"):
-        ask_advice([results.root], dataset="lung")
+        ask_advice(load(results.root), dataset="lung")
     with pytest.raises(MedbenchError, match=r"no rate 0\.9; it has 0\.2, 0\.4"):
-        ask_advice([results.root], rate=0.9)
+        ask_advice(load(results.root), rate=0.9)
 
 
 def test_reading_whole_needs_no_place_to_write(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = make()
-    merged = read_folders([results])
+    results = load(make().root)
+    data = read_data(results)
 
-    def full(path: Path) -> None:
+    def full(path: Path, content: bytes) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("medbench_leaderboard.resampling.atomic_path", full)
-    for remembered in (results.root / "index").glob("whole-*.npz"):
-        remembered.unlink()
-    again = read_whole(results, merged.scores.runs, merged.facts)
-    assert set(again.resamples) == set(merged.readings.resamples)
+    monkeypatch.setattr("medbench_leaderboard.resampling.write_bytes", full)
+    for cached in results.cache.glob("whole-*.parquet"):
+        cached.unlink()
+    again = read_whole(results, data.runs, data.facts)
+    assert set(again.resamples) == set(data.readings.resamples)

@@ -16,7 +16,8 @@ from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.noise import CleanLabels
 from medbench.plugins.registry import discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
-from medbench.protocol.runs import Expansion, Run, expand
+from medbench.protocol.runs import Expansion, expand
+from medbench.protocol.spec import RunSpec
 from medbench_plugins.noise.annotator import Annotator, AnnotatorSettings
 from medbench_plugins.noise.confusions import read_confusions
 
@@ -105,7 +106,7 @@ file = '{file}'
 
 
 def test_the_content_of_the_file_decides_the_run_key_and_its_path_does_not(tmp_path: Path) -> None:
-    def planned(text: str, name: str) -> Run:
+    def planned(text: str, name: str) -> RunSpec:
         renamed = text
         for ours, theirs in zip(NAMES, ("COVID-19", "Non-COVID", "Normal"), strict=True):
             renamed = renamed.replace(ours, theirs)
@@ -114,7 +115,7 @@ def test_the_content_of_the_file_decides_the_run_key_and_its_path_does_not(tmp_p
     first = planned(CSV, "a.csv")
     assert first.key == planned(SAME[7], "b.csv").key
     assert first.key != planned(CSV.replace("8,0,2", "7,0,3"), "a.csv").key
-    assert str(tmp_path) not in str(first.spec["noise"])
+    assert str(tmp_path) not in str(first.noise)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, chi2_contingency, chisquare, kstest, truncnorm
 
-from medbench.engine.draw import draw_images, draw_noise
+from medbench.engine.samples import corrupt_labels, load_images
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.noise import CleanLabels
@@ -348,8 +348,13 @@ def test_in_a_run_it_is_judged_by_the_realised_matrix(tmp_path: Path) -> None:
     runs = expand(file, registry, context).runs
     drawn = []
     for run in (runs[0], runs[0], runs[1]):
-        images = draw_images(run.spec, registry, context)
-        drawn.append(draw_noise(run.spec, registry, images))
+        dataset, model = (
+            run.dataset.create(registry, "dataset"),
+            run.noise.create(registry, "noise"),
+        )
+        images = load_images(dataset, context, run.images, run.root_seed, run.seed)
+        name = run.dataset.name
+        drawn.append(corrupt_labels(model, run.rate, images, name, run.root_seed, run.seed))
     assert drawn[0].matrix is None and drawn[0].realised.shape == (3, 3)
     assert isinstance(drawn[0].learnable, bool)
     assert drawn[0].labels_hash() == drawn[1].labels_hash() != drawn[2].labels_hash()

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "medbench_leaderboard"))
 from board_records import finish, grid, key_of, plan
 
 from medbench.interfaces import JobEnded
-from medbench.plugins.callbacks import Observers, Watcher
+from medbench.plugins.callbacks import Callback, Callbacks
 from medbench.store.records import read_record
 from medbench.store.results import Results
 from medbench_plugins.loggers.reading import curves_of, readings_of
@@ -31,14 +31,14 @@ def results(tmp_path: Path) -> Results:
 def log(results: Results, name: str, state: str = "done") -> list[str]:
     """Let a logger work in its own process, as in a run; return what was wrong with it."""
     key, path = key_of(AXES), str(results.record_path(key_of(AXES)))
-    observers = Observers(
-        [Watcher(name, f"medbench_plugins.loggers.{name}")], results.root / "logs", grace=120
+    callbacks = Callbacks(
+        [Callback(name, f"medbench_plugins.loggers.{name}")], results.root / "logs", grace=120
     )
     reason, record = ("", path) if state == "done" else ("no good", "")
-    observers.tell(
+    callbacks.tell(
         JobEnded("run", key, "a label", AXES, 1, state, reason, 1.0, record, str(results.root))
     )
-    return observers.close()
+    return callbacks.close()
 
 
 def expected(results: Results) -> dict[str, list[tuple[int, float]]]:

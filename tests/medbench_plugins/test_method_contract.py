@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_task import (
     CPU,
+    STATES,
     TinyHarness,
     assert_same,
     clean_labels,
@@ -20,6 +21,7 @@ from tiny_task import (
     make_task,
     predict,
     questions,
+    restore,
     started,
 )
 
@@ -101,14 +103,14 @@ def test_same_task_same_bits_and_no_global_generator_is_touched(
     after = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     assert torch.equal(before[0], after[0]) and before[1] == after[1]
     assert_same(one, two)
-    assert_same(first.state_dict(), second.state_dict())
+    assert_same(frozen_state(first), frozen_state(second))
 
 
 @EVERY
 def test_predicting_in_between_changes_nothing(method_class: type[LNLMethod]) -> None:
     watched, unwatched = (started(method_class, make_task()) for _ in range(2))
     assert_same(run(watched, range(4), look=True), run(unwatched, range(4), look=False))
-    assert_same(learned(watched.state_dict()), learned(unwatched.state_dict()))
+    assert_same(learned(frozen_state(watched)), learned(frozen_state(unwatched)))
 
 
 @EVERY
@@ -118,23 +120,16 @@ def test_taken_up_again_after_any_epoch(method_class: type[LNLMethod], done: int
     run(whole, range(done))
     state = frozen_state(whole)
     rest = started(method_class, make_task())
-    rest.load_state_dict(state)
+    restore(rest, state)
     assert_same(run(whole, range(done, done + 2)), run(rest, range(done, done + 2)))
-    assert_same(whole.state_dict(), rest.state_dict())
+    assert_same(frozen_state(whole), frozen_state(rest))
 
 
 @EVERY
-def test_state_survives_a_file_read_without_unpickling(
-    method_class: type[LNLMethod], tmp_path: Any
-) -> None:
+def test_state_survives_packing(method_class: type[LNLMethod]) -> None:
     method = started(method_class, make_task())
     run(method, range(4))
-    plain = {
-        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        for key, value in method.state_dict().items()
-    }
-    torch.save(plain, tmp_path / "state.pt")
-    assert_same(torch.load(tmp_path / "state.pt", weights_only=True), plain)
+    assert_same(frozen_state(method), STATES[method].save())
 
 
 @EVERY

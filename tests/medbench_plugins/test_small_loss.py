@@ -20,6 +20,7 @@ from tiny_task import (
     make_task,
     predict,
     questions,
+    restore,
     started,
 )
 
@@ -128,7 +129,7 @@ def test_a_forget_rate_of_none_asks_for_the_noise_rate_once() -> None:
     method.train_epoch(0)
     state = frozen_state(method)
     again = started(SmallLoss, task)
-    again.load_state_dict(state)
+    restore(again, state)
     again.train_epoch(1)
     assert questions(task) == {"noise_rate": 1} and again.forget_rate == 0.3
 
@@ -147,9 +148,9 @@ def test_taken_up_again_it_goes_on_bit_for_bit(done: int) -> None:
         method.train_epoch(epoch)
         predict(method, torch.rand((3, 1, 8, 8), generator=torch.Generator().manual_seed(0)))
     fresh = started(SmallLoss, make_task(), **settings)
-    fresh.load_state_dict(frozen_state(method))
+    restore(fresh, frozen_state(method))
     assert_same(method.train_epoch(done), fresh.train_epoch(done))
-    assert_same(method.state_dict(), fresh.state_dict())
+    assert_same(frozen_state(method), frozen_state(fresh))
 
 
 @pytest.mark.parametrize("samples", [17, 33])

@@ -1,12 +1,11 @@
 """A learning task held in memory: real tensors, a small network, real SGD.
 
 The simplest thing that keeps the promises of ``medbench.interfaces.method``, so
-that methods can be tested without the engine.
+that methods can be tested without the networks and loops of the engine.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medbench.engine.state import PluginState
+from medbench.engine.training import method_state
 from medbench.interfaces.method import (
     Batch,
     EpochReport,
@@ -25,6 +26,7 @@ from medbench.interfaces.method import (
     LNLMethod,
     OptimiserSettings,
 )
+from medbench.store.arrays import dumps, loads
 
 CPU = torch.device("cpu")
 
@@ -229,9 +231,14 @@ def questions(task: LearningTask) -> Counter[str]:
     return oracle.asked
 
 
+#: State of each method that was started.
+STATES: dict[LNLMethod, PluginState] = {}
+
+
 def started(method: type[LNLMethod], task: LearningTask, **settings: Any) -> Any:
     instance = method("under-test", method.Settings(**settings))
     instance.start(task)
+    STATES[instance] = method_state(instance, task)
     return instance
 
 
@@ -242,14 +249,25 @@ def predict(method: LNLMethod, images: Tensor) -> Tensor:
 
 def frozen_state(method: LNLMethod) -> dict[str, Any]:
     """Return the state as a checkpoint on disk would hold it: nothing shared."""
-    return copy.deepcopy(method.state_dict())
+    state: dict[str, Any] = loads(dumps(STATES[method].save()))
+    return state
+
+
+def restore(method: LNLMethod, state: Mapping[str, Any]) -> None:
+    STATES[method].load(state)
 
 
 def learned(state: Any) -> Any:
     """Return a state without the modes of its networks: `predict` leaves them in eval mode."""
     if isinstance(state, Mapping):
-        return {key: learned(value) for key, value in state.items() if key != "training"}
+        return {key: learned(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [learned(value) for value in state if not _is_mode(value)]
     return state
+
+
+def _is_mode(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and str(value[0]) == "training"
 
 
 def assert_same(first: Any, second: Any, where: str = "state") -> None:

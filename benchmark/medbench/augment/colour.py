@@ -245,7 +245,7 @@ def sharpen(images: Tensor, factor: float) -> Tensor:
 
 
 def _neighbours(size: int, device: torch.device) -> Tensor:
-    """Return the matrix (size, size) that adds each pixel and those beside it."""
+    """Return the matrix (size, size) that adds each pixel and its neighbours."""
     return torch.ones(size, size, device=device).triu(-1).tril(1)
 
 
@@ -263,7 +263,7 @@ def equalise(images: Tensor) -> Tensor:
     As in Pillow: with n pixels, of which m have the brightest level present,
     ``s = (n - m) // 255`` pixels make a step and level v becomes
     ``(pixels below v + s // 2) // s``; channels with s = 0 stay as they are.
-    Histograms are sums of whole numbers, hence the same in any order of addition.
+    Histograms are sums of whole numbers, so the same in any order of addition.
     """
     levels = (images * 255).round().long().flatten(2).flatten(0, 1)  # (B C, H W)
     channels, pixels = levels.shape

@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medbench.canonical import canonical_json, sha256
 from medbench.errors import RecordError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobProgress
@@ -35,9 +34,9 @@ from medbench.protocol.read import (
     parse_protocol,
     read_protocol,
 )
-from medbench.protocol.resolve import PretrainingRun
-from medbench.protocol.runs import Run, expand
+from medbench.protocol.runs import expand
 from medbench.protocol.shipped import protocol_paths
+from medbench.protocol.spec import RunSpec
 from medbench.runner.plan import JobMaker
 from medbench.store.records import read_record
 from medbench.store.results import Results
@@ -104,8 +103,8 @@ class Jobs:
 
     results: Results
     maker: JobMaker
-    plain: Run
-    pretrained: Run
+    plain: RunSpec
+    pretrained: RunSpec
 
     @classmethod
     def make(cls, folder: Path) -> Jobs:
@@ -127,23 +126,21 @@ class Jobs:
 
     def run(self, seed: int = 0, attempt: int = 1, **changes: Any) -> Job:
         """Return the job of a run without pretraining; ``changes`` go into its spec."""
-        spec = {**self.plain.spec, "seed": seed, **changes}
-        run = replace(self.plain, spec=spec, key=sha256(canonical_json(spec)))
-        return self.maker.job(run, attempt, "cpu")
+        return self.maker.job(replace(self.plain, seed=seed, **changes), attempt, "cpu")
 
     def hopeless(self, seed: int = 0) -> Job:
         """Return the job of a run whose method does not exist."""
-        nobody = {**self.plain.spec["method"], "plugin": "this-method-does-not-exist"}
-        return self.run(seed, method=nobody)
+        return self.run(seed, method=replace(self.plain.method, plugin="no-such-method"))
 
     def endless(self, seed: int = 0) -> Job:
         """Return the job of a run of more epochs than anybody has time for."""
-        return self.run(seed, training={**self.plain.spec["training"], "epochs": 1_000_000})
+        endless = self.plain.training.model_copy(update={"epochs": 1_000_000})
+        return self.run(seed, training=endless)
 
     def pretraining(self) -> Job:
         """Return the job of a pretraining."""
         step = self.pretrained.pretraining
-        assert isinstance(step, PretrainingRun)
+        assert step is not None
         return self.maker.job(step, 1, "cpu")
 
 
@@ -179,7 +176,7 @@ def _progress(make: Make, jobs: Jobs) -> None:
         executor.submit(job)
         events = _until_ended(executor, [job])
         steps = [event for event in events if isinstance(event, JobProgress)]
-        epochs = job.spec["training"]["epochs"]
+        epochs = job.spec.epochs
         _must(all(step.total == epochs for step in steps), f"the total is {epochs}: {steps}")
         done = [step.done for step in steps]
         _must(done == sorted(set(done)), f"progress goes up: {done}")

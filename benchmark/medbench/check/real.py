@@ -19,10 +19,10 @@ from medbench.engine.training import TrainingInput
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import SPLITS, DataContext, Dataset, DatasetCard
 from medbench.interfaces.method import OptimiserSettings
+from medbench.interfaces.options import ComputeOptions, TrainingOptions
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import Registry, discover
-from medbench.protocol.schema import Compute, Training
 
 #: Height and width of the images.
 SIZE = 16
@@ -94,13 +94,13 @@ def real_task() -> RealTask:
         test_images=images[test],
         num_classes=card.num_classes,
         normalise="dataset",
-        training=Training(
+        training=TrainingOptions(
             epochs=EPOCHS,
             batch_size=32,
             optimiser=OptimiserSettings(lr=0.05, momentum=0.9, schedule="constant"),
             augmentation=MIRRORED,
         ),
-        compute=Compute(),
+        compute=ComputeOptions(),
         evaluation_batch=512,
         network_seed=0,
         training_seed=0,

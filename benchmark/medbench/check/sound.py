@@ -48,8 +48,6 @@ def tiny_backbone() -> TinyBackbone:
 class Baseline(LNLMethod):
     """Plain cross-entropy, which believes every label: what the cost of methods is told by."""
 
-    stateful = ("network", "optimiser")
-
     def start(self, task: LearningTask) -> None:
         """Build one network and its optimiser."""
         self.task = task

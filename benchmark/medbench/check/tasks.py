@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from medbench.check.sound import tiny_backbone
 from medbench.engine.device import memory_format
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.oracle import CountedOracle
-from medbench.engine.training import TrainingHarness, TrainingInput
+from medbench.engine.state import PluginState
+from medbench.engine.training import TrainingHarness, TrainingInput, method_state
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
 from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import (
@@ -25,7 +27,7 @@ from medbench.interfaces.method import (
     LNLMethod,
     OptimiserSettings,
 )
-from medbench.protocol.schema import Compute, Training
+from medbench.interfaces.options import ComputeOptions, TrainingOptions
 
 #: Mini-batch size of the checks.
 BATCH = 16
@@ -179,9 +181,9 @@ class Trial:
         self.method = method
         self.data = data
         self.watched = watched or Watched()
-        compute = Compute.model_validate({"precision": precision})
+        compute = ComputeOptions.model_validate({"precision": precision})
         place = torch.device(device)
-        training = Training(epochs=epochs, batch_size=batch_size, optimiser=OPTIMISER)
+        training = TrainingOptions(epochs=epochs, batch_size=batch_size, optimiser=OPTIMISER)
         given = TrainingInput(
             train_images=data.images,
             train_labels=data.noisy,
@@ -211,6 +213,11 @@ class Trial:
         )
         method.start(self.task)
 
+    @cached_property
+    def state(self) -> PluginState:
+        """Everything that the method holds; ask for it before training to restore it."""
+        return method_state(self.method, self.task)
+
     def train_epochs(self, first: int, last: int, *, look: bool = True) -> list[EpochReport]:
         """Train from epoch ``first`` up to, not including, ``last``; predict after each."""
         reports = []
@@ -228,11 +235,7 @@ class Trial:
     def trace(self, epochs: int) -> dict[str, Any]:
         """Train so many epochs; return all that can be seen of it."""
         reports = self.train_epochs(0, epochs)
-        return {"report": reports, "prediction": self.predict(), "state": self.state()}
-
-    def state(self) -> Mapping[str, Any]:
-        """Return the method's state."""
-        return self.method.state_dict()
+        return {"report": reports, "prediction": self.predict(), "state": self.state.save()}
 
 
 def _matrix(data: Data) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import click
 
@@ -20,24 +20,24 @@ _OWN = (
     Command("log", "medbench.cli.log:log", "Print what a run printed, and why it failed."),
     Command("results", "medbench.cli.results:results", "Print one row a run, also as CSV or JSON."),
     Command(
-        "bundle", "medbench.cli.bundle:bundle", "Put records into one file that can be checked."
+        "bundle", "medbench.cli.bundle:bundle", "Pack records into one file that can be verified."
     ),
     Command("verify", "medbench.cli.verify:verify", "Recompute every metric, check every hash."),
-    Command("list", "medbench.cli.list:list_", "List plugins, protocols and what is broken."),
+    Command("list", "medbench.cli.list:list_", "List plugins and protocols, also broken ones."),
     Command("show", "medbench.cli.show:show", "Describe one plugin or protocol in full."),
     Command("data", "medbench.cli.data:data", "List datasets and check their files."),
     Command("labels", "medbench.cli.labels:labels", "Export the exact noisy labels of runs."),
     Command("new", "medbench.cli.new:new", "Write a new plugin package that works."),
-    Command("check", "medbench.cli.check:check", "Hold plugins against their kind's contract."),
+    Command("check", "medbench.cli.check:check", "Check plugins against their kind's contract."),
     Command("completion", "medbench.cli.completion:completion", "Let a shell complete commands."),
     Command("doctor", "medbench.cli.doctor:doctor", "Check this installation and machine."),
 )
 
 
-def _others() -> Sequence[Command]:
+def _others() -> Iterable[Command]:
     from medbench.plugins.registry import discover
 
-    return discover().commands
+    return discover().commands.values()
 
 
 @click.group(
@@ -82,7 +82,7 @@ def main() -> None:
         # the reader of our output has gone, as `head` does
         sys.stderr.close()
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - a fault of ours or of a plugin's
+    except Exception as error:  # noqa: BLE001 - an error of ours or of a plugin
         if "--debug" in sys.argv:
             traceback.print_exc()
         fail(f"{type(error).__name__}: {error}; `medbench --debug` before the command shows where")

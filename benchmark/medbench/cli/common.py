@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import click
 
 from medbench.errors import PluginError, StoreError
 from medbench.folders import default_cache
+from medbench.plain import plain
 from medbench.plugins.local import VARIABLE
 from medbench.plugins.registry import Registry, discover
 
@@ -63,7 +64,7 @@ protocol_option = click.option(
 
 
 def axis_option(axis: str, kind: Any = str) -> Callable[[Decorated], Decorated]:
-    """Return an option that keeps a part of a protocol's grid."""
+    """Return an option that selects a part of a protocol's grid."""
     return click.option(
         f"--{axis}", multiple=True, type=kind, help=f"Only this {axis}; may be repeated."
     )
@@ -96,10 +97,10 @@ set_option = click.option(
 
 
 def discover_with(paths: Sequence[Path], *, thorough: bool = False) -> Registry:
-    """Find all plugins, those of files and folders given on the command line too.
+    """Find all plugins, also those of files and folders given on the command line.
 
-    Job processes and later commands of this process find them by the environment
-    until the command ends.
+    Until the command ends, the environment names these files and folders for job
+    processes.
 
     Raises
     ------
@@ -109,22 +110,20 @@ def discover_with(paths: Sequence[Path], *, thorough: bool = False) -> Registry:
     if not paths:
         return discover(thorough=thorough)
     before = os.environ.get(VARIABLE)
-    known = [word for word in (before or "").split(os.pathsep) if word]
-    given = [str(path.absolute()) for path in paths]
-    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*known, *given]))
-    click.get_current_context().call_on_close(lambda: _put_back(before))
+    words = [*(before or "").split(os.pathsep), *(str(path.absolute()) for path in paths)]
+    click.get_current_context().call_on_close(lambda: _restore(before))
+    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, words)))
     registry = discover(thorough=thorough)
-    theirs = {f"file:{Path(path).name}" for path in given}
+    given = {f"file:{path.absolute().name}" for path in paths}
     for fault in registry.broken:
-        if fault.distribution in theirs:
+        if fault.distribution in given:
             raise PluginError(fault.reason)
     return registry
 
 
-def _put_back(before: str | None) -> None:
-    if before is None:
-        os.environ.pop(VARIABLE, None)
-    else:
+def _restore(before: str | None) -> None:
+    os.environ.pop(VARIABLE, None)
+    if before is not None:
         os.environ[VARIABLE] = before
 
 
@@ -136,8 +135,22 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def print_table(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> None:
+    """Print rows of the same keys as a table; the last column is wrapped."""
+    from rich.table import Table
+    from rich.text import Text
+
+    names = list(rows[0]) if rows else []
+    table = Table(box=None, pad_edge=False, show_header=header)
+    for name in names:
+        table.add_column(name, no_wrap=name != names[-1])
+    for row in rows:
+        table.add_row(*(Text(plain(row[name], 2000)) for name in names))
+    console().print(table)
+
+
 def console(*, stderr: bool = False) -> Any:
-    """Return a rich console; off a terminal it is wide enough not to cut tables."""
+    """Return a rich console; where it is not a terminal, wide enough not to cut tables."""
     from rich.console import Console
 
     found = Console(stderr=stderr, highlight=False)
@@ -145,12 +158,12 @@ def console(*, stderr: bool = False) -> Any:
 
 
 def short_path(path: Path) -> Path:
-    """Return a path as people read it: from the working folder, where it lies below that."""
+    """Return a path relative to the working folder, if it is inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def clock(seconds: float | None) -> str:
-    """Return seconds as people read them."""
+    """Return a duration in seconds in words, such as ``"2 h 05 min"``."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)

@@ -17,13 +17,14 @@ from medbench import __version__
 from medbench.cli.common import RESULTS, cache_option, json_option, print_json
 from medbench.errors import MedbenchError, NotPreparedError
 from medbench.interfaces.dataset import DataContext
+from medbench.plain import format_error
 from medbench.plugins.kinds import KINDS, kind_named
 from medbench.plugins.registry import discover
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: how it stands and what to do."""
+    """The result of one check: its state and what to do."""
 
     what: str
     state: Literal["ok", "note", "fault"]
@@ -83,7 +84,7 @@ def _torch() -> list[Finding]:
     except ImportError as error:
         return [Finding("GPU", "fault", f"torch cannot be imported: {error}")]
     if not torch.cuda.is_available():
-        return [Finding("GPU", "note", "none that torch can use; runs go to the CPU")]
+        return [Finding("GPU", "note", "none that torch can use; runs use the CPU")]
     return [
         Finding("GPU", "ok", f"cuda:{index} {torch.cuda.get_device_name(index)}")
         for index in range(torch.cuda.device_count())
@@ -117,8 +118,8 @@ def _datasets(cache: Path) -> list[Finding]:
             findings.append(Finding(f"dataset {entry.name}", "note", str(error)))
         except MedbenchError as error:
             findings.append(Finding(f"dataset {entry.name}", "fault", str(error)))
-        except Exception as error:  # noqa: BLE001 - a third party's fault, found here
-            text = f"{entry.who} is broken: {type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - any fault of foreign code
+            text = f"{entry.who} is broken: {format_error(error)}"
             findings.append(Finding(f"dataset {entry.name}", "fault", text))
     return findings
 

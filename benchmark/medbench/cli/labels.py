@@ -23,13 +23,14 @@ from medbench.errors import ProtocolError, StoreError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import discover
 from medbench.protocol.read import find_protocol, read_protocol
-from medbench.protocol.runs import Filters, Run, expand
+from medbench.protocol.runs import Filters, expand
 from medbench.protocol.shipped import protocol_paths
+from medbench.protocol.spec import RunSpec
 from medbench.runner.plan import check_prepared
 from medbench.store.atomic import write_text
 
 if TYPE_CHECKING:
-    from medbench.engine.draw import DrawnImages, DrawnNoise
+    from medbench.engine.samples import NoisyLabels, RunImages
 
 #: What noisy labels depend on.
 _AXES = ("dataset", "noise", "rate", "seed")
@@ -71,18 +72,20 @@ def labels(
     context = DataContext(cache.absolute())
     expansion = expand(file, registry, context, Filters({**axes, "pretext": (), "method": ()}))
     check_prepared(expansion)
-    one_each: dict[tuple[Any, ...], Run] = {}
+    one_each: dict[tuple[Any, ...], RunSpec] = {}
     for run in expansion.runs:
         one_each.setdefault(tuple(run.axes[axis] for axis in _AXES), run)
     if not one_each:
         raise ProtocolError(f"{file.protocol.name}: no run is left; loosen the filters")
 
-    from medbench.engine.draw import draw_images, draw_noise
+    from medbench.engine.samples import corrupt_labels, load_images
 
     rows = []
     for run in one_each.values():
-        images = draw_images(run.spec, registry, context)
-        noise = draw_noise(run.spec, registry, images)
+        dataset = run.dataset.create(registry, "dataset")
+        model = run.noise.create(registry, "noise")
+        images = load_images(dataset, context, run.images, run.root_seed, run.seed)
+        noise = corrupt_labels(model, run.rate, images, run.dataset.name, run.root_seed, run.seed)
         rows.append(_write(out, run, images, noise))
         if not as_json:
             click.echo(f"{short_path(Path(rows[-1]['file']))}  {rows[-1]['labels_hash']}")
@@ -90,7 +93,7 @@ def labels(
         print_json(rows)
 
 
-def _write(out: Path, run: Run, images: DrawnImages, noise: DrawnNoise) -> dict[str, Any]:
+def _write(out: Path, run: RunSpec, images: RunImages, noise: NoisyLabels) -> dict[str, Any]:
     """Write the labels of one draw, and what they are; return the latter."""
     names = images.card.class_names
     table = io.StringIO()
@@ -111,9 +114,9 @@ def _write(out: Path, run: Run, images: DrawnImages, noise: DrawnNoise) -> dict[
         "labels_hash": noise.labels_hash(),
         "classes": list(names),
         "content_hash": images.card.content_hash,
-        "noise_model": run.spec["noise"],
-        "images": run.spec["images"],
-        "root_seed": run.spec["root_seed"],
+        "noise_model": run.noise.to_json(),
+        "images": run.images.model_dump(),
+        "root_seed": run.root_seed,
     }
     try:
         write_text(path, table.getvalue())

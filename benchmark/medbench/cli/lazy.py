@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
 
 from medbench.errors import PluginError
-from medbench.plain import plain
+from medbench.plain import format_error, plain
 from medbench.plugins.markers import Command
 
 
@@ -19,17 +19,17 @@ class LazyGroup(click.Group):
     Parameters
     ----------
     own : sequence of Command
-        Known without looking.
+        Commands of medbench itself.
     find : callable
-        Returns further commands; called once help or a command that is not our
-        own is asked for.
+        Returns further commands; called for the help and for a command that is
+        not in ``own``.
     """
 
     def __init__(
         self,
         *args: Any,
         own: Sequence[Command],
-        find: Callable[[], Sequence[Command]],
+        find: Callable[[], Iterable[Command]],
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -55,10 +55,10 @@ class LazyGroup(click.Group):
         except (Exception, SystemExit) as error:
             raise PluginError(
                 f"command {cmd_name!r} cannot be imported from {command.target}: "
-                f"{type(error).__name__}: {error}"
+                f"{format_error(error)}"
             ) from error
         if not isinstance(found, click.Command):
-            raise PluginError(f"command {cmd_name!r}: {command.target} is no click command")
+            raise PluginError(f"command {cmd_name!r}: {command.target} is not a click command")
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

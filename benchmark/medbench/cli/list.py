@@ -8,9 +8,15 @@ from typing import Any
 
 import click
 
-from medbench.cli.common import console, discover_with, json_option, plugin_option, print_json
+from medbench.cli.common import (
+    discover_with,
+    json_option,
+    plugin_option,
+    print_json,
+    print_table,
+)
 from medbench.plain import plain
-from medbench.plugins.kinds import KINDS, kind_named
+from medbench.plugins.kinds import KINDS, Kind, kind_named
 from medbench.plugins.registry import Registry
 from medbench.protocol.shipped import protocol_paths
 
@@ -21,7 +27,7 @@ from medbench.protocol.shipped import protocol_paths
 Examples:
   medbench list
   medbench list methods
-  medbench list plugins          also the broken ones, and why
+  medbench list plugins          with the broken ones, and why
   medbench list protocols --json""",
 )
 @click.argument("kind", required=False)
@@ -30,42 +36,51 @@ Examples:
 def list_(kind: str | None, plugins: Sequence[Path], as_json: bool) -> None:
     """List what is installed.
 
-    KIND is one of dataset, noise, pretext, method, backbone, executor,
-    protocol, or plugins for all of them with where they come from.
+    KIND is one of dataset, noise, pretext, method, backbone, executor, protocol,
+    logger, or plugins for all of them with their packages and files.
     """
     everything = kind in ("plugin", "plugins")
     registry = discover_with(plugins, thorough=everything)
-    if kind in ("protocol", "protocols"):
-        rows = [{"name": name, "file": str(p)} for name, p in protocol_paths(registry).items()]
-        _show("protocols", rows, as_json=as_json)
+    if everything:
+        tables = {"plugins": _plugins(registry)}
+    elif kind in ("protocol", "protocols"):
+        tables = {"protocols": _protocols(registry)}
     elif kind in ("logger", "loggers"):
-        loggers = [{"name": one.name, "summary": one.summary} for one in registry.loggers]
-        _show("loggers", loggers, as_json=as_json)
-    elif everything:
-        _show_plugins(registry, as_json=as_json)
+        rows = [{"name": each.name, "summary": each.summary} for each in registry.loggers.values()]
+        tables = {"loggers": rows}
     elif kind is not None:
-        _show(kind_named(kind).axis, _rows(registry, kind_named(kind).axis), as_json=as_json)
-    elif as_json:
-        print_json({kind.axis: _rows(registry, kind.axis) for kind in KINDS})
+        tables = {kind_named(kind).axis: _rows(registry, kind_named(kind))}
     else:
-        for each in KINDS:
-            if rows := _rows(registry, each.axis):
-                _show(each.axis, rows, as_json=False)
-        _show("protocols", [{"name": name} for name in protocol_paths(registry)], as_json=False)
-    if registry.broken and not everything:
+        tables = {each.axis: _rows(registry, each) for each in KINDS}
+    if as_json:
+        print_json(tables if kind is None else next(iter(tables.values())))
+    else:
+        if kind is None:
+            tables["protocols"] = [{"name": row["name"]} for row in _protocols(registry)]
+        for title, rows in tables.items():
+            if rows or kind:
+                _print(title, rows)
+    if everything and not as_json:
+        _print_broken(registry)
+    elif registry.broken and not everything:
         click.echo(
             f"{len(registry.broken)} plugins are broken; `medbench list plugins` says why", err=True
         )
 
 
-def _rows(registry: Registry, axis: str) -> list[dict[str, Any]]:
+def _protocols(registry: Registry) -> list[dict[str, Any]]:
+    return [{"name": name, "file": str(p)} for name, p in protocol_paths(registry).items()]
+
+
+def _rows(registry: Registry, kind: Kind) -> list[dict[str, Any]]:
     return [
-        {"name": entry.name, "summary": entry.plugin.summary, "from": entry.distribution}
-        for entry in registry.of_kind(kind_named(axis))
+        {"name": entry.name, "from": entry.distribution, "summary": entry.plugin.summary}
+        for entry in registry.of_kind(kind)
     ]
 
 
 def _plugins(registry: Registry) -> list[dict[str, Any]]:
+    """Return all plugins, the broken ones last."""
     found = [
         {
             "kind": entry.kind.name,
@@ -96,33 +111,18 @@ def _plugins(registry: Registry) -> list[dict[str, Any]]:
     return [*found, *broken]
 
 
-def _show_plugins(registry: Registry, *, as_json: bool) -> None:
-    rows = _plugins(registry)
-    if as_json:
-        print_json(rows)
-        return
-    _show("plugins", [row for row in rows if not row["state"].startswith("broken")], as_json=False)
+def _print_broken(registry: Registry) -> None:
     if registry.broken:
-        click.echo("broken, and left out")
+        click.echo("broken, left out")
     for fault in registry.broken:  # one line each, however long
         where = f" ({fault.file})" if fault.file else ""
         click.echo(plain(f"{fault.distribution} {fault.version}: {fault.reason}{where}", 2000))
 
 
-def _show(title: str, rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        print_json(rows)
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = [name for name in (rows[0] if rows else {}) if name not in ("target", "interface")]
-    table = Table(box=None, pad_edge=False, show_header=len(shown) > 3, title_justify="left")
-    for name in shown:
-        table.add_column(name, no_wrap=name in ("name", "kind", "from", "version"))
-    for row in rows:
-        table.add_row(*(Text(plain(row[name])) for name in shown))
-    screen = console()
-    screen.print(f"[bold]{title}[/bold]")
-    screen.print(table)
-    screen.print()
+def _print(title: str, rows: list[dict[str, Any]]) -> None:
+    left_out = {"target", "interface"}
+    valid = [row for row in rows if not str(row.get("state", "")).startswith("broken")]
+    click.secho(title, bold=True)
+    shown = [{name: row[name] for name in row if name not in left_out} for row in valid]
+    print_table(shown, header=len(rows[0]) > 3 if rows else False)
+    click.echo()

@@ -27,9 +27,9 @@ Examples:
 )
 @json_option
 def new(kind: str, name: str, into: Path, as_json: bool) -> None:
-    """Write a plugin package that works: the science to be put in its place.
+    """Write a plugin package that works, to be filled with your own code.
 
-    KIND is method, pretext, noise or dataset. The folder NAME/ holds an
+    KIND is method, pretext, noise or dataset. The folder NAME/ will contain an
     installable package with an example, its tests, README and licence.
     """
     package = plan_package(kind, name, into, discover())
@@ -46,7 +46,7 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
         return
     begin = next(path for path in files if path.name == f"{package.kind.name}.py")
     word = "noise model" if package.kind.name == "noise" else package.kind.name
-    click.echo(f"{package.folder}/ holds the {word} {name!r}, which works as it is.")
+    click.echo(f"{package.folder}/ contains the {word} {name!r}, which works as it is.")
     click.echo(f"Begin in {begin}. Then:\n")
     steps = _next(package.kind.name, package.folder, name)
     width = max(len(command) for command, _ in steps)
@@ -57,11 +57,11 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
 def _next(kind: str, folder: Path, name: str) -> list[tuple[str, str]]:
     trial = folder / "trial.toml"
     return [
-        (f"medbench check --plugin {folder}", "does it keep the contract?"),
+        (f"medbench check --plugin {folder}", "does it fulfil the contract?"),
         *(
             [(f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`")]
             if kind in ("method", "pretext")
-            else [(f"medbench run --all --protocol {trial} --plugin {folder}", "a first look")]
+            else [(f"medbench run --all --protocol {trial} --plugin {folder}", "a first run")]
         ),
-        (f"pip install -e {folder}", f"to stay; then --add {name} instead of --plugin"),
+        (f"pip install -e {folder}", f"to install it; then --add {name} instead of --plugin"),
     ]

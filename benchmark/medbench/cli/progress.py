@@ -13,7 +13,7 @@ from rich.live import Live
 from medbench.cli.common import clock, console
 from medbench.cli.grid_view import grid_view
 from medbench.interfaces.executor import Job, JobEnd, JobProgress
-from medbench.protocol.runs import Run
+from medbench.protocol.spec import RunSpec
 from medbench.runner.progress import GridProgress
 from medbench.runner.scheduler import Observer
 from medbench.runner.sharing import Item
@@ -92,7 +92,7 @@ class Lines:
             self._waited_for = len(items)
             click.echo(waiting(items, hosts), err=True)
 
-    def skipped(self, run: Run, reason: str) -> None:
+    def skipped(self, run: RunSpec, reason: str) -> None:
         """Print why the run is not done."""
         self._watch.skipped(run, reason)
         self._line(f"skipped {run.label}", reason)
@@ -175,7 +175,7 @@ class GridOnScreen:
         with self._lock:
             self._note = waiting(items, hosts)
 
-    def skipped(self, run: Run, reason: str) -> None:
+    def skipped(self, run: RunSpec, reason: str) -> None:
         """Leave a line on the run that is not done."""
         with self._lock:
             self._watch.skipped(run, reason)

@@ -13,7 +13,7 @@ import click
 
 from medbench.cli.common import console, find_results, print_json, results_option
 from medbench.errors import MedbenchError
-from medbench.metric_names import METRICS, READINGS
+from medbench.metrics import METRICS, READINGS
 from medbench.store.index import read_index
 from medbench.store.results import Results
 from medbench.store.states import DONE, UNREADABLE

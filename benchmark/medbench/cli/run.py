@@ -28,9 +28,8 @@ from medbench.errors import ProtocolError
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Executor
 from medbench.plain import plain
-from medbench.plugins.callbacks import Watcher, observing
+from medbench.plugins.callbacks import Callback, Callbacks, callbacks_of
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.watchers import watchers_of
 from medbench.protocol.changes import Changes, changed, unlisted
 from medbench.protocol.read import find_protocol, read_protocol
 from medbench.protocol.runs import Filters, expand
@@ -39,11 +38,20 @@ from medbench.runner.callbacks import CallbackListener
 from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
 from medbench.runner.origin import origin, plugin_distributions
-from medbench.runner.plan import JobMaker, Plan, check_prepared, failed_part, make_plan, planned
+from medbench.runner.plan import (
+    JobMaker,
+    Plan,
+    check_prepared,
+    declaration,
+    failed_part,
+    make_plan,
+    planned,
+)
 from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.runner.sharing import Share
 from medbench.runner.slots import Slots
 from medbench.store.locks import Locks
+from medbench.store.registration import register
 from medbench.store.results import Results
 
 
@@ -188,11 +196,15 @@ def run(
         )
 
     check_prepared(expansion)
-    watchers = watchers_of(registry, loggers)
+    callbacks = callbacks_of(registry, loggers)
     device = resolve_device(device)
     results = Results.create(root, file.protocol.name)
     whole = expansion if not any(axes.values()) else expand(file, registry, context)
     results.write_plan(file.text, [planned(run) for run in whole.runs])
+    versions = plugin_distributions(registry.entries.values())
+    finished = len(results.done("runs"))
+    declared = declaration(file, whole.runs, versions)
+    registration = register(results.registration_path, declared, finished)
     plan = make_plan(chosen, results, retry_failed=retry_failed)
     _tidy(results, plan)
 
@@ -207,12 +219,12 @@ def run(
             timeout,
             *interval,
             memory=round(memory * 2**30) if memory else None,
-            origin=origin(file, plugin_distributions(registry.entries.values())),
+            origin=origin(file, versions, registration),
         ),
         carrier(slots.jobs, None, built_in_modules(registry, expansion)),
         slots,
         device,
-        watchers,
+        callbacks,
     )
     return conclude(registry, plan, outcome, results, as_json=as_json)
 
@@ -233,7 +245,7 @@ def _carry_out(
     executor: Executor,
     slots: Slots,
     device: str,
-    watchers: Sequence[Watcher],
+    callbacks: Sequence[Callback],
 ) -> Outcome:
     """Do what there is to do; interrupted, end the jobs and say how to go on."""
     if not plan.to_do:
@@ -253,12 +265,12 @@ def _carry_out(
         with (
             Locks(results.locks_folder) as locks,
             closing(executor),
-            observing(watchers, results.root / "logs" / "observers") as observers,
+            Callbacks(callbacks, results.root / "logs" / "callbacks") as told,
             show_progress(
                 GridProgress(plan, results, slots.jobs, costs, locks.heartbeat_path), before
             ) as shown,
         ):
-            observer = CallbackListener(shown, observers) if watchers else shown
+            observer = CallbackListener(shown, told) if callbacks else shown
             share = Share(results, locks, plan.attempts)
             scheduler = Scheduler(plan, maker, executor, observer, share, slots)
             with StopSignals(scheduler.stop) as signals:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from medbench.cli.common import print_json, short_path
-from medbench.plugins.calling import BOARD, first_answer
 from medbench.plugins.registry import Registry
 from medbench.runner.plan import Plan
 from medbench.runner.scheduler import Outcome
@@ -25,12 +24,15 @@ def conclude(
     unreadable = _unreadable(plan, results)
     counts = _counts(plan, outcome, len(unreadable))
     changed = bool(outcome.done or outcome.elsewhere)
-    board = _board(registry, results, changed=changed) if _any_done(counts) else None
+    board = results.board if _any_done(counts) else None
+    table = None
+    if board and (changed or not (board / "index.html").exists()):
+        table = registry.call_own("medbench_build_board", results=results.root, out=board)
     if as_json:
         print_json({**counts, "results": str(results.root), "board": str(board) if board else None})
     else:
-        if board is not None and changed:
-            _show_board(registry, results)
+        if table and changed:
+            click.echo(table)
         _say(counts, board, changed=changed)
     for failure in plan.runs_failed[:5]:
         click.echo(f"failed before: {failure.label}: {failure.reason}", err=True)
@@ -63,21 +65,6 @@ def _counts(plan: Plan, outcome: Outcome, unreadable: int) -> dict[str, int]:
 
 def _any_done(counts: Mapping[str, int]) -> bool:
     return counts["done_before"] + counts["done_now"] + counts["done_elsewhere"] > 0
-
-
-def _board(registry: Registry, results: Results, *, changed: bool) -> Path:
-    """Make the board, unless it is there and nothing is new."""
-    if changed or not (results.board / "index.html").exists():
-        made = first_answer(
-            registry, "medbench_build_board", BOARD, results=results.root, out=results.board
-        )
-        return Path(made) if made else results.board
-    return results.board
-
-
-def _show_board(registry: Registry, results: Results) -> None:
-    if table := first_answer(registry, "medbench_show_board", BOARD, results=results.root):
-        click.echo(table)
 
 
 def _say(counts: Mapping[str, int], board: Path | None, *, changed: bool) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from medbench.cli.common import clock, print_json, short_path
+from medbench.protocol.decidable import Decidability, decidability
 from medbench.protocol.read import ProtocolFile
-from medbench.protocol.runs import AXES, Expansion
+from medbench.protocol.runs import Expansion
+from medbench.protocol.spec import AXES
 from medbench.runner.costs import amount, costs_seen
 from medbench.runner.plan import Plan, make_plan
 from medbench.runner.status import running_jobs
@@ -69,7 +71,15 @@ def show_plan(
         print_json(values)
     else:
         _say(values, expansion, estimate, root)
+        for found in decidability_of(file, expansion):
+            click.echo(f"Question {found}")
     return 0
+
+
+def decidability_of(file: ProtocolFile, expansion: Expansion) -> tuple[Decidability, ...]:
+    """Return which questions of a protocol its design can decide."""
+    points = (run.axes for run in expansion.runs)
+    return decidability(points, file.protocol.statistics, expansion.unlearnable)
 
 
 def _estimate(plan: Plan, source: Results, jobs: int) -> Estimate | None:
@@ -104,6 +114,10 @@ def _values(
         },
         "not_prepared": dict(expansion.not_prepared),
         "unlearnable": [list(block) for block in expansion.unlearnable],
+        "questions": [
+            {**asdict(found), "decidable": found.decidable, "smallest_p": found.smallest_p}
+            for found in decidability_of(file, expansion)
+        ],
         "results": str(root),
     }
 
@@ -126,8 +140,8 @@ def _say(
     click.echo(f"Results folder: {short_path(root)}")
     for dataset, noise, rate in expansion.unlearnable:
         click.echo(
-            f"Unlearnable: {dataset} with {noise} noise at {rate:g} leaves another class more "
-            "frequent than the true one"
+            f"Unlearnable: {dataset} with {noise} noise at {rate:g} makes another class more "
+            "frequent than the true one: a learner that takes labels at face value is misled"
         )
     for message in expansion.not_prepared.values():
         click.echo(f"Not prepared: {message}")

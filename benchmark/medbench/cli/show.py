@@ -5,28 +5,30 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic.fields import FieldInfo
 
 from medbench.cli.common import (
     add_option,
     cache_option,
-    console,
     discover_with,
     json_option,
     plugin_option,
     print_json,
+    print_table,
     set_option,
 )
+from medbench.cli.run_plan import decidability_of
 from medbench.errors import MedbenchError, NotPreparedError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.registry import Entry
+from medbench.plugins.registry import Entry, Registry
 from medbench.protocol.changes import Changes, changed
-from medbench.protocol.read import find_protocol, read_protocol
+from medbench.protocol.read import ProtocolFile, find_protocol, read_protocol
+from medbench.protocol.runs import expand
 from medbench.protocol.shipped import protocol_paths
 
 
@@ -56,7 +58,7 @@ def show(
 ) -> None:
     """Describe one plugin or protocol in full: source, settings, presets, card.
 
-    A protocol is printed with the changes of --add and --set made.
+    A protocol is printed with the changes of --add and --set.
     """
     registry = discover_with(plugins)
     if kind in ("protocol", "protocols"):
@@ -66,6 +68,7 @@ def show(
             print_json(file.protocol.model_dump(mode="json"))
         else:
             click.echo(file.text, nl=False)
+            _say_decidable(file, registry, DataContext(cache))
         return
     entry = registry.get(kind_named(kind), name)
     values = describe(entry, DataContext(cache))
@@ -75,10 +78,17 @@ def show(
         _print(values)
 
 
+def _say_decidable(file: ProtocolFile, registry: Registry, context: DataContext) -> None:
+    """Say on stderr which questions can be decided; stdout holds the protocol alone."""
+    with suppress(MedbenchError):  # a plugin that is not installed hides no protocol
+        for found in decidability_of(file, expand(file, registry, context)):
+            click.echo(f"Question {found}", err=True)
+
+
 def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
-    """Return all that can be said of a plugin, as plain JSON values."""
+    """Return a description of a plugin as plain JSON values."""
     model = entry.load_settings()
-    found = entry.load()
+    defaults = entry.plugin.defaults
     values: dict[str, Any] = {
         "kind": entry.kind.name,
         "name": entry.name,
@@ -87,14 +97,12 @@ def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
         "target": entry.plugin.target,
         "interface": entry.plugin.interface,
         "revision": entry.revision,
-        "description": inspect.getdoc(found) or "",
+        "description": inspect.getdoc(entry.load()) or "",
         "settings": [
             {
                 "name": name,
                 "type": _type(field.annotation),
-                "default": _plain(
-                    entry.plugin.defaults.get(name, field.get_default(call_default_factory=True))
-                ),
+                "default": _plain(defaults.get(name, field.get_default(call_default_factory=True))),
                 "description": field.description or "",
             }
             for name, field in model.model_fields.items()
@@ -106,22 +114,10 @@ def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
     return values
 
 
-def _lines(key: str, value: Any) -> list[str]:
-    """Return one line for each confounder, and one for everything else."""
-    if key == "confounders":
-        return list(value)
-    if isinstance(value, (list, tuple)):
-        return [", ".join(map(str, value))]
-    if isinstance(value, Mapping):
-        return [", ".join(f"{count} {split}" for split, count in value.items())]
-    return [str(value)]
-
-
 def _card(entry: Entry, context: DataContext) -> dict[str, Any] | str:
     try:
-        card: dict[str, Any] = (
-            entry.create(entry.name, entry.plugin.defaults).card(context).to_json()
-        )
+        dataset = entry.create(entry.name, entry.plugin.defaults)
+        card: dict[str, Any] = dataset.card(context).to_json()
     except NotPreparedError as error:
         return str(error)
     except MedbenchError as error:
@@ -134,12 +130,26 @@ def _type(annotation: Any) -> str:
     return text.replace("typing.", "").replace("medbench.interfaces.method.", "")
 
 
-def _default(field: FieldInfo) -> Any:
-    return field.get_default(call_default_factory=True)
-
-
 def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+def _print(values: Mapping[str, Any]) -> None:
+    click.echo(f"{values['kind']} {values['name']}\n{values['summary']}")
+    click.echo(f"from {values['from']}, {values['target']}, revision {values['revision']}")
+    click.echo(f"\n{values['description']}")
+    if values["settings"]:
+        click.echo()
+        print_table(values["settings"])
+    for name, preset in values["presets"].items():
+        click.echo(f'\npreset = "{name}"')
+        for key, value in _flat(preset):
+            click.echo(f"  {key} = {json.dumps(value)}")
+    card = values.get("card", {})
+    click.echo(f"\n{card}" if isinstance(card, str) else "")
+    for key, value in card.items() if isinstance(card, dict) else ():
+        for line in value if key == "confounders" else [_line(value)]:
+            click.echo(f"{key.replace('_', ' ')}: {line}")
 
 
 def _flat(preset: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -151,38 +161,7 @@ def _flat(preset: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + key, value
 
 
-def _print(values: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    screen = console()
-    screen.print(Text(f"{values['kind']} {values['name']}", style="bold"))
-    screen.print(Text(values["summary"]))
-    screen.print(
-        Text(f"from {values['from']}, {values['target']}, revision {values['revision']}"),
-        style="dim",
-    )
-    screen.print()
-    screen.print(Text(values["description"]))
-    if values["settings"]:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("setting", "type", "default", "meaning"):
-            table.add_column(heading)
-        for setting in values["settings"]:
-            table.add_row(
-                *(Text(str(setting[k])) for k in ("name", "type", "default", "description"))
-            )
-        screen.print()
-        screen.print(table)
-    for name, preset in values["presets"].items():
-        screen.print(Text(f'\npreset = "{name}"'))
-        for key, value in _flat(preset):
-            screen.print(Text(f"  {key} = {json.dumps(value)}"))
-    card = values.get("card")
-    if isinstance(card, str):
-        screen.print(Text(f"\n{card}"))
-    elif card:
-        screen.print()
-        for key, value in card.items():
-            for line in _lines(key, value):
-                screen.print(Text(f"{key.replace('_', ' ')}: {line}"))
+def _line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{count} {split}" for split, count in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -25,8 +25,9 @@ def verify(results_dir: Path | None, as_json: bool) -> int:
     """Recompute every metric from stored predictions and check every hash.
 
     Checks all records and pretrained weights, on all cores, and compares them with
-    the plan and with each other. Names each file that is at fault and why, and counts
-    planned runs without a record. Exit status: 0, or 1 if a file is at fault.
+    each other, the plan and the registration. Names each file that is at fault and why,
+    says what was declared only after results existed, and counts planned runs without a
+    record. Exit status: 0, or 1 if a file is at fault.
     """
     with unpacked([find_results(results_dir)]) as folders:
         return _verify(Results.open(folders[0]), as_json=as_json)
@@ -42,13 +43,14 @@ def _verify(results: Results, *, as_json: bool) -> int:
     if as_json:
         faults = [{"file": file, "fault": fault} for file, fault in report.faults.items()]
         print_json({**vars(report), "results": str(results.root), "faults": faults})
-    else:
-        for file, fault in report.faults.items():
-            click.echo(f"{file}: {fault}")
-        for key in report.unplanned:
-            click.echo(f"{results.record_path(key).relative_to(results.root)}: not in the plan")
-        click.echo(
-            f"{report.checked} files checked, {len(report.faults)} at fault; "
-            f"{len(report.missing)} planned runs have no record"
-        )
+        return 1 if faults else 0
+    for file, fault in report.faults.items():
+        click.echo(f"{file}: {fault}")
+    for key in report.unplanned:
+        click.echo(f"{results.record_path(key).relative_to(results.root)}: not in the plan")
+    for change in report.declared_later:
+        click.echo(f"declared later: {change}")
+    click.echo(f"{report.checked} files checked, {len(report.faults)} at fault")
+    if report.missing:
+        click.echo(f"{len(report.missing)} of {report.planned} planned runs have no record")
     return 1 if report.faults else 0

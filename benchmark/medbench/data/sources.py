@@ -1,6 +1,6 @@
 """The files a user brings: folders and zip archives, listed and read in place.
 
-Nothing is extracted to disk, no link is followed, and what a file locks of
+Nothing is extracted to disk, no link is followed, and what a file claims of
 itself is checked before it is believed. Whatever could only be an attack or an
 accident (a path that climbs out, a link, a bomb) is refused by name.
 """

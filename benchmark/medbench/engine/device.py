@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from medbench.errors import DeviceError
-from medbench.protocol.schema import Compute
+from medbench.interfaces.options import ComputeOptions
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -28,7 +28,7 @@ def visible_alone(device: str, visible: str | None) -> str:
     return visible.split(",")[int(index)].strip() if visible else index
 
 
-def prepare_process(compute: Compute, device: str) -> torch.device:
+def prepare_process(compute: ComputeOptions, device: str) -> torch.device:
     """Set this process up for reproducible work on ``device``.
 
     Raises
@@ -58,13 +58,13 @@ def prepare_process(compute: Compute, device: str) -> torch.device:
     return torch.device(device)
 
 
-def autocast(device: torch.device, compute: Compute) -> AbstractContextManager[Any]:
+def autocast(device: torch.device, compute: ComputeOptions) -> AbstractContextManager[Any]:
     """Enter the protocol's precision; float32 changes nothing."""
     return torch.autocast(
         device.type, dtype=torch.bfloat16, enabled=compute.precision == "bfloat16"
     )
 
 
-def memory_format(compute: Compute) -> torch.memory_format:
+def memory_format(compute: ComputeOptions) -> torch.memory_format:
     """Return the memory layout the protocol asks for."""
     return torch.channels_last if compute.channels_last else torch.contiguous_format

@@ -21,7 +21,7 @@ def seeded_construction(root: int, purpose: str, *axes: str | int | float) -> It
     """Let module constructors draw from a named stream.
 
     torch's constructors initialise from the global generator and take no
-    other. It is seeded here and put back as it was.
+    other. It is seeded here and restored.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(root, purpose, *axes))
@@ -138,6 +138,6 @@ def first_layer(backbone: NormalisedBackbone) -> dict[str, NDArray[np.generic]]:
 
 
 def load_weights(backbone: NormalisedBackbone, weights: Mapping[str, NDArray[np.generic]]) -> None:
-    """Put back what :func:`weights_of` returned."""
+    """Load what :func:`weights_of` returned."""
     state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
     backbone.backbone.load_state_dict(state)

@@ -20,13 +20,12 @@ from medbench.engine.networks import (
     weights_of,
 )
 from medbench.engine.optimisation import ScheduledOptimiser
-from medbench.engine.state_watch import StateWatch
+from medbench.engine.state import PluginState
 from medbench.engine.streams import seed_global_rngs, torch_stream
 from medbench.engine.views import DeviceImages, shuffled_batches
 from medbench.interfaces.backbone import Backbone, ImageSpace
+from medbench.interfaces.options import ComputeOptions, PretrainingOptions
 from medbench.interfaces.pretext import Pretext
-from medbench.interfaces.state import captured, restored
-from medbench.protocol.schema import Compute, Pretraining
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,9 @@ class PretrainingInput:
         The run's training images.
     normalise : str
         The protocol's ``images.normalise``.
-    stage : Pretraining
+    stage : PretrainingOptions
         Epochs, batch size, optimiser.
-    compute : Compute
+    compute : ComputeOptions
         Precision, layout, determinism, threads.
     network_seed, training_seed : int
         From which initialisation, and order and augmentation, are drawn.
@@ -51,8 +50,8 @@ class PretrainingInput:
 
     images: NDArray[np.uint8]
     normalise: str
-    stage: Pretraining
-    compute: Compute
+    stage: PretrainingOptions
+    compute: ComputeOptions
     network_seed: int
     training_seed: int
     weights: Mapping[str, NDArray[Any]] | None = None
@@ -84,7 +83,9 @@ class PretrainingStage:
     ----------
     initial : mapping of str to ndarray
         First-layer filters as they were initialised, before any training or
-        weights of a step before: what learned filters are shown beside.
+        weights of a step before, to be shown next to the learned ones.
+    state : PluginState
+        What a checkpoint saves between two epochs.
     """
 
     def __init__(
@@ -111,35 +112,26 @@ class PretrainingStage:
         self.optimiser = ScheduledOptimiser(
             (self.backbone, self.head), given.stage.optimiser, given.stage.epochs
         )
-        known = (self.backbone, self.head)  # a pretext may hold on to what the stage keeps
-        self._watch = StateWatch(pretext, f"pretext {pretext.name}", known)
+        self.state = PluginState(
+            {
+                "backbone": self.backbone,
+                "head": self.head,
+                "optimiser": self.optimiser,
+                "pretext": pretext,
+            }
+        )
 
     def plugins(self) -> tuple[Any, ...]:
         """Return the plugins that train."""
         return self._builder, self.pretext
 
-    def state(self) -> dict[str, Any]:
-        """Return what the stage must be given back to go on after the epoch just done."""
-        parts = {"backbone": self.backbone, "head": self.head, "optimiser": self.optimiser}
-        captures = {name: captured(part) for name, part in parts.items()}
-        return {**captures, "pretext": self.pretext.state_dict()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`state` returned."""
-        restored(self.backbone, state["backbone"])
-        restored(self.head, state["head"])
-        restored(self.optimiser, state["optimiser"])
-        self.pretext.load_state_dict(state["pretext"])
-
-    def obstacle(self) -> str:
-        """Return why the state is not all there is to know, or an empty string."""
-        return self._watch.obstacle()
-
     def epochs(self, first: int = 0) -> Iterator[PretrainingEpoch]:
         """Train from epoch ``first`` on, yielding after each epoch."""
         for epoch in range(first, self.given.stage.epochs):
             seed_global_rngs(self.given.training_seed, epoch)
-            yield self._epoch(epoch)
+            result = self._epoch(epoch)
+            self.state.save()  # refuse what cannot be saved in every job, checkpoint or not
+            yield result
 
     def _epoch(self, epoch: int) -> PretrainingEpoch:
         seed, device = self.given.training_seed, self.device

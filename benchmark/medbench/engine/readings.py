@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.engine import metrics
-from medbench.metric_names import LOWER_IS_BETTER, METRICS
+import medbench.metrics as metrics
+from medbench.metrics import LOWER_IS_BETTER, METRICS
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -45,7 +45,7 @@ def read_run(arrays: Arrays, primary: str, last_epochs: int) -> tuple[dict[str, 
     """
     test_labels, test = arrays["test/labels"], arrays["test/probabilities"]
     by_epoch = [metrics.evaluate(test_labels, probabilities) for probabilities in test]
-    class_recalls = [_recalls(test_labels, probabilities) for probabilities in test]
+    class_recalls = [metrics.recalls(test_labels, probabilities) for probabilities in test]
     noisy = arrays["validation/noisy_labels"]
     validation = np.array(
         [metrics.evaluate(noisy, p)[primary] for p in arrays["validation/probabilities"]]
@@ -120,11 +120,6 @@ def _selection_quality(
         "curves/train/selection_precision_by_class": _ratio(hits_by_class, taken_by_class),
         "curves/train/selection_recall_by_class": _ratio(hits_by_class, clean_by_class),
     }
-
-
-def _recalls(labels: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.float64]:
-    classes = probabilities.shape[1]
-    return metrics.recalls(metrics.confusion_matrix(labels, probabilities.argmax(axis=1), classes))
 
 
 def _best_epoch(curve: NDArray[np.float64], metric: str) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medbench.engine.streams import numpy_stream
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import SPLITS, ArrayLike, LabelledImages
-from medbench.protocol.schema import Images
+from medbench.interfaces.options import ImageOptions
 
 #: Bytes of images read and resized at once.
 _CHUNK_BYTES = 2 * 1024**2
@@ -30,7 +30,7 @@ class Selection:
 
 
 def select(
-    data: LabelledImages, images: Images, root_seed: int, dataset: str, seed: int
+    data: LabelledImages, images: ImageOptions, root_seed: int, dataset: str, seed: int
 ) -> Selection:
     """Draw the subsets of a run.
 
@@ -102,7 +102,7 @@ def read_images(
 ) -> NDArray[np.uint8]:
     """Read images and bring them to ``size`` x ``size``.
 
-    Resizing is antialiased bilinear, done on the CPU whatever the device, so
+    Resizing is antialiased bilinear, done on the CPU for all devices, so
     that all devices see the same pixels.
 
     Parameters

@@ -21,7 +21,7 @@ from medbench.engine.networks import (
     seeded_construction,
 )
 from medbench.engine.optimisation import ScheduledOptimiser
-from medbench.engine.state_watch import StateWatch
+from medbench.engine.state import PluginState
 from medbench.engine.streams import numpy_stream, seed_global_rngs, torch_stream
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
 from medbench.errors import MedbenchError
@@ -33,7 +33,7 @@ from medbench.interfaces.method import (
     OptimiserSettings,
     Oracle,
 )
-from medbench.protocol.schema import Compute, Training
+from medbench.interfaces.options import ComputeOptions, TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class TrainingInput:
         K.
     normalise : str
         The protocol's ``images.normalise``.
-    training : Training
+    training : TrainingOptions
         Epoch budget, batch size, optimiser, augmentation.
-    compute : Compute
+    compute : ComputeOptions
         Precision, layout, determinism, threads.
     evaluation_batch : int
         Images a forward pass when predicting.
@@ -69,8 +69,8 @@ class TrainingInput:
     test_images: NDArray[np.uint8]
     num_classes: int
     normalise: str
-    training: Training
-    compute: Compute
+    training: TrainingOptions
+    compute: ComputeOptions
     evaluation_batch: int
     network_seed: int
     training_seed: int
@@ -146,6 +146,11 @@ class TrainingHarness:
         return autocast(self._device, self._given.compute)
 
 
+def method_state(method: LNLMethod, task: LearningTask) -> PluginState:
+    """Return the state of a method that has been started with ``task``."""
+    return PluginState({"method": method}, (task, *vars(task).values(), task.oracle))
+
+
 class TrainingStage:
     """One method's training.
 
@@ -161,6 +166,11 @@ class TrainingStage:
         Answers, and counts, what the method asks.
     device : str
         Where to train.
+
+    Attributes
+    ----------
+    state : PluginState
+        What a checkpoint saves between two epochs.
     """
 
     def __init__(
@@ -179,46 +189,35 @@ class TrainingStage:
         self.validation = self._images(given.validation_images)
         self.test = self._images(given.test_images)
         self.harness = TrainingHarness(given, backbone, oracle, self.device)
-        method.start(
-            LearningTask(
-                num_classes=given.num_classes,
-                epochs=given.training.epochs,
-                batch_size=given.training.batch_size,
-                train=self._noisy(self.train, given.train_labels),
-                validation=self._noisy(self.validation, given.validation_labels),
-                device=self.device,
-                harness=self.harness,
-            )
+        task = LearningTask(
+            num_classes=given.num_classes,
+            epochs=given.training.epochs,
+            batch_size=given.training.batch_size,
+            train=self._noisy(self.train, given.train_labels),
+            validation=self._noisy(self.validation, given.validation_labels),
+            device=self.device,
+            harness=self.harness,
         )
-        self._watch = StateWatch(method, f"method {method.name}", needed=True)
+        method.start(task)
+        self.state = method_state(method, task)
 
     def plugins(self) -> tuple[Any, ...]:
         """Return the plugins that train."""
         return self.backbone, self.method
-
-    def state(self) -> dict[str, Any]:
-        """Return what the stage must be given back to go on after the epoch just done."""
-        return self.method.state_dict()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`state` returned."""
-        self.method.load_state_dict(state)
-
-    def obstacle(self) -> str:
-        """Return why the state is not all there is to know, or an empty string."""
-        return self._watch.obstacle()
 
     def epochs(self, first: int = 0) -> Iterator[EpochResult]:
         """Train from epoch ``first`` on, yielding predictions after each epoch."""
         for epoch in range(first, self.given.training.epochs):
             seed_global_rngs(self.given.training_seed, epoch)
             report = self.method.train_epoch(epoch)
-            yield EpochResult(
+            result = EpochResult(
                 report,
                 self._predict(self.train).argmax(axis=1).astype(np.int16),
                 self._predict(self.validation),
                 self._predict(self.test),
             )
+            self.state.save()  # refuse what cannot be saved in every run, checkpoint or not
+            yield result
 
     def _predict(self, images: DeviceImages) -> NDArray[np.float32]:
         with torch.inference_mode(), autocast(self.device, self.given.compute):

@@ -34,7 +34,7 @@ class Backbone(ABC):
     Parameters
     ----------
     name : str
-        The name under which the backbone stands in the protocol.
+        The name of the backbone in the protocol.
     settings : Settings
         An instance of the class's ``Settings``.
     """

@@ -49,7 +49,7 @@ class DatasetCard:
     confounders : tuple of str
         Known faults: what may make a score look better or worse than it is.
     group_meaning : str
-        What ``LabelledImages.groups`` stands for, ``""`` where there are none.
+        What ``LabelledImages.groups`` means, ``""`` where there are none.
     content_hash : str
         SHA-256 over images, labels, splits and ids: part of every run key.
     audit : mapping
@@ -124,7 +124,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class DataContext:
-    """What a dataset is owed: a folder of its own and a decode budget.
+    """What medbench provides to a dataset: a folder of its own and a decode budget.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class Dataset(ABC):
     Parameters
     ----------
     name : str
-        The name under which the dataset stands in the protocol.
+        The name of the dataset in the protocol.
     settings : Settings
         An instance of the class's ``Settings``.
     """

@@ -1,4 +1,4 @@
-"""What observers are told while a protocol is run, and what they may add to the board."""
+"""Events that callbacks receive while a protocol runs, and sections they add to the board."""
 
 from __future__ import annotations
 

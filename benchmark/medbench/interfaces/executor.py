@@ -6,9 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from medbench.interfaces.settings import Settings
+
+if TYPE_CHECKING:
+    from medbench.protocol.spec import PretrainingSpec, RunSpec
 
 #: How a job can end; see :mod:`medbench.store.states`.
 JobState = Literal["done", "failed", "timeout", "out-of-memory", "interrupted"]
@@ -20,14 +23,8 @@ class Job:
 
     Parameters
     ----------
-    kind : {"pretraining", "run"}
-        What to do.
-    key : str
-        Key of the pretraining or run; names what it leaves in the store.
-    label : str
-        What a person calls it.
-    spec : mapping
-        Everything that decides the outcome, as plain JSON values.
+    spec : RunSpec or PretrainingSpec
+        Everything that decides the outcome; see :mod:`medbench.protocol.spec`.
     results : pathlib.Path
         The results folder.
     cache : pathlib.Path
@@ -41,18 +38,15 @@ class Job:
     memory : int, optional
         Bytes that all of the job's processes may hold together.
     origin : mapping
-        Where the command comes from that submits the job, to be kept in the record; see
+        Protocol and code of the command that submits the job, saved in the record; see
         :func:`medbench.runner.origin.origin`.
     attempt : int
-        Counts from 1; names the attempt's log and what is kept of it.
+        Counts from 1; part of the names of the attempt's log and result.
     alone : bool
         Whether the job has its device to itself; see :class:`~medbench.store.attempts.Attempt`.
     """
 
-    kind: Literal["pretraining", "run"]
-    key: str
-    label: str
-    spec: dict[str, Any]
+    spec: RunSpec | PretrainingSpec
     results: Path
     cache: Path
     device: str
@@ -66,13 +60,36 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as plain JSON values."""
-        return {**self.__dict__, "results": str(self.results), "cache": str(self.cache)}
+        paths = {"results": str(self.results), "cache": str(self.cache)}
+        return {**vars(self), **paths, "kind": self.kind, "spec": self.spec.to_json()}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Job:
+    def from_json(cls, values: Mapping[str, Any]) -> Job:
         """Rebuild a job from :meth:`to_json`'s values."""
-        paths = {"results": Path(values["results"]), "cache": Path(values["cache"])}
-        return cls(**{**values, **paths})
+        from medbench.protocol.spec import PretrainingSpec, RunSpec
+
+        spec = RunSpec if values["kind"] == "run" else PretrainingSpec
+        typed = {
+            "spec": spec.from_json(values["spec"]),
+            "results": Path(values["results"]),
+            "cache": Path(values["cache"]),
+        }
+        return cls(**{name: value for name, value in {**values, **typed}.items() if name != "kind"})
+
+    @property
+    def kind(self) -> Literal["pretraining", "run"]:
+        """What to do."""
+        return self.spec.kind
+
+    @property
+    def key(self) -> str:
+        """Key of the run or pretraining; names its files in the results folder."""
+        return self.spec.key
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return self.spec.label if self.kind == "run" else f"pretraining {self.spec.label}"
 
 
 @dataclass(frozen=True)
@@ -115,8 +132,8 @@ class JobHandle:
 class Executor(ABC):
     """Carries out jobs, each isolated from the others.
 
-    What an executor owes is a program too: :mod:`medbench.check.executors`. One that
-    starts processes elsewhere gives them ``python -m medbench.runner.one_job``.
+    Its contract can be checked: :mod:`medbench.check.executors`. An executor that
+    starts processes elsewhere runs ``python -m medbench.runner.one_job``.
 
     Parameters
     ----------

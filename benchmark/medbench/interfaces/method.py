@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from medbench.interfaces.settings import Settings
-from medbench.interfaces.state import Stateful
 
 if TYPE_CHECKING:
     import torch
@@ -211,7 +210,7 @@ class LearningTask:
 
 
 class Harness(Protocol):
-    """What stands behind :class:`LearningTask`; methods use the task."""
+    """What :class:`LearningTask` calls; methods use the task."""
 
     @property
     def oracle(self) -> Oracle:
@@ -235,7 +234,7 @@ class Harness(Protocol):
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a method tells of one epoch.
+    """What a method reports of one epoch.
 
     Parameters
     ----------
@@ -256,18 +255,21 @@ class EpochReport:
     corrected: NDArray[np.int64] | None = None
 
 
-class LNLMethod(Stateful, ABC):
+class LNLMethod(ABC):
     """A way of learning with noisy labels.
 
     The harness calls :meth:`start` once, then :meth:`train_epoch` for each
-    epoch of the budget, and :meth:`predict` after each. A run that is taken up
-    again calls :meth:`start`, then :meth:`load_state_dict` with the state after
-    the last epoch kept, then goes on with the next epoch.
+    epoch of the budget, and :meth:`predict` after each. A run that continues
+    from a checkpoint calls :meth:`start`, restores all attributes to what they
+    were after the last saved epoch, and continues with the next epoch. So make
+    networks, optimisers and other objects in :meth:`start`; numbers, tensors,
+    arrays and containers of them can be made at any time
+    (:mod:`medbench.engine.state`).
 
     Parameters
     ----------
     name : str
-        The name under which the method stands in the protocol.
+        The name of the method in the protocol.
     settings : MethodSettings
         An instance of the class's ``Settings``.
     """
@@ -275,7 +277,7 @@ class LNLMethod(Stateful, ABC):
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
 
     #: Questions of the oracle that the method may ask, by name (``"noise_rate"``),
-    #: under whatever settings: whoever reads the code knows it before a run does.
+    #: under any settings.
     asks: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, name: str, settings: Any) -> None:

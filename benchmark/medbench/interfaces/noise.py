@@ -46,8 +46,8 @@ class CleanLabels:
 def is_diagonally_dominant(matrix: NDArray[np.float64]) -> bool:
     """Return whether the true class is the most frequent label of every class.
 
-    Where it is not, a perfect learner scores below chance: the block cannot be
-    learned even in principle.
+    Where it is not, a learner that takes labels at face value is misled and scores
+    below chance, though labels still carry information if the matrix is invertible.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class NoiseModel(ABC):
     Parameters
     ----------
     name : str
-        The name under which the noise model stands in the protocol.
+        The name of the noise model in the protocol.
     settings : Settings
         An instance of the class's ``Settings``.
     """

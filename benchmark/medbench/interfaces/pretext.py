@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from medbench.interfaces.backbone import ImageSpace
 from medbench.interfaces.settings import Settings
-from medbench.interfaces.state import Stateful
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +23,7 @@ class PretextStep:
     loss : torch.Tensor, shape ()
         What the harness minimises.
     correct : torch.Tensor, shape ()
-        How many of the task's own questions were answered rightly.
+        How many of the task's own questions were answered correctly.
     questions : int
         How many there were, so that ``correct / questions`` is the task's
         accuracy; ``chance`` of the pretext is what guessing gives.
@@ -42,17 +41,18 @@ class PretextSettings(Settings):
     trains: ClassVar[bool] = True
 
 
-class Pretext(Stateful, ABC):
+class Pretext(ABC):
     """A task that teaches a backbone without labels.
 
     The harness builds the backbone and the head, owns optimiser, epochs and
     batches, and keeps the backbone's weights; the head is thrown away. Checkpoints
-    hold all of these, and the attributes that the pretext names in ``stateful``.
+    hold all of these and the pretext's own attributes, by the rules of
+    :mod:`medbench.engine.state`.
 
     Parameters
     ----------
     name : str
-        The name under which the pretext stands in the protocol.
+        The name of the pretext in the protocol.
     settings : PretextSettings
         An instance of the class's ``Settings``.
     """

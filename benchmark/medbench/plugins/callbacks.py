@@ -1,57 +1,51 @@
-"""Observers: packages that are told what happens in a run, each in a process of its own.
+"""Callbacks: packages that get the events of a run, each in a process of its own.
 
-An observer cannot fail, hold up or change a run. It is told by messages that nobody
-waits for; what it prints goes into its log; what it raises is counted and told at
-the end, in one line. One that takes too long at the end is ended.
+A callback cannot fail, delay or change a run. Nothing waits for it; what it prints goes
+to its log; what it raises is counted and reported at the end, in one line. One that takes
+too long at the end is ended.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import queue
-import signal
-import subprocess
 import sys
+import tempfile
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
+from medbench.errors import PluginError
 from medbench.interfaces.events import EpochEnded, JobEnded, JobStarted
-from medbench.plain import plain
-from medbench.plugins.announcements import described, hook_caller
+from medbench.plain import format_error, plain
+from medbench.plugins.collect import hook_caller
+from medbench.plugins.registry import Registry
+from medbench.plugins.sandbox import Call, Sandbox
+from medbench.suggest import did_you_mean
 
-#: Hooks of observers, with the record each is told.
-HOOKS: dict[str, type[Any]] = {
-    "medbench_job_started": JobStarted,
-    "medbench_epoch_ended": EpochEnded,
-    "medbench_job_ended": JobEnded,
+#: The hook that gets each kind of event; other events reach no callback.
+HOOKS: Mapping[type[Any], str] = {
+    JobStarted: "medbench_job_started",
+    EpochEnded: "medbench_epoch_ended",
+    JobEnded: "medbench_job_ended",
 }
 
-#: Seconds an observer may take, after the last run, to work off what it was told.
+#: Seconds a callback may take, after the last run, to process its events.
 GRACE = 30.0
-
-#: Messages that may wait for an observer; further ones are lost to it, and counted.
-MOST_WAITING = 10_000
-
-_CHILD = (
-    "import json, sys; given = json.loads(sys.stdin.readline()); sys.path[:] = given.pop('path'); "
-    "from medbench.plugins.callbacks import serve; serve(**given)"
-)
 
 
 @dataclass(frozen=True)
-class Watcher:
-    """An observer to be started.
+class Callback:
+    """A callback to start.
 
     Parameters
     ----------
     name : str
-        What messages and its log call it.
+        Its name in messages and the name of its log.
     value : str
         Its module or object with hooks, as of an entry point.
     """
@@ -60,151 +54,127 @@ class Watcher:
     value: str
 
 
-class Observers:
-    """Passes events on to observers.
+def callbacks_of(registry: Registry, loggers: Sequence[str]) -> list[Callback]:
+    """Return the callbacks of a run.
 
     Parameters
     ----------
-    watchers : sequence of Watcher
+    registry : Registry
+        Every third party that implements a lifecycle hook is a callback.
+    loggers : sequence of str
+        Names after ``--log``.
+
+    Raises
+    ------
+    PluginError
+        If there is no such logger, or what it needs is not installed.
+    """
+    points = {p.name: p for hook in HOOKS.values() for p in registry.third_parties(hook)}
+    return [
+        *(_logger(registry, name) for name in dict.fromkeys(loggers)),
+        *(Callback(name, point.value) for name, point in sorted(points.items())),
+    ]
+
+
+def _logger(registry: Registry, name: str) -> Callback:
+    if name not in registry.loggers:
+        hint = did_you_mean(name, sorted(registry.loggers))
+        raise PluginError(f"no logger is called {name!r}{hint}")
+    logger = registry.loggers[name]
+    module, _, fix = logger.needs.partition(":")
+    if module and find_spec(module) is None:
+        raise PluginError(f"--log {name} needs {module}, which is not installed: {fix.strip()}")
+    return Callback(name, logger.target)
+
+
+class Callbacks:
+    """Passes events on to callbacks; faults are written to stderr at the end of the block.
+
+    Parameters
+    ----------
+    callbacks : sequence of Callback
         Which.
     logs : pathlib.Path
         Folder for what they print.
     grace : float
-        Seconds for each after the last event.
+        Seconds for all of them after the last event.
     """
 
-    def __init__(self, watchers: Sequence[Watcher], logs: Path, grace: float = GRACE) -> None:
-        self._grace = grace
-        self._running = [_Running(watcher, logs / f"{watcher.name}.log") for watcher in watchers]
+    def __init__(self, callbacks: Sequence[Callback], logs: Path, grace: float = GRACE) -> None:
+        self._logs = {each: logs / f"{each.name}.log" for each in callbacks}
+        self._sandbox: Sandbox | None = None
+        self._unwritten = ""
+        if callbacks:
+            logs.mkdir(parents=True, exist_ok=True)
+            # a file can be written without waiting, however slowly it is read
+            self._events = tempfile.NamedTemporaryFile("w", encoding="utf-8")  # noqa: SIM115
+            function, given = f"{__name__}:serve", {"events": self._events.name}
+            calls = [
+                Call(f"callback {each.name}", function, {**given, "value": each.value}, str(log))
+                for each, log in self._logs.items()
+            ]
+            self._sandbox = Sandbox(calls, grace, at_once=len(calls))
 
-    def tell(self, event: JobStarted | EpochEnded | JobEnded) -> None:
-        """Pass an event on; returns at once."""
-        hook = next(name for name, kind in HOOKS.items() if isinstance(event, kind))
-        line = json.dumps({"hook": hook, "event": asdict(event)})
-        for running in self._running:
-            running.tell(line)
+    def __enter__(self) -> Callbacks:
+        """Return the object itself."""
+        return self
 
-    def close(self) -> list[str]:
-        """End all observers; return a line on each with which something was wrong."""
-        for running in self._running:
-            running.finish()
-        return [line for running in self._running if (line := running.end(self._grace))]
-
-
-@contextlib.contextmanager
-def observing(watchers: Sequence[Watcher], logs: Path) -> Iterator[Observers]:
-    """Keep observers while the block runs; what was wrong with one is told on stderr."""
-    observers = Observers(watchers, logs)
-    try:
-        yield observers
-    finally:
-        for line in observers.close():
+    def __exit__(self, *error: object) -> None:
+        """End all callbacks and write a line on each with which something was wrong."""
+        for line in self.close():
             sys.stderr.write(f"medbench: {line}\n")
 
+    def tell(self, event: object) -> None:
+        """Pass an event on, if it is one that callbacks get; returns at once."""
+        if self._sandbox and (hook := HOOKS.get(type(event))):
+            self._write(json.dumps([hook, asdict(event)]))  # type: ignore[call-overload]
 
-class _Running:
-    """One observer under way: its process, and the thread that feeds it."""
+    def close(self) -> list[str]:
+        """End all callbacks; return a line on each with which something was wrong."""
+        if not self._sandbox:
+            return []
+        self._write("")
+        answers = self._sandbox.finish()
+        self._events.close()
+        lines = [self._unwritten] if self._unwritten else []
+        for (callback, log), answer in zip(self._logs.items(), answers, strict=True):
+            if fault := answer.fault or answer.value:
+                text = f"callback {callback.name} {fault}; the runs are unaffected ({log})"
+                lines.append(plain(text))
+        return lines
 
-    def __init__(self, watcher: Watcher, log: Path) -> None:
-        self._watcher = watcher
-        self._log = log
-        self._lost = 0
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _CHILD],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is not for it: it is ended when the runs are
-            )
-        self._waiting: queue.Queue[str | None] = queue.Queue(MOST_WAITING)
-        self.tell(
-            json.dumps({"path": [str(folder) for folder in sys.path], "value": watcher.value})
-        )
-        self._thread = Thread(target=self._feed, daemon=True)
-        self._thread.start()
-
-    def tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         try:
-            self._waiting.put_nowait(line)
-        except queue.Full:
-            self._lost += 1
+            self._events.write(f"{line}\n")
+            self._events.flush()
+        except OSError as error:  # the disk is full, say; no run fails by it
+            reason = f"{self._events.name} cannot be written: {error.strerror}"
+            self._unwritten = f"callbacks have missed events: {reason}"
 
-    def finish(self) -> None:
-        """Say that nothing more will come."""
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(None)
 
-    def end(self, grace: float) -> str:
-        """Wait for the observer, or end it; return what was wrong with it."""
-        assert self._process.stdout is not None
+def serve(value: str, events: str) -> str:
+    """Call a callback's hooks for each event; return what was wrong, in one line."""
+    hooks = hook_caller(value)
+    kinds = {hook: kind for kind, hook in HOOKS.items()}
+    faults = []
+    for line in _lines(Path(events)):
+        hook, values = json.loads(line)
         try:
-            self._process.wait(grace)
-        except subprocess.TimeoutExpired:
-            fault = f"had not worked off what it was told within {grace:g} s and was ended"
-        else:
-            fault = self._answer()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._process.stdout.close()
-        self._thread.join(1)
-        if self._lost:
-            fault += f"{'; ' if fault else ''}{self._lost} messages came faster than it took them"
-        if not fault:
-            return ""
-        return plain(
-            f"observer {self._watcher.name} {fault}; the runs are unaffected ({self._log})"
-        )
-
-    def _answer(self) -> str:
-        """Return what the observer, which has ended, says was wrong."""
-        assert self._process.stdout is not None
-        try:
-            os.set_blocking(self._process.stdout.fileno(), False)  # a child of its may hold it open
-            found = json.loads(self._process.stdout.read() or b"")
-            faults, first = int(found["faults"]), str(found["first"])
-        except (ValueError, KeyError, TypeError):
-            return f"ended its process with status {self._process.returncode}"
-        return f"failed {faults} times, first: {first}" if faults else ""
-
-    def _feed(self) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError, ValueError), self._process.stdin as pipe:
-            while (line := self._waiting.get()) is not None:
-                pipe.write(f"{line}\n".encode())
-                pipe.flush()
-
-
-# ---------------------------------------------------------------- in the observer's process
-
-
-def serve(value: str) -> None:
-    """Call an observer's hooks for each event that comes, until no more come."""
-    answer = os.dup(1)
-    os.dup2(2, 1)
-    faults: list[str] = []
-    hooks: Any = None
-    try:
-        hooks = hook_caller(value)
-    except BaseException as error:  # noqa: BLE001 - any fault of foreign code
-        faults.append(_noted(error))
-    for line in sys.stdin:
-        if hooks is None:
-            break
-        message = json.loads(line)
-        event = HOOKS[message["hook"]](**message["event"])
-        try:
-            getattr(hooks, message["hook"])(event=event)
+            getattr(hooks, hook)(event=kinds[hook](**values))
         except BaseException as error:  # noqa: BLE001 - any fault of foreign code
-            faults.append(_noted(error))
-    os.write(answer, json.dumps({"faults": len(faults), "first": (faults or [""])[0]}).encode())
-    sys.stdout.flush()
-    os._exit(0)  # threads that an observer left behind are not waited for
+            traceback.print_exception(error, file=sys.stderr)
+            faults.append(format_error(error))
+    return f"failed {len(faults)} times, first: {faults[0]}" if faults else ""
 
 
-def _noted(error: BaseException) -> str:
-    traceback.print_exception(error, file=sys.stderr)
-    sys.stderr.flush()
-    return described(error)
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file that is being written, up to an empty one."""
+    line, host = "", os.getppid()
+    with path.open(encoding="utf-8") as file:
+        while line != "\n" and os.getppid() == host:
+            line += file.readline()
+            if not line.endswith("\n"):
+                time.sleep(0.05)
+            elif line != "\n":
+                yield line
+                line = ""

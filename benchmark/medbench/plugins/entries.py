@@ -1,4 +1,4 @@
-"""An announced plugin: where it comes from, and its class, imported when it is used."""
+"""A registered plugin: where it comes from, and its class, imported when it is used."""
 
 from __future__ import annotations
 
@@ -6,17 +6,57 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import medbench
 from medbench.errors import PluginError
-from medbench.plugins.announcements import described
-from medbench.plugins.interface_version import fit
+from medbench.plain import format_error
 from medbench.plugins.kinds import Kind
-from medbench.plugins.local import provide
-from medbench.plugins.markers import Plugin
+from medbench.plugins.local import import_local
+from medbench.plugins.markers import PROJECT, Plugin
 
 if TYPE_CHECKING:
     from medbench.interfaces.settings import Settings
+
+
+class Compatibility(NamedTuple):
+    """Whether a plugin can be used; ``text`` says what to do where it is not ``"ok"``."""
+
+    state: Literal["ok", "deprecated", "broken"]
+    text: str = ""
+
+
+def compatibility(interface: int, distribution: str) -> Compatibility:
+    """Compare the interface version of a plugin with those that are supported.
+
+    Parameters
+    ----------
+    interface : int
+        The version the plugin was written for.
+    distribution : str
+        The plugin's distribution, to be named where it must be updated.
+
+    Returns
+    -------
+    Compatibility
+        ``"ok"`` for the present version; ``"deprecated"`` for an older one that
+        still works (from :data:`medbench.OLDEST_INTERFACE` on); else ``"broken"``.
+    """
+    here, oldest = medbench.INTERFACE_VERSION, medbench.OLDEST_INTERFACE
+    if interface == here:
+        return Compatibility("ok")
+    if oldest <= interface < here:
+        return Compatibility(
+            "deprecated",
+            f"written for plugin interface {interface}, which is deprecated "
+            f"(now {here}): update {distribution}",
+        )
+    supported = f"{here}" if oldest == here else f"{oldest} to {here}"
+    return Compatibility(
+        "broken",
+        f"was written for plugin interface {interface}, this medbench {medbench.__version__} "
+        f"has interface {supported}: update {PROJECT if interface > here else distribution}",
+    )
 
 
 @dataclass(frozen=True)
@@ -26,13 +66,13 @@ class Entry:
     Parameters
     ----------
     kind : Kind
-        What it is.
+        Its kind.
     plugin : Plugin
-        What its package announced.
+        The record that its package announced.
     distribution, version : str
-        The installed distribution that brought it.
+        Its distribution.
     file : str
-        Where the announcing module is; empty where that is not known.
+        File of the announcing module; empty where it is not known.
     notes : tuple of str
         What its users should know: a deprecated interface, a slow import.
     path : str
@@ -49,7 +89,7 @@ class Entry:
 
     @property
     def revision(self) -> int | str:
-        """What stands in run keys for the plugin's code: of a file, the hash of its content too."""
+        """The plugin's revision in run keys; for a file, with the hash of its content."""
         given = self.plugin.revision
         return f"{given} of {self.version}" if self.path else given
 
@@ -60,7 +100,7 @@ class Entry:
 
     @property
     def who(self) -> str:
-        """What messages call it: kind, name and distribution."""
+        """Kind, name and distribution, as messages name it."""
         return f"{self.kind.name} {self.name!r} of {self.distribution} {self.version}".rstrip()
 
     def load(self) -> type[Any]:
@@ -93,31 +133,27 @@ class Entry:
         from medbench.interfaces.settings import Settings
 
         self._prepare()
-        target = self.plugin.settings or f"{self.plugin.target}.Settings"
-        found = (
-            _import_target(self.plugin.settings, self.who)
-            if self.plugin.settings
-            else self.load().Settings
-        )
+        target = self.plugin.settings
+        found = _import_target(target, self.who) if target else self.load().Settings
         if not (isinstance(found, type) and issubclass(found, Settings)):
             raise PluginError(
-                f"{self.who}: {target} is not a subclass of Settings; "
-                "derive it from medbench.interfaces.Settings"
+                f"{self.who}: {target or self.plugin.target + '.Settings'} is not a subclass of "
+                "Settings; derive it from medbench.interfaces.Settings"
             )
         return found
 
     def create(self, name: str, settings: Mapping[str, Any]) -> Any:
-        """Make an instance that stands as ``name`` in a protocol, from resolved settings."""
+        """Make an instance that a protocol names ``name``, from resolved settings."""
         found = self.load()
         return found(name, found.Settings.model_validate(settings))
 
     def _prepare(self) -> None:
         """Refuse another interface, and make a plugin without packaging importable."""
-        state, text = fit(self.plugin.interface, self.distribution)
+        state, text = compatibility(self.plugin.interface, self.distribution)
         if state == "broken":
             raise PluginError(f"{self.who} {text}")
         if self.path:
-            provide(Path(self.path), self.version)
+            import_local(Path(self.path), self.version)
 
 
 def _import_target(target: str, who: str) -> Any:
@@ -127,4 +163,6 @@ def _import_target(target: str, who: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise PluginError(f"{who} cannot be imported from {target}: {described(error)}") from error
+        raise PluginError(
+            f"{who} cannot be imported from {target}: {format_error(error)}"
+        ) from error

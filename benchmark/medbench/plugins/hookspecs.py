@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medbench.plugins.markers import Command, Logger, Plugin, hookspec
 
 if TYPE_CHECKING:
     from medbench.interfaces.events import BoardSection, EpochEnded, JobEnded, JobStarted
+    from medbench.results import Results
 
 
 @hookspec
@@ -108,14 +109,17 @@ def medbench_commands() -> Iterable[Command]:
     Returns
     -------
     iterable of Command
-        Each names a click command by its import path and carries the line
+        Each names a click command by its import path and has the line
         shown by ``medbench --help``, so that help imports nothing.
     """
 
 
 @hookspec(firstresult=True)
-def medbench_build_board(results: Path, out: Path) -> Path | None:
+def medbench_build_board(results: Path, out: Path) -> str:
     """Make the board of a results folder; called when ``medbench run`` ends.
+
+    Only medbench's own board is made this way; packages add to it by
+    :func:`medbench_board_sections`.
 
     Parameters
     ----------
@@ -126,31 +130,32 @@ def medbench_build_board(results: Path, out: Path) -> Path | None:
 
     Returns
     -------
-    pathlib.Path or None
-        ``out``, or ``None`` to let another plugin make the board.
+    str
+        The ranked table for the terminal, at most 100 columns wide.
     """
 
 
 @hookspec(firstresult=True)
-def medbench_show_board(results: Path) -> str | None:
-    """Return the board of a results folder as text for the terminal.
+def medbench_read_board(results: Results) -> Any:
+    """Return the board of loaded results, for :meth:`medbench.Results.board`.
+
+    As :func:`medbench_build_board`, for medbench's own board only.
 
     Parameters
     ----------
-    results : pathlib.Path
-        The results folder.
+    results : Results
+        What :func:`medbench.load` returned.
 
     Returns
     -------
-    str or None
-        A table at most 100 columns wide, or ``None`` to leave it to another
-        plugin.
+    object
+        The board.
     """
 
 
 @hookspec
 def medbench_loggers() -> Iterable[Logger]:
-    """Announce observers that are chosen with ``medbench run --log NAME``.
+    """Announce callbacks that are chosen with ``medbench run --log NAME``.
 
     Returns
     -------
@@ -162,33 +167,34 @@ def medbench_loggers() -> Iterable[Logger]:
 
 @hookspec
 def medbench_job_started(event: JobStarted) -> None:
-    """Be told that a run or a pretraining begins.
+    """React to the start of a run or a pretraining.
 
-    This hook and the two below are called in a process of the package's own, one
-    after the other; no run waits for them, and nothing that goes wrong in them harms
-    one. What they print goes to ``logs/observers`` in the results folder.
+    This hook and the two below are callbacks. They are called in a process of the
+    package's own, one after the other; no run waits for them, and nothing that goes
+    wrong in them harms a run. What they print goes to ``logs/callbacks`` in the results
+    folder.
 
     Parameters
     ----------
     event : JobStarted
-        Which, and where.
+        The job, its attempt and device.
 
     Examples
     --------
     >>> @hookimpl
     ... def medbench_job_started(event):
-    ...     print(event.label, "begins, attempt", event.attempt)
+    ...     print(event.label, "starts, attempt", event.attempt)
     """
 
 
 @hookspec
 def medbench_epoch_ended(event: EpochEnded) -> None:
-    """Be told that a run or a pretraining has done an epoch.
+    """React to a finished epoch of a run or a pretraining.
 
     Parameters
     ----------
     event : EpochEnded
-        Which, and how many epochs of how many are done.
+        The job, the epochs done and the number of epochs.
 
     Examples
     --------
@@ -200,12 +206,12 @@ def medbench_epoch_ended(event: EpochEnded) -> None:
 
 @hookspec
 def medbench_job_ended(event: JobEnded) -> None:
-    """Be told that a run or a pretraining has ended, well or not.
+    """React to the end of a run or a pretraining, in any state.
 
     Parameters
     ----------
     event : JobEnded
-        Which, how it ended and where its record is.
+        The job, its state and the file of its record.
 
     Examples
     --------
@@ -221,12 +227,12 @@ def medbench_job_ended(event: JobEnded) -> None:
 
 @hookspec
 def medbench_board_sections(folders: list[Path]) -> Iterable[BoardSection]:
-    """Add sections of one's own to the board's page; called in a process of the package's own.
+    """Add sections to the board's page; called in a process of the package's own.
 
     Parameters
     ----------
     folders : list of pathlib.Path
-        The results folders the board is made from.
+        The results folders that the board is made from.
 
     Returns
     -------

@@ -21,7 +21,7 @@ class Kind:
     hook : str
         The hook that announces them.
     base : str
-        The class they derive from, as ``"module:Class"``.
+        Their base class, as ``"module:Class"``.
     """
 
     name: str
@@ -52,4 +52,4 @@ def kind_named(word: str) -> Kind:
         if word in (kind.name, kind.axis):
             return kind
     names = ", ".join(kind.name for kind in KINDS)
-    raise PluginError(f"there is no kind of plugin called {word!r}; the kinds are {names}")
+    raise PluginError(f"no kind of plugin is called {word!r}; the kinds are {names}")

@@ -1,8 +1,8 @@
 """Plugins without packaging: a Python file or a folder, for the first hour.
 
-A file, or a folder, named by ``--plugin`` or in ``MEDBENCH_PLUGIN_PATH`` is read as if
-it were an installed distribution called ``file:NAME``, whose version is the hash of
-its content: an edited file is another plugin to run keys.
+A file or folder named by ``--plugin`` or in ``MEDBENCH_PLUGIN_PATH`` is used as if it
+were an installed distribution called ``file:NAME``, whose version is the hash of its
+content: an edited file has other run keys.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from typing import Any
 
 import medbench
 from medbench.errors import PluginError
-from medbench.plugins.announcements import Announcement, Fault, Point, announce, described
+from medbench.plain import format_error
+from medbench.plugins.collect import collect
 from medbench.plugins.kinds import KINDS, Kind
+from medbench.plugins.manifest import EntryPointInfo, Fault, Manifest
 from medbench.plugins.markers import PROJECT, Plugin, hookimpl
 
 #: Environment variable with paths, separated as in ``PATH``; job processes inherit it.
 VARIABLE = "MEDBENCH_PLUGIN_PATH"
 
-#: Bytes a plugin's folder may hold; data belong elsewhere.
-MOST_BYTES = 64 * 1024**2
+#: Bytes of a plugin's folder at most; data belong elsewhere.
+_MOST_BYTES = 64 * 1024**2
 
 #: Folders that hold no code of the plugin.
 _PASSED_OVER = {"__pycache__", "tests", "build", "dist", "node_modules"}
@@ -50,9 +52,9 @@ class LocalCode:
     path : pathlib.Path
         The file or folder.
     root : pathlib.Path
-        Where its modules are found.
+        The folder that is put on ``sys.path``.
     modules : tuple of (str, str)
-        Name of each announcing module, as a person calls it and as it is imported.
+        Each module with hooks or plugins: its name in messages and its import name.
     version : str
         The first 12 digits of the SHA-256 over its files.
     """
@@ -62,11 +64,11 @@ class LocalCode:
     modules: tuple[tuple[str, str], ...]
     version: str
 
-    def points(self) -> list[Point]:
-        """Return what stands in the place of entry points."""
-        whose = f"file:{self.path.name}"
+    def entry_points(self) -> list[EntryPointInfo]:
+        """Return one entry point for each module, as if the code were a distribution."""
+        distribution = f"file:{self.path.name}"
         return [
-            Point(name, module, whose, self.version, str(self.path))
+            EntryPointInfo(name, module, distribution, self.version, str(self.path))
             for name, module in self.modules
         ]
 
@@ -76,35 +78,33 @@ def local_paths() -> list[Path]:
     return [Path(word) for word in os.environ.get(VARIABLE, "").split(os.pathsep) if word]
 
 
-def announce_local(path: Path) -> list[Announcement]:
-    """Import the code at a path in this process and ask what it announces.
+def collect_local(path: Path) -> list[Manifest]:
+    """Import the code at a path in this process and collect what it provides.
 
-    A module without hooks announces the plugin classes it defines.
+    A module without hooks provides the plugin classes that it defines.
 
     Returns
     -------
-    list of Announcement
+    list of Manifest
         With a fault, which names the file, where something is wrong.
     """
     try:
         code = read_code(path)
     except PluginError as error:
-        point = Point(path.stem, "", f"file:{path.name}", "", str(path))
-        return [Announcement(point, file=str(path), faults=(Fault(str(error)),))]
+        point = EntryPointInfo(path.stem, "", f"file:{path.name}", "", str(path))
+        return [Manifest(point, file=str(path), faults=(Fault(str(error)),))]
     found = []
-    for point in code.points():
+    for point in code.entry_points():
         try:
-            module = _provide(code, point.value)
-            _announce_classes(module)
+            _add_hooks(_import_module(code, point.value))
+            found.append(collect(point))
         except PluginError as error:
-            found.append(Announcement(point, file=str(path), faults=(Fault(str(error)),)))
-            continue
-        found.append(announce(point))
-    telling = [each for each in found if each.plugins or each.protocols or each.commands]
-    return telling or [each for each in found if each.faults] or [_nothing(code, found)]
+            found.append(Manifest(point, file=str(path), faults=(Fault(str(error)),)))
+    providing = [each for each in found if each.plugins or each.protocols or each.commands]
+    return providing or [each for each in found if each.faults] or [_empty(code, found)]
 
 
-def provide(path: Path, version: str) -> None:
+def import_local(path: Path, version: str) -> None:
     """Import the code at a path, so that its classes can be imported by name.
 
     Raises
@@ -116,14 +116,14 @@ def provide(path: Path, version: str) -> None:
     if code.version != version:
         raise PluginError(
             f"{path} has changed since the runs were planned ({version}, now {code.version}); "
-            "give the command again"
+            "start the command again"
         )
     for _, module in code.modules:
-        _provide(code, module)
+        _import_module(code, module)
 
 
 def read_code(path: Path) -> LocalCode:
-    """Look at a file or folder without importing it.
+    """Find the code of a file or folder without importing it.
 
     Raises
     ------
@@ -133,10 +133,10 @@ def read_code(path: Path) -> LocalCode:
     path = path.absolute()
     if path.is_file():
         if path.suffix != ".py":
-            raise PluginError(f"{path} is no Python file; a plugin is FILE.py or a folder")
+            raise PluginError(f"{path} is not a Python file; a plugin is FILE.py or a folder")
         version = _version(path.parent, [path])
         stem = re.sub(r"\W", "_", path.stem)
-        # a name of its own, so that a file called json.py hides nothing
+        # imported under another name, so that a file called json.py hides nothing
         return LocalCode(path, path.parent, ((path.stem, f"medbench_{stem}_{version}"),), version)
     if not path.is_dir():
         raise PluginError(f"there is no plugin file or folder {path}")
@@ -153,8 +153,8 @@ def read_code(path: Path) -> LocalCode:
     files = sorted(file for file in path.glob("*.py") if file.stem.isidentifier())
     if not files:
         raise PluginError(
-            f"{path} holds no plugin: no pyproject.toml with [project.entry-points.medbench], no "
-            "__init__.py and no Python file"
+            f"{path} contains no plugin: no pyproject.toml with [project.entry-points.medbench], "
+            "no __init__.py and no Python file"
         )
     modules = tuple((file.stem, file.stem) for file in files)
     return LocalCode(path, path, modules, _version(path, files))
@@ -172,7 +172,7 @@ def _entry_points(project: Path) -> list[tuple[str, str]]:
 
 
 def _files_of(root: Path, top: str) -> Iterator[Path]:
-    """Yield the files of an import package; of a single module, all modules beside it."""
+    """Yield the files of an import package; of a single module, all modules next to it."""
     folder = root / top
     if not folder.is_dir():
         yield from sorted(root.glob("*.py"))
@@ -187,9 +187,9 @@ def _files_of(root: Path, top: str) -> Iterator[Path]:
 def _version(root: Path, files: list[Path]) -> str:
     """Return the hash of some files, by their places below ``root``."""
     size = sum(file.stat().st_size for file in files)
-    if size > MOST_BYTES:
+    if size > _MOST_BYTES:
         raise PluginError(
-            f"{root} holds {size / 1024**2:.0f} MB, more than a plugin's code; keep data elsewhere"
+            f"{root} has {size / 1024**2:.0f} MB, more than a plugin's code; keep data elsewhere"
         )
     total = hashlib.sha256()
     for file in files:
@@ -198,8 +198,8 @@ def _version(root: Path, files: list[Path]) -> str:
     return total.hexdigest()[:12]
 
 
-def _provide(code: LocalCode, name: str) -> ModuleType:
-    """Import one module, anew where what is imported is of another version.
+def _import_module(code: LocalCode, name: str) -> ModuleType:
+    """Import one module, again where the imported one is of another version.
 
     Raises
     ------
@@ -208,19 +208,17 @@ def _provide(code: LocalCode, name: str) -> ModuleType:
     """
     loaded = sys.modules.get(name)
     if getattr(loaded, "__medbench_version__", code.version) != code.version:
-        _forget(code.root, name)
+        _drop_modules(code.root, name)
         loaded = None
     if loaded is None:
         importlib.invalidate_caches()
         try:
             loaded = _import_file(code, name) if code.path.is_file() else _import(code, name)
-        except KeyboardInterrupt:
-            raise
-        except PluginError:
+        except (KeyboardInterrupt, PluginError):
             raise
         except BaseException as error:
             sys.modules.pop(name, None)
-            raise PluginError(f"{_place(error, code)}: {described(error)}") from error
+            raise PluginError(f"{_place(error, code)}: {format_error(error)}") from error
         loaded.__dict__["__medbench_version__"] = code.version
     return loaded
 
@@ -246,8 +244,8 @@ def _import(code: LocalCode, name: str) -> ModuleType:
     return module
 
 
-def _forget(root: Path, name: str) -> None:
-    """Drop modules of an older version, so that they are imported anew."""
+def _drop_modules(root: Path, name: str) -> None:
+    """Drop modules of an older version, so that they are imported again."""
     for each, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if each == name or (file and Path(file).resolve().is_relative_to(root.resolve())):
@@ -266,8 +264,8 @@ def _place(error: BaseException, code: LocalCode) -> str:
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(code.path)
 
 
-def _announce_classes(module: ModuleType) -> None:
-    """Give a module without hooks those that announce the plugin classes it defines."""
+def _add_hooks(module: ModuleType) -> None:
+    """Add hooks that announce the plugin classes of a module, if it has no hooks."""
     if any(name.startswith("medbench_") and callable(value) for name, value in _own(module)):
         return
     for kind in KINDS:
@@ -299,7 +297,7 @@ def _classes(module: ModuleType, kind: Kind) -> list[type[Any]]:
 
 
 def _record(found: type[Any], kind: Kind) -> Plugin:
-    """Describe a class as its package would: the name from the class's, the line from its text."""
+    """Return a record of a class: name from the class name, summary from the docstring."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_", "-", found.__name__)
     line = (inspect.getdoc(found) or "").strip().split("\n")[0]
     return Plugin(
@@ -310,7 +308,7 @@ def _record(found: type[Any], kind: Kind) -> Plugin:
     )
 
 
-def _nothing(code: LocalCode, found: list[Announcement]) -> Announcement:
+def _empty(code: LocalCode, found: list[Manifest]) -> Manifest:
     bases = ", ".join(kind.base.partition(":")[2] for kind in KINDS)
-    reason = f"{code.path} brings no plugin: it defines no hook and no class derived from {bases}"
-    return Announcement(found[0].point, file=str(code.path), faults=(Fault(reason),))
+    reason = f"{code.path} has no plugin: it defines no hook and no class derived from {bases}"
+    return Manifest(found[0].entry_point, file=str(code.path), faults=(Fault(reason),))

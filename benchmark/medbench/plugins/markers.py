@@ -1,4 +1,4 @@
-"""What a plugin package imports to announce itself: a marker and two small records."""
+"""What a plugin package imports to announce itself: a marker and three small records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Plugin:
     ----------
     name : str
         The word users write in protocols and on the command line: lower-case
-        letters, digits, ``-`` and ``_``; a ``:`` may set off a family's name,
+        letters, digits, ``-`` and ``_``; a ``:`` may separate a family's name,
         as in ``medmnist:pathmnist``.
     target : str
         Where the class is, as ``"package.module:Class"``. It is imported only
@@ -44,8 +44,8 @@ class Plugin:
         class (and torch with it), as ``"package.module:Settings"``. With it a
         protocol is checked in a moment; without it the class is imported.
     citation : str
-        The paper to cite, as it would stand in a list of references; the board
-        shows it beside the plugin's name.
+        The paper to cite, as in a list of references; the board shows it next to
+        the plugin's name.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Logger:
-    """An observer that ``medbench run --log NAME`` switches on.
+    """A callback that ``medbench run --log NAME`` switches on.
 
     Parameters
     ----------
@@ -90,8 +90,8 @@ class Logger:
     summary : str
         One line for ``medbench list loggers``.
     needs : str
-        The distribution that it cannot do without, and how to install it:
-        ``"tensorboard: pip install medbench[tensorboard]"``. Looked for before
+        The module that it requires, and how to install it:
+        ``"tensorboard: pip install medbench[tensorboard]"``. Checked before
         anything runs.
     """
 

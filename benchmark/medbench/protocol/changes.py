@@ -93,7 +93,7 @@ def _add(document: MutableMapping[str, Any], addition: str, registry: Registry) 
     axis, name = _axis_and_name(left)
     plugin = plugin or name
     axis = axis or _axis_of_plugin(plugin, addition, registry)
-    registry.get(kind_named(axis), plugin)  # tells of near misses
+    registry.get(kind_named(axis), plugin)  # its error suggests similar names
     for grid in _grids(document):
         listed = _listed(grid, axis, registry)
         if name in listed and name == plugin:

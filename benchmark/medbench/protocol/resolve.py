@@ -6,61 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from pydantic import BaseModel
+
 import medbench
-from medbench.canonical import canonical_json, sha256
 from medbench.errors import NotPreparedError, PluginError, ProtocolError
 from medbench.interfaces.dataset import DataContext, DatasetCard
 from medbench.interfaces.noise import NoiseModel, is_diagonally_dominant
+from medbench.interfaces.options import ImageOptions, PretrainingOptions, TrainingOptions
 from medbench.plugins.kinds import Kind, kind_named
 from medbench.plugins.registry import Entry, Registry
 from medbench.protocol.read import checked
-from medbench.protocol.schema import (
-    BackboneTable,
-    Images,
-    Override,
-    Pretraining,
-    Protocol,
-    Training,
-)
+from medbench.protocol.schema import BackboneTable, Override, Protocol
+from medbench.protocol.spec import DatasetSpec, PluginSpec, PretrainingSpec
 
-AnyTable = TypeVar("AnyTable", Images, Pretraining, Training, BackboneTable)
-
-
-@dataclass(frozen=True)
-class PretrainingRun:
-    """A pretraining that runs share.
-
-    Parameters
-    ----------
-    key : str
-        SHA-256 of the canonical JSON of ``spec``.
-    spec : mapping
-        Everything that decides the weights; ``parent`` is the spec of the step
-        before in a curriculum, or null.
-    label : str
-        What a person calls it.
-    parent : PretrainingRun, optional
-        The step before.
-    """
-
-    key: str
-    spec: Mapping[str, Any]
-    label: str
-    parent: PretrainingRun | None = None
-
-    def chain(self) -> list[PretrainingRun]:
-        """Return the steps from the first to this one."""
-        return [*(self.parent.chain() if self.parent else []), self]
+AnyTable = TypeVar("AnyTable", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Tables:
     """The tables that may differ for a dataset, and its backbone, resolved."""
 
-    images: Images
-    pretraining: Pretraining
-    training: Training
-    backbone: Mapping[str, Any]
+    images: ImageOptions
+    pretraining: PretrainingOptions
+    training: TrainingOptions
+    backbone: PluginSpec
 
 
 class Resolver:
@@ -91,33 +60,37 @@ class Resolver:
         self._where = where
         self._registry = registry
         self._context = context
-        self._datasets: dict[str, dict[str, Any]] = {}
+        self._plugins: dict[tuple[str, str], PluginSpec] = {}
+        self._datasets: dict[str, DatasetSpec] = {}
         self._cards: dict[str, DatasetCard] = {}
         self._tables: dict[str, Tables] = {}
         self._check_tables()
 
     def names(self, axis: str, listed: Literal["*"] | Sequence[str]) -> list[str]:
-        """Return the names listed on an axis; ``"*"`` stands for every registered plugin."""
+        """Return the names listed on an axis; ``"*"`` means every registered plugin."""
         if listed == "*":
             return [entry.name for entry in self._registry.of_kind(kind_named(axis))]
         return list(listed)
 
-    def plugin(self, axis: str, name: str) -> dict[str, Any]:
+    def plugin(self, axis: str, name: str) -> PluginSpec:
         """Resolve one plugin: its name, where it comes from and all its settings."""
-        table = getattr(self.protocol, axis).get(name, {})
-        return self._resolve(kind_named(axis), name, table, f"[{axis}.{name}]")
+        if (axis, name) not in self._plugins:
+            table = getattr(self.protocol, axis).get(name, {})
+            resolved = self._resolve(kind_named(axis), name, table, f"[{axis}.{name}]")
+            self._plugins[axis, name] = resolved
+        return self._plugins[axis, name]
 
-    def dataset(self, name: str) -> dict[str, Any]:
+    def dataset(self, name: str) -> DatasetSpec:
         """Resolve one dataset, with the hash of its content where it is prepared."""
         if name not in self._datasets:
-            resolved = self.plugin("datasets", name)
-            entry = self._registry.get(kind_named("dataset"), resolved["plugin"])
+            plugin = self.plugin("datasets", name)
             try:
-                self._cards[name] = entry.create(name, resolved["settings"]).card(self._context)
+                self._cards[name] = plugin.create(self._registry, "dataset").card(self._context)
             except NotPreparedError as error:
                 self.not_prepared[name] = str(error)
             card = self._cards.get(name)
-            self._datasets[name] = {**resolved, "content_hash": card.content_hash if card else None}
+            content_hash = card.content_hash if card else None
+            self._datasets[name] = DatasetSpec(**plugin.to_json(), content_hash=content_hash)
         return self._datasets[name]
 
     def learnable(self, dataset: str, noise: str, rate: float) -> bool:
@@ -131,9 +104,7 @@ class Resolver:
         card = self._cards.get(dataset)
         if card is None:
             return True
-        resolved = self.plugin("noise", noise)
-        entry = self._registry.get(kind_named("noise"), resolved["plugin"])
-        model: NoiseModel = entry.create(noise, resolved["settings"])
+        model: NoiseModel = self.plugin("noise", noise).create(self._registry, "noise")
         matrix = model.transition_matrix(card.class_names, dataset, rate)
         return matrix is None or is_diagonally_dominant(matrix)
 
@@ -158,7 +129,7 @@ class Resolver:
             self._resolve(kind_named("backbone"), name, own, "[backbone]"),
         )
 
-    def pretraining(self, pretext: str, dataset: str, seed: int) -> PretrainingRun | None:
+    def pretraining(self, pretext: str, dataset: str, seed: int) -> PretrainingSpec | None:
         """Resolve the chain of steps behind a pretext; none where nothing is trained."""
         table = dict(self.protocol.pretexts.get(pretext, {}))
         steps = table.pop("steps", None)
@@ -167,9 +138,10 @@ class Resolver:
             self._check_steps(steps, where)
         if steps is not None and table:
             raise ProtocolError(
-                f"{self._where}: {where}: steps stand alone; move {', '.join(table)} into a step"
+                f"{self._where}: {where}: steps allow no other keys; "
+                f"move {', '.join(table)} into a step"
             )
-        latest: PretrainingRun | None = None
+        latest: PretrainingSpec | None = None
         for index, step in enumerate([table] if steps is None else steps):
             own = dict(step)
             changes = own.pop("pretraining", {})
@@ -180,7 +152,7 @@ class Resolver:
                 )
             name = pretext if steps is None else own.get("plugin", pretext)
             resolved = self._resolve(kind_named("pretext"), name, own, where)
-            if self._trains(resolved["plugin"]):
+            if self._trains(resolved.plugin):
                 stage = self._merged(self.tables(dataset).pretraining, changes, where)
                 latest = self._step(latest, index, resolved, stage, dataset, seed)
         return latest
@@ -194,38 +166,34 @@ class Resolver:
 
     def _step(
         self,
-        parent: PretrainingRun | None,
+        parent: PretrainingSpec | None,
         index: int,
-        pretext: Mapping[str, Any],
-        stage: Pretraining,
+        pretext: PluginSpec,
+        stage: PretrainingOptions,
         dataset: str,
         seed: int,
-    ) -> PretrainingRun:
+    ) -> PretrainingSpec:
         tables = self.tables(dataset)
-        spec = {
-            "backbone": tables.backbone,
-            "compute": self.protocol.compute.model_dump(),
-            "dataset": self.dataset(dataset),
-            "engine": medbench.ENGINE_REVISION,
-            "images": tables.images.model_dump(),
-            "interface": medbench.INTERFACE_VERSION,
-            "parent": dict(parent.spec) if parent else None,
-            "pretext": pretext,
-            "root_seed": self.protocol.root_seed,
-            "seed": seed,
-            "stage": stage.model_dump(),
-            "step": index,
-        }
-        label = f"{dataset} {pretext['name']} seed {seed}"
-        return PretrainingRun(sha256(canonical_json(spec)), spec, label, parent)
+        return PretrainingSpec(
+            dataset=self.dataset(dataset),
+            backbone=tables.backbone,
+            pretext=pretext,
+            stage=stage,
+            images=tables.images,
+            compute=self.protocol.compute,
+            seed=seed,
+            root_seed=self.protocol.root_seed,
+            step=index,
+            parent=parent,
+            engine=medbench.ENGINE_REVISION,
+            interface=medbench.INTERFACE_VERSION,
+        )
 
     def _trains(self, pretext: str) -> bool:
         settings = self._registry.get(kind_named("pretext"), pretext).load_settings()
         return bool(getattr(settings, "trains", True))
 
-    def _resolve(
-        self, kind: Kind, name: str, table: Mapping[str, Any], where: str
-    ) -> dict[str, Any]:
+    def _resolve(self, kind: Kind, name: str, table: Mapping[str, Any], where: str) -> PluginSpec:
         given = dict(table)
         where = f"{self._where}: {where}"
         plugin_name = given.pop("plugin", name)
@@ -239,13 +207,13 @@ class Resolver:
             raise PluginError(f"{where}: {error}") from error
         model = entry.load_settings()
         values = {**entry.plugin.defaults, **_preset(model, preset, where), **given}
-        return {
-            "distribution": entry.distribution,
-            "name": name,
-            "plugin": plugin_name,
-            "revision": entry.revision,
-            "settings": checked(model, values, where).model_dump(mode="json"),
-        }
+        return PluginSpec(
+            distribution=entry.distribution,
+            name=name,
+            plugin=plugin_name,
+            revision=entry.revision,
+            settings=checked(model, values, where).model_dump(mode="json"),
+        )
 
     def _merged(self, table: AnyTable, changes: Mapping[str, Any], where: str) -> AnyTable:
         """Return a table with some keys changed; nested tables are merged, not replaced."""

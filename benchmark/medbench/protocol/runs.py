@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import medbench
-from medbench.canonical import canonical_json
 from medbench.errors import ProtocolError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Registry
 from medbench.protocol.read import ProtocolFile
-from medbench.protocol.resolve import PretrainingRun, Resolver
+from medbench.protocol.resolve import Resolver
 from medbench.protocol.schema import Grid
-
-#: The axes of a run, in the order in which they are shown and sorted.
-AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
-
-
-def axes_of(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of :data:`AXES` that the spec of a run stands for."""
-    return {
-        "dataset": spec["dataset"]["name"],
-        "noise": spec["noise"]["name"],
-        "rate": spec["rate"],
-        "pretext": spec["pretext"],
-        "method": spec["method"]["name"],
-        "seed": spec["seed"],
-    }
-
-
-@dataclass(frozen=True)
-class Run:
-    """One point of the grid.
-
-    Parameters
-    ----------
-    key : str
-        The run key: SHA-256 of the canonical JSON of ``spec``.
-    axes : mapping
-        Values of :data:`AXES`.
-    spec : mapping
-        Everything that decides the outcome, as plain JSON values.
-    pretraining : PretrainingRun, optional
-        What the run starts from; none for random initialisation.
-    """
-
-    key: str
-    axes: Mapping[str, Any]
-    spec: Mapping[str, Any]
-    pretraining: PretrainingRun | None
-
-    @property
-    def label(self) -> str:
-        """What a person calls the run."""
-        axes = self.axes
-        return (
-            f"{axes['dataset']} {axes['noise']} {axes['rate']:g} "
-            f"{axes['pretext']} + {axes['method']} seed {axes['seed']}"
-        )
+from medbench.protocol.spec import AXES, PretrainingSpec, RunSpec
 
 
 @dataclass(frozen=True)
@@ -92,11 +46,11 @@ class Filters:
 
 @dataclass(frozen=True)
 class Expansion:
-    """All runs of a protocol that pass the filters, and what stands in the way.
+    """All runs of a protocol that pass the filters, and what prevents them.
 
     Parameters
     ----------
-    runs : tuple of Run
+    runs : tuple of RunSpec
         In the order of the protocol's axes.
     not_prepared : mapping of str to str
         Datasets that must be prepared first, with the message that says how.
@@ -106,14 +60,14 @@ class Expansion:
         frequent than the true one.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[RunSpec, ...]
     not_prepared: Mapping[str, str]
     unlearnable: tuple[tuple[str, str, float], ...] = ()
 
-    def pretrainings(self) -> dict[str, PretrainingRun]:
+    def pretrainings(self) -> dict[str, PretrainingSpec]:
         """Return all pretrainings by key, each before those that start from it."""
         last = {run.pretraining.key: run.pretraining for run in self.runs if run.pretraining}
-        return {step.key: step for start in last.values() for step in start.chain()}
+        return {step.key: step for start in last.values() for step in start.steps}
 
 
 def expand(
@@ -162,87 +116,31 @@ def _axes_of(grid: Grid, resolver: Resolver) -> dict[str, list[Any]]:
     }
 
 
-def _product(grid: Mapping[str, list[Any]], resolver: Resolver) -> list[Run]:
-    """Return the runs of one grid."""
-    runs = []
+def _product(grid: Mapping[str, list[Any]], resolver: Resolver) -> Iterator[RunSpec]:
+    """Yield the runs of one grid."""
     protocol = resolver.protocol
     noises = {name: resolver.plugin("noise", name) for name in grid["noise"]}
     methods = {name: resolver.plugin("methods", name) for name in grid["method"]}
-    noise_texts = {name: _bytes(value) for name, value in noises.items()}
-    method_texts = {name: _bytes(value) for name, value in methods.items()}
-    rate_texts = {rate: _bytes(rate) for rate in grid["rate"]}
     for dataset, seed, pretext in itertools.product(grid["dataset"], grid["seed"], grid["pretext"]):
-        pretraining = resolver.pretraining(pretext, dataset, seed)
         tables = resolver.tables(dataset)
-        shared = _Shared(
-            {
-                "backbone": tables.backbone,
-                "compute": protocol.compute.model_dump(),
-                "dataset": resolver.dataset(dataset),
-                "engine": medbench.ENGINE_REVISION,
-                "evaluation": protocol.evaluation.model_dump(),
-                "images": tables.images.model_dump(),
-                "interface": medbench.INTERFACE_VERSION,
-                "pretext": pretext,
-                "pretraining": dict(pretraining.spec) if pretraining else None,
-                "root_seed": protocol.root_seed,
-                "seed": seed,
-                "training": tables.training.model_dump(),
-            },
-            _OWN,
+        run = partial(
+            RunSpec,
+            dataset=resolver.dataset(dataset),
+            pretext=pretext,
+            seed=seed,
+            pretraining=resolver.pretraining(pretext, dataset, seed),
+            backbone=tables.backbone,
+            images=tables.images,
+            training=tables.training,
+            compute=protocol.compute,
+            evaluation=protocol.evaluation,
+            root_seed=protocol.root_seed,
+            engine=medbench.ENGINE_REVISION,
+            interface=medbench.INTERFACE_VERSION,
         )
         for noise, rate, method in itertools.product(grid["noise"], grid["rate"], grid["method"]):
-            axes = dict(zip(AXES, (dataset, noise, rate, pretext, method, seed), strict=True))
-            own = {"method": methods[method], "noise": noises[noise], "rate": rate}
-            key = shared.key_with(method_texts[method], noise_texts[noise], rate_texts[rate])
-            runs.append(Run(key, axes, {**shared.spec, **own}, pretraining))
-    return runs
+            yield run(noise=noises[noise], rate=rate, method=methods[method])
 
 
 def _union(lists: Iterable[Sequence[Any]]) -> list[Any]:
     return list(dict.fromkeys(value for values in lists for value in values))
-
-
-#: The parts of a spec that runs of the same dataset, seed and pretext differ in, sorted.
-_OWN = ("method", "noise", "rate")
-
-
-class _Shared:
-    """The part of a spec that many runs have in common, serialised and hashed once.
-
-    Joining serialised parts in the order of their names gives the canonical JSON of the
-    whole, which makes the keys of 100,000 runs cheap.
-
-    Parameters
-    ----------
-    spec : dict
-        The common part.
-    own : sequence of str
-        Names of the other parts, sorted.
-    """
-
-    def __init__(self, spec: dict[str, Any], own: Sequence[str]) -> None:
-        self.spec = spec
-        before: list[bytes] = []  # what stands before each of the other parts
-        text = b"{"
-        for place, name in enumerate(sorted([*spec, *own])):
-            text += b"," * (place > 0) + _bytes(name) + b":"
-            if name in spec:
-                text += _bytes(spec[name])
-            else:
-                before.append(text)
-                text = b""
-        first, *others = before
-        self._start = hashlib.sha256(first)
-        self._after = [*others, text + b"}"]
-
-    def key_with(self, *own: bytes) -> str:
-        """Return the key with the other parts, serialised, in the order of their names."""
-        total = self._start.copy()
-        for part, after in zip(own, self._after, strict=True):
-            total.update(part + after)
-        return total.hexdigest()
-
-
-def _bytes(value: Any) -> bytes:
-    return canonical_json(value).encode()

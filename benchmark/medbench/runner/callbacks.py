@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from medbench.interfaces.events import EpochEnded, JobEnded, JobStarted
 from medbench.interfaces.executor import Job, JobEnd, JobProgress
-from medbench.plugins.callbacks import Observers
-from medbench.protocol.runs import Run
+from medbench.plugins.callbacks import Callbacks
+from medbench.protocol.spec import RunSpec
 from medbench.runner.scheduler import Observer
 from medbench.runner.sharing import Item
 from medbench.store.results import Results
@@ -23,11 +23,11 @@ class CallbackListener:
     ----------
     shown : Observer
         Shows it to people.
-    observers : Observers
+    observers : Callbacks
         Packages that asked to be told.
     """
 
-    def __init__(self, shown: Observer, observers: Observers) -> None:
+    def __init__(self, shown: Observer, observers: Callbacks) -> None:
         self._shown = shown
         self._observers = observers
         self._since: dict[str, float] = {}
@@ -36,12 +36,11 @@ class CallbackListener:
         """Tell that a job was submitted."""
         self._shown.started(job)
         self._since[job.key] = time.monotonic()
-        stage = job.spec["training" if job.kind == "run" else "stage"]
         self._observers.tell(
             JobStarted(
                 **_who(job),
-                axes=axes_of(job),
-                epochs=int(stage["epochs"]),
+                axes=job.spec.axes,
+                epochs=job.spec.epochs,
                 attempt=job.attempt,
                 device=job.device,
             )
@@ -67,7 +66,7 @@ class CallbackListener:
         self._shown.gives_way(job)
         self._tell_end(job, JobEnd(job.key, "interrupted", "another command has taken it over"))
 
-    def skipped(self, run: Run, reason: str) -> None:
+    def skipped(self, run: RunSpec, reason: str) -> None:
         """Tell people alone: it never started."""
         self._shown.skipped(run, reason)
 
@@ -89,7 +88,7 @@ class CallbackListener:
         self._observers.tell(
             JobEnded(
                 **_who(job),
-                axes=axes_of(job),
+                axes=job.spec.axes,
                 attempt=job.attempt,
                 state=end.state,
                 reason=end.reason,
@@ -101,19 +100,3 @@ class CallbackListener:
 
 def _who(job: Job) -> dict[str, Any]:
     return {"kind": job.kind, "key": job.key, "label": job.label, "results": str(job.results)}
-
-
-def axes_of(job: Job) -> Mapping[str, Any]:
-    """Return a job's values of the axes that it has."""
-    spec = job.spec
-    if job.kind == "pretraining":
-        named = {"dataset": spec["dataset"]["name"], "pretext": spec["pretext"]["name"]}
-        return {**named, "seed": spec["seed"]}
-    return {
-        "dataset": spec["dataset"]["name"],
-        "noise": spec["noise"]["name"],
-        "rate": spec["rate"],
-        "pretext": spec["pretext"],
-        "method": spec["method"]["name"],
-        "seed": spec["seed"],
-    }

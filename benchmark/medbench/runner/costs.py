@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medbench.interfaces.executor import Job
-from medbench.protocol.resolve import PretrainingRun
-from medbench.protocol.runs import Run
+from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.store.index import read_index, read_pretraining_index
 from medbench.store.results import Results
 
@@ -20,18 +19,15 @@ from medbench.store.results import Results
 Work = tuple[str, ...]
 
 
-def work_of(item: Run | PretrainingRun) -> Work:
+def work_of(item: RunSpec | PretrainingSpec) -> Work:
     """Return what the cost of a run or pretraining depends on."""
-    if isinstance(item, Run):
-        return ("run", str(item.axes["method"]), str(item.axes["dataset"]))
-    spec = item.spec
-    return ("pretraining", str(spec["pretext"]["name"]), str(spec["dataset"]["name"]))
+    plugin = item.method if isinstance(item, RunSpec) else item.pretext
+    return (item.kind, plugin.name, item.dataset.name)
 
 
 def work_of_job(job: Job) -> Work:
     """Return what the cost of a job depends on: as of the run or pretraining it carries out."""
-    what = "method" if job.kind == "run" else "pretext"
-    return (job.kind, str(job.spec[what]["name"]), str(job.spec["dataset"]["name"]))
+    return work_of(job.spec)
 
 
 @dataclass
@@ -84,7 +80,7 @@ class Costs:
         return None
 
 
-def amount(items: Iterable[Run | PretrainingRun]) -> Counter[Work]:
+def amount(items: Iterable[RunSpec | PretrainingSpec]) -> Counter[Work]:
     """Count runs and pretrainings by what their cost depends on."""
     return Counter(work_of(item) for item in items)
 

@@ -1,11 +1,8 @@
-"""Which modules a plan's plugins stand in, worth loading once for all jobs."""
+"""Which modules hold a plan's plugins, worth loading once for all jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from medbench.plugins.kinds import KINDS
+from medbench.plugins.kinds import kind_named
 from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import Registry
 from medbench.protocol.runs import Expansion
@@ -18,10 +15,9 @@ def built_in_modules(registry: Registry, expansion: Expansion) -> list[str]:
     they do at import harms no other run.
     """
     used = {
-        f"{kind.axis}/{named['plugin']}"
-        for spec in _specs(expansion)
-        for kind in KINDS
-        if isinstance(named := spec.get(kind.name), dict)
+        f"{kind_named(kind).axis}/{plugin.plugin}"
+        for run in expansion.runs
+        for kind, plugin in run.plugins()
     }
     found = [
         entry.plugin.target.partition(":")[0]
@@ -29,15 +25,3 @@ def built_in_modules(registry: Registry, expansion: Expansion) -> list[str]:
         if f"{axis}/{name}" in used and entry.distribution == PROJECT
     ]
     return sorted(set(found))
-
-
-def _specs(expansion: Expansion) -> Iterator[Mapping[str, Any]]:
-    """Yield specs in which every plugin of the runs is named."""
-    yield from (step.spec for step in expansion.pretrainings().values())
-    seen: set[tuple[int, ...]] = set()
-    for run in expansion.runs:
-        # runs share the parts of their specs
-        parts = tuple(id(run.spec.get(kind.name)) for kind in KINDS)
-        if parts not in seen:
-            seen.add(parts)
-            yield run.spec

@@ -1,15 +1,15 @@
 """One job in a process of its own: ``python -m medbench.runner.one_job JOB.json``.
 
 For executors that start processes elsewhere, as a cluster's scheduler does. The file holds
-:meth:`Job.to_json`'s values. The job leaves its record or attempt in the results folder as
-everywhere; on stdout stands one line of JSON an event::
+:meth:`Job.to_json`'s values. The job writes its record or attempt to the results folder as
+always; on stdout it prints one line of JSON per event::
 
     {"key": "abcd…", "done": 3, "total": 30}
     {"key": "abcd…", "state": "done", "reason": ""}
 
-SIGTERM asks the job to keep what it has and end; it then ends as ``"interrupted"``. The
-exit status is 0 whatever became of the job, for that is told on stdout and kept in the
-folder; another one means that this process itself failed.
+SIGTERM asks the job to save a checkpoint and end; it then ends as ``"interrupted"``. The
+exit status is 0 even if the job failed, which stdout and the folder say; another status
+means that this process itself failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from medbench.runner.local.stopping import STOP_SECONDS
 
 
 def main(path: Path) -> None:
-    """Carry out the job of a file and tell its events on stdout."""
+    """Carry out the job of a file and print its events."""
     job = Job.from_json(json.loads(path.read_text(encoding="utf-8")))
     with closing(LocalExecutor(1)) as executor:
         signal.signal(signal.SIGTERM, lambda *_: executor.stop(STOP_SECONDS))

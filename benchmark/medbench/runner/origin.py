@@ -1,6 +1,6 @@
-"""Where a command comes from: the protocol's text and the state of the code, told to each job.
+"""The origin of a command: the protocol's text and the state of the code, sent to each job.
 
-Found out once a command, since asking git costs more than a small job's start.
+Determined once per command, since asking git takes longer than starting a small job.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from medbench.plugins.markers import PROJECT
 from medbench.protocol.read import ProtocolFile
 
 #: Seconds that git may take; on a slow network file system the state stays unknown.
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
-def origin(file: ProtocolFile, distributions: Mapping[str, str]) -> dict[str, Any]:
+def origin(
+    file: ProtocolFile, distributions: Mapping[str, str], registration: str = ""
+) -> dict[str, Any]:
     """Return what all jobs of a command have in common, as plain JSON values.
 
     Parameters
@@ -31,11 +33,14 @@ def origin(file: ProtocolFile, distributions: Mapping[str, str]) -> dict[str, An
         The protocol as it was read.
     distributions : mapping of str to str
         Distributions of the plugins in use, with their versions.
+    registration : str
+        Hash of the line of the results folder's registration that holds now.
 
     Returns
     -------
     dict
-        ``protocol``: name, text and its SHA-256. ``distributions``: version by name.
+        ``registration``. ``protocol``: name, text and its SHA-256. ``distributions``:
+        version by name.
         ``code``: for each distribution that is installed from a working tree of git, and
         for the working folder (``"project"``) if it is in one: commit, and whether
         anything differed from it; null where git could not tell.
@@ -44,6 +49,7 @@ def origin(file: ProtocolFile, distributions: Mapping[str, str]) -> dict[str, An
     if project := _state(Path.cwd()):
         code["project"] = project
     return {
+        "registration": registration,
         "protocol": {
             "name": file.protocol.name,
             "sha256": sha256(file.text),
@@ -71,8 +77,8 @@ def _version(name: str) -> str:
 def _working_tree(name: str) -> Path | None:
     """Return the folder that a distribution was installed from so that edits count at once."""
     try:
-        told = distribution(name).read_text("direct_url.json")
-        values = json.loads(told) if told else {}
+        text = distribution(name).read_text("direct_url.json")
+        values = json.loads(text) if text else {}
     except (PackageNotFoundError, OSError, ValueError):
         return None
     url = urlparse(str(values.get("url", "")))
@@ -95,9 +101,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
             ["git", "-C", str(folder), *arguments],
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
-            # asking must not write, not even git's own index
+            # git must not write, not even its own index
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):

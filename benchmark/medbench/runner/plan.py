@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medbench.canonical import sha256
 from medbench.errors import NotPreparedError
 from medbench.interfaces.executor import Job
-from medbench.protocol.resolve import PretrainingRun
-from medbench.protocol.runs import Expansion, Run
+from medbench.protocol.read import ProtocolFile
+from medbench.protocol.runs import Expansion
+from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.store.attempts import Attempt
+from medbench.store.registration import KEY_DIGITS, Declaration
 from medbench.store.results import Results
 from medbench.store.survey import PlannedRun
 
@@ -23,7 +26,7 @@ class Plan:
 
     Parameters
     ----------
-    runs : tuple of Run
+    runs : tuple of RunSpec
         All runs asked for.
     done : frozenset of str
         Keys of runs and pretrainings whose record is there.
@@ -32,23 +35,23 @@ class Plan:
         retried.
     attempts : mapping of str to int
         Attempts so far, by key.
-    pretrainings : mapping of str to PretrainingRun
+    pretrainings : mapping of str to PretrainingSpec
         Pretrainings that runs to do start from, each after its own parent.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[RunSpec, ...]
     done: frozenset[str]
     failed: Mapping[str, Attempt]
     attempts: Mapping[str, int]
-    pretrainings: Mapping[str, PretrainingRun]
+    pretrainings: Mapping[str, PretrainingSpec]
 
     @property
-    def to_do(self) -> list[Run]:
+    def to_do(self) -> list[RunSpec]:
         """Runs neither done nor failed."""
         return [run for run in self.runs if run.key not in self.done and run.key not in self.failed]
 
     @property
-    def pretrainings_to_do(self) -> list[PretrainingRun]:
+    def pretrainings_to_do(self) -> list[PretrainingSpec]:
         """Pretrainings that runs to do are waiting for."""
         return [
             step
@@ -107,19 +110,30 @@ def failed_part(expansion: Expansion, results: Results) -> Expansion:
     done = results.done("runs") | results.done("pretrainings")
     failed = {key for key, tried in results.attempts().items() if tried[-1].failed} - done
 
-    def chosen(run: Run) -> bool:
-        chain = run.pretraining.chain() if run.pretraining else []
-        return run.key not in done and not failed.isdisjoint(
-            {run.key, *(step.key for step in chain)}
-        )
+    def chosen(run: RunSpec) -> bool:
+        keys = {run.key, *(step.key for step in run.steps)}
+        return run.key not in done and not failed.isdisjoint(keys)
 
     runs = tuple(run for run in expansion.runs if chosen(run))
     return dataclasses.replace(expansion, runs=runs)
 
 
-def planned(run: Run) -> PlannedRun:
+def planned(run: RunSpec) -> PlannedRun:
     """Return a run as the results folder's plan lists it."""
     return PlannedRun(run.key, run.axes, run.pretraining.key if run.pretraining else None)
+
+
+def declaration(
+    file: ProtocolFile, runs: Iterable[RunSpec], versions: Mapping[str, str]
+) -> Declaration:
+    """Return what a protocol declares, for the registration of its results folder."""
+    return Declaration(
+        protocol=file.protocol.name,
+        protocol_sha256=sha256(file.text),
+        statistics=file.protocol.statistics.model_dump(mode="json"),
+        runs={run.key[:KEY_DIGITS]: run.label for run in runs},
+        versions=dict(versions),
+    )
 
 
 def check_prepared(expansion: Expansion) -> None:
@@ -161,13 +175,13 @@ class JobMaker:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def job(
-        self, item: Run | PretrainingRun, attempt: int, device: str, *, alone: bool = True
+        self, item: RunSpec | PretrainingSpec, attempt: int, device: str, *, alone: bool = True
     ) -> Job:
         """Return the job of a run or pretraining.
 
         Parameters
         ----------
-        item : Run or PretrainingRun
+        item : RunSpec or PretrainingSpec
             What is to be done.
         attempt : int
             Number of the attempt, from 1.
@@ -177,17 +191,8 @@ class JobMaker:
             Whether no other job gets that device meanwhile. A job that is held to a limit of
             its own on the CPU counts as alone: others are not to blame if it lacks memory.
         """
-        if isinstance(item, Run):
-            kind, label = "run", item.label
-            start = {"pretraining_key": item.pretraining.key if item.pretraining else None}
-        else:
-            kind, label = "pretraining", f"pretraining {item.label}"
-            start = {"parent_key": item.parent.key if item.parent else None}
         return Job(
-            kind=kind,  # type: ignore[arg-type]
-            key=item.key,
-            label=label,
-            spec={**item.spec, **start},
+            spec=item,
             results=self.results,
             cache=self.cache,
             device=device,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medbench.interfaces.executor import Job, JobEnd, JobProgress
-from medbench.protocol.runs import Run
+from medbench.protocol.spec import RunSpec
 from medbench.runner.costs import Costs, Work, amount, work_of, work_of_job
 from medbench.runner.plan import Plan
 from medbench.runner.sharing import Item
@@ -114,11 +114,11 @@ class GridProgress:
     def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
         """Note that another command ended a run or pretraining."""
         self._drop(work_of(item))
-        if isinstance(item, Run):
+        if isinstance(item, RunSpec):
             self._move(PENDING, end.state)
         self._trouble(end, item.key, item.label)
 
-    def skipped(self, run: Run, reason: str) -> None:
+    def skipped(self, run: RunSpec, reason: str) -> None:
         """Note that a run cannot be done."""
         self._drop(work_of(run))
         self._move(PENDING, SKIPPED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
@@ -16,6 +15,7 @@ import medbench
 from medbench.interfaces.executor import Job
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Entry, Registry
+from medbench.protocol.spec import PretrainingSpec, RunSpec
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "h5py")
 
@@ -48,11 +48,11 @@ def machine() -> dict[str, Any]:
 
 
 def made_by(registry: Registry, job: Job) -> dict[str, Any]:
-    """Return what must be the same for a job begun elsewhere to be taken up.
+    """Return what must be the same for a job to continue from a checkpoint.
 
-    Versions of all that computes and the kind of device; the source of the plugins in use,
-    which changes while they are written, is looked at by the training process. The make of the CPU
-    or GPU is not in it: on a mixed cluster hardly any job could be taken up.
+    Versions of all that computes and the kind of device. The training process compares the
+    source of the plugins in use. The model of the CPU or GPU is not included: on a mixed
+    cluster hardly any job could continue.
     """
     major, minor, _ = platform.python_version_tuple()
     return {
@@ -65,41 +65,25 @@ def made_by(registry: Registry, job: Job) -> dict[str, Any]:
     }
 
 
-def _plugins(registry: Registry, spec: Mapping[str, Any]) -> dict[str, str]:
-    """Return distribution and version of each plugin of a run; of a curriculum, each step's."""
-
-    def origin(kind: str, named: Mapping[str, Any]) -> str:
-        entry = registry.get(kind_named(kind), named["plugin"])
-        return f"{entry.name} ({entry.distribution} {entry.version})"
-
-    found = {
-        kind: origin(kind, spec[kind])
-        for kind in ("dataset", "noise", "backbone", "method")
-        if kind in spec
-    }
-    steps: list[str] = []
-    # a run tells of its pretexts in the spec of its last pretraining, a pretraining in its own
-    step = spec.get("pretraining", spec)
-    while step is not None:
-        steps.insert(0, origin("pretext", step["pretext"]))
-        step = step["parent"]
-    return {**found, "pretext": ", then ".join(steps)} if steps else found
+def _plugins(registry: Registry, spec: RunSpec | PretrainingSpec) -> dict[str, str]:
+    """Return distribution and version of each plugin in use; of a curriculum, of each step."""
+    found: dict[str, list[str]] = {}
+    for kind, plugin in spec.plugins():
+        entry = registry.get(kind_named(kind), plugin.plugin)
+        origin = f"{entry.name} ({entry.distribution} {entry.version})"
+        found.setdefault(kind, []).append(origin)
+    return {kind: ", then ".join(origins) for kind, origins in found.items()}
 
 
-def _credits(registry: Registry, spec: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _credits(registry: Registry, spec: RunSpec | PretrainingSpec) -> dict[str, dict[str, str]]:
     """Return what the board says of each plugin of a run, by kind and name.
 
-    It is kept with the run, since whoever makes the board may not have the
-    plugin installed.
+    It is saved with the run, since the plugin may not be installed where the board is made.
     """
-    named = [(kind, spec[kind]) for kind in ("noise", "backbone", "method") if kind in spec]
-    step = spec.get("pretraining", spec)
-    while step is not None:
-        named.append(("pretext", step["pretext"]))
-        step = step["parent"]
     return {
-        f"{kind} {one['plugin']}": _credit(registry.get(kind_named(kind), one["plugin"]))
-        for kind, one in named
+        f"{kind} {plugin.plugin}": _credit(registry.get(kind_named(kind), plugin.plugin))
+        for kind, plugin in spec.plugins()
+        if kind != "dataset"
     }
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress
-from medbench.protocol.resolve import PretrainingRun
-from medbench.protocol.runs import Run
+from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.plan import JobMaker, Plan
 from medbench.runner.sharing import Item, Share
@@ -41,7 +40,7 @@ class Observer(Protocol):
     def gives_way(self, job: Job) -> None:
         """Note that a job was given up, because another command has taken it over."""
 
-    def skipped(self, run: Run, reason: str) -> None:
+    def skipped(self, run: RunSpec, reason: str) -> None:
         """Note that a run cannot be done, because what it starts from failed."""
 
     def stops(self, running: int) -> None:
@@ -149,7 +148,7 @@ class Scheduler:
             self._share.beat()
             self._listen()
 
-    def _enter(self, item: Item, start: PretrainingRun | None) -> None:
+    def _enter(self, item: Item, start: PretrainingSpec | None) -> None:
         """Put an item among the ready, the waiting, or the skipped."""
         if start is None or start.key in self._plan.done:
             self._ready.append(item)
@@ -258,7 +257,7 @@ class Scheduler:
     def _skip(self, item: Item, reason: str) -> None:
         """Give an item up, and all that start from it."""
         self._barred[item.key] = reason
-        if isinstance(item, Run):
+        if isinstance(item, RunSpec):
             self.outcome.skipped.append(item.key)
             self._observer.skipped(item, f"its pretraining failed: {reason}")
         for waiting in self._waiting.pop(item.key, ()):

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medbench.interfaces.executor import JobEnd, JobState
-from medbench.protocol.resolve import PretrainingRun
-from medbench.protocol.runs import Run
+from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Lock, Locks
@@ -15,7 +14,7 @@ from medbench.store.results import Results
 from medbench.store.states import INTERRUPTED
 
 #: What is shared: a run or a pretraining.
-Item = Run | PretrainingRun
+Item = RunSpec | PretrainingSpec
 
 
 class Share:
@@ -124,7 +123,7 @@ class Share:
                 Attempt(
                     key=item.key,
                     label=item.label,
-                    kind="run" if isinstance(item, Run) else "pretraining",
+                    kind=item.kind,
                     attempt=number,
                     state=INTERRUPTED,
                     reason=dead.end(),
@@ -133,6 +132,6 @@ class Share:
             )
 
     def _path(self, item: Item) -> Path:
-        if isinstance(item, Run):
+        if isinstance(item, RunSpec):
             return self._results.record_path(item.key)
         return self._results.pretraining_path(item.key)

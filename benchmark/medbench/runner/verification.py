@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
-from medbench.engine.draw import labels_hash
 from medbench.engine.readings import read_run
+from medbench.engine.samples import labels_hash
 from medbench.errors import RecordError, StoreError
-from medbench.protocol.runs import axes_of
+from medbench.protocol.spec import RunSpec
 from medbench.store.agreement import agreement
 from medbench.store.parallel import spread
 from medbench.store.records import Header, Record, read_record
+from medbench.store.registration import Registration, changes, read_registrations, undeclared
 from medbench.store.results import Results
 from medbench.store.weights import PretrainedWeights, read_weights
 
@@ -52,6 +53,8 @@ class Checked:
         Hash of the settings and the seed that the run shares with others.
     shared : str
         Hash of the images and labels that must then be the same.
+    registration : str
+        Line of the registration under which the run was made, by its hash.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class Checked:
     planned: Mapping[str, Any] | None = None
     block: str = ""
     shared: str = ""
+    registration: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,10 @@ class Report:
         Records and files of weights.
     faults : mapping of str to str
         What is wrong, by the file's path in the folder.
+    declared_later : tuple of str
+        What was declared after results existed, in sentences.
+    planned : int
+        Planned runs.
     missing : tuple of str
         Keys of planned runs that have no record.
     unplanned : tuple of str
@@ -79,17 +87,21 @@ class Report:
 
     checked: int
     faults: Mapping[str, str]
+    declared_later: tuple[str, ...]
+    planned: int
     missing: tuple[str, ...]
     unplanned: tuple[str, ...]
 
 
 def check_folder(results: Results, advance: Callable[[int], object] = lambda count: None) -> Report:
-    """Check all records and weights of a results folder, on all cores, and its plan.
+    """Check everything in a results folder, on all cores.
 
-    Each file is checked by itself (see :func:`check_record` and :func:`check_weights`). Runs of
-    one block and seed must have the same images, clean and noisy labels: where they differ, those
-    that differ from most are at fault, all of them where there is no majority. A record must
-    have the axes and the pretraining that the plan gives its key.
+    Each record and file of weights is checked by itself (see :func:`check_record` and
+    :func:`check_weights`). Runs of one block and seed must have the same images, clean and
+    noisy labels: where they differ, those that differ from most are at fault, all of them where
+    there is no majority. A record must have the axes and the pretraining that the plan gives
+    its key, and name a line of the registration; plan and protocol must be those that were
+    registered last.
 
     Parameters
     ----------
@@ -106,16 +118,26 @@ def check_folder(results: Results, advance: Callable[[int], object] = lambda cou
     for part in spread(check_files, chunks, worth=4):
         checked += part
         advance(len(part))
-    faults = {file.path: file.fault for file in checked if file.fault}
-    planned: dict[str, Any] = {}
+    faults, planned, lines = dict(_across(checked)), {}, None
     try:
         planned = {run.key: {**run.axes, "pretraining": run.pretraining} for run in results.plan()}
     except StoreError as error:
         faults[results.plan_path] = str(error)
-    faults = {**dict(_across(checked)), **dict(_against_plan(checked, planned)), **faults}
+    try:
+        lines = read_registrations(results.registration_path)
+    except StoreError as error:
+        faults[results.registration_path] = str(error)
+    if planned and lines is not None:
+        against = "; ".join(_registration_faults(results, lines, list(planned), checked))
+        faults |= {results.registration_path: against} if against else {}
+    faults |= dict(_against_plan(checked, planned))
+    faults |= {file.path: file.fault for file in checked if file.fault}
+    later = changes(lines, runs) if lines else []
     return Report(
         len(paths),
         {str(path.relative_to(results.root)): faults[path] for path in sorted(faults)},
+        tuple(f"{c.detail}, when {c.finished} runs had finished ({c.time})" for c in later),
+        len(planned),
         tuple(sorted(planned.keys() - set(runs))),
         tuple(key for key in runs if key not in planned),
     )
@@ -148,6 +170,7 @@ def check_record(path: Path) -> Checked:
         planned={**header.axes, "pretraining": start and start["key"]},
         block=canonical_json([agreement(header.spec)["settings"], header.spec["seed"]]),
         shared=_shared(record.arrays),
+        registration=str((header.metadata.get("provenance") or {}).get("registration")),
     )
 
 
@@ -185,6 +208,24 @@ def _against_plan(
             found = (file.planned or {}).get(name)
             if found != value:
                 yield file.path, f"its {name} is {found!r}, in the plan {value!r}"
+
+
+def _registration_faults(
+    results: Results,
+    lines: Sequence[Registration],
+    planned: Sequence[str],
+    checked: Iterable[Checked],
+) -> Iterator[str]:
+    if not lines:
+        yield "it is missing: what was declared before the runs is not known"
+        return
+    yield from (change.detail for change in undeclared(lines, planned))
+    if sha256(results.protocol_path.read_text("utf-8")) != lines[-1].declaration.protocol_sha256:
+        yield "protocol.toml is not the protocol that was registered last"
+    known = {line.hash for line in lines}
+    strays = [f.path.stem for f in checked if f.planned and f.registration not in known]
+    if strays:
+        yield f"{len(strays)} records were made under another one, first {min(strays)}"
 
 
 def _shared(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -231,7 +272,7 @@ def _text_faults(metadata: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _axes_faults(header: Header) -> Iterator[str]:
-    of_spec = axes_of(header.spec)
+    of_spec = RunSpec.from_json(header.spec).axes
     for axis, value in header.axes.items():
         if value != of_spec[axis]:
             yield f"its axis {axis} is {value!r}, in its spec {of_spec[axis]!r}"

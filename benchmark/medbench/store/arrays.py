@@ -340,7 +340,9 @@ class _Restorer:
         import torch
 
         order = leaf["order"]
-        tensor = torch.from_numpy(raw).view(getattr(torch, leaf["dtype"])).reshape(leaf["shape"])
+        tensor = torch.empty(leaf["shape"], dtype=getattr(torch, leaf["dtype"]))
+        if raw.size:  # an empty array cannot be viewed as another type
+            tensor = torch.from_numpy(raw).view(tensor.dtype).reshape(tensor.shape)
         tensor = tensor.permute([order.index(axis) for axis in range(len(order))])
         if not leaf["cpu"] and self.device is not None:
             tensor = tensor.to(self.device)

@@ -4,7 +4,7 @@ A bundle is a ZIP file without compression (records are compressed already) that
 holds, in this order::
 
     manifest.json              format, protocol, medbench's version; size and SHA-256 of each file
-    medbench.json  plan.json  protocol.toml
+    medbench.json  plan.json  protocol.toml  registration.jsonl
     attempts/ab/abcd….N.json   attempts that left no record
     runs/ab/abcd….h5           records
     pretrainings/ab/abcd….safetensors   weights, where asked for
@@ -40,7 +40,7 @@ MANIFEST = "manifest.json"
 _ALWAYS = ("medbench.json", "plan.json", "protocol.toml")
 
 _NAMES = re.compile(
-    r"medbench\.json|plan\.json|protocol\.toml"
+    r"medbench\.json|plan\.json|protocol\.toml|registration\.jsonl"
     r"|attempts/([0-9a-f]{2})/\1[0-9a-f]{62}\.[0-9]{1,6}\.json"
     r"|runs/([0-9a-f]{2})/\2[0-9a-f]{62}\.h5"
     r"|pretrainings/([0-9a-f]{2})/\3[0-9a-f]{62}\.safetensors"
@@ -98,6 +98,8 @@ def write_bundle(results: Results, path: Path, *, weights: bool = False) -> Bund
     """
     folders = ("attempts", "runs", "pretrainings") if weights else ("attempts", "runs")
     found = [file for folder in folders for file in sorted(results.root.glob(f"{folder}/*/*"))]
+    if results.registration_path.is_file():
+        found = [results.registration_path, *found]
     names = [*_ALWAYS, *(file.relative_to(results.root).as_posix() for file in found)]
     files = {name: _described(results.root / name) for name in names if _NAMES.fullmatch(name)}
     bundle = Bundle(path, results.protocol_name, files)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from medbench.canonical import canonical_json, sha256
 from medbench.errors import RecordError
-from medbench.metric_names import METRICS, READINGS
+from medbench.metrics import METRICS, READINGS
 from medbench.store.agreement import agreement
 from medbench.store.atomic import atomic_path
 from medbench.store.file_signatures import FileSignature, signatures_below
@@ -37,6 +37,7 @@ _VERSION = b"3"
 _CHUNK = 500
 
 _TEXT, _REAL, _INT = pa.string(), pa.float64(), pa.int64()
+_REALS = pa.list_(pa.field("element", _REAL))  # the name that Parquet gives to items
 #: JSON that many rows have in common.
 _JSON = pa.dictionary(pa.int32(), pa.string())
 
@@ -81,7 +82,7 @@ COLUMNS: Columns = {
         for metric in METRICS
     },
     **{
-        f"{reading}_recalls": (pa.list_(_REAL), f"summary.readings.{reading}.recalls")
+        f"{reading}_recalls": (_REALS, f"summary.readings.{reading}.recalls")
         for reading in READINGS
     },
 }

@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,10 +169,38 @@ def read_record(path: Path) -> Record:
     """
     with _opened(path) as file:
         header, arrays = _header(file), _arrays(file)
+        del arrays["header"], arrays["metadata"]
         content = digest_of(header.key, header.axes, header.spec, header.summary, arrays)
         if content != header.digest:
             raise ValueError("its content does not match its digest")
         return Record(header, arrays)
+
+
+def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Read some arrays of a record, without comparing its digest.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The record.
+    names : iterable of str
+        Of arrays; one that ends in ``/`` means all below. Those that the record lacks are
+        left out.
+
+    Raises
+    ------
+    RecordError
+        As :func:`read_header`, and if an array fails its checksum.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    with _opened(path) as file:
+        for name in names:
+            item = file.get(name)
+            if isinstance(item, h5py.Group):
+                found |= {name + below: array for below, array in _arrays(item).items()}
+            elif item is not None:
+                found[name] = _array(item)
+    return found
 
 
 @contextmanager
@@ -222,17 +250,22 @@ def _header(file: h5py.File) -> Header:
     return Header(**_decoded(file["header"]), metadata=_decoded(file["metadata"]))
 
 
-def _arrays(file: h5py.File) -> dict[str, NDArray[Any]]:
-    """Return all arrays; texts are str arrays."""
+def _arrays(group: h5py.Group) -> dict[str, NDArray[Any]]:
+    """Return all arrays of a group and those below it, by name."""
     arrays: dict[str, NDArray[Any]] = {}
 
     def read(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and name not in ("header", "metadata"):
-            array = np.asarray(item[()])
-            arrays[name] = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = _array(item)
 
-    file.visititems(read)
+    group.visititems(read)
     return arrays
+
+
+def _array(dataset: h5py.Dataset) -> NDArray[Any]:
+    """Return an array; texts as str."""
+    array = np.asarray(dataset[()])
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
 def _write_array(file: h5py.File, name: str, array: NDArray[Any]) -> None:

@@ -6,12 +6,13 @@
         medbench.json              format and protocol name
         protocol.toml              the protocol's text, as last run
         plan.json                  keys and axes of the protocol's runs
+        registration.jsonl         what was declared, and when
         runs/ab/abcd….h5           records, by run key
         pretrainings/ab/abcd….safetensors   weights and curves, by pretraining key
         attempts/ab/abcd….N.json   attempts that left no record
         checkpoints/ab/abcd….N.safetensors   how far runs have come that are not done
         logs/ab/abcd….N.log        what an attempt printed
-        locks/                    who is at what: see medbench.store.locks
+        locks/                    which command runs what: see medbench.store.locks
         pixels/                    images at the protocol's size, while a command works
         board/                     the board
         index/                     headers of all records by columns; may be deleted
@@ -133,12 +134,17 @@ class Results:
 
     @property
     def protocol_path(self) -> Path:
-        """Where the protocol's text stands."""
+        """File of the protocol's text."""
         return self.root / "protocol.toml"
 
     @property
+    def registration_path(self) -> Path:
+        """File of the registration; see :mod:`medbench.store.registration`."""
+        return self.root / "registration.jsonl"
+
+    @property
     def plan_path(self) -> Path:
-        """Where the list of the protocol's runs stands."""
+        """File of the list of the protocol's runs."""
         return self.root / "plan.json"
 
     @property
@@ -147,28 +153,28 @@ class Results:
         return self.root / "board"
 
     def index_path(self, kind: str) -> Path:
-        """Where the index of ``"runs"`` or ``"pretrainings"`` stands; see medbench.store.index."""
+        """File of the index of ``"runs"`` or ``"pretrainings"``; see medbench.store.index."""
         return self.root / "index" / f"{kind}.parquet"
 
     def record_path(self, key: str) -> Path:
-        """Where the record of a run stands, if it is done."""
+        """File of the record of a run, if it is done."""
         return self.root / "runs" / key[:2] / f"{key}.h5"
 
     def pretraining_path(self, key: str) -> Path:
-        """Where the weights of a pretraining stand, if it is done."""
+        """File of the weights of a pretraining, if it is done."""
         return self.root / "pretrainings" / key[:2] / f"{key}.safetensors"
 
     def attempt_path(self, key: str, attempt: int) -> Path:
-        """Where an attempt that left no record stands."""
+        """File of an attempt that left no record."""
         return self.root / "attempts" / key[:2] / f"{key}.{attempt}.json"
 
     def log_path(self, key: str, attempt: int) -> Path:
-        """Where an attempt's output stands."""
+        """File of an attempt's output."""
         return self.root / "logs" / key[:2] / f"{key}.{attempt}.log"
 
     @property
     def locks_folder(self) -> Path:
-        """Where locks stand; see :mod:`medbench.store.locks`."""
+        """Folder of the locks; see :mod:`medbench.store.locks`."""
         return self.root / "locks"
 
     def locks(self) -> list[Lock]:
@@ -176,7 +182,7 @@ class Results:
         return locks_in(self.locks_folder)
 
     def has(self, key: str) -> bool:
-        """Tell whether a run or pretraining is done."""
+        """Return whether a run or pretraining is done."""
         return self.record_path(key).exists() or self.pretraining_path(key).exists()
 
     @property
@@ -195,7 +201,7 @@ class Results:
         return Checkpoints(self.root / "checkpoints" / key[:2], key)
 
     def write_plan(self, protocol_text: str, runs: Iterable[PlannedRun]) -> None:
-        """Keep the protocol's text and the list of its runs."""
+        """Save the protocol's text and the list of its runs."""
         with writing(self.root):
             write_text(self.protocol_path, protocol_text)
             write_text(
@@ -219,7 +225,7 @@ class Results:
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise StoreError(
                 f"{path} cannot be read ({error}); `medbench run` with the same protocol and "
-                "folder writes it anew and repeats nothing"
+                "folder writes it again and repeats no run"
             ) from error
 
     def attempts(self) -> dict[str, list[Attempt]]:
@@ -266,7 +272,7 @@ class Results:
         return None
 
     def write_attempt(self, attempt: Attempt) -> None:
-        """Keep an attempt that left no record."""
+        """Save an attempt that left no record."""
         write_attempt(self.attempt_path(attempt.key, attempt.attempt), attempt)
 
     def states(self) -> Iterator[RunState]:
@@ -299,5 +305,5 @@ class Results:
 
 
 def _others(root: Path) -> bool:
-    """Tell whether a folder without marker holds anything but what a command that begins writes."""
+    """Return whether a folder without marker holds more than what a starting command writes."""
     return root.is_dir() and any(not path.match(".*.part") for path in root.iterdir())

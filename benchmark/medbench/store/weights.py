@@ -9,13 +9,14 @@ JSON under ``header`` in the metadata of safetensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from medbench.canonical import canonical_json
 from medbench.store.arrays import load_file, load_metadata, save_file
@@ -158,6 +159,41 @@ def read_weights_header(path: Path) -> WeightsHeader:
         text = load_metadata(path)
         check_format(f"pretraining {path}", int(text["format"]), FORMAT)
         return WeightsHeader(**json.loads(text["header"]))
+
+
+def read_weights_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Read some arrays of a pretraining, without comparing its digest.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    names : iterable of str
+        ``weights/NAME``, ``initial/NAME``, ``curves/loss`` or ``curves/accuracy``; one that
+        ends in ``/`` means all below. Those that are not there are left out.
+
+    Raises
+    ------
+    RecordError
+        As :func:`read_weights_header`.
+    """
+    read_weights_header(path)
+    wanted = tuple(names)
+    with readable(path, "pretraining"), safe_open(path, "numpy") as file:
+        stored = {_public(name): name for name in file.keys()}  # noqa: SIM118  (no iterator)
+        return {
+            name: file.get_tensor(own)
+            for name, own in stored.items()
+            if name in wanted or name.startswith(tuple(w for w in wanted if w.endswith("/")))
+        }
+
+
+def _public(name: str) -> str:
+    """Return the name by which an array of a file is asked for."""
+    for kind in ("curves", "initial"):
+        if name.startswith(f"medbench.{kind}."):
+            return f"{kind}/{name.removeprefix(f'medbench.{kind}.')}"
+    return f"weights/{name}"
 
 
 def _last(curve: NDArray[np.float64]) -> float | None:

@@ -1,4 +1,4 @@
-"""The board's figures: drawn once as shapes, written as SVG for the page and as files."""
+"""The board's figures, declared for Altair; each is drawn as SVG, PDF and an interactive view."""
 
 from __future__ import annotations
 
@@ -6,32 +6,21 @@ from collections.abc import Sequence
 
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.curves import Curves
-from medbench_leaderboard.figures.chart import Chart, Drawing, Key, Panel, Place
-from medbench_leaderboard.figures.costs import cost_against_score
-from medbench_leaderboard.figures.filters import first_layer
-from medbench_leaderboard.figures.heat import heat_map
-from medbench_leaderboard.figures.label_quality import memorisation, selection, selection_by_class
-from medbench_leaderboard.figures.ranks import critical_differences
-from medbench_leaderboard.figures.rates import robustness
-from medbench_leaderboard.figures.readings import best_against_last
-from medbench_leaderboard.figures.training import learning, pretraining
+from medbench_leaderboard.figures import epochs, filters, scores
+from medbench_leaderboard.figures.chart import Chart
 from medbench_leaderboard.filters import Filters
 
-__all__ = ["Chart", "Drawing", "Key", "Panel", "Place", "draw"]
+__all__ = ["Chart", "make_charts"]
 
 
-def draw(board: Board, curves: Curves, filters: Filters) -> Sequence[Chart]:
-    """Draw all figures of a board, in the order of the page."""
+def make_charts(board: Board, curves: Curves, weights: Filters) -> Sequence[Chart]:
+    """Return all figures of a board, in the order of the page."""
     return (
-        critical_differences(board),
-        heat_map(board),
-        robustness(board),
-        best_against_last(board),
-        learning(board, curves),
-        memorisation(board, curves),
-        selection(board, curves),
-        selection_by_class(board, curves),
-        pretraining(board, curves),
-        first_layer(board, filters),
-        cost_against_score(board),
+        scores.critical_differences(board),
+        scores.heat_map(board),
+        scores.robustness(board),
+        scores.best_against_last(board),
+        *epochs.curve_charts(board, curves),
+        filters.first_layer(board, weights),
+        scores.cost_against_score(board),
     )

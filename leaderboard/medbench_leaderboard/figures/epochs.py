@@ -1,117 +1,146 @@
-"""A panel of curves over epochs, and what the charts made of such panels share."""
+"""Figures of curves by epoch, and of the last selection of samples by class."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pandas as pd
 
 from medbench_leaderboard.board import Board
-from medbench_leaderboard.curves import Curve, summarise
-from medbench_leaderboard.figures.chart import Drawing, Panel, Place
-from medbench_leaderboard.figures.looks import Series
-from medbench_leaderboard.figures.plot import Plot, limits, nice_ticks
-from medbench_leaderboard.scores import AXES
+from medbench_leaderboard.curves import Curve, Curves, summarise
+from medbench_leaderboard.figures import chart
+from medbench_leaderboard.figures.chart import BASE, BLOCK_LABEL, Chart, facets, panel_label, texts
+from medbench_leaderboard.figures.lines import line_panels, on_scale
+from medbench_leaderboard.figures.style import MUTED, Series, methods, pretexts, series_of
+from medbench_leaderboard.table import BLOCK, grouped
+from medbench_leaderboard.words import readable
 
-#: Columns of the numbers of such panels.
-COLUMNS = ("series", "epoch", "mean", "sd", "runs")
-
-
-@dataclass(frozen=True)
-class Curved:
-    """A line of a panel: the mean of some curves, with a band of one deviation if asked."""
-
-    label: str
-    curves: list[Curve]
-    series: Series
-    band: bool = False
+#: Vega expression: every n-th point of a line, so that five or six have a symbol.
+_SPARSE = "(datum.epoch - 1) % {} === 0"
 
 
-@dataclass(frozen=True)
-class Level:
-    """A dotted line to compare with."""
+def curve_charts(board: Board, curves: Curves) -> Sequence[Chart]:
+    """Return learning, memorisation, selection, selection by class, and pretraining."""
+    done = board.runs[board.runs["status"] == "done"]
+    by_method = [*BLOCK, "method"]
 
-    value: float
-    word: str
+    def named(name: str, by: list[str]) -> pd.DataFrame:
+        return _by_epoch(done, by, lambda own: curves.named(name, own["run_key"]))
+
+    learning = named("test", [*by_method, "pretext"])
+    block = "{dataset}, {noise} {rate:g}"
+    learning["_panel"] = panel_label(learning, "{method}\n" + block)
+    chances = {str(state.block): state.chance for state in board.blocks}
+    learning["level"] = panel_label(learning, block).map(chances).astype("float64")
+    kinds = [named(k, by_method).assign(prediction=k) for k in ("memorised", "recovered")]
+    memorised = pd.concat(kinds, ignore_index=True)
+    memorised["_panel"] = panel_label(memorised, BLOCK_LABEL)
+    selected = named("selection_precision", by_method)
+    clean = 1 - done.groupby(BLOCK, sort=False)["realised_rate"].mean().rename("level")
+    selected = selected.join(clean, on=BLOCK)
+    selected["_panel"] = panel_label(selected, BLOCK_LABEL)
+
+    def losses(own: pd.DataFrame) -> list[Curve]:
+        # once for each pretraining, however many runs start from it
+        found = (curves.pretrainings.get(str(key)) for key in own["pretraining"].unique())
+        return [curve for curve in found if curve is not None]
+
+    pretrained = _by_epoch(done[done["pretraining"] != ""], ["pretext", "dataset"], losses)
+    pretrained["_panel"] = pretrained["pretext"]
+    metric, datasets = readable(board.facts.primary), series_of("dataset", board.runs["dataset"])
+    return (
+        _chart(board, "learning", learning, metric, pretexts(board), "", "dataset"),
+        _chart(board, "memorisation", memorised, "share of wrong labels", methods(board), "",
+               domain=(0, 1)),
+        _chart(board, "selection", selected, "clean among selected", methods(board), "sd"),
+        _selection_by_class(board, curves, done),
+        _chart(board, "pretraining", pretrained, "loss", datasets, "sd"),
+    )  # fmt: skip
 
 
-def finished(board: Board) -> pd.DataFrame:
-    """Return the finished runs, with the columns that curves are drawn by."""
-    columns = [*AXES, "run_key", "pretraining", "realised_rate"]
-    return board.runs.loc[board.runs["status"] == "done", columns]
-
-
-def epoch_panel(
-    titles: tuple[str, str],
-    quantity: str,
-    lines: Sequence[Curved],
-    *,
-    place: Place,
-    level: Level | None = None,
-    span: tuple[float, float] | None = None,
-    digits: int = 3,
-    small: bool = False,
-) -> list[Panel]:
-    """Draw one panel, or none where no line has a value.
-
-    Parameters
-    ----------
-    titles : tuple of str
-        Title and subtitle.
-    quantity : str
-        What is on the vertical axis.
-    lines : sequence of Curved
-        What to draw.
-    place : Place
-        What the panel is of.
-    level : Level, optional
-        Something to compare with.
-    span : tuple of float, optional
-        Of the vertical axis; by default what the curves need.
-    digits : int
-        Decimals in the alternative text.
-    small : bool
-        Whether the chart is one of small panels.
-    """
-    drawn = [(line, *summarise(line.curves)) for line in lines if line.curves]
-    drawn = [entry for entry in drawn if np.isfinite(entry[1]).any()]
-    if not drawn:
-        return []
-    longest = max(len(mean) for _, mean, _ in drawn)
-    values = [mean for _, mean, _ in drawn] + [[level.value] if level else []]
-    y = span or limits(np.concatenate(values)) or (0.0, 1.0)
-    width, height = (264, 200) if small else (336, 222)
-    plot = Plot(width, height, (0.5, longest + 0.5), y)
-    plot.y_axis(nice_ticks(*y), quantity)
-    plot.x_axis(nice_ticks(1, longest, 6, whole=True), "epoch")
-    if level is not None and y[0] <= level.value <= y[1]:
-        plot.level(level.value)
+def _by_epoch(
+    runs: pd.DataFrame, by: list[str], curves_of: Callable[[pd.DataFrame], list[Curve]]
+) -> pd.DataFrame:
+    """Return mean and standard deviation of the curves of each group, one row an epoch."""
     rows: list[tuple[Any, ...]] = []
-    for line, mean, sd in drawn:
-        epochs = np.arange(1, len(mean) + 1)
-        if line.band and len(line.curves) > 1:
-            low, high = np.clip(mean - sd, *y), np.clip(mean + sd, *y)
-            plot.band(epochs, low, high, line.series)
-        plot.line(epochs, mean, line.series, 1.6)
-        if line.series.look.symbol:
-            for at in range(0, len(mean), max(1, len(mean) // 5)):
-                plot.mark(float(epochs[at]), float(mean[at]), line.series, size=2.6)
-        rows += [
-            (line.label, int(epoch), float(value), float(deviation), len(line.curves))
-            for epoch, value, deviation in zip(epochs, mean, sd, strict=True)
-        ]
-    title, where = titles
-    said = "; ".join(f"{line.label} {_course(mean, digits)}" for line, mean, _ in drawn)
-    words = f"{quantity} by epoch, {title}, {where}: {said}."
-    if level is not None:
-        words += f" The {level.word} is {level.value:.3f}."
-    drawing = Drawing(width, height, plot.shapes, plot.frame)
-    return [Panel(title, where, drawing, words, rows, place)]
+    for key, own in grouped(runs, by):
+        if found := curves_of(own):
+            mean, sd = summarise(found)
+            if np.isfinite(mean).any():
+                rows += [(*key, e, m, s, len(found)) for e, m, s in zip(
+                    range(1, len(mean) + 1), mean, sd, strict=True)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=[*by, "epoch", "mean", "sd", "runs"])
+    return table.astype({name: runs[name].dtype for name in by})
 
 
-def _course(mean: Curve, digits: int) -> str:
-    there = mean[np.isfinite(mean)]
-    return f"from {there[0]:.{digits}f} to {there[-1]:.{digits}f}, highest {there.max():.{digits}f}"
+def _chart(
+    board: Board, name: str, rows: pd.DataFrame, quantity: str, series: Series, spread: str,
+    same_scale: str = "_panel", **settings: Any,
+) -> Chart:  # fmt: skip
+    rows, left_out = chart.first_panels(rows)
+    rows = on_scale(rows, spread, same_scale)
+    longest = int(rows["epoch"].max()) if len(rows) else 1
+    axis = alt.Axis(values=list(range(1, longest + 1, -(-longest // 6))), grid=False)
+    x = alt.X("epoch:Q", title="epoch", axis=axis)
+    marked = _SPARSE.format(max(1, longest // 5))
+    drawing = line_panels(rows, x, quantity, series, marked=marked, **settings)
+    lines = rows.assign(_line=rows[series.column].astype(str))
+    if "prediction" in rows:
+        lines["_line"] += " " + rows["prediction"]
+    words = chart.panel_words(lines, f"{quantity} by epoch", "_line", _course)
+    filters = [axis for axis in (*BLOCK, "pretext", "method") if axis in rows]
+    return Chart(**texts(name, board), rows=rows, drawing=drawing, words=words, left_out=left_out,
+                 filters=filters, switch=series)  # fmt: skip
+
+
+def _course(line: pd.DataFrame) -> str:
+    mean = line["mean"].dropna()
+    return f" from {mean.iloc[0]:.3f} to {mean.iloc[-1]:.3f}, highest {mean.max():.3f}"
+
+
+def _selection_by_class(board: Board, curves: Curves, done: pd.DataFrame) -> Chart:
+    """Draw how clean the selected samples of each class are: a panel a block, a row a class."""
+    columns = [*BLOCK, "method", "class", "mean", "random", "runs"]
+    rows = pd.DataFrame(_classes(board, curves, done), columns=columns)
+    rows["_panel"] = panel_label(rows, BLOCK_LABEL)
+    rows, left_out = chart.first_panels(rows)
+    series, scale = methods(board), alt.Scale(zero=False, padding=8)
+    base = BASE.encode(alt.Y("class:N", title=None, sort=alt.EncodingSortField("_order", "min")))
+    ticks = base.mark_tick(color=MUTED, thickness=1.5).encode(alt.X("random:Q", scale=scale))
+    marks = base.mark_point().encode(
+        alt.X("mean:Q", title="clean among selected", scale=scale),
+        tooltip=chart.tooltip(rows), **series.encode("color", "shape"),
+    )  # fmt: skip
+    panels = (ticks + marks).properties(
+        width=230,
+        height=22 * int(rows.groupby("_panel")["class"].nunique().max() if len(rows) else 1),
+    )
+    return Chart(
+        **texts("selection-by-class", board), rows=rows, left_out=left_out,
+        drawing=facets(panels, 3, x="independent", y="independent"),
+        words=chart.panel_words(rows, "Clean among selected by class", "class", _class_words),
+        filters=[*BLOCK, "method"], switch=series,
+    )  # fmt: skip
+
+
+def _classes(board: Board, curves: Curves, done: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    for key, part in grouped(done, BLOCK):
+        random = curves.by_class("clean_share_by_class", part["run_key"])
+        if random is None:
+            continue
+        names = [str(name) for name in board.cards.get(str(key[0]), {}).get("class_names", ())]
+        if len(names) != len(random.mean):
+            names = [f"class {index}" for index in range(len(random.mean))]
+        for (method,), own in grouped(part, ["method"]):
+            found = curves.by_class("selection_precision_by_class", own["run_key"])
+            if found is not None:
+                for values in zip(names, found.mean, random.mean, strict=True):
+                    yield (*key, method, *values, found.runs)
+
+
+def _class_words(rows: pd.DataFrame) -> str:
+    means = [f"{row['method']} {row['mean']:.2f}" for _, row in rows.iterrows()]
+    return f": random {rows['random'].iloc[0]:.2f}, " + ", ".join(means)

@@ -1,72 +1,61 @@
-"""First-layer filters: as they were initialised, and as pretraining left them."""
+"""First-layer filters: as they were initialised, and after each pretraining."""
 
 from __future__ import annotations
 
+import base64
+import io
+
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 from medbench_leaderboard.board import Board
-from medbench_leaderboard.figures.chart import MOST_PANELS, Chart, Drawing, Panel, Place
-from medbench_leaderboard.figures.shapes import Picture
+from medbench_leaderboard.figures.chart import BASE, Chart, facets, first_panels, panel_words, texts
 from medbench_leaderboard.filters import Filters
 
 #: Filters shown of a layer, and in one row.
 _MOST, _ACROSS = 32, 8
 
-_TILE = 28.0
+#: Pixels of the drawing for a pixel of a filter: enlarged here, so that nothing smooths them.
+_ENLARGED = 4
+
+_COLUMNS = (
+    "dataset", "pretext", "filters", "relative_change", "smoothness", "_panel", "_image",
+)  # fmt: skip
 
 
 def first_layer(board: Board, filters: Filters) -> Chart:
-    """Draw the filters of each pretraining beside the random ones they began from."""
-    panels: list[Panel] = []
+    """Draw the filters of each pretraining next to the random ones they began from."""
+    found = []
     for dataset in filters.datasets:
         start = filters.initial.get(dataset)
         if start is not None:
-            panels.append(_panel(start, dataset, "random", None))
+            found.append(_row(start, dataset, "random", ", before any training", np.nan))
         for (where, pretext), learned in filters.learned.items():
             if where == dataset:
-                panels.append(_panel(learned, dataset, pretext, start))
+                same = start is not None and start.shape == learned.shape
+                change = relative_change(start, learned) if start is not None and same else np.nan
+                label = f", changed by {100 * change:.0f} %" if same else ""
+                found.append(_row(learned, dataset, pretext, label, change))
+    rows, left_out = first_panels(pd.DataFrame(found, columns=list(_COLUMNS)))
+    picture = BASE.mark_image(width=224, height=112).encode(url="_image:N")
     return Chart(
-        name="filters",
-        title="First-layer filters",
-        short="Filters",
-        caption="The filters that meet the image, of the first seed: random as initialised, and as "
-        "each pretext left them. All begin from the same random ones, so the same place is the "
-        "same filter before and after. Each is stretched to the full range of grey or colour. "
-        "Filters that learned much from the images become smooth, oriented or coloured; how far "
-        "they moved stands beside each.",
-        panels=panels[:MOST_PANELS],
-        columns=("filters", "relative_change", "smoothness"),
-        nothing="No pretraining at hand kept the filters it began from.",
-        left_out=max(0, len(panels) - MOST_PANELS),
-        size="small",
-    )
+        **texts("filters", board), rows=rows, left_out=left_out, filters=["dataset"],
+        drawing=facets(picture.properties(width=224, height=112), 4),
+        words=panel_words(rows, "First-layer filters", "pretext",
+                          lambda own: f": smoothness {own['smoothness'].iloc[0]:.2f}"),
+    )  # fmt: skip
 
 
-def _panel(
-    filters: NDArray[np.float64], dataset: str, name: str, start: NDArray[np.float64] | None
-) -> Panel:
-    shown = filters[:_MOST]
-    tiles = _tiles(shown)
-    across = min(_ACROSS, len(shown))
-    down = -(-len(shown) // across)
-    width, height = across * _TILE, down * _TILE
-    drawing = Drawing(width, height, [Picture(0, 0, width, height, tiles)])
-    smooth = smoothness(filters)
-    words = f"{len(shown)} first-layer filters on {dataset}, {name}: smoothness {smooth:.2f}"
-    change: float | None = None
-    if start is not None and start.shape == filters.shape:
-        change = relative_change(start, filters)
-        words += f", changed by {100 * change:.0f} % of their length"
-    label = "before any training" if start is None and name == "random" else (
-        "" if change is None else f"changed by {100 * change:.0f} %"
-    )  # fmt: skip
-    subtitle = ", ".join(part for part in (dataset, label) if part)
-    pretext = None if name == "random" else name
-    return Panel(
-        name, subtitle, drawing, words + ".", [(len(filters), change, smooth)],
-        Place(dataset, pretext=pretext),
-    )  # fmt: skip
+def _row(
+    filters: NDArray[np.float64], dataset: str, name: str, label: str, change: float
+) -> tuple[object, ...]:
+    buffer = io.BytesIO()
+    Image.fromarray(_tiles(filters[:_MOST])).save(buffer, "PNG", optimize=True)
+    image = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    panel = f"{name}\n{dataset}{label}"
+    return dataset, name, len(filters), change, smoothness(filters), panel, image
 
 
 def relative_change(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
@@ -107,4 +96,4 @@ def _tiles(filters: NDArray[np.float64]) -> NDArray[np.uint8]:
         row, column = divmod(index, across)
         top, left = row * (height + 1), column * (width + 1)
         sheet[top : top + height, left : left + width] = np.round(255 * tile.transpose(1, 2, 0))
-    return sheet
+    return sheet.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)

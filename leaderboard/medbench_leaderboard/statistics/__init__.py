@@ -1,11 +1,6 @@
-"""The room of the statistics.
+"""Statistics: :func:`analyse` turns scores and declarations into :class:`Findings`."""
 
-Tests of differences enter here and nowhere else: :func:`examine` is given what
-the records say and what the protocol declares, and returns :class:`Findings`.
-The page, the tables and the terminal show whatever stands there.
-"""
-
-from medbench_leaderboard.statistics.examine import examine
+from medbench_leaderboard.statistics.analyse import analyse
 from medbench_leaderboard.statistics.findings import Findings
 
-__all__ = ["Findings", "examine"]
+__all__ = ["Findings", "analyse"]

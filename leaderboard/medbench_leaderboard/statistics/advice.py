@@ -1,4 +1,4 @@
-"""Advice: which entrants remain possible as the best, and what they cost."""
+"""Advice: which entrants are not ruled out as the best, and what they cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Cost:
+class RunCost:
     """What a run of an entrant takes in a block: means over seeds."""
 
     seconds: float
@@ -27,7 +27,7 @@ class Cost:
     oracle: bool
 
 
-Costs = Mapping[tuple[Block, Entrant], Cost]
+Costs = Mapping[tuple[Block, Entrant], RunCost]
 
 
 def read_costs(runs: pd.DataFrame) -> Costs:
@@ -43,7 +43,7 @@ def read_costs(runs: pd.DataFrame) -> Costs:
         ["seconds", "shared", "parameters", "oracle_answers"]
     ].mean()
     return {
-        (Block(*key[:3]), Entrant(*key[3:])): Cost(seconds, own, parameters, oracle > 0)
+        (Block(*key[:3]), Entrant(*key[3:])): RunCost(seconds, own, parameters, oracle > 0)
         for key, seconds, own, parameters, oracle in means.itertuples(name=None)
     }
 
@@ -57,14 +57,16 @@ def advise(
     rate: float | None = None,
     noise: str | None = None,
 ) -> Advice | None:
-    """Return the entrants not distinguishable from the best over some blocks.
+    """Return the entrants that are not ruled out as the best over some blocks.
 
-    An entrant is set aside if some other entrant is better at the one-sided
+    An entrant is ruled out if some other entrant is better at the one-sided
     level (1 - level) / (k - 1), by the t test of
-    :mod:`medbench_leaderboard.statistics.spread`. Whoever is truly best is
-    wrongly set aside with a chance of at most 1 - level (Bonferroni over its
-    k - 1 rivals), so the others are a confidence set for the best (Gupta 1965;
-    Hsu 1996, chapter 4).
+    :mod:`medbench_leaderboard.statistics.spread`. The truly best one is wrongly
+    ruled out with a chance of at most 1 - level (Bonferroni over its k - 1 rivals),
+    so the others are a confidence set for the best (Gupta 1965; Hsu 1996,
+    chapter 4). Each set has that chance for itself: advice is outside the level of
+    the board. With one seed the variation of training is unknown, and nothing is
+    ruled out.
 
     Returns
     -------
@@ -81,7 +83,8 @@ def advise(
     if not part.meetings:
         return None
     found = spread(part)
-    errors = found.pair_errors()
+    seeds = min(len(meeting.seeds) for meeting in part.meetings)
+    errors = found.pair_errors() if seeds > 1 else None
     kept = confidence_set(found.means, errors, level)
     best = int(np.argmax(found.means))
     to_best = np.zeros((len(kept), len(kept)))
@@ -124,7 +127,7 @@ def advise_all(panel: Panel, costs: Costs, level: float) -> tuple[Advice, ...]:
 
 
 def confidence_set(means: Values, errors: Errors | None, level: float) -> NDArray[np.bool_]:
-    """Return who is not significantly worse than anyone, shape (k,)."""
+    """Return which are not significantly worse than any other, shape (k,)."""
     k = len(means)
     if k < 2 or errors is None:
         return np.ones(k, np.bool_)
@@ -135,7 +138,7 @@ def confidence_set(means: Values, errors: Errors | None, level: float) -> NDArra
 
 def _advised(
     entrant: Entrant,
-    costs: list[Cost],
+    costs: list[RunCost],
     *,
     mean: float,
     behind: float,
@@ -170,9 +173,9 @@ def _sentence(entrants: list[Advised], level: float, known: bool) -> str:
         )
     sure = f"at {level:.0%} confidence"
     if len(inside) == 1:
-        return f"{best.entrant} is the best {sure}."
+        return f"All but {best.entrant} are ruled out as the best {sure}."
     cheapest = min(inside, key=lambda advised: advised.seconds)
-    words = f"{_how_many(len(inside), len(entrants))} remain possible as the best {sure}"
+    words = f"{_how_many(len(inside), len(entrants))} are not ruled out as the best {sure}"
     if cheapest is best:
         return f"{words}; {best.entrant} has the best mean and costs least of them."
     return f"{words}; {best.entrant} has the best mean, {cheapest.entrant} costs least of them."

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from medbench.engine.streams import numpy_stream
+from medbench.protocol.decidable import pairs_needed, smallest_p
 from medbench_leaderboard.protocol_facts import ProtocolFacts
-from medbench_leaderboard.statistics import relabelling, sign_flip
-from medbench_leaderboard.statistics.adjustment import holm, share_level
 from medbench_leaderboard.statistics.bayes import signed_rank_posterior
-from medbench_leaderboard.statistics.findings import (
-    Comparison,
-    Friedman,
-    Interval,
-    Posterior,
-    Question,
-)
-from medbench_leaderboard.statistics.friedman import friedman, nemenyi
+from medbench_leaderboard.statistics.contrasts import Contrasts, ask
+from medbench_leaderboard.statistics.findings import Comparison, Friedman, Posterior
+from medbench_leaderboard.statistics.friedman import friedman, ranks, relabelling_p
 from medbench_leaderboard.statistics.panel import Panel
-from medbench_leaderboard.statistics.questions import Part
-from medbench_leaderboard.statistics.signed_rank import pairs_needed, signed_rank, smallest_p
+from medbench_leaderboard.statistics.sign_flip import holm, sign_flip
 from medbench_leaderboard.statistics.spread import over_datasets, spread
 
 Values = NDArray[np.float64]
-
-SIGNED_RANK = "exact Wilcoxon signed-rank, over blocks and over dataset-seed pairs"
-SIGN_FLIP = "exact sign-flip permutation over seeds"
-NEMENYI = "Nemenyi, over blocks and over dataset-seed pairs"
 
 #: Multiplications that the second opinion of a question may take; above, it is left out.
 MOST_SECOND_OPINIONS = 5e9
@@ -45,202 +35,146 @@ class Tested:
     ----------
     question : str
         Which.
-    alpha : float
-        Its share of the level; 0 where it cannot be decided.
-    reachable : float
-        Smallest reachable adjusted p.
-    needed : int or None
-        Pairs that would do, where it cannot be decided.
+    confirmatory : bool
+        Whether its differences are claims.
+    smallest_p : float
+        Smallest adjusted p that could have come out.
     comparisons : tuple of Comparison
         In the order of the question.
     """
 
-    question: Question
-    alpha: float
-    reachable: float
-    needed: int | None
+    question: str
+    confirmatory: bool
+    smallest_p: float
     comparisons: tuple[Comparison, ...]
 
     @property
     def decidable(self) -> bool:
         """Whether any comparison could have been significant."""
-        return self.alpha > 0 and self.reachable <= self.alpha
+        return any(comparison.decidable for comparison in self.comparisons)
+
+    @property
+    def claims(self) -> list[Comparison]:
+        """The claims, the most certain first."""
+        claimed = [comparison for comparison in self.comparisons if comparison.claimed]
+        return sorted(claimed, key=lambda c: (c.adjusted_p, -abs(c.effect)))
 
 
-def test_friedman(panel: Panel, facts: ProtocolFacts, alpha: float) -> Friedman | None:
-    """Test whether entrants differ at all.
+def test_questions(panel: Panel, facts: ProtocolFacts) -> dict[str, Tested]:
+    """Test all questions, each at the whole level.
 
-    The p is the larger of two: by the F distribution over blocks, and by
-    relabelling within pairs of dataset and seed, which stays valid where blocks
-    and entrants share pretrainings.
+    The questions that the protocol names are tested in a fixed sequence: claims are made
+    of one while every comparison of those before it is a claim, so that the chance of any
+    false claim is at most ``alpha``, whichever comparisons truly differ (Westfall and
+    Krishen 2001). A question that the design cannot decide is passed over: it can lead to
+    no claim. All other questions are exploratory.
+    """
+    found = {}
+    open_ = True
+    for question, parts in ask(panel, facts).items():
+        tested = _test(question, parts, facts)
+        if question in facts.questions and open_:
+            found[question] = _confirmed(tested)
+            open_ = not tested.decidable or all(c.separated for c in tested.comparisons)
+        else:
+            found[question] = tested
+    return found
+
+
+def _confirmed(tested: Tested) -> Tested:
+    comparisons = tuple(replace(c, confirmatory=True) for c in tested.comparisons)
+    return replace(tested, confirmatory=True, comparisons=comparisons)
+
+
+def test_friedman(panel: Panel, facts: ProtocolFacts) -> Friedman | None:
+    """Test whether entrants differ at all, over pairs of dataset and seed.
 
     Returns
     -------
     Friedman or None
-        None with fewer than two blocks or pairs of dataset and seed, and where
-        not every pretext stands beside every method: then nothing can be
-        relabelled.
+        None with fewer than two pairs or entrants, and where not every pretext is
+        combined with every method: then nothing can be relabelled.
     """
-    _, repetitions = panel.repetitions()
-    few = min(len(panel.entrants), len(panel.meetings), len(repetitions)) < 2
-    if few or relabelling.smallest_p(panel, facts.resamples) == 1:
+    table = ranks(panel.repetitions()[1])
+    pairs, entrants = table.shape
+    if min(pairs, entrants) < 2:
         return None
-    blocks = friedman(panel.means)
     rng = numpy_stream(facts.seed, "board relabelling", facts.name)
-    again = relabelling.relabelling_p(panel, facts.resamples, rng)
-    return Friedman(
-        chi_squared=blocks.chi_squared,
-        f=blocks.f,
-        df=blocks.df,
-        p_blocks=blocks.p,
-        p_repetitions=again,
-        p=max(blocks.p, again),
-        kendall_w=blocks.kendall_w,
-        blocks=len(panel.meetings),
-        repetitions=len(repetitions),
-        entrants=len(panel.entrants),
-        alpha=alpha,
+    p = relabelling_p(table, panel.entrants, facts.resamples, rng)
+    if p is None:
+        return None
+    statistic = friedman(table)
+    return Friedman(statistic, p, statistic / (pairs * (entrants - 1)), pairs, entrants)
+
+
+def _test(question: str, parts: Sequence[Contrasts], facts: ProtocolFacts) -> Tested:
+    raw = [values for part in parts for values in _raw(question, part, facts)]
+    adjusted = holm(np.array([values["p"] for values in raw]))
+    smallest = [min(1.0, len(raw) * smallest_p(values["pairs"])) for values in raw]
+    needed = pairs_needed(len(raw), facts.alpha)
+    comparisons = tuple(
+        Comparison(
+            question=question,
+            confirmatory=False,
+            alpha=facts.alpha,
+            adjusted_p=float(p),
+            decidable=least <= facts.alpha,
+            needed=None if least <= facts.alpha else needed,
+            **values,
+        )
+        for values, p, least in zip(raw, adjusted, smallest, strict=True)
     )
+    return Tested(question, False, min(smallest), comparisons)
 
 
-def test_all(
-    parts: Mapping[Question, Sequence[Part]], facts: ProtocolFacts
-) -> dict[Question, Tested]:
-    """Test all questions, each at its share of the level."""
-    reachable = {question: _reachable(question, of, facts) for question, of in parts.items()}
-    shares = share_level(facts.alpha, _gates(parts, reachable, facts))
-    # what a question that gets no share would get, could it be decided
-    prospect = facts.alpha / (len(shares) + 1)
-    return {
-        question: _test(question, of, facts, shares.get(question, 0.0), prospect, reachable)
-        for question, of in parts.items()
-    }
+def _raw(question: str, part: Contrasts, facts: ProtocolFacts) -> list[Mapping[str, Any]]:
+    """Return of each comparison what does not depend on the others of the family."""
+    level, panel, weights = 1 - facts.alpha, part.panel, part.weights
+
+    def stream(purpose: str) -> np.random.Generator:
+        name = f"board {purpose}"
+        return numpy_stream(facts.seed, name, facts.name, question, str(part.where))
+
+    differences = panel.repetitions()[1] @ weights.T
+    contributions = panel.contributions() @ weights.T
+    # one test and one estimate of the same mean: their directions cannot differ
+    p_pairs = sign_flip(contributions, stream("signs"))
+    estimate = spread(panel)
+    p_sources = estimate.p_values(weights)
+    p = p_pairs if p_sources is None else np.maximum(p_pairs, p_sources)
+    effects = contributions.sum(axis=0)
+    signed_ranks = (np.sign(differences) * rankdata(np.abs(differences), axis=0)).sum(axis=0)
+    intervals = estimate.intervals(weights, level)
+    wide = over_datasets(panel, weights, level, facts.resamples, stream("datasets"))
+    standardised = _standardised(differences)
+    posteriors = _posteriors(differences, facts, stream("posterior"))
+    return [
+        {
+            "where": part.where,
+            "first": first,
+            "second": second,
+            "p_pairs": float(p_pairs[i]),
+            "p_sources": None if p_sources is None else float(p_sources[i]),
+            "p": float(p[i]),
+            "effect": float(effects[i]),
+            "standardised": float(standardised[i]) if np.isfinite(standardised[i]) else None,
+            "ranks_agree": bool(signed_ranks[i] * effects[i] > 0),
+            "interval": intervals[i],
+            "interval_datasets": wide[i],
+            "pairs": len(differences),
+            "blocks": len(panel.meetings),
+            "posterior": posteriors[i],
+        }
+        for i, (first, second) in enumerate(part.sides)
+    ]
 
 
-def _gates(
-    parts: Mapping[Question, Sequence[Part]],
-    reachable: Mapping[Question, float],
-    facts: ProtocolFacts,
-) -> dict[str, float]:
-    """Return the smallest reachable p by question; that of pairs is Friedman's, their gate."""
-    gates: dict[str, float] = dict(reachable)
-    if "pairs" in parts:
-        gate = relabelling.smallest_p(parts["pairs"][0].panel, facts.resamples)
-        gates["pairs"] = gate if gate < 1 else gates["pairs"]
-    return gates
-
-
-def _reachable(question: Question, parts: Sequence[Part], facts: ProtocolFacts) -> float:
-    total = sum(len(part.sides) for part in parts)
-    if question == "pairs" and facts.posthoc == "nemenyi":
-        total = 1  # its p is adjusted already
-    return min(1.0, total * min(_smallest(part, facts) for part in parts))
-
-
-def _smallest(part: Part, facts: ProtocolFacts) -> float:
-    if part.scope == "block":
-        return sign_flip.smallest_p(len(part.panel.meetings[0].seeds), facts.resamples)
-    return smallest_p(min(len(part.panel.meetings), len(part.panel.repetitions()[0])))
-
-
-def _test(
-    question: Question,
-    parts: Sequence[Part],
-    facts: ProtocolFacts,
-    alpha: float,
-    prospect: float,
-    reachable: Mapping[Question, float],
-) -> Tested:
-    raw = [_raw(part, facts) for part in parts]
-    p = np.concatenate([values["p"] for values in raw])
-    ready_adjusted = question == "pairs" and facts.posthoc == "nemenyi"
-    adjusted = p if ready_adjusted else holm(p)
-    factor = 1 if ready_adjusted else len(p)
-    needed = None if reachable[question] <= alpha else pairs_needed((alpha or prospect) / factor)
-    comparisons: list[Comparison] = []
-    for part, values in zip(parts, raw, strict=True):
-        decidable = factor * _smallest(part, facts) <= alpha
-        start = len(comparisons)
-        for place, (first, second) in enumerate(part.sides):
-            comparisons.append(
-                Comparison(
-                    question=question,
-                    scope=part.scope,
-                    where=part.where,
-                    first=first,
-                    second=second,
-                    test=values["test"],
-                    statistic=_number(values["statistic"][place]),
-                    p=_number(p[start + place]),
-                    adjusted_p=_number(adjusted[start + place]),
-                    alpha=alpha,
-                    effect=_number(values["effect"][place]),
-                    standardised=_number(values["standardised"][place]),
-                    interval=values["intervals"][place],
-                    interval_datasets=values["over_datasets"][place],
-                    n=values["n"],
-                    unit="seeds" if part.scope == "block" else "blocks",
-                    repetitions=values["repetitions"],
-                    decidable=decidable,
-                    needed=None if decidable else needed,
-                    posterior=values["posteriors"][place],
-                )
-            )
-    return Tested(question, alpha, reachable[question], needed, tuple(comparisons))
-
-
-def _raw(part: Part, facts: ProtocolFacts) -> dict[str, Any]:
-    """Return what does not depend on the other comparisons of the family."""
-    level = 1 - facts.alpha
-    panel, contrasts = part.panel, part.contrasts
-    _, repetitions = panel.repetitions()
-    if part.scope == "block":
-        differences = panel.meetings[0].scores @ contrasts.T
-        rng = _stream(facts, part, "signs")
-        p = sign_flip.sign_flip(differences, facts.resamples, rng)
-        statistic, test = differences.mean(axis=0), SIGN_FLIP
-        wide: list[Interval | None] = [None] * len(contrasts)
-        posteriors: list[Posterior | None] = [None] * len(contrasts)
-    else:
-        differences = panel.means @ contrasts.T
-        statistic, p, test = _across(part, differences, repetitions, facts)
-        rng = _stream(facts, part, "datasets")
-        wide = over_datasets(panel, contrasts, level, facts.resamples, rng)
-        posteriors = _posteriors(part, differences, facts)
-    effect = spread(panel)
-    return {
-        "n": len(differences),
-        "repetitions": len(repetitions),
-        "statistic": statistic,
-        "test": test,
-        "p": p,
-        "effect": contrasts @ effect.means,
-        "standardised": _standardised(differences),
-        "intervals": effect.intervals(contrasts, level),
-        "over_datasets": wide,
-        "posteriors": posteriors,
-    }
-
-
-def _across(
-    part: Part, differences: Values, repetitions: Values, facts: ProtocolFacts
-) -> tuple[Values, Values, str]:
-    """Test over blocks and over repetitions; the larger p counts."""
-    if part.question == "pairs" and facts.posthoc == "nemenyi":
-        statistic, p_blocks = nemenyi(part.panel.means)
-        _, p_again = nemenyi(repetitions)
-        pairs = np.triu_indices(len(part.panel.entrants), 1)
-        return statistic[pairs], np.maximum(p_blocks, p_again)[pairs], NEMENYI
-    statistic, p_blocks = signed_rank(differences)
-    _, p_again = signed_rank(repetitions @ part.contrasts.T)
-    return statistic, np.maximum(p_blocks, p_again), SIGNED_RANK
-
-
-def _posteriors(part: Part, differences: Values, facts: ProtocolFacts) -> list[Posterior | None]:
+def _posteriors(
+    differences: Values, facts: ProtocolFacts, rng: np.random.Generator
+) -> list[Posterior | None]:
     pairs, comparisons = differences.shape
     if comparisons * (pairs + 1) ** 2 * facts.resamples > MOST_SECOND_OPINIONS:
         return [None] * comparisons
-    rng = _stream(facts, part, "posterior")
     shares = signed_rank_posterior(differences, facts.rope, facts.resamples, rng)
     return [Posterior(a, b, c, facts.rope) for a, b, c in shares.tolist()]
 
@@ -251,11 +185,3 @@ def _standardised(differences: Values) -> Values:
         deviation = differences.std(axis=0, ddof=1)
         np.divide(differences.mean(axis=0), deviation, out=found, where=deviation > 1e-12)
     return found
-
-
-def _stream(facts: ProtocolFacts, part: Part, purpose: str) -> np.random.Generator:
-    return numpy_stream(facts.seed, f"board {purpose}", facts.name, part.question, str(part.where))
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from medbench.engine.streams import numpy_stream
+from medbench.protocol.decidable import Side
 from medbench_leaderboard.protocol_facts import ProtocolFacts
-from medbench_leaderboard.statistics.findings import Interval, Loss, OrderChange, Side
+from medbench_leaderboard.statistics.findings import Interval, Loss, OrderChange
 from medbench_leaderboard.statistics.panel import Meeting, Panel
 from medbench_leaderboard.statistics.spread import spread
 
@@ -21,32 +23,38 @@ Values = NDArray[np.float64]
 _DRAWS, _FEWEST, _MOST_PAIRS = 200, 40, 200_000
 
 
-def losses(best: Panel, last: Panel, level: float) -> tuple[Loss, ...]:
+def losses(panels: Mapping[str, Panel], level: float) -> tuple[Loss, ...]:
     """Return what each pretext and each method loses from BEST to LAST.
 
     Parameters
     ----------
-    best, last : Panel
-        The same entrants by the two readings; blocks of both are used.
+    panels : mapping of str to Panel
+        Cross-fitted scores as ``best halves`` and ``last halves``; empty where the
+        predictions were not read. ``best`` and ``last`` on the same images.
     level : float
         Coverage of the intervals.
     """
+    best, last = panels["best halves"], panels["last halves"]
     fallen = _difference(best, last)
-    sides = [Side(pretext=name) for name in dict.fromkeys(e.pretext for e in fallen.entrants)]
-    sides += [Side(method=name) for name in dict.fromkeys(e.method for e in fallen.entrants)]
     if not fallen.meetings:
         return ()
+    sides = [Side(pretext=name) for name in dict.fromkeys(e.pretext for e in fallen.entrants)]
+    sides += [Side(method=name) for name in dict.fromkeys(e.method for e in fallen.entrants)]
     rates: list[float | None] = [None, *(fallen.rates if len(fallen.rates) > 1 else ())]
+    same = _difference(panels["best"], panels["last"])
     found: list[Loss] = []
     for rate in rates:
         blocks = {m.block for m in fallen.meetings if rate in (None, m.block.rate)}
         part = fallen.part(blocks.__contains__)
         weights = np.stack([_average(part, side) for side in sides])
         intervals = spread(part).intervals(weights, level)
-        high, low = (weights @ p.part(blocks.__contains__).means.mean(axis=0) for p in (best, last))
+        high, low, naive = (
+            weights @ panel.part(blocks.__contains__).means.mean(axis=0)
+            for panel in (best, last, same)
+        )
         found += [
-            Loss(side, rate, float(b), float(w), float(b - w), interval, len(blocks))
-            for side, b, w, interval in zip(sides, high, low, intervals, strict=True)
+            Loss(side, rate, float(b), float(w), float(b - w), float(n), interval, len(blocks))
+            for side, b, w, n, interval in zip(sides, high, low, naive, intervals, strict=True)
         ]
     return tuple(found)
 
@@ -58,7 +66,7 @@ def order_changes(panel: Panel, facts: ProtocolFacts) -> tuple[OrderChange, ...]
     each dataset and noise model that has both, averaged. Its interval is the
     bootstrap's standard error over seeds, widened by (S / (S - 1))^(1/2), times
     the quantile of t. Noise of seeds alone makes an order look changed; so tau
-    between two halves of the seeds stands beside it, at the same rates
+    between two halves of the seeds is given too, at the same rates
     (``expected``) and across them (``halves``): an order that does not change
     has both alike.
     """

@@ -1,7 +1,7 @@
 """What the tests found: plain, frozen values for the page, the tables and the terminal.
 
 Nothing here computes. Every difference is *first minus second* and is turned so
-that a positive one means that ``first`` is better, whatever the metric.
+that a positive one means that ``first`` is better, also for metrics of which less is better.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from medbench.protocol.decidable import Side
 from medbench_leaderboard.names import Entrant
-
-#: What a protocol may ask, one of :data:`medbench.metric_names.QUESTIONS`; each is a
-#: family of comparisons.
-Question = str
 
 #: What a comparison says. ``undecidable``: no outcome could have been significant.
 Verdict = Literal["first", "second", "not separated", "undecidable"]
@@ -31,8 +28,8 @@ class Interval:
     level : float
         Coverage aimed at, 0 to 1.
     over : str
-        What it generalises over, in words: ``"seeds and test images"``,
-        ``"seeds, on these datasets"``, ``"datasets (3 of them)"``.
+        The population it is about, in words: ``"other seeds and test images, on
+        these datasets"``.
     """
 
     low: float
@@ -61,24 +58,6 @@ class Posterior:
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a comparison; ``None`` means averaged over all of that axis."""
-
-    pretext: str | None = None
-    method: str | None = None
-
-    def __str__(self) -> str:
-        return " + ".join(part for part in (self.pretext, self.method) if part is not None)
-
-    @property
-    def entrant(self) -> Entrant | None:
-        """The entrant, where the side is one."""
-        if self.pretext is None or self.method is None:
-            return None
-        return Entrant(self.pretext, self.method)
-
-
-@dataclass(frozen=True)
 class Where:
     """The part of the grid that a comparison is about; ``None`` means all of that axis."""
 
@@ -100,117 +79,129 @@ class Comparison:
     Parameters
     ----------
     question : str
-        The family it belongs to, see :data:`Question`.
-    scope : {"overall", "marginal", "block"}
-        Entrants over blocks; pretexts or methods averaged over the other;
-        entrants inside one block.
+        The family it belongs to, see :data:`medbench.protocol.decidable.QUESTIONS`.
+    confirmatory : bool
+        Whether it may lead to a claim: the protocol names the question, and every
+        comparison of the questions before it is a claim. Otherwise it is exploratory.
     where : Where
         The blocks it is over.
     first, second : Side
         What is compared with what.
-    test : str
-        The test in words.
-    statistic : float or None
-        Of that test; none where it could not be computed.
-    p : float or None
-        Two-sided, not adjusted.
-    adjusted_p : float or None
-        Adjusted within the question (Holm, monotone); compare with ``alpha``.
+    p_pairs : float
+        Exact sign-flip test over pairs of dataset and seed, two-sided.
+    p_sources : float or None
+        Two-source t test: seeds and test images; None where neither varies.
+    p : float
+        The larger of the two: a difference needs both.
+    adjusted_p : float
+        Adjusted within the question (Holm); compare with ``alpha``.
     alpha : float
-        The question's share of the protocol's level; 0 where the question is
-        not decidable.
-    effect : float or None
+        Level of the question.
+    effect : float
         Mean difference of the primary metric.
     standardised : float or None
-        That difference divided by the standard deviation of the paired
-        differences; none where that is zero or there is but one.
+        That difference divided by the standard deviation of the pairs' differences;
+        none where that is zero or there is but one.
+    ranks_agree : bool
+        Whether the signed ranks of the pairs' differences point the same way.
     interval : Interval or None
         Of ``effect``, for these datasets.
     interval_datasets : Interval or None
-        Of ``effect``, for datasets like these; overall and marginal only, and
-        only with two datasets or more.
-    n : int
-        Pairs: blocks, or seeds inside a block.
-    unit : {"blocks", "seeds"}
-        What ``n`` counts.
-    repetitions : int
-        Independent repetitions: pairs of dataset and seed. Inside a block the
-        same as ``n``.
+        Of ``effect``, for datasets like these; with two datasets or more.
+    pairs : int
+        Pairs of dataset and seed: the independent repetitions.
+    blocks : int
+        Blocks that each pair is averaged over, all together.
     decidable : bool
         Whether the smallest p that could have come out would be significant.
     needed : int or None
-        Pairs that would do, where it is not decidable.
+        Pairs that a claim needs at least, where it is not decidable.
     posterior : Posterior or None
-        A second opinion, overall and marginal only.
+        A second opinion.
     """
 
-    question: Question
-    scope: Literal["overall", "marginal", "block"]
+    question: str
+    confirmatory: bool
     where: Where
     first: Side
     second: Side
-    test: str
-    statistic: float | None
-    p: float | None
-    adjusted_p: float | None
+    p_pairs: float
+    p_sources: float | None
+    p: float
+    adjusted_p: float
     alpha: float
-    effect: float | None
+    effect: float
     standardised: float | None
+    ranks_agree: bool
     interval: Interval | None
     interval_datasets: Interval | None
-    n: int
-    unit: Literal["blocks", "seeds"]
-    repetitions: int
+    pairs: int
+    blocks: int
     decidable: bool
     needed: int | None
     posterior: Posterior | None = None
 
     @property
-    def significant(self) -> bool:
-        """Whether a difference may be claimed."""
-        return self.decidable and self.adjusted_p is not None and self.adjusted_p <= self.alpha
+    def separated(self) -> bool:
+        """Whether the sides are separated within the question."""
+        return self.decidable and self.adjusted_p <= self.alpha and self.ranks_agree
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the difference is a claim of the board."""
+        return self.confirmatory and self.separated
 
     @property
     def verdict(self) -> Verdict:
-        """Who is better, if that may be said."""
+        """Which side is better, by the direction of the tests that decided."""
         if not self.decidable:
             return "undecidable"
-        if not self.significant or not self.effect:
+        if not self.separated:
             return "not separated"
         return "first" if self.effect > 0 else "second"
+
+    @property
+    def better(self) -> Side:
+        """The side with the better mean."""
+        return self.second if self.effect < 0 else self.first
+
+    @property
+    def worse(self) -> Side:
+        """The other side."""
+        return self.first if self.effect < 0 else self.second
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A question of the protocol and what became of it.
+    """A question and what became of it.
 
     Parameters
     ----------
     question : str
-        Which, see :data:`Question`.
+        Which, see :data:`medbench.protocol.decidable.QUESTIONS`.
     title : str
         The question in words: "Does pretraining help?".
+    confirmatory : bool
+        Whether its differences are claims; otherwise it is exploratory.
     alpha : float
-        Its share of the protocol's level; 0 where it is not decidable.
+        Its level.
     comparisons : int
         Comparisons in the family.
     decidable : bool
         Whether any comparison could have been significant.
-    smallest_p : float or None
-        Smallest p reachable by any of them, adjusted.
-    needed : str
-        Where it is not decidable, what would do: "11 blocks would do".
+    smallest_p : float
+        Smallest adjusted p that could have come out.
     sentence : str
         The answer in plain words.
     """
 
-    question: Question
+    question: str
     title: str
+    confirmatory: bool
     alpha: float
     comparisons: int
     decidable: bool
-    smallest_p: float | None
-    needed: str
+    smallest_p: float
     sentence: str
 
     def __str__(self) -> str:
@@ -219,44 +210,25 @@ class Answer:
 
 @dataclass(frozen=True)
 class Friedman:
-    """Friedman's test with the correction of Iman and Davenport.
+    """Friedman's test over pairs of dataset and seed: a description, no claim.
 
     Parameters
     ----------
-    chi_squared, f : float
-        Friedman's statistic, corrected for ties, and the one made of it.
-    df : tuple of (int, int)
-        Degrees of freedom of ``f``.
-    p_blocks : float
-        From the F distribution, with blocks as rows.
-    p_repetitions : float
-        By relabelling pretexts and methods within pairs of dataset and seed.
+    chi_squared : float
+        The statistic, corrected for ties.
     p : float
-        The larger of the two.
+        By relabelling pretexts and methods within pairs.
     kendall_w : float
-        Concordance of the blocks, 0 to 1.
-    blocks, repetitions, entrants : int
-        Rows of either kind, and columns.
-    alpha : float
-        Level it is compared with.
+        Concordance of the pairs, 0 to 1.
+    pairs, entrants : int
+        Rows and columns.
     """
 
     chi_squared: float
-    f: float
-    df: tuple[int, int]
-    p_blocks: float
-    p_repetitions: float
     p: float
     kendall_w: float
-    blocks: int
-    repetitions: int
+    pairs: int
     entrants: int
-    alpha: float
-
-    @property
-    def significant(self) -> bool:
-        """Whether it may be said that entrants differ at all."""
-        return self.alpha > 0 and self.p <= self.alpha
 
 
 @dataclass(frozen=True)
@@ -272,9 +244,8 @@ class Ranked:
     mean : float
         Mean of the primary metric over those blocks.
     rank_low, rank_high : int
-        Ranks that the pairwise tests leave open: 1 + entrants significantly
-        better, entrants minus those significantly worse. They hold for all
-        entrants together at the question's level.
+        Ranks that the comparisons of pairs leave open: 1 + entrants significantly
+        better, entrants minus those significantly worse.
     mean_rank_interval : Interval or None
         Bootstrap interval of the mean rank.
     letters : str
@@ -300,11 +271,8 @@ class Diagram:
         Best mean rank first: one mark each.
     bars : tuple of tuple of Entrant
         Maximal sets none of whose pairs is separated; one bar each, from its
-        best to its worst member. An entrant between a bar's ends that does not
-        belong to it (it may differ significantly from a member) must not look
-        as if it did: draw the bar as dots on its members joined by a line.
-    critical_distance : float or None
-        Of mean ranks; with Nemenyi's test only.
+        best to its worst member. An entrant between a bar's ends need not belong
+        to it: draw the bar as dots on its members joined by a line.
     test : str
         In words, for the caption.
     alpha : float
@@ -316,7 +284,6 @@ class Diagram:
 
     entrants: tuple[Ranked, ...]
     bars: tuple[tuple[Entrant, ...], ...]
-    critical_distance: float | None
     test: str
     alpha: float
     decidable: bool
@@ -334,7 +301,11 @@ class Loss:
         At this rate; none for all rates.
     best, last, loss : float
         Means of the primary metric, and their difference, positive where
-        ``last`` is worse.
+        ``last`` is worse. Cross-fitted: the epoch of ``best`` is chosen on one half
+        of the test images and scored on the other, both ways averaged.
+    same_images : float
+        The difference where the epoch is chosen and scored on the same images:
+        larger, because it holds the noise of that choice.
     interval : Interval or None
         Of ``loss``.
     blocks : int
@@ -346,6 +317,7 @@ class Loss:
     best: float
     last: float
     loss: float
+    same_images: float
     interval: Interval | None
     blocks: int
 
@@ -397,7 +369,7 @@ class Advised:
     interval : Interval or None
         Of ``behind``; none for the best itself.
     recommended : bool
-        Whether it belongs to the set not distinguishable from the best.
+        Whether it is not ruled out as the best.
     seconds : float
         Mean wall seconds of a run with its share of the pretraining, where that
         is known.
@@ -433,9 +405,10 @@ class Advice:
     noise : str or None
         None for all noise models.
     entrants : tuple of Advised
-        Best mean first; those ``recommended`` are a confidence set for the best.
+        Best mean first; those ``recommended`` are a confidence set for the best, but
+        with one seed nothing is ruled out.
     level : float
-        With which the set holds the truly best entrant.
+        With which this set, by itself, holds the truly best entrant.
     repetitions : int
         Pairs of dataset and seed behind it.
     blocks : int
@@ -463,16 +436,16 @@ class Findings:
     tested : bool
         Whether any difference was tested.
     sentences : tuple of str
-        What may be said, in plain words: a headline, then the answers, those
-        that cannot be decided together in one sentence.
+        In plain words: what was found, then what was not decided and what would
+        decide it.
     tie_groups : mapping of Entrant to str
         Compact letters, see :class:`Ranked`; empty where nothing was tested.
     answers : tuple of Answer
-        One a question, in the protocol's order.
+        One a question: those that the protocol names first, in its order.
     comparisons : tuple of Comparison
         All of them, question by question: the rows of ``tests.csv``.
     friedman : Friedman or None
-        None with fewer than two blocks or entrants.
+        None with fewer than two pairs or entrants.
     ranking : tuple of Ranked
         Best mean rank first.
     diagram : Diagram or None
@@ -485,7 +458,7 @@ class Findings:
         For each dataset at each rate, for each dataset at an unknown rate, and
         for all together.
     warnings : tuple of str
-        What a reader must know beside it: few datasets, missing runs, mixed
+        What a reader must know besides: few datasets, missing runs, mixed
         versions, single seeds.
     methods : str
         The procedure as a paragraph that may be pasted into a paper, with the
@@ -494,7 +467,7 @@ class Findings:
 
     tested: bool
     sentences: tuple[str, ...]
-    tie_groups: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    tie_groups: Mapping[Entrant, str] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     friedman: Friedman | None = None

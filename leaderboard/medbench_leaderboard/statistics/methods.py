@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.compare import Tested
-from medbench_leaderboard.statistics.findings import Friedman
 from medbench_leaderboard.statistics.panel import Panel
 
-#: What a question compares, after "compares" or "compare".
+#: What a question compares.
 _COMPARED = {
     "pretraining": "pretexts averaged over methods",
     "pretraining-by-rate": "pretexts averaged over methods at each noise rate",
@@ -20,12 +19,7 @@ _COMPARED = {
 }
 
 
-def paragraph(
-    panel: Panel,
-    facts: ProtocolFacts,
-    tested: Mapping[str, Tested],
-    friedman: Friedman | None,
-) -> str:
+def paragraph(panel: Panel, facts: ProtocolFacts, tested: Mapping[str, Tested]) -> str:
     """Return what was done, in the past tense, true of this board."""
     metric = facts.primary.replace("_", " ")
     seeds = sorted({len(meeting.seeds) for meeting in panel.meetings})
@@ -35,88 +29,59 @@ def paragraph(
         "selected": "at the epoch best on the validation set with its noisy labels",
         "best": "at the epoch best on the test set, an optimistic reading",
     }[facts.reading]
-    _, repetitions = panel.repetitions()
+    resampled = panel.meetings[0].resampled is not None
+    sources = (
+        "seeds and of test images, the latter from a bootstrap of images or their groups "
+        f"({facts.resamples} resamples, the same for all entrants)"
+        if resampled
+        else "seeds, on the test images at hand"
+    )
     said = [
         f"We compared {len(panel.entrants)} entrants, each a self-supervised pretraining combined "
         f"with a method of learning with noisy labels, by {metric} on clean test labels, "
         f"{reading}, in {len(panel.meetings)} blocks (dataset, noise model and noise rate) of "
         f"{_many(len(panel.datasets), 'dataset')} with {_many(between, 'seed')} each. Blocks with "
-        "missing runs and blocks in which noise leaves the true class no longer the most frequent "
-        "were left out. Entrants of a block and seed shared training images, noisy labels and "
-        "initial weights. Block scores are means over seeds.",
-        f"The analysis was declared in the protocol before the runs, at a level of "
-        f"{facts.alpha:g} for all claims together.",
-    ]
-    if friedman is not None:
-        said.append(
-            "Whether entrants differ at all was tested by Friedman's test with the correction of "
-            f"Iman and Davenport (F({friedman.df[0]}, {friedman.df[1]}) = {friedman.f:.2f}, "
-            f"p = {friedman.p_blocks:.2g}, Kendall's W = {friedman.kendall_w:.2f}) and, since "
-            "entrants and blocks share pretrained weights, by permuting the names of pretexts and "
-            "of methods within pairs of dataset and seed "
-            f"(p = {friedman.p_repetitions:.2g}); the larger p-value was used."
-        )
-    if any(question != "blocks" for question in tested):
-        nemenyi = facts.posthoc == "nemenyi" and "pairs" in tested
-        said.append(
-            "Paired differences were tested by the exact two-sided Wilcoxon signed-rank test, "
-            f"over the {len(panel.meetings)} blocks and, since blocks that share a dataset and a "
-            "seed share images and pretrained weights, over the "
-            f"{len(repetitions)} pairs of dataset and seed; the larger p-value was used. P-values "
-            "were adjusted within each question by Holm's step-down procedure"
-            + (
-                ", but for pairs of entrants, which were compared by Nemenyi's test."
-                if nemenyi
-                else "."
-            )
-        )
-    if "blocks" in tested:
-        said.append(
-            "Inside blocks, differences paired by seed were tested by a sign-flip permutation "
-            "test over seeds, adjusted by Holm's procedure."
-        )
-    said.append(_questions(tested, facts))
-    resampled = panel.meetings[0].resampled is not None
-    images = (
-        " and a bootstrap of the test images or their groups "
-        f"({facts.resamples} resamples, the same for all entrants)"
-        if resampled
-        else ""
-    )
-    said.append(
-        f"Intervals of {1 - facts.alpha:.0%} are Student's t intervals whose variance is that over "
-        f"seeds{images}, with the quantiles of Cochran and Cox"
+        "missing runs and blocks in which noise makes another class more frequent than the true "
+        "one were left out. Entrants of a block and seed shared training images, noisy labels and "
+        "initial weights.",
+        "The unit of analysis was the pair of dataset and seed "
+        f"({len(panel.repetitions()[0])} pairs, each averaged over its blocks), since runs of one "
+        "pair share images and pretrained weights. A difference had to pass two two-sided tests: "
+        "an exact sign-flip permutation test over pairs, and a t test with the variance of "
+        f"{sources}, with the quantiles of Cochran and Cox. The larger p-value was adjusted "
+        "within each question by Holm's procedure.",
+        _sequence(tested, facts),
+        f"Intervals of {1 - facts.alpha:.0%} invert the t test, without adjustment"
         + (
             "; intervals for other datasets are from a cluster bootstrap over datasets."
             if len(panel.datasets) > 1
             else "."
-        )
-    )
-    said.append(
-        "As a second opinion we give the Bayesian signed-rank test with a region of practical "
-        f"equivalence of {facts.rope:g}."
-    )
+        ),
+        "As a second opinion we give the Bayesian signed-rank test over pairs with a region of "
+        f"practical equivalence of {facts.rope:g}.",
+    ]
     return " ".join(said)
 
 
-def _questions(tested: Mapping[str, Tested], facts: ProtocolFacts) -> str:
-    decided = [of for of in tested.values() if of.alpha > 0]
-    open_ = [of for of in tested.values() if of.alpha == 0]
-    words = []
-    if decided:
+def _sequence(tested: Mapping[str, Tested], facts: ProtocolFacts) -> str:
+    confirmed = [of for of in tested.values() if of.confirmatory and of.decidable]
+    cannot = [name for name in facts.questions if name in tested and not tested[name].decidable]
+    others = [of.question for of in tested.values() if not of.confirmatory and of.decidable]
+    words = [
+        f"The protocol names its questions in order ({', '.join(facts.questions)}); each was "
+        f"tested at level {facts.alpha:g} while all comparisons of those before it were claims, "
+        "so that the procedure makes a false claim on at most that share of boards."
+    ]
+    if confirmed:
         names = "; ".join(
             f"{_COMPARED[of.question]} ({_many(len(of.comparisons), 'comparison')})"
-            for of in decided
+            for of in confirmed
         )
-        words.append(
-            f"The level was shared equally among {_many(len(decided), 'question')} that the design "
-            f"can decide, {decided[0].alpha:.3g} each: {names}."
-        )
-    if open_:
-        names = "; ".join(_COMPARED[of.question] for of in open_)
-        words.append(
-            f"Not decidable with so many blocks and seeds, and so without a claim: {names}."
-        )
+        words.append(f"So tested: {names}.")
+    if cannot:
+        words.append(f"Too few pairs to decide: {', '.join(cannot)}.")
+    if others:
+        words.append(f"Exploratory, each at that level by itself: {', '.join(others)}.")
     return " ".join(words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -118,29 +119,42 @@ class Panel:
         scores : ndarray of float64, shape (U, k)
             Larger is better.
         """
-        return self._by_repetition(lambda meeting: meeting.scores, (len(self.entrants),))
+        names, sums, counts = self._sums(lambda meeting: meeting.scores, (len(self.entrants),))
+        return names, sums / counts[:, None]
+
+    def contributions(self) -> Values:
+        """Return what each pair of dataset and seed adds to the mean over blocks, shape (U, k).
+
+        Their sum is that mean, so a test that flips their signs is about it.
+        """
+        total = len(self.meetings)
+        return self._sums(
+            lambda meeting: meeting.scores / (len(meeting.seeds) * total), (len(self.entrants),)
+        )[1]
 
     def resampled_repetitions(self) -> Values | None:
         """Return the same for resampled test images, shape (U, k, R); none where not read."""
         first = self.meetings[0].resampled if self.meetings else None
         if first is None or any(meeting.resampled is None for meeting in self.meetings):
             return None
-        return self._by_repetition(lambda meeting: meeting.resampled, first.shape[1:])[1]
+        _, sums, counts = self._sums(lambda meeting: meeting.resampled, first.shape[1:])
+        return np.asarray(sums / counts[:, None, None])
 
-    def _by_repetition(
+    def _sums(
         self, rows: Callable[[Meeting], Any], shape: tuple[int, ...]
-    ) -> tuple[list[Repetition], Values]:
+    ) -> tuple[list[Repetition], Values, Values]:
+        """Return pairs of dataset and seed, sums of their rows over blocks, and how many."""
         sums: dict[Repetition, Values] = {}
-        counts: dict[Repetition, int] = {}
+        counts: Counter[Repetition] = Counter()
         for meeting in self.meetings:
             for seed, row in zip(meeting.seeds, rows(meeting), strict=True):
                 name = (meeting.block.dataset, seed)
                 sums[name] = sums.get(name, np.zeros(shape)) + row
-                counts[name] = counts.get(name, 0) + 1
+                counts[name] += 1
         names = list(sums)
         if not names:
-            return [], np.zeros((0, *shape))
-        return names, np.stack([sums[name] / counts[name] for name in names])
+            return [], np.zeros((0, *shape)), np.ones(0)
+        return names, np.stack(list(sums.values())), np.array([counts[name] for name in names])
 
 
 def make_panel(
@@ -157,7 +171,7 @@ def make_panel(
     Parameters
     ----------
     runs : pandas.DataFrame
-        As :class:`medbench_leaderboard.scores.Scores` holds it.
+        One row a run, as :attr:`medbench.Results.runs`.
     blocks : sequence of Block
         The blocks that count; a block without a seed that all entrants share is
         left out.

@@ -4,105 +4,88 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.compare import Tested
+from medbench_leaderboard.statistics.contrasts import TITLES
 from medbench_leaderboard.statistics.findings import Answer, Comparison, Friedman
 from medbench_leaderboard.statistics.panel import Panel
-from medbench_leaderboard.statistics.questions import TITLES
 
 #: Claims that a sentence names one by one.
 _NAMED = 3
 
 
-def headline(
-    answers: Sequence[Answer], tested: Sequence[Tested], friedman: Friedman | None, alpha: float
-) -> str:
-    """Say in one sentence whether any difference may be claimed."""
-    claims = [c for of in tested for c in of.comparisons if c.significant]
+def summary(tested: Mapping[str, Tested], panel: Panel, facts: ProtocolFacts) -> tuple[str, ...]:
+    """Say what was found, then of each question of the protocol what was not decided."""
+    declared = [of for question, of in tested.items() if question in facts.questions]
+    claims = [claim for of in declared for claim in of.claims]
     if claims:
-        return (
-            f"{_many(len(claims), 'difference')} may be claimed; the chance that any claim on this "
-            f"board is false is at most {alpha:g}."
+        about = claims[0].interval
+        population = "" if about is None else f" This is about {about.over}: {_of(panel)}."
+        found = f"Found: {_listed(claims)}.{population}"
+    elif any(of.decidable for of in declared):
+        found = f"No difference was found at level {facts.alpha:g}."
+    else:
+        found = (
+            "These runs cannot decide any question of the protocol: a better rank is no evidence "
+            "that one entrant is better than another."
         )
-    if friedman is not None and friedman.significant:
-        return (
-            "Entrants differ, but which of them cannot be said: a better rank is not a claim that "
-            "one entrant is better than another."
-        )
-    if any(answer.decidable for answer in answers):
-        return (
-            "No difference may be claimed: what was found is within what chance gives at level "
-            f"{alpha:g}."
-        )
-    return (
-        "No difference can be decided with so few blocks and seeds: a better rank is not a claim "
-        "that one entrant is better than another."
-    )
+    return (found, *(said for of in declared if (said := _not_decided(of))))
 
 
-def said(answers: Sequence[Answer]) -> list[str]:
-    """Answer the questions in turn, those that cannot be decided together in one sentence."""
-    open_ = [answer for answer in answers if not answer.decidable]
-    # Friedman's test may say that entrants differ where no pair can be decided
-    full = [answer for answer in answers if answer.decidable or answer.question == "pairs"]
-    found = [str(answer) for answer in full]
-    others = [answer for answer in open_ if answer.question != "pairs"]
-    if others:
-        named = "; ".join(f"{answer.title[:-1].lower()} ({answer.needed})" for answer in others)
-        found.append(f"Not decidable with so few blocks and seeds: {named}.")
-    return found
-
-
-def answer(tested: Tested, panel: Panel, friedman: Friedman | None) -> Answer:
+def answer(tested: Tested, friedman: Friedman | None) -> Answer:
     """Answer a question."""
-    needed = _needed(tested)
+    said = _answer(tested)
+    if tested.question == "pairs" and friedman is not None:
+        alpha, p = tested.comparisons[0].alpha, p_words(friedman.p)
+        first = (
+            f"On these test images some entrants differ (Friedman, p {p}). "
+            if friedman.p <= alpha
+            else f"No evidence that any entrants differ (Friedman, p {p}). "
+        )
+        said = first + said
     return Answer(
         question=tested.question,
         title=TITLES[tested.question],
-        alpha=tested.alpha,
+        confirmatory=tested.confirmatory,
+        alpha=tested.comparisons[0].alpha,
         comparisons=len(tested.comparisons),
         decidable=tested.decidable,
-        smallest_p=tested.reachable,
-        needed=needed,
-        sentence=_sentence(tested, panel, friedman, needed),
+        smallest_p=tested.smallest_p,
+        sentence=said,
     )
 
 
-def claim(comparison: Comparison) -> str:
-    """State a significant comparison: who is better, by how much, how sure."""
-    better, worse = comparison.first, comparison.second
-    effect, interval = comparison.effect or 0.0, comparison.interval
-    if comparison.verdict == "second":
-        better, worse = worse, better
+def difference(comparison: Comparison) -> str:
+    """State by how much one side is above the other, and that it is better only if separated."""
     where = "" if comparison.where == type(comparison.where)() else f" on {comparison.where}"
-    ends = ""
-    if interval is not None:
-        low, high = sorted(abs(x) if x * effect > 0 else -abs(x) for x in _ends(comparison))
-        ends = f", {interval.level:.0%} interval {low:.3f} to {high:.3f}"
-    return (
-        f"{better} is better than {worse}{where} by {abs(effect):.3f}{ends} "
-        f"(adjusted p {p_words(comparison.adjusted_p)})"
-    )
+    better, worse, size = comparison.better, comparison.worse, f"{abs(comparison.effect):.3f}"
+    interval = _interval(comparison)
+    if comparison.separated:
+        return f"{better} is better than {worse}{where} by {size}{interval}"
+    return f"{better} is {size} above {worse}{where}{interval}"
 
 
-def p_words(p: float | None) -> str:
+def p_words(p: float) -> str:
     """Return a p as it is printed."""
-    if p is None:
-        return "none"
     return "< 0.0001" if p < 1e-4 else f"= {p:.2g}" if p < 0.001 else f"= {p:.3f}"
 
 
 def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) -> tuple[str, ...]:
-    """Say what a reader must know beside the tests."""
+    """Say what a reader must know besides the tests."""
     found = []
     datasets = len(panel.datasets)
     if panel.meetings and datasets < 6:
         which, say = ("this dataset", "one says") if datasets == 1 else (
             f"these {datasets} datasets", f"{datasets} say"
         )  # fmt: skip
+        found.append(f"All claims are about {which}: {say} little about others.")
+    shared = [dataset for dataset in panel.datasets if not facts.draws_training_images(dataset)]
+    if shared:
         found.append(
-            f"All claims are about {which}: blocks of one dataset are not independent, and {say} "
-            "little about others."
+            f"All seeds of {', '.join(shared)} share all training images: tests and intervals "
+            "are conditional on them."
         )
     if left_out.get("incomplete"):
         found.append(
@@ -115,73 +98,94 @@ def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) ->
         )
     if left_out.get("unlearnable"):
         found.append(
-            f"{_many(left_out['unlearnable'], 'unlearnable block')} left out of all tests."
+            f"{_many(left_out['unlearnable'], 'block')} left out of all tests: the noise makes "
+            "another class more frequent than the true one, which misleads a learner that takes "
+            "labels at face value. Where the transition matrix is invertible its labels still "
+            "carry information."
         )
     single = sum(len(meeting.seeds) == 1 for meeting in panel.meetings)
     if single:
         found.append(
-            f"{_many(single, 'block')} with a single seed: nothing is known there of how much "
-            "chance the training brings."
+            f"{_many(single, 'block')} with a single seed: there the variation of training is "
+            "unknown."
         )
     if panel.meetings and panel.meetings[0].resampled is None:
-        found.append(
-            "Predictions were not resampled: intervals are over seeds alone, on these test images."
-        )
+        found.append("Predictions were not resampled: all claims are about these test images.")
     if facts.reading == "best":
-        found.append("The reading best is chosen on the test set: it cannot be had in practice.")
+        found.append("The reading best is chosen on the test set: no one can have it in practice.")
     return tuple(found)
 
 
-def _sentence(tested: Tested, panel: Panel, friedman: Friedman | None, needed: str) -> str:
-    first = ""
-    if tested.question == "pairs" and friedman is not None:
-        p = p_words(friedman.p)
-        first = (
-            f"Entrants differ (Friedman, p {p}). "
-            if friedman.significant
-            else f"That entrants differ at all is not shown (Friedman, p {p}). "
-        )
-    claims = [c for c in tested.comparisons if c.significant]
-    if claims:
-        return first + _claims(claims, len(tested.comparisons))
+def _not_decided(tested: Tested) -> str:
+    """Say what of a question was not decided and what would decide it; empty where all was."""
+    rest = [c for c in tested.comparisons if not c.claimed]
+    if not rest:
+        return ""
+    named = f"Not decided: {tested.question}"
     if not tested.decidable:
-        return first + f"Not decidable with {_have(tested, panel)}; {needed}."
-    smallest = min(c.adjusted_p for c in tested.comparisons if c.adjusted_p is not None)
-    return first + (
-        f"None of {_many(len(tested.comparisons), 'comparison')} shows a difference: the smallest "
-        f"adjusted p {p_words(smallest)}, the level {tested.alpha:.3g}."
+        return f"{named}. {_cannot(tested)}"
+    if not tested.confirmatory:
+        why = "exploratory here, because a comparison of a question before it was not decided"
+        return f"{named} ({why}). {_answer(tested, prefix=False)}"
+    which = "" if len(rest) == len(tested.comparisons) else (
+        " (" + "; ".join(f"{c.first} against {c.second}" for c in rest[:_NAMED])
+        + (f"; and {len(rest) - _NAMED} more" if len(rest) > _NAMED else "") + ")"
+    )  # fmt: skip
+    largest = max(rest, key=lambda c: abs(c.effect))
+    widths = [(c.interval.high - c.interval.low) / 2 for c in rest if c.interval]
+    most = f"{np.median(widths):.3f}" if widths else "the intervals' half width"
+    return (
+        f"{named}{which}. The largest difference: {difference(largest)}. These runs show "
+        f"differences from about {most} on; smaller ones need more seeds or test images."
     )
 
 
-def _claims(claims: Sequence[Comparison], total: int) -> str:
-    ordered = sorted(claims, key=lambda c: (c.adjusted_p or 0, -abs(c.effect or 0)))
-    named = "; ".join(claim(c) for c in ordered[:_NAMED])
-    more = f"; and {len(claims) - _NAMED} more" if len(claims) > _NAMED else ""
-    if total == 1:
-        return f"{named}."
-    return f"{len(claims)} of {total} comparisons show a difference: {named}{more}."
+def _answer(tested: Tested, *, prefix: bool = True) -> str:
+    first = "" if tested.confirmatory or not prefix else "Exploratory: "
+    if not tested.decidable:
+        return first + _cannot(tested)
+    shown = sorted((c for c in tested.comparisons if c.separated), key=lambda c: c.adjusted_p)
+    if shown:
+        number = f"{len(shown)} of {_many(len(tested.comparisons), 'comparison')}"
+        verb = "shows" if len(shown) == 1 else "show"
+        return f"{first}{number} {verb} a difference: {_listed(shown)}."
+    largest = max(tested.comparisons, key=lambda c: abs(c.effect))
+    if len(tested.comparisons) == 1:
+        return f"{first}No difference is shown: {difference(largest)}."
+    smallest = p_words(min(c.adjusted_p for c in tested.comparisons))
+    return (
+        f"{first}None of {len(tested.comparisons)} comparisons shows a difference (smallest "
+        f"adjusted p {smallest}, level {largest.alpha:g}). The largest: {difference(largest)}."
+    )
 
 
-def _have(tested: Tested, panel: Panel) -> str:
-    one = tested.comparisons[0]
-    if one.scope == "block":
-        seeds = max(c.n for c in tested.comparisons)
-        return _many(seeds, "seed")
-    most = max(tested.comparisons, key=lambda c: min(c.n, c.repetitions))
-    return f"{_many(most.n, 'block')} and {_many(most.repetitions, 'dataset-seed pair')}"
+def _cannot(tested: Tested) -> str:
+    most = max(tested.comparisons, key=lambda c: c.pairs)
+    unit = "seeds" if tested.question == "blocks" else "pairs of dataset and seed"
+    return (
+        f"{most.pairs} {unit} cannot decide {_many(len(tested.comparisons), 'comparison')}: at "
+        f"least {most.needed} are necessary, and need not be sufficient."
+    )
 
 
-def _needed(tested: Tested) -> str:
-    if tested.decidable or tested.needed is None:
-        return ""
-    if tested.comparisons[0].scope == "block":
-        return f"{tested.needed} seeds would do"
-    return f"{tested.needed} blocks and dataset-seed pairs would do"
+def _listed(shown: Sequence[Comparison]) -> str:
+    named = "; ".join(difference(c) for c in shown[:_NAMED])
+    return named + (f"; and {len(shown) - _NAMED} more" if len(shown) > _NAMED else "")
 
 
-def _ends(comparison: Comparison) -> tuple[float, float]:
-    assert comparison.interval is not None
-    return comparison.interval.low, comparison.interval.high
+def _interval(comparison: Comparison) -> str:
+    interval, p = comparison.interval, p_words(comparison.adjusted_p)
+    if interval is None:
+        return f" (adjusted p {p})"
+    low, high = interval.low, interval.high
+    if comparison.effect < 0:
+        low, high = -high, -low
+    return f" ({interval.level:.0%} interval {low:.3f} to {high:.3f}, adjusted p {p})"
+
+
+def _of(panel: Panel) -> str:
+    names = panel.datasets
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _many(number: int, noun: str) -> str:

@@ -19,17 +19,19 @@ t for either source, with S - 1 and G - 1 degrees of freedom for S seeds and G i
 or groups, averaged with the sources' variances as weights. Satterthwaite's degrees of
 freedom are too many where one source has one or two; within a source they put several
 datasets together. Percentiles of the bootstrap itself are too narrow with two to five
-seeds. docs/statistics.md has the coverage of each.
+seeds. docs/statistics.md has the coverage of each. A test inverts the interval: its p is the one
+at which the interval of level 1 - p ends at zero.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit  # quantiles of Student's t
 
 from medbench_leaderboard.statistics.findings import Interval
 from medbench_leaderboard.statistics.panel import Panel
@@ -73,19 +75,27 @@ class Spread:
         Mean score over all blocks.
     sources : tuple of Source
         One a dataset.
+    pooled : bool
+        Whether there is one source for all datasets, because some have one seed: its
+        pairs of dataset and seed then hold the variance of datasets, seeds and images.
     """
 
     means: Values
     sources: tuple[Source, ...]
+    pooled: bool = False
 
     @property
     def over(self) -> str:
         """What the intervals generalise over, in words."""
         seeds = all(source.seeds > 1 for source in self.sources)
         images = all(source.images > 1 for source in self.sources)
+        if self.pooled:
+            return "other datasets like these"
         if seeds and images:
-            return "seeds and test images, on these datasets"
-        return "seeds, on these datasets and test images" if seeds else "test images, with one seed"
+            return "other seeds and test images, on these datasets"
+        if seeds:
+            return "other seeds, on these datasets and test images"
+        return "other test images, with one seed"
 
     def errors(self, contrasts: Values) -> Errors | None:
         """Return the errors of contrasts of the means; none where nothing is known.
@@ -117,6 +127,11 @@ class Spread:
             Interval(float(c - h), float(c + h), level, self.over)
             for c, h in zip(centre, half, strict=True)
         ]
+
+    def p_values(self, contrasts: Values) -> Values | None:
+        """Return the two-sided p of each contrast: an interval of level 1 - p ends at zero."""
+        errors = self.errors(contrasts)
+        return None if errors is None else errors.p_values(contrasts @ self.means)
 
     def _errors(self, form: Callable[[Values], Values]) -> Errors | None:
         """Return errors; ``form`` makes variances of covariances."""
@@ -158,14 +173,23 @@ class Errors:
     df_seeds: Values
     df_images: Values
 
-    def bound(self, probability: float) -> Values:
+    def bound(self, probability: float | Values) -> Values:
         """Return how far a difference lies above its truth with no more than this probability."""
         variance = self.seeds + self.images
         share = np.divide(self.seeds, variance, out=np.zeros_like(variance), where=variance > 0)
-        quantile = share * student.ppf(probability, self.df_seeds)
-        quantile += (1 - share) * student.ppf(probability, self.df_images)
+        quantile = share * stdtrit(self.df_seeds, probability)
+        quantile += (1 - share) * stdtrit(self.df_images, probability)
         bound: Values = quantile * np.sqrt(variance)
         return bound
+
+    def p_values(self, effects: Values) -> Values:
+        """Return for each effect the two-sided p at which :meth:`bound` equals it."""
+        low, high = np.full(effects.shape, -34.0), np.zeros(effects.shape)  # of log p
+        for _ in range(40):
+            middle = (low + high) / 2
+            beyond = np.abs(effects) >= self.bound(1 - np.exp(middle) / 2)
+            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+        return np.where(effects == 0, 1.0, np.exp(high))
 
 
 def _satterthwaite(variances: list[Values], dfs: list[int]) -> Values:
@@ -180,7 +204,13 @@ def _satterthwaite(variances: list[Values], dfs: list[int]) -> Values:
 
 def spread(panel: Panel) -> Spread:
     """Return means and uncertainty of a panel with at least one block."""
-    total = len(panel.meetings)
+    total, (names, scores) = len(panel.meetings), panel.repetitions()
+    seeds = Counter(dataset for dataset, _ in names)
+    if min(seeds.values()) < 2 <= len(names):
+        zero = np.zeros((len(panel.entrants), len(panel.entrants)))
+        over_pairs = np.cov(scores.T).reshape(zero.shape) / len(names)
+        pooled = Source(1.0, len(names), 0, over_pairs, zero, zero)
+        return Spread(panel.means.mean(axis=0), (pooled,), pooled=True)
     parts = (panel.of_dataset(dataset) for dataset in panel.datasets)
     sources = tuple(_source(part, len(part.meetings) / total) for part in parts)
     return Spread(panel.means.mean(axis=0), sources)
@@ -212,7 +242,7 @@ def over_datasets(
     replicates = (drawn / drawn.sum(axis=1, keepdims=True)) @ effects
     error = replicates.std(axis=0, ddof=1) * np.sqrt(number / (number - 1))
     centre = (sizes / sizes.sum()) @ effects
-    half = student.ppf((1 + level) / 2, number - 1) * error
+    half = stdtrit(number - 1, (1 + level) / 2) * error
     over = f"datasets ({number} of them)"
     return [
         Interval(float(c - h), float(c + h), level, over) for c, h in zip(centre, half, strict=True)

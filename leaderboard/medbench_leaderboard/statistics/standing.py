@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from medbench.engine.streams import numpy_stream
+from medbench_leaderboard.names import Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.findings import (
     Comparison,
@@ -16,7 +17,7 @@ from medbench_leaderboard.statistics.findings import (
     Interval,
     Ranked,
 )
-from medbench_leaderboard.statistics.friedman import critical_distance, ranks
+from medbench_leaderboard.statistics.friedman import ranks
 from medbench_leaderboard.statistics.panel import Panel
 from medbench_leaderboard.statistics.separation import groups, letters, open_ranks
 
@@ -57,15 +58,12 @@ def rank(
     bars = tuple(
         tuple(ranking[member].entrant for member in group) for group in found if len(group) > 1
     )
-    nemenyi = facts.posthoc == "nemenyi"
-    alpha = pairs[0].alpha
-    distance = critical_distance(len(order), len(panel.meetings), alpha or facts.alpha)
+    exploratory = "" if pairs[0].confirmatory else ", exploratory"
     diagram = Diagram(
         entrants=ranking,
         bars=bars,
-        critical_distance=distance if nemenyi else None,
-        test=pairs[0].test + ("" if nemenyi else ", Holm"),
-        alpha=alpha,
+        test=f"sign flips over pairs of dataset and seed, and seeds and images; Holm{exploratory}",
+        alpha=pairs[0].alpha,
         decidable=any(pair.decidable for pair in pairs),
     )
     return ranking, diagram
@@ -76,10 +74,11 @@ def _better(panel: Panel, pairs: Sequence[Comparison]) -> NDArray[np.bool_]:
     places = {entrant: place for place, entrant in enumerate(panel.entrants)}
     better = np.zeros((len(places), len(places)), np.bool_)
     for pair in pairs:
-        if pair.verdict in ("first", "second"):
-            first, second = (places[e] for e in (pair.first.entrant, pair.second.entrant) if e)
-            won, lost = (first, second) if pair.verdict == "first" else (second, first)
-            better[won, lost] = True
+        if pair.separated:
+            won, lost = (
+                (str(side.pretext), str(side.method)) for side in (pair.better, pair.worse)
+            )
+            better[places[Entrant(*won)], places[Entrant(*lost)]] = True
     return better
 
 

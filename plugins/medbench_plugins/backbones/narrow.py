@@ -20,7 +20,7 @@ class Narrow(Backbone):
     Parameters
     ----------
     name : str
-        The name under which the backbone stands in the protocol.
+        The name of the backbone in the protocol.
     settings : NarrowSettings
         Settings.
 
@@ -68,7 +68,7 @@ class NarrowNetwork(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; a change of width also halves the side."""
+    """Two 3x3 convolutions with a shortcut; a change of width also halves the side."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

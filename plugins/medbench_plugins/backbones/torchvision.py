@@ -38,7 +38,7 @@ class TorchvisionBackbone(Backbone):
     Parameters
     ----------
     name : str
-        The name under which the backbone stands in the protocol.
+        The name of the backbone in the protocol.
     settings : TorchvisionSettings
         Settings.
 

@@ -31,8 +31,6 @@ class CoTeaching(LNLMethod):
 
     Settings = CoTeachingSettings
     settings: CoTeachingSettings
-
-    stateful = ("network_1", "network_2", "optimiser_1", "optimiser_2", "forget_rate")
     asks = ("noise_rate",)
 
     def start(self, task: LearningTask) -> None:
@@ -43,8 +41,7 @@ class CoTeaching(LNLMethod):
         self.optimiser_1 = task.make_optimiser(self.network_1, self.settings.optimiser)
         self.optimiser_2 = task.make_optimiser(self.network_2, self.settings.optimiser)
         self.warmup_epochs = warmup_length(self.settings.warmup_epochs, task.epochs)
-        # NaN: not asked yet. Kept in the state, so that a run that is taken up
-        # again does not ask twice.
+        # NaN: not asked yet
         self.forget_rate = first_rate(self.settings.forget_rate)
 
     def train_epoch(self, epoch: int) -> EpochReport:

@@ -24,8 +24,6 @@ class CrossEntropy(LNLMethod):
     Settings = CrossEntropySettings
     settings: CrossEntropySettings
 
-    stateful = ("network", "optimiser")
-
     def start(self, task: LearningTask) -> None:
         """Build one network and its optimiser."""
         self.task = task

@@ -39,7 +39,7 @@ WARMUP_BATCHES = 2
 #: Fewest samples in a division: batch normalisation cannot be trained on one.
 SMALLEST_DIVISION = 2
 
-#: Answers of the oracle, as numbers, so that they fit into the saved state.
+#: What the oracle has answered.
 NOT_ASKED, SYMMETRIC, ASYMMETRIC = -1, 0, 1
 
 
@@ -73,15 +73,6 @@ class DivideMix(LNLMethod):
 
     Settings = DivideMixSettings
     settings: DivideMixSettings
-
-    stateful = (
-        "network_1",
-        "network_2",
-        "optimiser_1",
-        "optimiser_2",
-        "losses",
-        "noise_kind",
-    )
     asks = ("noise_is_symmetric",)
 
     def start(self, task: LearningTask) -> None:
@@ -102,7 +93,6 @@ class DivideMix(LNLMethod):
         self.losses: NDArray[np.float32] = np.full(
             (2, self.settings.loss_history, len(task.train)), np.nan, dtype=np.float32
         )
-        # Kept in the state, so that a run that is taken up again does not ask twice.
         self.noise_kind = (
             NOT_ASKED if self.settings.asymmetric is None else int(self.settings.asymmetric)
         )

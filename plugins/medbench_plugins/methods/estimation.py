@@ -61,7 +61,7 @@ def confident_joint(
 
 
 def rate_of(joint: NDArray[np.int64], labels: NDArray[np.integer]) -> float:
-    r"""Return the share of wrong labels that a confident joint stands for.
+    r"""Return the share of wrong labels that a confident joint implies.
 
     .. math:: \hat\rho = 1 - \sum_k \frac{|X_k|}{N} \frac{C_{kk}}{\sum_j C_{kj}}
 

@@ -31,7 +31,7 @@ def rate_at(
     ----------
     setting : float, "estimate" or None
         A number is tau. None asks the oracle, once. With ``"estimate"`` tau is 0
-        in the first epoch, whose networks know nothing, is estimated anew
+        in the first epoch, whose networks know nothing, is estimated again
         before each further epoch of the warm-up, and then stays: later,
         networks have memorised labels and would find them right [I].
     known : float

@@ -28,7 +28,7 @@ def kept_count(forget_rate: float, batch_size: int) -> int:
     -----
     In floating point (1 - 0.8) * 10 is 1.9999999999999996; cutting that off
     would lose a sample of every batch, so the product is lifted by a margin far
-    below 1 / B first. A mean over no samples is undefined, hence at least 1.
+    below 1 / B first. A mean over no samples is undefined, so at least 1.
     """
     return max(1, math.floor((1.0 - forget_rate) * batch_size + 1e-9))
 

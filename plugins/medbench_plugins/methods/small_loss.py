@@ -34,8 +34,6 @@ class SmallLoss(LNLMethod):
 
     Settings = SmallLossSettings
     settings: SmallLossSettings
-
-    stateful = ("network", "optimiser", "forget_rate")
     asks = ("noise_rate",)
 
     def start(self, task: LearningTask) -> None:

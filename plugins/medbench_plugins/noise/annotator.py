@@ -87,7 +87,7 @@ class Annotator(MatrixNoise):
     r"""Labels are confused as people confused them, by a matrix M given as CSV.
 
     M has a rate of its own, the mean over classes of the probability to flip,
-    :math:`\rho_M = \tfrac{1}{K} \sum_i (1 - M_{ii})`. As it stands it is used at
+    :math:`\rho_M = \tfrac{1}{K} \sum_i (1 - M_{ii})`. Unscaled, it is used at
     that rate only: a protocol that asks for another one, by more than .005, is
     refused with the rate to write. With ``scale_to_rate`` it is scaled to any
     rate as in :class:`~medbench_plugins.noise.class_dependent.ClassDependent`,

@@ -30,8 +30,8 @@ _COLUMNS = "two columns named id and label (others are not read)"
 class GivenSettings(Settings):
     """Settings of :class:`Given`: a file for all datasets, or one for each.
 
-    The files' SHA-256 are taken when the settings are read, and stand in the run
-    key beside the paths: other labels are other runs.
+    The files' SHA-256 are taken when the settings are read, and are part of the run
+    key, as the paths are: other labels are other runs.
     """
 
     file: str | None = Field(
@@ -59,8 +59,8 @@ class Given(NoiseModel):
     """Labels as somebody gave them: annotators, a program, or `medbench labels` elsewhere.
 
     Nothing is drawn: all seeds meet the same labels, on whichever images they
-    draw. There is no transition matrix; the realised one stands in the record.
-    The protocol's rate is what methods are told if they ask for it, so it must be
+    draw. There is no transition matrix; the realised one is in the record.
+    The protocol's rate is what methods that ask for it get, so it must be
     the share of labels that are wrong, within .05.
 
     References

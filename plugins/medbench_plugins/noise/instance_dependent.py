@@ -52,7 +52,7 @@ class InstanceDependent(NoiseModel):
         P(\tilde y_i = j) &= q_i \, \mathrm{softmax}(a_i)_j \ (j \neq y_i),
             \qquad P(\tilde y_i = y_i) = 1 - q_i .
 
-    There is no matrix to state: whether a class can still be learned is judged
+    There is no matrix to state: whether a class can still be learned is decided
     by the realised one. What follows from the definition:
 
     * Truncation moves the mean flip rate towards 1/2
@@ -68,7 +68,7 @@ class InstanceDependent(NoiseModel):
     together, whose labels come of one draw.
 
     The code that goes around reads the data from a path of its author's, seeds
-    the global generators with 0 whatever the run, and draws one matrix for all
+    the global generators with 0 in every run, and draws one matrix for all
     classes in some copies; here the generator handed in is the only source.
 
     References
@@ -162,7 +162,7 @@ def mean_flip_rate(rate: float, deviation: float) -> float:
     Returns
     -------
     float
-        In [0, 1]; at a rate of 0 nothing is flipped, whatever this says.
+        In [0, 1]; at a rate of 0 nothing is flipped.
     """
     a, b = -rate / deviation, (1.0 - rate) / deviation
     density = (np.exp(-0.5 * a * a) - np.exp(-0.5 * b * b)) / np.sqrt(2.0 * np.pi)
@@ -255,7 +255,7 @@ def flip_probabilities(
     ndarray of float64, shape (n, K)
         Rows sum to 1; 1 - q in column y, q softmax(x W) over the others.
     """
-    # einsum, unlike a BLAS product, adds in one order whatever the threads.
+    # einsum, unlike a BLAS product, adds in one order for any number of threads.
     scores = np.einsum("nd,dk->nk", x.astype(np.float64), W)
     scores[:, own] = -np.inf
     scores -= scores.max(axis=1, keepdims=True)
@@ -290,7 +290,7 @@ def _spans(count: int, row_bytes: int) -> Iterator[slice]:
     """Yield slices over ``count`` images of ``row_bytes`` bytes, a chunk each.
 
     The sums over a chunk are eight times as large as its bytes along one axis,
-    hence the factor.
+    which gives the factor.
     """
     step = max(1, _CHUNK_BYTES // (8 * row_bytes))
     for start in range(0, count, step):

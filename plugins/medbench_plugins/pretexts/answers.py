@@ -9,7 +9,7 @@ from medbench.interfaces import PretextStep
 
 
 def choose(logits: Tensor, answers: Tensor) -> PretextStep:
-    """Score answers by cross-entropy, in float32 whatever the precision of the networks.
+    """Score answers by cross-entropy, in float32 for any precision of the networks.
 
     Parameters
     ----------

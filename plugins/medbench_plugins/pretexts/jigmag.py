@@ -24,21 +24,21 @@ class JigMag(Pretext):
 
     For each magnification s, a square of side/s is cut out of the image and
     resized to a common size; the M tiles are put into one of the M! orders,
-    and the order has to be told::
+    and the order has to be found::
 
         L = -1/B sum_i log p_k(f(t_{k,1}), ..., f(t_{k,M})),  k = 1 ... M!
 
     The original takes the magnifications from the microscope. From images of
     one resolution they come from crops [I]. The common size is by default that
     of the smallest crop, so that tiles are only ever shrunk, with antialiasing:
-    enlarged tiles would be told apart by their blur alone. A published
+    enlarged tiles could be distinguished by their blur alone. A published
     re-implementation stacks the tiles as channels, which leaves a first layer
     nobody can use afterwards; here one trunk sees the tiles one by one.
 
     Parameters
     ----------
     name : str
-        The name under which the pretext stands in the protocol.
+        The name of the pretext in the protocol.
     settings : JigMagSettings
         Settings.
 

@@ -40,7 +40,7 @@ class Jigsaw(Pretext):
     Parameters
     ----------
     name : str
-        The name under which the pretext stands in the protocol.
+        The name of the pretext in the protocol.
     settings : JigsawSettings
         Settings.
 

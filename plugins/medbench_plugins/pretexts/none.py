@@ -18,7 +18,7 @@ class NoPretext(Pretext):
     Parameters
     ----------
     name : str
-        The name under which the pretext stands in the protocol.
+        The name of the pretext in the protocol.
     settings : NoPretextSettings
         There are none.
 

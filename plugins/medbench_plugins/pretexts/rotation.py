@@ -15,7 +15,7 @@ from medbench_plugins.pretexts.settings import RotationSettings
 class Rotation(Pretext):
     """Asks by how many quarter turns an image was rotated.
 
-    Each image stands in the batch in all four rotations, and the loss is the
+    Each image is in the batch in all four rotations, and the loss is the
     mean cross-entropy of the right one::
 
         L = -1/(4B) sum_i sum_r log p_r(rot(x_i, 90 r)),  r = 0, 1, 2, 3
@@ -27,7 +27,7 @@ class Rotation(Pretext):
     Parameters
     ----------
     name : str
-        The name under which the pretext stands in the protocol.
+        The name of the pretext in the protocol.
     settings : RotationSettings
         Settings.
 

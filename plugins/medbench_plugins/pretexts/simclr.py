@@ -22,7 +22,7 @@ class SimCLR(Pretext):
     Parameters
     ----------
     name : str
-        The name under which the pretext stands in the protocol.
+        The name of the pretext in the protocol.
     settings : SimCLRSettings
         Settings.
 
@@ -64,8 +64,8 @@ def nt_xent(projections: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         l(i) = -log( exp(s_ij / t) / sum_{k != i} exp(s_ik / t) ),  L = mean of l(i)
 
     Computed in float32 even under autocast: at t = .07 a similarity's error in
-    bfloat16 would move the loss visibly. A single pair has nothing to be told
-    apart from; its loss is 0, with zero gradients.
+    bfloat16 would move the loss visibly. A single pair has nothing to be
+    distinguished from; its loss is 0, with zero gradients.
 
     Parameters
     ----------

@@ -31,8 +31,6 @@ class GeneralisedCrossEntropy(LNLMethod):
     Settings = GeneralisedCrossEntropySettings
     settings: GeneralisedCrossEntropySettings
 
-    stateful = ("network", "optimiser")
-
     def start(self, task: LearningTask) -> None:
         """Build one network and its optimiser."""
         self.task = task

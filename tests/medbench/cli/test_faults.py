@@ -49,7 +49,7 @@ def run_part(finished: Finished, results: Path, prepare: Prepare | None = None) 
 
 @pytest.mark.parametrize("way", ways())
 def test_disk_full(finished: Finished, tmp_path: Path, way: str) -> None:
-    """The command stops and says so; no run counts as failed; room made, it goes on."""
+    """The command stops and says so; no run counts as failed; with room it continues."""
     expected = digests(finished.results)
     # room for all but the weights of the pretraining, 44 KiB; as a file each, for all but those
     # and the records, 27 KiB and more
@@ -191,10 +191,10 @@ def test_flipped_byte_in_a_data_file(tmp_path: Path) -> None:
 
 
 def _place_of_pixels(content: bytes, image: Path) -> int:
-    """Return where the pixels of an image stand in a file, at its second row."""
+    """Return where the pixels of an image are in a file, at its second row."""
     row = np.asarray(Image.open(image))[1].tobytes()
     place = content.find(row)
-    assert place > 0, "images stand in the file as they are"
+    assert place > 0, "images are stored uncompressed"
     return place
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from commandline import medbench
 
-from medbench.engine.draw import draw_images, draw_noise
+from medbench.engine.samples import corrupt_labels, load_images
 from medbench.errors import MedbenchError
 from medbench.interfaces import DataContext
 from medbench.plugins.registry import discover
 from medbench.protocol.read import read_protocol
-from medbench.protocol.runs import Run, expand
+from medbench.protocol.runs import expand
+from medbench.protocol.spec import RunSpec
 from medbench.store.records import read_record
 from medbench.store.results import Results
 
@@ -54,13 +55,16 @@ def rows(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def runs(path: Path) -> list[Run]:
+def runs(path: Path) -> list[RunSpec]:
     return list(expand(read_protocol(path), discover(), DataContext(Path("unused"))).runs)
 
 
-def drawn(run: Run) -> Any:
-    images = draw_images(run.spec, discover(), DataContext(Path("unused")))
-    return images, draw_noise(run.spec, discover(), images)
+def drawn(run: RunSpec) -> Any:
+    registry = discover()
+    dataset, model = run.dataset.create(registry, "dataset"), run.noise.create(registry, "noise")
+    images = load_images(dataset, DataContext(Path("unused")), run.images, run.root_seed, run.seed)
+    name = run.dataset.name
+    return images, corrupt_labels(model, run.rate, images, name, run.root_seed, run.seed)
 
 
 def test_exported_labels_are_those_in_the_record(tmp_path: Path) -> None:

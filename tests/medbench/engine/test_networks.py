@@ -18,9 +18,9 @@ from medbench.engine.networks import (
 from medbench.engine.streams import derive_seed
 from medbench.engine.training import TrainingHarness, TrainingInput
 from medbench.interfaces import Backbone, ImageSpace
+from medbench.interfaces.options import ComputeOptions, TrainingOptions
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
-from medbench.protocol.schema import Compute, Training
 
 SPACE = ImageSpace(channels=3, size=32)
 HALF = ((0.5,) * 3, (0.5,) * 3)
@@ -50,8 +50,8 @@ def harness(weights=None, network_seed=5, training_seed=0, compute=None):
     images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
     labels = np.zeros(6, np.int64)
     given = TrainingInput(
-        images, labels, images, labels, images, 4, "dataset", Training(), compute or Compute(),
-        8, network_seed, training_seed, weights,
+        images, labels, images, labels, images, 4, "dataset", TrainingOptions(),
+        compute or ComputeOptions(), 8, network_seed, training_seed, weights,
     )  # fmt: skip
     return TrainingHarness(given, backbone(), None, torch.device("cpu"))
 
@@ -132,7 +132,7 @@ def test_pretrained_networks_share_weights_and_differ_in_their_heads() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_network_maps_images_to_logits(channels_last) -> None:
-    network = harness(compute=Compute(channels_last=channels_last)).make_network(0)
+    network = harness(compute=ComputeOptions(channels_last=channels_last)).make_network(0)
     assert network(torch.rand(5, 3, 32, 32)).shape == (5, 4)
     wide = next(p for p in network.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1)
     assert wide.is_contiguous(memory_format=torch.channels_last) is channels_last
@@ -140,7 +140,7 @@ def test_a_network_maps_images_to_logits(channels_last) -> None:
 
 def test_the_layout_does_not_change_the_weights() -> None:
     plain = harness().make_network(0)
-    assert same(plain, harness(compute=Compute(channels_last=True)).make_network(0))
+    assert same(plain, harness(compute=ComputeOptions(channels_last=True)).make_network(0))
 
 
 # ---------------------------------------------------------------- normalisation

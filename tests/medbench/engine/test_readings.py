@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medbench.canonical import canonical_json
-from medbench.engine.metrics import evaluate
 from medbench.engine.readings import label_quality, read_run
-from medbench.metric_names import METRICS, READINGS
+from medbench.metrics import METRICS, READINGS, evaluate
 
 
 def towards(classes, K=2, confidence=0.9):

@@ -17,7 +17,7 @@ from medbench.engine import selection
 from medbench.engine.selection import read_images, resize, select, stratified_subset
 from medbench.errors import MedbenchError
 from medbench.interfaces import LabelledImages
-from medbench.protocol.schema import Images
+from medbench.interfaces.options import ImageOptions
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,7 @@ def test_every_sample_can_be_drawn() -> None:
 
 def test_each_split_is_drawn_from_its_own_images() -> None:
     data = dataset()
-    chosen = select(data, Images(train=20, validation=10, test=12), 0, "d", 0)
+    chosen = select(data, ImageOptions(train=20, validation=10, test=12), 0, "d", 0)
     for code, (positions, size) in enumerate(
         ((chosen.train, 20), (chosen.validation, 10), (chosen.test, 12))
     ):
@@ -108,13 +108,13 @@ def test_each_split_is_drawn_from_its_own_images() -> None:
 
 def test_without_sizes_all_images_are_taken() -> None:
     data = dataset()
-    chosen = select(data, Images(), 0, "d", 0)
+    chosen = select(data, ImageOptions(), 0, "d", 0)
     everything = np.concatenate([chosen.train, chosen.validation, chosen.test])
     np.testing.assert_array_equal(np.sort(everything), np.arange(120))
 
 
 def test_test_images_are_drawn_once_a_dataset_and_the_others_for_each_seed() -> None:
-    data, images = dataset(), Images(train=20, validation=10, test=12)
+    data, images = dataset(), ImageOptions(train=20, validation=10, test=12)
     first, second = (select(data, images, 0, "d", seed) for seed in (0, 1))
     np.testing.assert_array_equal(first.test, second.test)
     assert set(first.train) != set(second.train)
@@ -126,7 +126,7 @@ def test_test_images_are_drawn_once_a_dataset_and_the_others_for_each_seed() -> 
 
 @pytest.mark.parametrize("change", [{"root": 1}, {"name": "e"}])
 def test_root_seed_and_dataset_decide_all_three(change) -> None:
-    data, images = dataset(), Images(train=20, validation=10, test=12)
+    data, images = dataset(), ImageOptions(train=20, validation=10, test=12)
     given_ = {"root": 0, "name": "d", **change}
     first = select(data, images, 0, "d", 0)
     other = select(data, images, given_["root"], given_["name"], 0)
@@ -138,8 +138,8 @@ def test_root_seed_and_dataset_decide_all_three(change) -> None:
 
 def test_the_size_of_one_split_leaves_the_others_alone() -> None:
     data = dataset()
-    small = select(data, Images(train=20, validation=10, test=12), 0, "d", 0)
-    large = select(data, Images(train=40, validation=10, test=12), 0, "d", 0)
+    small = select(data, ImageOptions(train=20, validation=10, test=12), 0, "d", 0)
+    large = select(data, ImageOptions(train=40, validation=10, test=12), 0, "d", 0)
     np.testing.assert_array_equal(small.test, large.test)
     np.testing.assert_array_equal(small.validation, large.validation)
 
@@ -147,9 +147,9 @@ def test_the_size_of_one_split_leaves_the_others_alone() -> None:
 @pytest.mark.parametrize(
     ("sizes", "images", "words"),
     [
-        ((20, 10, 10), Images(train=21), ["20 train images", "images.train asks for 21"]),
-        ((20, 10, 10), Images(test=11), ["10 test images", "images.test asks for 11"]),
-        ((20, 0, 10), Images(), ["0 validation images", "at least one"]),
+        ((20, 10, 10), ImageOptions(train=21), ["20 train images", "images.train asks for 21"]),
+        ((20, 10, 10), ImageOptions(test=11), ["10 test images", "images.test asks for 11"]),
+        ((20, 0, 10), ImageOptions(), ["0 validation images", "at least one"]),
     ],
 )
 def test_too_few_images_are_told_with_the_cure(sizes, images, words) -> None:

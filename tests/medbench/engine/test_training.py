@@ -14,8 +14,8 @@ from medbench.engine.training import TrainingInput, TrainingStage
 from medbench.errors import MedbenchError
 from medbench.interfaces import Backbone, EpochReport, ImageSpace, LearningTask, LNLMethod
 from medbench.interfaces.method import MethodSettings
+from medbench.interfaces.options import ComputeOptions, TrainingOptions
 from medbench.interfaces.settings import Settings
-from medbench.protocol.schema import Compute, Training
 
 K = 3
 
@@ -55,8 +55,8 @@ def stage(row: tuple[float, ...], epochs: int = 2) -> TrainingStage:
         test_images=images(4),
         num_classes=K,
         normalise="dataset",
-        training=Training(epochs=epochs, batch_size=4),
-        compute=Compute(),
+        training=TrainingOptions(epochs=epochs, batch_size=4),
+        compute=ComputeOptions(),
         evaluation_batch=3,
         network_seed=1,
         training_seed=2,

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from medbench.plugins.collect import collect
+from medbench.plugins.manifest import EntryPointInfo, Manifest
+
 
 class Shelf:
     """A folder on sys.path on which installed distributions are laid."""
@@ -40,6 +43,11 @@ class Shelf:
             f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n", encoding="utf-8"
         )
         (info / "entry_points.txt").write_text(f"[medbench]\n{point} = {value}\n", encoding="utf-8")
+
+
+def collected(point: EntryPoint) -> Manifest:
+    """Import an entry point's module in this process and collect what it provides."""
+    return collect(EntryPointInfo(point.name, point.value))
 
 
 def announcing(plugin: str, hook: str = "medbench_noise_models") -> str:

@@ -1,9 +1,10 @@
-"""Observers, in real processes: they are told everything, and nothing they do comes back."""
+"""Callbacks, in real processes: they get every event, and nothing they do comes back."""
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,9 @@ from commandline import alive, medbench, tiny_protocol
 from shelf import Shelf
 
 from medbench.errors import PluginError
-from medbench.interfaces import EpochEnded, Job, JobEnd, JobEnded, JobProgress, JobStarted
-from medbench.plugins import callbacks
-from medbench.plugins.callbacks import Observers, Watcher
+from medbench.interfaces import EpochEnded, JobEnded, JobStarted
+from medbench.plugins.callbacks import Callback, Callbacks, callbacks_of
 from medbench.plugins.registry import discover
-from medbench.plugins.watchers import watchers_of
-from medbench.runner.callbacks import CallbackListener
 
 GRACE = 60.0  # for those that end by themselves, on a machine however busy
 
@@ -50,6 +48,13 @@ ODD = {
 }
 
 
+@dataclass(frozen=True)
+class Private:
+    """An event that callbacks do not get."""
+
+    text: str
+
+
 def odd(code: str) -> str:
     return f"""
     from medbench import hookimpl
@@ -60,67 +65,76 @@ def odd(code: str) -> str:
     """
 
 
-def job(results: Path) -> Job:
-    named = {kind: {"name": f"a-{kind}"} for kind in ("dataset", "noise", "method")}
-    spec = {**named, "rate": 0.2, "pretext": "none", "seed": 3, "training": {"epochs": 2}}
-    return Job("run", "k" * 64, "a label", spec, results, results, "cpu", attempt=4)
-
-
 def ended(results: Path) -> JobEnded:
     return JobEnded("run", "k", "a label", {}, 1, "failed", "why", 1.0, "", str(results))
 
 
-class Silent:
-    """Shows nothing; remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def __getattr__(self, name: str):
-        return lambda *arguments: self.told.append(name)
-
-
-def test_observers_are_told_what_people_are_told(shelf: Shelf, tmp_path: Path) -> None:
+def test_each_event_reaches_its_hook_and_other_events_reach_none(
+    shelf: Shelf, tmp_path: Path
+) -> None:
     shelf.module("notes", NOTES)
-    observers, shown = Observers([Watcher("notes", "notes")], tmp_path / "logs", GRACE), Silent()
-    telling = CallbackListener(shown, observers)
-    work = job(tmp_path)
-    telling.started(work)
-    telling.progressed(work, JobProgress(work.key, 1, 2))
-    telling.ended(work, JobEnd(work.key, "timeout", "too long"))
-    assert observers.close() == []
-    assert shown.told == ["started", "progressed", "ended"]
+    who = {"kind": "run", "key": "k" * 64, "label": "a label", "results": str(tmp_path)}
+    axes = {"dataset": "a-dataset", "rate": 0.2, "seed": 3}
+    end = {"state": "timeout", "reason": "too long", "seconds": 1.5, "record": ""}
+    events = [
+        JobStarted(**who, axes=axes, epochs=2, attempt=4, device="cpu"),
+        Private("not for callbacks"),
+        EpochEnded(**who, epoch=1, epochs=2),
+        JobEnded(**who, axes=axes, attempt=4, **end),
+    ]
+    callbacks = Callbacks([Callback("notes", "notes")], tmp_path / "logs", GRACE)
+    for event in events:
+        callbacks.tell(event)
+    assert callbacks.close() == []
+    found = [json.loads(line) for line in (tmp_path / "notes.jsonl").read_text().splitlines()]
+    assert found == [
+        [type(event).__name__, asdict(event)] for event in events if type(event) is not Private
+    ]
 
-    events = [json.loads(line) for line in (tmp_path / "notes.jsonl").read_text().splitlines()]
-    assert [name for name, _ in events] == ["JobStarted", "EpochEnded", "JobEnded"]
-    started, epoch, end = (values for _, values in events)
-    assert started["axes"] == {
-        "dataset": "a-dataset", "noise": "a-noise", "rate": 0.2, "pretext": "none",
-        "method": "a-method", "seed": 3,
+
+def test_a_run_tells_a_package_that_is_installed(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.install("my-lab", "lab", NOTES)
+    (tmp_path / "tiny.toml").write_text(tiny_protocol())
+    done = medbench("run", "--all", "--protocol", "tiny.toml", "--device", "cpu", cwd=tmp_path)
+    assert (done.status, "callback" in done.err) == (0, False), done.err
+    results = tmp_path / "medbench-results" / "tiny"
+    lines = (results / "notes.jsonl").read_text().splitlines()
+    names, events = zip(*map(json.loads, lines), strict=True)
+    assert names == ("JobStarted", "EpochEnded", "EpochEnded", "JobEnded")
+    started, _, epoch, end = events
+    assert started["axes"] == end["axes"] == {
+        "dataset": "pneumonia-mnist", "noise": "symmetric", "rate": 0.25, "pretext": "none",
+        "method": "cross-entropy", "seed": 0,
     }  # fmt: skip
-    assert (started["epochs"], started["attempt"], started["device"]) == (2, 4, "cpu")
-    assert (epoch["epoch"], epoch["epochs"], epoch["label"]) == (1, 2, "a label")
-    assert (end["state"], end["reason"], end["record"]) == ("timeout", "too long", "")
-    assert end["seconds"] >= 0
+    assert (started["epochs"], started["attempt"], started["device"]) == (2, 1, "cpu")
+    assert (epoch["epoch"], epoch["epochs"], epoch["label"]) == (2, 2, started["label"])
+    assert (end["state"], end["reason"], end["kind"]) == ("done", "", "run")
+    assert Path(end["record"]).is_file() and end["seconds"] > 0
 
 
-def test_what_observers_do_wrong_is_one_line_each(shelf: Shelf, tmp_path: Path) -> None:
-    watchers = []
+def test_callbacks_of_nobody_start_nothing(tmp_path: Path) -> None:
+    with Callbacks([], tmp_path / "logs") as callbacks:
+        callbacks.tell(ended(tmp_path))
+    assert not (tmp_path / "logs").exists()
+
+
+def test_what_callbacks_do_wrong_is_one_line_each(shelf: Shelf, tmp_path: Path) -> None:
+    chosen = []
     for name, code in ODD.items():
         shelf.module(name, odd(code))
-        watchers.append(Watcher(name, name))
-    watchers += [Watcher("absent", "no_such_module"), Watcher("notes", "notes")]
+        chosen.append(Callback(name, name))
+    chosen += [Callback("absent", "no_such_module"), Callback("notes", "notes")]
     shelf.module("notes", NOTES)
-    observers = Observers(watchers, tmp_path / "logs", GRACE)
+    callbacks = Callbacks(chosen, tmp_path / "logs", GRACE)
     for _ in range(3):
-        observers.tell(ended(tmp_path))
-    lines = observers.close()
+        callbacks.tell(ended(tmp_path))
+    lines = callbacks.close()
     told = {line.split()[1]: line for line in lines}
     assert set(told) == {"raises", "exits", "changes", "vanishes", "interrupts", "absent"}
     assert "failed 3 times, first: ValueError: first; the runs are unaffected" in told["raises"]
     assert "failed 3 times, first: SystemExit: 3" in told["exits"]
     assert "failed 3 times, first: FrozenInstanceError" in told["changes"]
-    assert "ended its process with status 7" in told["vanishes"]
+    assert "ended its process with exit status 7" in told["vanishes"]
     assert "No module named 'no_such_module'" in told["absent"]
     assert all(line.isprintable() for line in lines)
     assert len((tmp_path / "notes.jsonl").read_text().splitlines()) == 3
@@ -128,7 +142,7 @@ def test_what_observers_do_wrong_is_one_line_each(shelf: Shelf, tmp_path: Path) 
     assert "Traceback" in (tmp_path / "logs" / "raises.log").read_text()
 
 
-def test_an_observer_that_hangs_is_ended_with_what_it_started(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_callback_that_hangs_is_ended_with_what_it_started(shelf: Shelf, tmp_path: Path) -> None:
     shelf.module(
         "hangs",
         f"""
@@ -145,34 +159,31 @@ def test_an_observer_that_hangs_is_ended_with_what_it_started(shelf: Shelf, tmp_
                 time.sleep(1)
         """,
     )
-    observers = Observers([Watcher("hangs", "hangs")], tmp_path / "logs", grace=1.0)
+    callbacks = Callbacks([Callback("hangs", "hangs")], tmp_path / "logs", grace=1.0)
     began = time.monotonic()
-    observers.tell(ended(tmp_path))
-    assert time.monotonic() - began < 1.0, "nobody waits for an observer"
+    callbacks.tell(ended(tmp_path))
+    assert time.monotonic() - began < 1.0, "nothing waits for a callback"
     while not (tmp_path / "pids").exists():
         assert time.monotonic() - began < 120
         time.sleep(0.05)
-    (line,) = observers.close()
-    assert "had not worked off what it was told within 1 s and was ended" in line
+    (line,) = callbacks.close()
+    assert "took longer than 1 s and was ended" in line
     for pid in (tmp_path / "pids").read_text().split():
         assert not alive(int(pid))
 
 
-def test_a_slow_observer_holds_nothing_up(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(callbacks, "MOST_WAITING", 5)
+def test_a_slow_callback_delays_nothing(shelf: Shelf, tmp_path: Path) -> None:
     shelf.module("sleeps", odd("import time; time.sleep(1000)"))
-    observers = Observers([Watcher("sleeps", "sleeps")], tmp_path / "logs", grace=0.2)
+    callbacks = Callbacks([Callback("sleeps", "sleeps")], tmp_path / "logs", grace=0.2)
     began = time.monotonic()
-    for _ in range(20_000):  # more than the pipe and the queue hold
-        observers.tell(ended(tmp_path))
+    for _ in range(20_000):  # 5 MB, more than a pipe holds
+        callbacks.tell(ended(tmp_path))
     assert time.monotonic() - began < 30
-    (line,) = observers.close()
-    assert "messages came faster than it took them" in line
+    (line,) = callbacks.close()
+    assert "took longer than 0.2 s and was ended" in line
 
 
-def test_who_is_told(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_gets_events(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf.install("my-lab", "lab", NOTES)
     shelf.install(
         "other-lab",
@@ -186,21 +197,21 @@ def test_who_is_told(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
         """,
     )
     registry = discover()
-    assert watchers_of(registry, []) == [Watcher("lab", "my_lab")]
-    assert {logger.name for logger in registry.loggers} == {"tensorboard", "mlflow", "chat"}
+    assert callbacks_of(registry, []) == [Callback("lab", "my_lab")]
+    assert set(registry.loggers) == {"tensorboard", "mlflow", "chat"}
     with pytest.raises(PluginError, match="no logger is called 'tensorbord'; did you mean 'tens"):
-        watchers_of(registry, ["tensorbord"])
+        callbacks_of(registry, ["tensorbord"])
     with pytest.raises(PluginError, match=r"--log chat needs no_such_module, .*: pip install chat"):
-        watchers_of(registry, ["chat"])
+        callbacks_of(registry, ["chat"])
     monkeypatch.setenv("MEDBENCH_PLUGINS", "-lab")
-    assert watchers_of(discover(), []) == []
+    assert callbacks_of(discover(), []) == []
 
 
 def test_an_unknown_logger_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(tiny_protocol())
     done = medbench("run", "--all", "--protocol", "tiny.toml", "--log", "nothing", cwd=tmp_path)
     assert done.status == 2
-    assert done.err.startswith("medbench: no logger is called 'nothing'; there are mlflow, tens")
+    assert done.err.startswith("medbench: no logger is called 'nothing'; available: mlflow, tens")
     assert not (tmp_path / "medbench-results").exists()
 
 

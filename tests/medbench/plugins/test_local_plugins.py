@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commandline import medbench, tiny_protocol
 
-from medbench.plugins.local import VARIABLE, announce_local, read_code
+from medbench.plugins.local import VARIABLE, collect_local, read_code
 from medbench.plugins.registry import discover
 
 NOISE = '''"""Noise."""
@@ -46,22 +46,22 @@ def write(path: Path, text: str = NOISE) -> Path:
 
 
 def names(path: Path) -> list[str]:
-    return [plugin.name for found in announce_local(path) for _, plugin in found.plugins]
+    return [plugin.name for found in collect_local(path) for _, plugin in found.plugins]
 
 
 def faults(path: Path) -> str:
-    return "; ".join(fault.reason for found in announce_local(path) for fault in found.faults)
+    return "; ".join(fault.reason for found in collect_local(path) for fault in found.faults)
 
 
 def test_a_file_announces_the_classes_it_defines(tmp_path: Path) -> None:
-    (found,) = announce_local(write(tmp_path / "mine.py"))
+    (found,) = collect_local(write(tmp_path / "mine.py"))
     ((axis, plugin),) = found.plugins
     assert (axis, plugin.name, plugin.summary) == (
         "noise",
         "slip-up",
         "Labels slip (nobody, 2020).",
     )
-    assert found.point.distribution == "file:mine.py"
+    assert found.entry_point.distribution == "file:mine.py"
 
 
 def test_hooks_come_before_classes(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_version_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("x = 1\n", "brings no plugin"),
+        ("x = 1\n", "has no plugin"),
         ("import nothing_of_that_name\n", "line 1: ModuleNotFoundError"),
         ("\n\nx = (\n", "line 3: SyntaxError"),
         ("raise SystemExit('no')\n", "SystemExit"),
@@ -133,9 +133,9 @@ def test_a_broken_file_is_named_with_its_line(text: str, words: str, tmp_path: P
 
 def test_what_is_no_plugin_is_told(tmp_path: Path) -> None:
     assert "no plugin file or folder" in faults(tmp_path / "gone.py")
-    assert "is no Python file" in faults(write(tmp_path / "notes.txt"))
+    assert "is not a Python file" in faults(write(tmp_path / "notes.txt"))
     (tmp_path / "empty").mkdir()
-    assert "holds no plugin" in faults(tmp_path / "empty")
+    assert "contains no plugin" in faults(tmp_path / "empty")
 
 
 def test_the_environment_is_as_before_when_the_command_ends(tmp_path: Path) -> None:

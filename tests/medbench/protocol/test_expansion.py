@@ -18,7 +18,8 @@ from medbench.interfaces import DataContext
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
-from medbench.protocol.runs import AXES, Expansion, Filters, Run, expand
+from medbench.protocol.runs import Expansion, Filters, expand
+from medbench.protocol.spec import AXES, RunSpec
 
 REGISTRY = discover()
 
@@ -62,7 +63,7 @@ def expansion(text: str = BASE, **filters: list[Any]) -> Expansion:
     return expand(file, REGISTRY, DataContext(Path("/nowhere")), Filters(filters))
 
 
-def by_axes(found: Expansion) -> dict[tuple[Any, ...], Run]:
+def by_axes(found: Expansion) -> dict[tuple[Any, ...], RunSpec]:
     return {tuple(run.axes[axis] for axis in AXES): run for run in found.runs}
 
 
@@ -70,7 +71,7 @@ def keys(text: str) -> dict[tuple[Any, ...], str]:
     return {axes: run.key for axes, run in by_axes(expansion(text)).items()}
 
 
-def one(text: str, **filters: list[Any]) -> Run:
+def one(text: str, **filters: list[Any]) -> RunSpec:
     (run,) = expansion(text, **filters).runs
     return run
 
@@ -185,14 +186,14 @@ def test_a_filter_outside_the_protocol_is_refused(axis: str, value: Any, message
 
 def test_keys_are_the_hash_of_the_spec() -> None:
     for run in WHOLE.runs:
-        assert run.key == recomputed(run.spec)
-        assert json.loads(json.dumps(run.spec)) == run.spec  # plain JSON, nothing else
+        assert run.key == recomputed(run.to_json())
+        assert json.loads(json.dumps(run.to_json())) == run.to_json()  # plain JSON, nothing else
     for key, pretraining in WHOLE.pretrainings().items():
-        assert key == pretraining.key == recomputed(pretraining.spec)
+        assert key == pretraining.key == recomputed(pretraining.to_json())
 
 
 def test_a_spec_holds_the_settings_in_full() -> None:
-    spec = one(BASE, **POINT).spec
+    spec = one(BASE, **POINT).to_json()
     assert spec["rate"] == 0.2 and spec["seed"] == 1 and spec["root_seed"] == 3
     assert spec["dataset"]["name"] == "covid-qu-ex-mini"
     assert len(spec["dataset"]["content_hash"]) == 64
@@ -292,10 +293,10 @@ def test_runs_that_differ_in_noise_rate_or_method_share_their_pretraining() -> N
     found: dict[tuple[Any, ...], set[str]] = {}
     for run in WHOLE.runs:
         if run.axes["pretext"] == "none":
-            assert run.pretraining is None and run.spec["pretraining"] is None
+            assert run.pretraining is None and run.to_json()["pretraining"] is None
             continue
         assert run.pretraining is not None
-        assert run.spec["pretraining"] == run.pretraining.spec
+        assert run.to_json()["pretraining"] == run.pretraining.to_json()
         place = (run.axes["dataset"], run.axes["pretext"], run.axes["seed"])
         found.setdefault(place, set()).add(run.pretraining.key)
     assert len(found) == 2 * 2 * 2
@@ -333,8 +334,8 @@ def test_a_variant_is_an_entrant_of_its_own() -> None:
     text = BASE.replace('"co-teaching"]', '"co-teaching", "patient"]') + (
         "[methods.patient]\nplugin = 'co-teaching'\nwarmup_epochs = 7\n"
     )
-    plain = one(text, **POINT).spec["method"]
-    patient = one(text, **{**POINT, "method": ["patient"]}).spec["method"]
+    plain = one(text, **POINT).to_json()["method"]
+    patient = one(text, **{**POINT, "method": ["patient"]}).to_json()["method"]
     assert (patient["name"], patient["plugin"]) == ("patient", "co-teaching")
     assert patient["settings"] == {**plain["settings"], "warmup_epochs": 7}
     assert one(text, **POINT).key == one(BASE, **POINT).key
@@ -344,13 +345,13 @@ def test_a_preset_is_a_start_that_keys_beside_it_change() -> None:
     presets = REGISTRY.get(kind_named("method"), "co-teaching").load_settings().presets
     name, preset = next(iter(presets.items()))
     text = BASE + f"[methods.co-teaching]\npreset = '{name}'\n"
-    settings_ = one(text, **POINT).spec["method"]["settings"]
+    settings_ = one(text, **POINT).to_json()["method"]["settings"]
     for key, value in preset.items():
         if isinstance(value, dict):
             assert {k: settings_[key][k] for k in value} == value
         else:
             assert settings_[key] == value
-    changed = one(text + "exponent = 3.0\n", **POINT).spec["method"]["settings"]
+    changed = one(text + "exponent = 3.0\n", **POINT).to_json()["method"]["settings"]
     assert changed == {**settings_, "exponent": 3.0}
 
 
@@ -359,7 +360,7 @@ def test_a_preset_is_no_more_than_its_values() -> None:
     name, preset = next(iter(presets.items()))
     model = REGISTRY.get(kind_named("method"), "co-teaching").load_settings()
     by_preset = one(BASE + f"[methods.co-teaching]\npreset = '{name}'\n", **POINT)
-    assert by_preset.spec["method"]["settings"] == model(**preset).model_dump(mode="json")
+    assert by_preset.to_json()["method"]["settings"] == model(**preset).model_dump(mode="json")
 
 
 MOMENTUM = BASE + "[training.optimiser]\nmomentum = 0.5\n[pretraining.optimiser]\nname = 'sgd'\n"
@@ -374,7 +375,7 @@ def test_an_override_reaches_its_dataset_and_no_other() -> None:
     )
     assert one(text, **POINT).key == one(MOMENTUM, **POINT).key
     elsewhere = {**POINT, "dataset": ["pneumonia-mnist"]}
-    before, after = one(MOMENTUM, **elsewhere).spec, one(text, **elsewhere).spec
+    before, after = one(MOMENTUM, **elsewhere).to_json(), one(text, **elsewhere).to_json()
     assert before["training"]["optimiser"]["momentum"] == 0.5
     assert after["images"] == {**before["images"], "size": 48}
     assert after["training"] == {
@@ -389,7 +390,7 @@ def test_an_override_reaches_its_dataset_and_no_other() -> None:
 
 def test_another_backbone_for_a_dataset_takes_none_of_the_settings() -> None:
     text = BASE + "[overrides.pneumonia-mnist.backbone]\nname = 'resnet18'\n"
-    spec = one(text, **{**POINT, "dataset": ["pneumonia-mnist"]}).spec
+    spec = one(text, **{**POINT, "dataset": ["pneumonia-mnist"]}).to_json()
     assert spec["backbone"]["name"] == "resnet18"
     assert "width" not in spec["backbone"]["settings"]
 
@@ -397,7 +398,7 @@ def test_another_backbone_for_a_dataset_takes_none_of_the_settings() -> None:
 def test_a_rate_alone_does_not_change_pretrainings_optimiser() -> None:
     old, new = DECIDING["pretraining rate"]
     before, after = (
-        one(text, **POINT).spec["pretraining"]["stage"]["optimiser"]
+        one(text, **POINT).to_json()["pretraining"]["stage"]["optimiser"]
         for text in (BASE, BASE.replace(old, new))
     )
     assert before["name"] == "adam"
@@ -409,7 +410,9 @@ def test_pretraining_may_differ_for_one_pretext() -> None:
         "[pretexts.rotation.pretraining]\nepochs = 9\n"
         "[pretexts.rotation.pretraining.optimiser]\nlr = 0.125\n"
     )
-    before, after = (one(each, **POINT).spec["pretraining"]["stage"] for each in (MOMENTUM, text))
+    before, after = (
+        one(each, **POINT).to_json()["pretraining"]["stage"] for each in (MOMENTUM, text)
+    )
     assert before["optimiser"]["name"] == "sgd"
     assert after == {**before, "epochs": 9, "optimiser": {**before["optimiser"], "lr": 0.125}}
     jigsaw = {**POINT, "pretext": ["jigsaw"]}
@@ -434,16 +437,20 @@ steps = [
 def test_a_curriculum_is_a_chain_from_step_to_step() -> None:
     last = one(CURRICULUM, **{**POINT, "pretext": ["both"]}).pretraining
     assert last is not None
-    chain = last.chain()
-    assert [step.spec["pretext"]["plugin"] for step in chain] == ["rotation", "jigsaw", "simclr"]
-    assert [step.spec["step"] for step in chain] == [0, 1, 2]
-    assert [step.spec["stage"]["epochs"] for step in chain] == [2, 5, 2]
-    assert chain[1].spec["pretext"]["settings"]["permutations"] == 6
-    assert chain[0].parent is None and chain[0].spec["parent"] is None
+    chain = last.steps
+    assert [step.pretext.plugin for step in chain] == [
+        "rotation",
+        "jigsaw",
+        "simclr",
+    ]
+    assert [step.step for step in chain] == [0, 1, 2]
+    assert [step.epochs for step in chain] == [2, 5, 2]
+    assert chain[1].to_json()["pretext"]["settings"]["permutations"] == 6
+    assert chain[0].parent is None and chain[0].to_json()["parent"] is None
     for before, after in itertools.pairwise(chain):
         assert after.parent is before
-        assert after.spec["parent"] == before.spec
-    assert all(step.key == recomputed(step.spec) for step in chain)
+        assert after.to_json()["parent"] == before.to_json()
+    assert all(step.key == recomputed(step.to_json()) for step in chain)
 
 
 def test_steps_come_before_those_that_start_from_them() -> None:
@@ -458,7 +465,7 @@ def test_a_curriculums_first_step_is_the_plain_pretexts_own_pretraining() -> Non
     plain = one(CURRICULUM, **POINT).pretraining
     last = one(CURRICULUM, **{**POINT, "pretext": ["both"]}).pretraining
     assert plain and last
-    assert last.chain()[0].key == plain.key
+    assert last.steps[0].key == plain.key
 
 
 def test_a_change_of_an_early_step_changes_all_that_follow() -> None:
@@ -469,7 +476,7 @@ def test_a_change_of_an_early_step_changes_all_that_follow() -> None:
     assert before.pretraining and after.pretraining
     same = [
         a.key == b.key
-        for a, b in zip(before.pretraining.chain(), after.pretraining.chain(), strict=True)
+        for a, b in zip(before.pretraining.steps, after.pretraining.steps, strict=True)
     ]
     assert same == [True, False, False]
 

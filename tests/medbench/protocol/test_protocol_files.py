@@ -107,8 +107,8 @@ def test_the_papers_grid_is_planned_without_its_data(tmp_path: Path) -> None:
     assert len(found.runs) == 2 * 4 * 5 * 3 * 5
     assert len(found.pretrainings()) == 2 * 4 * 5
     assert set(found.not_prepared) == {run.axes["dataset"] for run in found.runs}
-    assert {run.spec["dataset"]["content_hash"] for run in found.runs} == {None}
-    assert {run.spec["images"]["size"] for run in found.runs} == {224}
+    assert {run.dataset.content_hash for run in found.runs} == {None}
+    assert {run.images.size for run in found.runs} == {224}
 
 
 def test_the_small_grid_of_the_paper_asks_its_question(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_small_grid_of_the_paper_asks_its_question(tmp_path: Path) -> None:
     assert small.backbone == whole.backbone
     assert small.statistics == whole.statistics
     found = expand(read_protocol(SHIPPED["khanal2023-64"]), REGISTRY, DataContext(tmp_path))
-    assert {run.spec["images"]["size"] for run in found.runs} == {64}
+    assert {run.images.size for run in found.runs} == {64}
 
 
 def test_modalities_holds_all_four_and_only_blocks_that_can_be_learned(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_bad_toml_names_the_line() -> None:
     ("old", "new", "words"),
     [
         ('"cross-entropy"', '"cross-entropi"', ["method", "did you mean 'cross-entropy'?"]),
-        ('"covid-qu-ex-mini"', '"zzz"', ["no dataset", "; there are ", "pneumonia-mnist"]),
+        ('"covid-qu-ex-mini"', '"zzz"', ["no dataset", "; available: ", "pneumonia-mnist"]),
         ('"symmetric"', '"symetric"', ["no noise is called 'symetric'", "'symmetric'"]),
         ('"rotation"', '"rotatoin"', ["no pretext is called 'rotatoin'", "'rotation'"]),
         ('"narrow"', '"narow"', ["no backbone is called 'narow'", "'narrow'"]),
@@ -327,7 +327,7 @@ def test_bad_toml_names_the_line() -> None:
         (
             "",
             "[pretexts.rotation]\npreset = 'x'\nsteps = [{plugin = 'jigsaw'}]",
-            ["[pretexts.rotation]: steps stand alone; move preset into a step"],
+            ["[pretexts.rotation]: steps allow no other keys; move preset into a step"],
         ),
         (
             "",

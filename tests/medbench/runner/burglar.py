@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from medbench import Plugin, hookimpl
-from medbench.engine.draw import DrawnImages, DrawnNoise
 from medbench.engine.oracle import CountedOracle
+from medbench.engine.samples import NoisyLabels, RunImages
 from medbench.interfaces import EpochReport
 from medbench.interfaces.dataset import DataContext, Dataset, LabelledImages
 from medbench.interfaces.method import MethodSettings
@@ -34,7 +34,7 @@ from medbench.plugins.registry import discover
 from medbench_plugins.methods.cross_entropy import CrossEntropy
 
 #: What holds clean labels or leads to them.
-HOLDERS = (Dataset, LabelledImages, CleanLabels, DrawnImages, DrawnNoise, CountedOracle, h5py.File)
+HOLDERS = (Dataset, LabelledImages, CleanLabels, RunImages, NoisyLabels, CountedOracle, h5py.File)
 
 
 class BurglarSettings(MethodSettings):
@@ -71,15 +71,21 @@ class Asker(Burglar):
         return super().train_epoch(epoch)
 
 
+#: What the opener keeps open.
+OPENED: list[Any] = []
+
+
 class Opener(Burglar):
     """Opens a dataset by itself, against all rules: shows that the search finds one."""
 
     def train_epoch(self, epoch: int) -> EpochReport:
         if epoch == 0:
             entry = discover().get(kind_named("dataset"), "pneumonia-mnist")
-            self.dataset = entry.create("pneumonia-mnist", {})
-            self.opened = ExitStack()
-            self.data = self.opened.enter_context(self.dataset.open(DataContext(Path())))
+            dataset = entry.create("pneumonia-mnist", {})
+            # not in the plugin's state, which holds nothing that cannot be saved
+            opened = ExitStack()
+            data = opened.enter_context(dataset.open(DataContext(Path())))
+            OPENED.extend([dataset, opened, data])
         return super().train_epoch(epoch)
 
     def search(self, hints: dict[str, Any]) -> list[str]:

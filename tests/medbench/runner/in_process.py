@@ -11,7 +11,8 @@ from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress, JobState
 from medbench.plugins.registry import discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
-from medbench.protocol.runs import Expansion, Run, expand
+from medbench.protocol.runs import Expansion, expand
+from medbench.protocol.spec import RunSpec
 from medbench.runner.plan import JobMaker, Plan, make_plan
 from medbench.runner.scheduler import Outcome, Scheduler
 from medbench.runner.sharing import Item, Share
@@ -48,9 +49,8 @@ class InProcess(Executor):
         self.most_at_once = 0
 
     def submit(self, job: Job) -> JobHandle:
-        needed = [job.spec.get("pretraining_key"), job.spec.get("parent_key")]
-        for key in filter(None, needed):
-            assert Results(job.results).pretraining_path(key).exists(), "started too early"
+        if start := job.spec.start:
+            assert Results(job.results).pretraining_path(start.key).exists(), "started too early"
         self.submitted.append(job)
         self.running.append(job)
         self.most_at_once = max(self.most_at_once, len(self.running))
@@ -113,7 +113,7 @@ class Notes:
     def waits(self, items: Sequence[Item], hosts: Sequence[str]) -> None:
         self.said.extend(("waits", item.key) for item in items)
 
-    def skipped(self, run: Run, reason: str) -> None:
+    def skipped(self, run: RunSpec, reason: str) -> None:
         self.said.append(("skipped", run.key))
         self.reasons[run.key] = reason
 

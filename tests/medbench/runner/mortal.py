@@ -102,7 +102,6 @@ class MortalRotation(Rotation):
     """Keeps a memory from batch to batch."""
 
     Settings = MortalRotationSettings
-    stateful = ("calls", "memory")
 
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__(name, settings)

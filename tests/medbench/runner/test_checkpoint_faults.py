@@ -53,7 +53,7 @@ def test_the_run_is_done_all_the_same(
     (key,) = carry_out(file, results.root, checkpoint_seconds=None, checkpoint_epochs=1).done
     assert digests_of(results) == undisturbed
     log = results.log_path(key, 1).read_text()
-    assert "the checkpoint of epoch 1 was not kept" in log
+    assert "the checkpoint of epoch 1 was not saved" in log
     assert reason in log
-    assert "the run goes on" in log
+    assert "the run continues" in log
     assert not [path for path in (results.root / "checkpoints").rglob("*") if path.is_file()]

@@ -168,7 +168,7 @@ def test_a_run_goes_on_after_the_epoch_of_its_checkpoint(
 def test_a_pretraining_goes_on_in_each_step_of_a_curriculum(
     killed: SimpleNamespace, undisturbed: Results
 ) -> None:
-    paths = sorted((killed.results.root / "pretrainings").glob("*/*.h5"))
+    paths = sorted((killed.results.root / "pretrainings").glob("*/*.safetensors"))
     weights = [read_weights(path) for path in paths]
     assert sorted(w.metadata["resumed"] for w in weights) == [[], [1], [2]]
     assert [w.digest() for w in weights] == [
@@ -188,10 +188,10 @@ def test_what_a_method_asks_is_counted_once(killed: SimpleNamespace, undisturbed
 @pytest.mark.parametrize(
     ("method", "said"),
     [
-        ("later", ["goes on after epoch 3, from a checkpoint"]),
-        ("spoilt", ["is damaged", "goes on after epoch 3"]),
-        ("both-spoilt", ["is damaged", "is damaged", "begins anew"]),
-        ("edited", ["begins anew: the source of a plugin has changed"]),
+        ("later", ["continues after epoch 3, from a checkpoint"]),
+        ("spoilt", ["is damaged", "continues after epoch 3"]),
+        ("both-spoilt", ["is damaged", "is damaged", "starts from its first epoch"]),
+        ("edited", ["starts from its first epoch: the source of a plugin has changed"]),
     ],
 )
 def test_the_log_says_what_was_taken_up(

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from medbench.interfaces.executor import Job, JobEnd, JobProgress
-from medbench.protocol.runs import Run
+from medbench.interfaces.options import (
+    ComputeOptions,
+    EvaluationOptions,
+    ImageOptions,
+    TrainingOptions,
+)
+from medbench.protocol.spec import DatasetSpec, PluginSpec, RunSpec
 from medbench.runner.costs import Costs
 from medbench.runner.plan import Plan
 from medbench.runner.progress import GridProgress
@@ -15,17 +21,31 @@ from medbench.store.heartbeat import read_heartbeats
 from medbench.store.results import Results
 
 
-def run(seed: int, method: str = "ce", dataset: str = "chest") -> Run:
-    axes = {
-        "dataset": dataset, "noise": "symmetric", "rate": 0.2, "pretext": "none",
-        "method": method, "seed": seed,
-    }  # fmt: skip
-    spec = {"method": {"name": method}, "dataset": {"name": dataset}}
-    return Run(f"{method}{dataset}{seed}", axes, spec, None)
+def run(seed: int, method: str = "ce", dataset: str = "chest") -> RunSpec:
+    def plugin(name: str) -> PluginSpec:
+        return PluginSpec("tests", name, name, 1, {})
+
+    return RunSpec(
+        dataset=DatasetSpec("tests", dataset, dataset, 1, {}, None),
+        noise=plugin("symmetric"),
+        rate=0.2,
+        pretext="none",
+        method=plugin(method),
+        seed=seed,
+        pretraining=None,
+        backbone=plugin("tiny"),
+        images=ImageOptions(),
+        training=TrainingOptions(),
+        compute=ComputeOptions(),
+        evaluation=EvaluationOptions(),
+        root_seed=0,
+        engine=1,
+        interface=1,
+    )
 
 
-def job(item: Run) -> Job:
-    return Job("run", item.key, item.label, dict(item.spec), Path(), Path(), "cpu")
+def job(item: RunSpec) -> Job:
+    return Job(item, Path(), Path(), "cpu")
 
 
 class Clock:
@@ -40,7 +60,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def watch(folder: Path, clock: Clock, runs: list[Run], **known: Any) -> GridProgress:
+def watch(folder: Path, clock: Clock, runs: list[RunSpec], **known: Any) -> GridProgress:
     results = Results.create(folder / "results", "toy")
     plan = Plan(tuple(runs), known.get("done", frozenset()), known.get("failed", {}), {}, {})
     path = results.locks_folder / "t.heartbeat"

@@ -100,7 +100,7 @@ def test_a_failed_pretraining_skips_its_runs_and_no_others(
 
 def test_a_failed_run_is_not_repeated_until_asked(expansion: Expansion, results: Results) -> None:
     def fails(job: Job) -> bool:
-        return job.kind == "run" and job.spec["method"]["name"] == "co-teaching"
+        return job.kind == "run" and job.spec.axes["method"] == "co-teaching"
 
     _, outcome, _ = carried_out(expansion, results, InProcess(3, fails))
     failed = run_keys(expansion, method="co-teaching")
@@ -139,7 +139,7 @@ def test_every_run_is_done_failed_or_skipped_whatever_fails_in_whatever_order(
     _, outcome, _ = carried_out(expansion, results, executor)
 
     for run in expansion.runs:
-        chain = run.pretraining.chain() if run.pretraining else []
+        chain = run.pretraining.steps if run.pretraining else []
         barred = any(step.key in failing for step in chain)
         state = "skipped" if barred else "failed" if run.key in failing else "done"
         found = [w for w in ("done", "failed", "skipped") if run.key in getattr(outcome, w)]

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from in_process import InProcess, Notes, carried_out, expanded
 
 from medbench.interfaces.executor import Job, JobEnd, JobHandle, JobProgress, JobState
-from medbench.protocol.runs import Expansion, Run
+from medbench.protocol.runs import Expansion
+from medbench.protocol.spec import RunSpec
 from medbench.runner import scheduler
 from medbench.runner.sharing import Item
 from medbench.store.attempts import Attempt
@@ -42,7 +43,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def path_of(results: Results, item: Item) -> Path:
-    path = results.record_path if isinstance(item, Run) else results.pretraining_path
+    path = results.record_path if isinstance(item, RunSpec) else results.pretraining_path
     return path(item.key)
 
 
@@ -254,7 +255,7 @@ def test_commands_at_once_do_everything_once_whatever_fails(
     submitted = Counter(job.key for executor in executors for job in executor.submitted)
     assert set(submitted.values()) == {1}
     for run in expansion.runs:
-        chain = run.pretraining.chain() if run.pretraining else []
+        chain = run.pretraining.steps if run.pretraining else []
         barred = any(step.key in failing for step in chain)
         state = "skipped" if barred else "failed" if run.key in failing else "done"
         assert (run.key in submitted) == (state != "skipped")
@@ -292,7 +293,7 @@ class Crowded(InProcess):
         return handle
 
     def state(self, job: Job) -> JobState:
-        greedy = job.kind == "run" and job.spec["method"]["name"] == "co-teaching"
+        greedy = job.kind == "run" and job.spec.axes["method"] == "co-teaching"
         return "out-of-memory" if greedy and (self.hopeless or not job.alone) else "done"
 
 

@@ -111,7 +111,7 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     results = Results.open(folder / "results")
     (state,) = results.states()
     assert state.status == "interrupted"
-    assert "it will go on after epoch" in state.reason
+    assert "it will continue after epoch" in state.reason
     assert len(results.checkpoints(state.run.key).paths()) == 1
     assert not list(results.root.rglob("*.part"))
 

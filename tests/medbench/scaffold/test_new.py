@@ -58,7 +58,7 @@ def test_it_is_clean_by_its_own_settings(kind: str, tmp_path: Path) -> None:
         (("method", "plugins"), "taken by medbench"),
         (("method", "dividemix"), "a method 'dividemix' already, of medbench"),
         (("executor", "mine"), "no template for a executor"),
-        (("fish", "mine"), "no kind of plugin called 'fish'"),
+        (("fish", "mine"), "no kind of plugin is called 'fish'"),
         (("method", "here"), "exists already"),
     ],
 )

@@ -124,7 +124,12 @@ class Chromium:
         """Wait for one download and return its text."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            done = [p for p in self.downloads.glob("*") if p.suffix not in (".crdownload", ".tmp")]
+            # a download under way has another ending, is hidden, or is still empty
+            done = [
+                path
+                for path in self.downloads.glob("[!.]*")
+                if path.suffix not in (".crdownload", ".tmp") and path.stat().st_size
+            ]
             if done:
                 text = done[0].read_text("utf-8")
                 done[0].unlink()

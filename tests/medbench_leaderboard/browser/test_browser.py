@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from chromium import Chromium
 
-from medbench_leaderboard import medbench_build_board
-
 ATTACK = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
 SPLIT = "</script><script>window.hurt=1</script>"
 DATASETS, RATES, SEEDS = ["chest", "tissue"], [0.2, 0.4, 0.6], [0, 1, 2]
@@ -47,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = toy.plan(tmp_path_factory.mktemp("whole") / "results", POINTS, PROTOCOL)
     for axes in POINTS:
         record(results, axes)
-    return medbench_build_board(results.root, results.board) / "index.html"
+    return toy.build_board(results.root, results.board) / "index.html"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +63,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         elif index % 9 != 5:
             asked = {"noise_rate": 1} if axes["method"] == "co-teaching" else None
             toy.finish(results, axes, 0.6, oracle=asked, learnable=axes["rate"] < 0.5)
-    return medbench_build_board(results.root, results.board) / "index.html"
+    return toy.build_board(results.root, results.board) / "index.html"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +71,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     points = toy.grid(pretext=[f"pretext-{i}" for i in range(20)], method=["a", "b", "c"])
     results = toy.plan(tmp_path_factory.mktemp("crowded") / "results", points)
     toy.finish_all(results, points, lambda axes: 0.5 + len(axes["pretext"]) / 100)
-    return medbench_build_board(results.root, results.board) / "index.html"
+    return toy.build_board(results.root, results.board) / "index.html"
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +81,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dataset=[f"chest{ATTACK}"], noise=[f"symmetric{SPLIT}"], rate=[0.2, 0.4],
         pretext=["none", f"simclr{SPLIT}"], method=[f"ce{ATTACK}"], seed=[0, 1],
     )  # fmt: skip
-    protocol = 'name = "toy"\ndescription = \'' + ATTACK + "'\n"
+    told = 'description = "A toy of a protocol"'
+    protocol = toy.PROTOCOL.replace(told, f"description = '{ATTACK}'")
     results = toy.plan(tmp_path_factory.mktemp("hostile") / "results", points, protocol)
     card = {key: ATTACK if isinstance(value, str) else value for key, value in toy.CARD.items()}
     card |= {"class_names": [ATTACK, SPLIT], "confounders": [SPLIT], "source": "javascript:hurt=1"}
@@ -91,7 +90,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         toy.finish(results, axes, score({**axes, "pretext": "none", "method": "cross-entropy",
                                          "dataset": "chest"}), card=card)  # fmt: skip
     toy.fail(results, points[-1], f"RuntimeError: {ATTACK}{SPLIT}")
-    return medbench_build_board(results.root, results.board) / "index.html"
+    return toy.build_board(results.root, results.board) / "index.html"
 
 
 BOARDS = ["whole", "broken", "crowded", "hostile"]
@@ -105,6 +104,7 @@ def page(request: pytest.FixtureRequest) -> Path:
 
 def test_it_loads_without_a_complaint_or_a_request(page: Path, chromium: Chromium) -> None:
     chromium.open(page)
+    draw_all(chromium)
     assert chromium.complaints() == []
     asked = [url for url in chromium.network() if not url.startswith("data:")]
     assert asked == [page.as_uri()]
@@ -113,6 +113,7 @@ def test_it_loads_without_a_complaint_or_a_request(page: Path, chromium: Chromiu
 def test_no_script_of_a_plugin_runs(hostile: Path, chromium: Chromium) -> None:
     chromium.open(hostile)
     open_all(chromium)
+    draw_all(chromium)
     chromium.run("for (const one of document.querySelectorAll('main button')) one.click()")
     chromium.run("document.querySelector('[name=search]').value = arguments[0]", ATTACK)
     chromium.run("document.getElementById('controls').dispatchEvent(new Event('input'))")
@@ -131,6 +132,7 @@ def test_axe_finds_nothing(page: Path, chromium: Chromium, width: int, scheme: s
     chromium.emulate(width, scheme=scheme)
     chromium.open(page)
     open_all(chromium)
+    draw_all(chromium)
     found = [
         f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]}" for one in chromium.axe()
     ]
@@ -142,6 +144,7 @@ def test_nothing_sticks_out_of_the_window(page: Path, chromium: Chromium, width:
     chromium.emulate(width)
     chromium.open(page)
     open_all(chromium)
+    draw_all(chromium)
     assert chromium.run("return document.documentElement.scrollWidth") <= width
 
 
@@ -151,10 +154,13 @@ def test_without_scripts_it_is_whole(whole: Path, chromium: Chromium) -> None:
     shown = chromium.driver.find_element("css selector", "main").text
     for words in ("All 108 planned runs are done.", "simclr", "Learning curves", "Advice"):
         assert words in shown
+    drawings = chromium.driver.find_elements("css selector", ".drawing > svg")
+    assert len(drawings) == 9
+    assert all(one.size["height"] > 100 for one in drawings)
     assert not chromium.driver.find_element("id", "controls").is_displayed()
     rows = chromium.driver.find_elements("css selector", "#ranking-table tbody tr")
     assert len(rows) == 6
-    # what the script would draw is the same as what stands there without it
+    # the script shows the same rows
     texts = [row.text for row in rows]
     chromium.scripts(True)
     chromium.open(whole)
@@ -168,15 +174,10 @@ def test_a_filter_holds_for_the_whole_page(whole: Path, chromium: Chromium) -> N
     choose(chromium, "pretext", "simclr")
     assert chromium.run("return document.querySelectorAll('#ranking-table .block').length") == 3
     assert ranking(chromium) == [["simclr", "co-teaching"], ["simclr", "cross-entropy"]]
-    assert chromium.run(
-        "return [...document.querySelectorAll('figure:not([hidden])')]"
-        ".every(f => !f.dataset.dataset || f.dataset.dataset === 'tissue')"
-    )
-    lines = chromium.run(
-        "return [...document.querySelectorAll('#learning figure:not([hidden]) g[data-s]')]"
-        ".filter(g => !g.classList.contains('off')).map(g => g.dataset.s)"
-    )
-    assert set(lines) == {"2"}
+    draw_all(chromium)
+    blocks = [f"tissue, symmetric {rate}" for rate in RATES]
+    assert sorted(shown_in(chromium, "learning")) == sorted(blocks * 2)
+    assert lines_of(chromium, "learning") == {"var(--series-1)"}
     runs = chromium.run(
         "return document.querySelectorAll('#runs-table tbody tr:not([hidden])').length"
     )
@@ -186,6 +187,8 @@ def test_a_filter_holds_for_the_whole_page(whole: Path, chromium: Chromium) -> N
     assert "tissue · simclr" in pill.text
     pill.click()
     assert len(ranking(chromium)) == 6
+    assert len(shown_in(chromium, "learning")) == 12
+    assert len(lines_of(chromium, "learning")) == 3
     assert visible(chromium, ".entrant") == 6
 
 
@@ -259,9 +262,10 @@ def test_what_is_shown_is_saved(whole: Path, chromium: Chromium) -> None:
         assert float(row["mean"]) == pytest.approx(known[key], abs=1e-7)
     chromium.run("document.querySelector('#robustness .downloads button').click()")
     figure = list(csv.DictReader(io.StringIO(chromium.downloaded())))
-    assert {row["where"] for row in figure} == {"chest, symmetric"}
+    assert {row["dataset"] for row in figure} == {"chest"}
+    assert len(figure) == 6 * 3
     for row in figure:
-        key = row["series"], row["panel"], row["rate"]
+        key = row["pretext"], row["method"], row["rate"]
         assert float(row["mean"]) == pytest.approx(known[key], rel=1e-4)
 
 
@@ -271,15 +275,13 @@ def test_a_series_is_switched_by_keyboard(whole: Path, chromium: Chromium) -> No
     chromium.open(whole)
     button = chromium.driver.find_element("css selector", "#learning .legend button")
     assert button.text == "none"
-    off = "return document.querySelectorAll('#learning g.off').length"
-    assert chromium.run(off) == 0
+    draw_all(chromium)
+    assert lines_of(chromium, "learning") == {"var(--muted)", "var(--series-0)", "var(--series-1)"}
     button.send_keys(Keys.SPACE)
     assert button.get_attribute("aria-pressed") == "false"
-    assert chromium.run(off) == chromium.run(
-        "return document.querySelectorAll('#learning g[data-s=\"0\"]').length"
-    )
+    assert lines_of(chromium, "learning") == {"var(--series-0)", "var(--series-1)"}
     button.send_keys(Keys.ENTER)
-    assert chromium.run(off) == 0
+    assert len(lines_of(chromium, "learning")) == 3
 
 
 def test_the_keyboard_reaches_everything_in_order(whole: Path, chromium: Chromium) -> None:
@@ -303,14 +305,18 @@ def test_values_are_read_off_under_the_pointer(whole: Path, chromium: Chromium) 
     from selenium.webdriver.common.action_chains import ActionChains
 
     chromium.open(whole)
-    drawing = chromium.driver.find_element("css selector", "#robustness figure svg")
-    chromium.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", drawing)
-    ActionChains(chromium.driver).move_to_element(drawing).perform()
-    readout = chromium.driver.find_element("id", "readout")
-    panel = chromium.run("return page.charts.robustness.panels[0].rows.filter(r => r[1] === 0.4)")
-    assert readout.text.splitlines()[0] == "rate 0.4"
-    best = max(panel, key=lambda row: row[2])
-    assert readout.text.splitlines()[1] == f"{best[0]} {best[2]:.3f}"
+    draw_all(chromium)
+    hidden = "#robustness .vega-embed .mark-symbol path[opacity='0']"
+    points = chromium.driver.find_elements("css selector", hidden)
+    point = next(one for one in points if one.size["width"] > 10)
+    chromium.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", point)
+    ActionChains(chromium.driver).move_to_element(point).perform()
+    shown = chromium.driver.find_element("css selector", "#vg-tooltip-element.visible").text
+    values = dict(line.split(" ", 1) for line in shown.splitlines())
+    rows = csv.DictReader((whole.parent / "figures/robustness.csv").open(encoding="utf-8"))
+    key = ("dataset", "noise", "method", "pretext", "rate")
+    (row,) = (row for row in rows if all(row[name] == values[name] for name in key))
+    assert float(values["mean"]) == pytest.approx(float(row["mean"]), abs=1e-5)
 
 
 def test_it_prints(whole: Path, chromium: Chromium, tmp_path: Path) -> None:
@@ -322,10 +328,10 @@ def test_it_prints(whole: Path, chromium: Chromium, tmp_path: Path) -> None:
     # paper is white, whatever the reader's screen
     assert chromium.run(style.format("body", "backgroundColor")) == "rgb(255, 255, 255)"
     assert chromium.run(style.format("body", "color")) == "rgb(0, 0, 0)"
-    for hidden in (".bar", "#controls", "#download-ranking", ".downloads"):
+    for hidden in (".bar", "#controls", "#download-ranking", ".downloads", ".legend"):
         assert not chromium.driver.find_element("css selector", hidden).is_displayed()
-    # headings that sort and legends that switch are words on paper too
-    for shown in ("#ranking-table thead button", "#learning .legend button"):
+    # headings that sort are words on paper too, and figures have legends of their own
+    for shown in ("#ranking-table thead button", "#learning .drawing svg"):
         assert chromium.driver.find_element("css selector", shown).is_displayed()
 
 
@@ -338,10 +344,10 @@ def test_styles_differ_and_series_keep_their_contrast(whole: Path, chromium: Chr
         assert (paper < 0.05) == (scheme == "dark")
         for series in range(8):
             chromium.run(
-                "document.querySelector('#learning path').setAttribute('class', arguments[0])",
-                f"series-{series}",
+                "document.querySelector('#learning path').setAttribute('fill', arguments[0])",
+                f"var(--series-{series})",
             )
-            own = luminance(chromium.run(colour.format("#learning path", "color")))
+            own = luminance(chromium.run(colour.format("#learning path", "fill")))
             light, dark = max(own, paper), min(own, paper)
             assert (light + 0.05) / (dark + 0.05) >= 3, (scheme, series)
 
@@ -360,6 +366,41 @@ def luminance(colour: str) -> float:
 
 def open_all(chromium: Chromium) -> None:
     chromium.run("for (const one of document.querySelectorAll('details')) one.open = true")
+
+
+def draw_all(chromium: Chromium) -> None:
+    """Bring each figure into the window, until all are interactive."""
+    chromium.driver.set_script_timeout(60)
+    chromium.driver.execute_async_script(
+        """
+        const done = arguments[arguments.length - 1];
+        const next = () => {
+          const still = document.querySelector(".drawing:not([hidden]):not(:has(.vega-embed))");
+          if (!still) { scrollTo(0, 0); setTimeout(done, 100); return; }
+          still.scrollIntoView({ behavior: "instant" });
+          setTimeout(next, 50);
+        };
+        next();
+        """
+    )
+
+
+def shown_in(chromium: Chromium, figure: str) -> list[str]:
+    """The second lines of the titles of a figure's panels."""
+    found: list[str] = chromium.run(
+        "return [...document.querySelectorAll(arguments[0])].map(one => one.textContent)",
+        f"#{figure} .role-column-header tspan:nth-child(2), #{figure} .cell tspan:nth-child(2)",
+    )
+    return found
+
+
+def lines_of(chromium: Chromium, figure: str) -> set[str]:
+    """The colours of the lines that a figure shows."""
+    found = chromium.run(
+        "return [...document.querySelectorAll(arguments[0])].map(o => o.getAttribute('stroke'))",
+        f"#{figure} .vega-embed .mark-line path",
+    )
+    return set(found)
 
 
 def choose(chromium: Chromium, name: str, value: str) -> None:

@@ -15,8 +15,9 @@ from medbench.check.elsewhere import Misplaced, elsewhere
 from medbench.check.rules.globals import watched_globals
 from medbench.check.subject import Subject
 from medbench.check.tasks import Trial, Watched, draw
+from medbench.errors import MedbenchError
 from medbench.interfaces.method import EpochReport, OptimiserSettings
-from medbench.store.arrays import UnstorableError, dumps, loads
+from medbench.store.arrays import dumps, loads
 
 #: Epochs of most checks: methods with a warm-up get past it.
 EPOCHS = 4
@@ -152,7 +153,7 @@ def seed_matters(subject: Subject) -> None:
     "named-streams",
     expects="each mini-batch is drawn with a generator that task.rng gave in the same epoch, for a "
     "purpose asked for once an epoch",
-    why="A stream depends on run, purpose and epoch alone: so a run taken up again draws what it "
+    why="A stream depends on run, purpose and epoch alone: so a run that continues draws what it "
     "would have drawn, and no two draws are the same by mistake.",
     fix='ask for task.rng("a word for this draw", epoch) inside train_epoch, with the epoch at '
     "hand, once for each purpose",
@@ -221,52 +222,51 @@ def device(subject: Subject) -> None:
 @rule(
     "method",
     "resume",
-    expects="a training taken up from its state after any epoch goes on bit for bit as one that "
-    "was never interrupted",
+    expects="a training that continues from a checkpoint, after any epoch, gives the same bits as "
+    "one that was never interrupted",
     why="Long runs are interrupted; if resuming changed the outcome, the record would depend on "
     "when the machine was switched off.",
-    fix="name in `stateful` all that train_epoch changes: networks, optimisers, running means, "
-    "histories, counters",
+    fix="keep everything that train_epoch changes in attributes of the method, nothing in "
+    "closures, module variables or class attributes, and no view of a tensor next to the tensor",
 )
 def resume(subject: Subject) -> None:
-    """Interrupt after 0, 1, 2 and 3 of four epochs; keep the state as a checkpoint does."""
+    """Interrupt after 0, 1, 2 and 3 of four epochs; save the state as a checkpoint does."""
     whole = Trial(subject.make(), draw(), epochs=EPOCHS)
-    states, reports = [dumps(whole.state())], []
+    states, reports = [dumps(whole.state.save())], []
     for epoch in range(EPOCHS):
         reports += whole.train_epochs(epoch, epoch + 1)
-        states.append(dumps(whole.state()))
+        states.append(dumps(whole.state.save()))
     for done in range(EPOCHS):
         rest = Trial(subject.make(), draw(), epochs=EPOCHS)
-        rest.method.load_state_dict(loads(states[done]))
+        rest.state.load(loads(states[done]))
         again = rest.train_epochs(done, EPOCHS)
         found = difference(
             {"report": reports[done:], "state": loads(states[-1])},
-            {"report": again, "state": loads(dumps(rest.state()))},
+            {"report": again, "state": loads(dumps(rest.state.save()))},
         )
         if found:
             raise Violation(
-                f"taken up after {done} of {EPOCHS} epochs it ended differently: {found}"
+                f"continued after {done} of {EPOCHS} epochs it ended differently: {found}"
             )
 
 
 @rule(
     "method",
     "plain-state",
-    expects="the state holds tensors, arrays, numbers, text, lists and tables alone",
-    why="It is kept in a file from which nothing is unpickled: a file of results must not be able "
-    "to run code.",
-    fix="keep values in `stateful`, not objects; of an object keep its state_dict() and give it "
-    "load_state_dict()",
+    expects="every attribute can be saved: numbers, strings, tensors, arrays, containers of "
+    "them, and objects made in start() that have a state_dict or ordinary attributes",
+    why="Nothing is unpickled from a checkpoint: to read results must not run code.",
+    fix="make networks, optimisers and helper objects in start(); hold no files, locks, lambdas or "
+    "iterators; give other classes state_dict() and load_state_dict()",
 )
 def plain_state(subject: Subject) -> None:
-    """Save the state as a checkpoint does."""
+    """Pack the state as a checkpoint does."""
     trial = Trial(subject.make(), draw(), epochs=EPOCHS)
-    trial.train_epochs(0, EPOCHS)
-    if not trial.state():
-        raise Violation("the state is empty, though the method has been trained")
     try:
-        dumps(trial.state())
-    except UnstorableError as error:
+        state = trial.state
+        trial.train_epochs(0, EPOCHS)
+        dumps(state.save())
+    except MedbenchError as error:
         raise Violation(str(error)) from error
 
 
@@ -288,7 +288,9 @@ def prediction_leaves_no_trace(subject: Subject) -> None:
     ]
     for trial in trials:
         trial.predict()  # leaves the networks of both in eval mode
-    one, two = ({"report": r, "state": t.state()} for r, t in zip(reports, trials, strict=True))
+    one, two = (
+        {"report": r, "state": t.state.save()} for r, t in zip(reports, trials, strict=True)
+    )
     if found := difference(one, two):
         raise Violation(f"with predictions after each epoch and without: {found}")
 

@@ -20,7 +20,7 @@ from medbench.engine.pretraining import PretrainingInput, PretrainingStage
 from medbench.engine.streams import torch_stream
 from medbench.interfaces import ImageSpace, PretextStep
 from medbench.interfaces.method import OptimiserSettings
-from medbench.protocol.schema import Compute, Pretraining
+from medbench.interfaces.options import ComputeOptions, PretrainingOptions
 
 #: Height and width of most images: large enough for puzzles.
 SIZE = 36
@@ -351,12 +351,12 @@ def _stage(subject: Subject) -> PretrainingStage:
         PretrainingInput(
             images=real_images(96, SIZE),
             normalise="dataset",
-            stage=Pretraining(
+            stage=PretrainingOptions(
                 epochs=8,
                 batch_size=32,
                 optimiser=OptimiserSettings(name="adam", lr=3e-3, schedule="constant"),
             ),
-            compute=Compute(),
+            compute=ComputeOptions(),
             network_seed=0,
             training_seed=0,
         ),

@@ -18,7 +18,7 @@ from medbench.store.checkpoints import Checkpoint, Checkpoints
 
 
 class Checkpointer:
-    """Saves the checkpoints of one job, and finds the newest one that it can resume from.
+    """Writes the checkpoints of one job, and finds the newest that can be used.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Checkpointer:
     checkpoints : Checkpoints
         Where.
     made_by : mapping
-        What must be the same to resume from a checkpoint: libraries, plugins, kind of
+        What must be the same for a checkpoint to be used: libraries, plugins, kind of
         device. With others the bits would differ from those of an uninterrupted run.
     stop : StopRequest
         Whether the job is to stop.
@@ -40,7 +40,6 @@ class Checkpointer:
         self._checkpoints = checkpoints
         self._made_by = made_by
         self._stop = stop
-        self._obstacle = ""
         self.found = self._newest()
         self.resumed: list[int] = []
         self._saved_epoch = self.found.epoch if self.found else 0
@@ -57,18 +56,18 @@ class Checkpointer:
     def resume(self) -> Mapping[str, Any]:
         """Return the evaluator's own state from the checkpoint in use."""
         if self.found is None:
-            raise MedbenchError("the training process resumed from a checkpoint it was not given")
+            raise MedbenchError("the training process reports a checkpoint that it was not sent")
         state = self.found.evaluator
         self.resumed = [*state["resumed"], self.found.epoch]
-        note(f"resumes after epoch {self.found.epoch}, from a checkpoint")
+        note(f"continues after epoch {self.found.epoch}, from a checkpoint")
         return state
 
     def restart(self, reason: str) -> None:
-        """Note that the training process did not resume from the checkpoint."""
-        note(f"starts from the beginning: {reason}")
+        """Note that the training process does not use the checkpoint."""
+        note(f"starts from its first epoch: {reason}")
         self.found, self._saved_epoch = None, 0
 
-    def after_epoch(
+    def continue_training(
         self, process: TrainingProcess, epoch: int, own: Callable[[], Mapping[str, Any]]
     ) -> None:
         """Continue training after an epoch; save a checkpoint first if one is due.
@@ -76,7 +75,7 @@ class Checkpointer:
         Parameters
         ----------
         process : TrainingProcess
-            Waits for the message to continue.
+            Waits for a message to continue.
         epoch : int
             Epochs done.
         own : callable
@@ -89,15 +88,15 @@ class Checkpointer:
         """
         stopping = self._stop.asked
         if stopping or self._due(epoch):
-            process.send(Message("keep"))
+            process.send(Message("checkpoint"))
             self._save(epoch, own(), process.receive())
         if stopping:
             raise StoppedError(f"stopped after epoch {epoch}, {self._saved()}")
-        process.send(Message("on"))
+        process.send(Message("continue"))
 
     @property
     def seconds_before(self) -> float:
-        """Seconds of training in the attempts that this one resumes."""
+        """Seconds of training in the attempts that this one continues."""
         return self.found.seconds if self.found else 0.0
 
     def remove(self) -> None:
@@ -106,16 +105,12 @@ class Checkpointer:
             self._checkpoints.remove()
 
     def _saved(self) -> str:
-        if self._obstacle:
-            return f"it will start from the beginning: {self._obstacle}"
         if not self._saved_epoch:
-            return "it will start from the beginning"
-        return f"it will resume after epoch {self._saved_epoch}"
+            return "it will start from its first epoch"
+        return f"it will continue after epoch {self._saved_epoch}"
 
     def _due(self, epoch: int) -> bool:
         job = self._job
-        if self._obstacle:
-            return False
         if job.checkpoint_epochs:
             return epoch - self._saved_epoch >= job.checkpoint_epochs
         if job.checkpoint_seconds is not None:
@@ -123,12 +118,7 @@ class Checkpointer:
         return False
 
     def _save(self, epoch: int, own: Mapping[str, Any], message: Message) -> None:
-        """Write a checkpoint; where that is not possible the run continues without."""
-        if obstacle := message.values["obstacle"]:
-            if not self._obstacle:
-                note(f"no checkpoints: {obstacle}; after an interruption the run starts again")
-            self._obstacle = obstacle
-            return
+        """Write a checkpoint; where that fails the run continues without."""
         checkpoint = Checkpoint(
             key=self._job.key,
             epoch=epoch,
@@ -147,7 +137,7 @@ class Checkpointer:
         self._saved_at = time.monotonic()  # also where it failed: to try each epoch would cost
 
     def _newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint to resume from, saying what is wrong with others."""
+        """Return the newest checkpoint that can be used; note what is wrong with others."""
         paths = self._checkpoints.paths()
         for path in paths:
             try:
@@ -160,7 +150,7 @@ class Checkpointer:
                 return found
             note(f"{path} was made with another {different[0]}; it is not used")
         if paths:
-            note("no checkpoint can be used: starts from the beginning")
+            note("no checkpoint can be used: it starts from its first epoch")
         return None
 
 

@@ -1,9 +1,9 @@
-"""The evaluator: the process that holds the clean labels, the oracle and the record.
+"""The evaluator: it holds the clean labels and the oracle, and writes the record.
 
-A job is a pair of processes. The evaluator draws images and noise, hands the
-training process what a method may see, answers and counts its questions, evaluates what
-it predicts and writes the record. The training process is forked before the evaluator knows
-the job, so nothing of it can be found in the training process's memory.
+A job is a pair of processes. The evaluator loads images, draws noisy labels, sends the
+training process what a method may see, answers and counts its questions, evaluates its
+predictions and writes the record. The training process is forked before the evaluator
+receives the job, so nothing of it is in the training process's memory.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.engine.draw import DrawnImages, DrawnNoise, draw_images, draw_noise, network_seed
 from medbench.engine.oracle import CountedOracle
 from medbench.engine.readings import read_run
+from medbench.engine.samples import (
+    NoisyLabels,
+    RunImages,
+    corrupt_labels,
+    load_images,
+    network_seed,
+)
 from medbench.engine.streams import derive_seed
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.executor import Job
 from medbench.plugins.registry import Registry
-from medbench.protocol.runs import AXES, axes_of
+from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.local.channel import Message
 from medbench.runner.local.checkpointer import Checkpointer
 from medbench.runner.local.training import INITIAL, WEIGHTS
@@ -38,137 +45,218 @@ from medbench.store.weights import PretrainedWeights, read_weights, write_weight
 Progress = Callable[[int, int], None]
 
 
-def evaluate_run(
-    job: Job, results: Results, registry: Registry, training: TrainingProcess, progress: Progress
-) -> None:
-    """Carry a run out and write its record."""
-    clock, meter = Clock(), Meter()
-    spec = job.spec
-    context = DataContext(job.cache)
-    images = draw_images(spec, registry, context, keep=results.pixels.get)
-    noise = draw_noise(spec, registry, images)
-    oracle = CountedOracle(spec["rate"], noise.matrix, images.train.labels)
-    start = spec["pretraining"]
-    pretrained = read_weights(results.pretraining_path(spec["pretraining_key"])) if start else None
-    clock.lap("data")
-    checkpointer = _checkpointer(job, results, registry, training)
-    training.send(checkpointer.with_state(_training_message(job, images, noise, pretrained)))
-    with _restarted_after_fix(checkpointer):
-        epochs, usage = _follow_training(job, training, oracle, checkpointer, progress)
-    clock.lap("training", before=checkpointer.seconds_before)
+@dataclass(frozen=True)
+class Training:
+    """A finished training: its epochs, its last message, and its checkpoints."""
 
-    arrays = _run_arrays(images, noise, epochs)
-    evaluation = spec["evaluation"]
-    readings, curves = read_run(arrays, evaluation["primary"], evaluation["last_epochs"])
-    summary = {
-        "card": images.card.to_json(),
-        "classes": list(images.card.class_names),
-        "epochs": len(epochs),
-        "noise": {
-            "nominal_rate": spec["rate"],
-            "realised_rate": float(np.mean(noise.train != images.train.labels)),
-            "labels_hash": noise.labels_hash(),
-            "learnable": noise.learnable,
-        },
-        "oracle": dict(sorted(oracle.answers.items())),
-        "pretraining": _pretraining_summary(pretrained),
-        "readings": readings,
-    }
-    clock.lap("evaluation")
-    axes = axes_of(spec)
-    metadata = {
-        "provenance": provenance(registry, job),
-        "times": clock.times,
-        "resumed": checkpointer.resumed,
-        "resources": meter.read(usage),
-    }
-    record = make_record(job.key, axes, _public_spec(spec), summary, {**arrays, **curves}, metadata)
-    write_record(results.record_path(job.key), record)
-    checkpointer.remove()
+    epochs: list[Message]
+    end: Message
+    checkpointer: Checkpointer
 
 
-def evaluate_pretraining(
-    job: Job, results: Results, registry: Registry, training: TrainingProcess, progress: Progress
-) -> None:
-    """Carry a pretraining out and write its weights."""
-    clock, meter = Clock(), Meter()
-    spec = job.spec
-    context = DataContext(job.cache)
-    images = draw_images(spec, registry, context, train_only=True, keep=results.pixels.get)
-    parent = spec["parent_key"]
-    before = read_weights(results.pretraining_path(parent)) if parent else None
-    axes = (spec["dataset"]["name"], spec["pretext"]["name"], spec["seed"], spec["step"])
-    values = {
-        "normalise": spec["images"]["normalise"],
-        "stage": spec["stage"],
-        "compute": spec["compute"],
-        "backbone": spec["backbone"],
-        "pretext": spec["pretext"],
-        "network_seed": network_seed(spec),
-        "training_seed": derive_seed(spec["root_seed"], "pretraining", *axes),
-        "device": job.device,
-        "memory": job.memory,
-    }
-    clock.lap("data")
-    arrays = {"images": images.train.images, **_weight_arrays(before)}
-    checkpointer = _checkpointer(job, results, registry, training)
-    training.send(checkpointer.with_state(Message("pretraining", values, arrays)))
-    with _restarted_after_fix(checkpointer):
-        curve, message = _follow_pretraining(job, training, checkpointer, progress)
-    clock.lap("training", before=checkpointer.seconds_before)
-    write_weights(
-        results.pretraining_path(job.key),
-        PretrainedWeights(
-            key=job.key,
-            spec=_public_spec(spec),
-            weights=_prefixed(message.arrays, WEIGHTS),
-            initial=_prefixed(message.arrays, INITIAL),
-            loss=np.array([loss for loss, _ in curve]),
-            accuracy=np.array([accuracy for _, accuracy in curve]),
-            chance=message.values["chance"],
-            metadata={
-                "provenance": provenance(registry, job),
-                "times": clock.times,
-                "resumed": checkpointer.resumed,
-                "resources": meter.read(message.values["usage"]),
+@dataclass(frozen=True)
+class Evaluator:
+    """Carries out one job.
+
+    Parameters
+    ----------
+    job : Job
+        What to do.
+    registry : Registry
+        Where the plugins are.
+    process : TrainingProcess
+        Trains; has not received anything yet.
+    progress : callable
+        Called with epochs done and epochs in all after each epoch.
+    """
+
+    job: Job
+    registry: Registry
+    process: TrainingProcess
+    progress: Progress
+
+    def evaluate(self) -> None:
+        """Carry the job out and write its record or weights."""
+        spec = self.job.spec
+        if isinstance(spec, RunSpec):
+            self._run(spec)
+        else:
+            self._pretrain(spec)
+
+    def _run(self, spec: RunSpec) -> None:
+        clock, meter = Clock(), Meter()
+        images = self._images(spec)
+        noise = corrupt_labels(
+            spec.noise.create(self.registry, "noise"),
+            *(spec.rate, images, spec.dataset.name, spec.root_seed, spec.seed),
+        )
+        oracle = CountedOracle(spec.rate, noise.matrix, images.train.labels)
+        pretrained = self._starting_weights(spec)
+        clock.lap("data")
+        message = _training_message(self.job, spec, images, noise, pretrained)
+        training = self._train(message, oracle)
+        clock.lap("training", before=training.checkpointer.seconds_before)
+
+        arrays = _run_arrays(images, noise, training.epochs)
+        evaluation = spec.evaluation
+        readings, curves = read_run(arrays, evaluation.primary, evaluation.last_epochs)
+        summary = {
+            "card": images.card.to_json(),
+            "classes": list(images.card.class_names),
+            "epochs": len(training.epochs),
+            "noise": {
+                "nominal_rate": spec.rate,
+                "realised_rate": float(np.mean(noise.train != images.train.labels)),
+                "labels_hash": noise.labels_hash(),
+                "learnable": noise.learnable,
             },
-        ),
-    )
-    checkpointer.remove()
+            "oracle": dict(sorted(oracle.answers.items())),
+            "pretraining": _pretraining_summary(pretrained),
+            "readings": readings,
+        }
+        clock.lap("evaluation")
+        metadata = self._metadata(clock, training, meter.read(training.end.values))
+        arrays = {**arrays, **curves}
+        record = make_record(spec.key, spec.axes, spec.to_json(), summary, arrays, metadata)
+        write_record(self._results.record_path(spec.key), record)
+        training.checkpointer.remove()
+
+    def _pretrain(self, spec: PretrainingSpec) -> None:
+        clock, meter = Clock(), Meter()
+        images = self._images(spec, train_only=True)
+        before = self._starting_weights(spec)
+        axes = (spec.dataset.name, spec.pretext.name, spec.seed, spec.step)
+        values = {
+            **_common_values(self.job),
+            "pretext": spec.pretext.to_json(),
+            "stage": spec.stage.model_dump(),
+            "training_seed": derive_seed(spec.root_seed, "pretraining", *axes),
+        }
+        clock.lap("data")
+        arrays = {"images": images.train.images, **_weight_arrays(before)}
+        training = self._train(Message("pretraining", values, arrays))
+        clock.lap("training", before=training.checkpointer.seconds_before)
+        end = training.end
+        write_weights(
+            self._results.pretraining_path(spec.key),
+            PretrainedWeights(
+                key=spec.key,
+                spec=spec.to_json(),
+                weights=_prefixed(end.arrays, WEIGHTS),
+                initial=_prefixed(end.arrays, INITIAL),
+                loss=np.array([epoch.values["loss"] for epoch in training.epochs]),
+                accuracy=np.array([epoch.values["accuracy"] for epoch in training.epochs]),
+                chance=end.values["chance"],
+                metadata=self._metadata(clock, training, meter.read(end.values["usage"])),
+            ),
+        )
+        training.checkpointer.remove()
+
+    @property
+    def _results(self) -> Results:
+        return Results(self.job.results)
+
+    def _images(self, spec: RunSpec | PretrainingSpec, *, train_only: bool = False) -> RunImages:
+        named, pixels = spec.dataset.to_json(), self._results.pixels
+        return load_images(
+            spec.dataset.create(self.registry, "dataset"),
+            DataContext(self.job.cache),
+            *(spec.images, spec.root_seed, spec.seed),
+            content_hash=spec.dataset.content_hash,
+            train_only=train_only,
+            cache=lambda what, read: pixels.get([named, *what], read),
+        )
+
+    def _starting_weights(self, spec: RunSpec | PretrainingSpec) -> PretrainedWeights | None:
+        return read_weights(self._results.pretraining_path(spec.start.key)) if spec.start else None
+
+    def _metadata(
+        self, clock: Clock, training: Training, resources: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            "provenance": provenance(self.registry, self.job),
+            "times": clock.times,
+            "resumed": training.checkpointer.resumed,
+            "resources": resources,
+        }
+
+    def _train(self, message: Message, oracle: CountedOracle | None = None) -> Training:
+        """Start training and follow it to its end: answer questions, collect epochs."""
+        checkpoints = self._results.checkpoints(self.job.key)
+        origin = made_by(self.registry, self.job)
+        checkpointer = Checkpointer(self.job, checkpoints, origin, self.process.stop)
+        epochs: list[Message] = []
+        answers: Counter[str] = oracle.answers if oracle else Counter()
+
+        def own_state() -> dict[str, Any]:
+            saved = [(dict(epoch.values), dict(epoch.arrays)) for epoch in epochs]
+            return {"epochs": saved, "oracle": dict(answers)}
+
+        self.process.send(checkpointer.with_state(message))
+        with _checkpoints_dropped_after_error(checkpointer):
+            while True:
+                received = self.process.receive()
+                match received.kind:
+                    case "question" if oracle:
+                        self.process.send(_answer(oracle, received))
+                    case "resumed":
+                        state = checkpointer.resume()
+                        epochs[:] = [Message("epoch", *epoch) for epoch in state["epochs"]]
+                        # what the method asked in start() was answered and counted before
+                        answers.clear()
+                        answers.update(state["oracle"])
+                    case "restarted":
+                        checkpointer.restart(received.values["reason"])
+                    case "epoch":
+                        epochs.append(received)
+                        self.progress(len(epochs), self.job.spec.epochs)
+                        checkpointer.continue_training(self.process, len(epochs), own_state)
+                    case _:
+                        return Training(epochs, received, checkpointer)
 
 
 class Clock:
-    """Wall seconds by stage: true, but no part of the science."""
+    """Wall seconds by stage, for the record's metadata."""
 
     def __init__(self) -> None:
         self.times: dict[str, float] = {}
         self._since = time.monotonic()
 
     def lap(self, stage: str, before: float = 0.0) -> None:
-        """Count the time since the last lap as ``stage``, and what it took ``before``."""
+        """Count the time since the last lap, and ``before``, as ``stage``."""
         now = time.monotonic()
         self.times[stage] = round(before + now - self._since, 4)
         self._since = now
 
 
-def _training_message(
-    job: Job, images: DrawnImages, noise: DrawnNoise, pretrained: PretrainedWeights | None
-) -> Message:
-    """Put together what a method may see, and no more."""
+def _common_values(job: Job) -> dict[str, Any]:
+    """Return what runs and pretrainings both send to the training process."""
     spec = job.spec
-    axes = axes_of(spec)
-    values = {
-        "num_classes": images.card.num_classes,
-        "normalise": spec["images"]["normalise"],
-        "training": spec["training"],
-        "compute": spec["compute"],
-        "evaluation_batch": spec["evaluation"]["batch_size"],
-        "backbone": spec["backbone"],
-        "method": spec["method"],
-        "network_seed": network_seed(spec),
-        "training_seed": derive_seed(spec["root_seed"], "training", *(axes[axis] for axis in AXES)),
+    return {
+        "normalise": spec.images.normalise,
+        "compute": spec.compute.model_dump(),
+        "backbone": spec.backbone.to_json(),
+        "network_seed": network_seed(spec.root_seed, spec.dataset.name, spec.seed),
         "device": job.device,
         "memory": job.memory,
+    }
+
+
+def _training_message(
+    job: Job,
+    spec: RunSpec,
+    images: RunImages,
+    noise: NoisyLabels,
+    pretrained: PretrainedWeights | None,
+) -> Message:
+    """Return what a method may see, and no more."""
+    values = {
+        **_common_values(job),
+        "method": spec.method.to_json(),
+        "training": spec.training.model_dump(),
+        "num_classes": images.card.num_classes,
+        "evaluation_batch": spec.evaluation.batch_size,
+        "training_seed": derive_seed(spec.root_seed, "training", *spec.axes.values()),
     }
     arrays: dict[str, NDArray[Any]] = {
         "train_images": images.train.images,
@@ -181,19 +269,12 @@ def _training_message(
     return Message("training", values, arrays)
 
 
-def _checkpointer(
-    job: Job, results: Results, registry: Registry, training: TrainingProcess
-) -> Checkpointer:
-    checkpoints = results.checkpoints(job.key)
-    return Checkpointer(job, checkpoints, made_by(registry, job), training.stop)
-
-
 @contextmanager
-def _restarted_after_fix(checkpointer: Checkpointer) -> Iterator[None]:
-    """Drop the checkpoints of a job whose plugin raised.
+def _checkpoints_dropped_after_error(checkpointer: Checkpointer) -> Iterator[None]:
+    """Remove the checkpoints of a job whose plugin raised an error.
 
-    It is repeated once the cause is fixed, and what an unfixed plugin did in the epochs
-    before must not enter. A job that died or was stopped goes on from where it was.
+    The job is repeated once the plugin is fixed, and must not build on epochs of the faulty
+    version. A job that died or was stopped continues from its checkpoint.
     """
     try:
         yield
@@ -201,64 +282,6 @@ def _restarted_after_fix(checkpointer: Checkpointer) -> Iterator[None]:
         if error.traceback and error.state == "failed":
             checkpointer.remove()
         raise
-
-
-def _follow_pretraining(
-    job: Job, training: TrainingProcess, checkpointer: Checkpointer, progress: Progress
-) -> tuple[list[tuple[float, float]], Message]:
-    """Collect epochs until training is done; return their curve and the last message."""
-    curve: list[tuple[float, float]] = []
-
-    def own() -> dict[str, Any]:
-        return {"curve": curve}
-
-    while True:
-        message = training.receive()
-        match message.kind:
-            case "resumed":
-                curve = checkpointer.resume()["curve"]
-            case "anew":
-                checkpointer.restart(message.values["reason"])
-            case "epoch":
-                curve.append((message.values["loss"], message.values["accuracy"]))
-                progress(len(curve), job.spec["stage"]["epochs"])
-                checkpointer.after_epoch(training, len(curve), own)
-            case _:
-                return curve, message
-
-
-def _follow_training(
-    job: Job,
-    training: TrainingProcess,
-    oracle: CountedOracle,
-    checkpointer: Checkpointer,
-    progress: Progress,
-) -> tuple[list[Message], Mapping[str, Any]]:
-    """Answer questions and collect epochs until the training process is done."""
-    epochs: list[Message] = []
-
-    def own() -> dict[str, Any]:
-        kept = [(dict(epoch.values), dict(epoch.arrays)) for epoch in epochs]
-        return {"epochs": kept, "oracle": dict(oracle.answers)}
-
-    while True:
-        message = training.receive()
-        match message.kind:
-            case "question":
-                training.send(_answer(oracle, message))
-            case "resumed":
-                state = checkpointer.resume()
-                epochs = [Message("epoch", *epoch) for epoch in state["epochs"]]
-                # whatever the method asked in setting up again, it had been told before
-                oracle.answers = Counter(state["oracle"])
-            case "anew":
-                checkpointer.restart(message.values["reason"])
-            case "epoch":
-                epochs.append(message)
-                progress(len(epochs), job.spec["training"]["epochs"])
-                checkpointer.after_epoch(training, len(epochs), own)
-            case _:
-                return epochs, message.values
 
 
 def _answer(oracle: CountedOracle, message: Message) -> Message:
@@ -276,9 +299,9 @@ def _answer(oracle: CountedOracle, message: Message) -> Message:
 
 
 def _run_arrays(
-    images: DrawnImages, noise: DrawnNoise, epochs: list[Message]
+    images: RunImages, noise: NoisyLabels, epochs: list[Message]
 ) -> dict[str, NDArray[Any]]:
-    """Stack the epochs' arrays beside the labels they are read against."""
+    """Return the epochs' arrays, stacked, and the labels that they are compared with."""
     arrays: dict[str, NDArray[Any]] = {
         "test/labels": images.test.labels,
         "test/ids": images.test.ids,
@@ -296,12 +319,12 @@ def _run_arrays(
     return {**arrays, **_stacked(epochs)}
 
 
-#: What stands in an epoch in which a method reports nothing of a kind.
+#: Values of an epoch in which a method does not report an array.
 _NOT_REPORTED = {"train/selected": False, "train/clean_probability": np.nan, "train/corrected": -1}
 
 
 def _stacked(epochs: list[Message]) -> dict[str, NDArray[Any]]:
-    """Stack what the epochs brought; a method may report some things in some epochs only."""
+    """Stack the arrays of all epochs; a method may report some of them in some epochs only."""
     names = dict.fromkeys(name for message in epochs for name in message.arrays)
     stacked = {}
     for name in names:
@@ -329,8 +352,3 @@ def _weight_arrays(weights: PretrainedWeights | None) -> dict[str, NDArray[Any]]
 
 def _prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-
-def _public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what was added to the spec for carrying it out."""
-    return {name: value for name, value in spec.items() if not name.endswith("_key")}

@@ -1,6 +1,6 @@
-"""The evaluator: its beginning, its way to the runner, and its end.
+"""The evaluator process: its start, its connection to the runner, and its end.
 
-What it does between them is :mod:`medbench.runner.local.evaluator`.
+Its work is in :mod:`medbench.runner.local.evaluator`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from medbench.errors import MedbenchError, UnwritableError
 from medbench.interfaces.executor import Job, JobState
 from medbench.plugins.registry import Registry
 from medbench.runner.local.checkpointer import note
-from medbench.runner.local.evaluator import evaluate_pretraining, evaluate_run
+from medbench.runner.local.evaluator import Evaluator
 from medbench.runner.local.processes import (
     EVALUATOR_SCORE,
     adopt_orphans,
@@ -42,9 +42,9 @@ from medbench.store.results import Results
 
 
 def evaluator_main(connection: Connection, log: str, announced: str) -> NoReturn:
-    """Serve one job, received over ``connection``; tell progress and the end over it.
+    """Carry out one job, received over ``connection``; report progress and the end over it.
 
-    ``announced`` is what plugins announce, a registry's text.
+    ``announced`` is a registry as JSON.
     """
     os.setsid()  # so that the job can be ended as one process group
     adopt_orphans()
@@ -54,7 +54,7 @@ def evaluator_main(connection: Connection, log: str, announced: str) -> NoReturn
     signal.signal(signal.SIGTERM, lambda *_: stop.ask(STOP_SECONDS))
     _redirect_output(Path(log))
     registry = Registry.from_json(announced)
-    training = start_training_process(registry, connection, stop)
+    process = start_training_process(registry, connection, stop)
     line = RunnerLine(connection)
     try:
         job = line.job()
@@ -62,11 +62,11 @@ def evaluator_main(connection: Connection, log: str, announced: str) -> NoReturn
         note("the runner is gone")
         abandon()
     Thread(target=line.listen, args=(stop,), daemon=True).start()
-    _Serving(job, line, Path(log)).serve(registry, training)
+    _Serving(job, line, Path(log)).serve(registry, process)
 
 
 class RunnerLine:
-    """The evaluator's way to the runner.
+    """The evaluator's connection to the runner.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class RunnerLine:
     Attributes
     ----------
     ending : threading.Lock
-        Held for good by whoever ends the job, so that it ends once.
+        Acquired, and never released, by the thread that ends the job, so that it ends once.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -100,24 +100,24 @@ class RunnerLine:
             try:
                 stop.ask(json.loads(self._connection.recv_bytes())["stop"])
             except (EOFError, OSError):
-                self.ending.acquire()  # the training process's death is then no failure of the run
+                self.ending.acquire()  # the end of the training process is no failure
                 abandon()  # nobody else would end a job that hangs
 
     def progress(self, done: int, total: int) -> None:
-        """Tell how many epochs are done."""
-        self._tell({"done": done, "total": total})
+        """Send how many epochs are done."""
+        self._send({"done": done, "total": total})
 
     def end(self, state: str, reason: str) -> None:
-        """Tell how the job ended; ``"unwritable"`` means that the results folder is."""
-        self._tell({"state": state, "reason": reason})
+        """Send how the job ended; ``"unwritable"`` refers to the results folder."""
+        self._send({"state": state, "reason": reason})
 
-    def _tell(self, values: dict[str, object]) -> None:
+    def _send(self, values: dict[str, object]) -> None:
         with self._lock, suppress(OSError):  # a runner that is gone is noticed by listen()
             self._connection.send_bytes(json.dumps(values).encode())
 
 
 class _Serving:
-    """One job from its reception to its end, which comes once, from whatever side."""
+    """One job from its arrival to its end, which comes once: from here or from the monitor."""
 
     def __init__(self, job: Job, line: RunnerLine, log: Path) -> None:
         self._job = job
@@ -127,25 +127,25 @@ class _Serving:
         self._ending = line.ending
         self._resource_monitor = ResourceMonitor(log, job.memory, self._violation)
 
-    def serve(self, registry: Registry, training: TrainingProcess) -> NoReturn:
+    def serve(self, registry: Registry, process: TrainingProcess) -> NoReturn:
         """Carry the job out."""
         job = self._job
         if job.memory is not None and job.device == "cpu":
             limit_memory(job.memory)
         self._resource_monitor.start()
-        evaluator = evaluate_run if job.kind == "run" else evaluate_pretraining
+        evaluator = Evaluator(job, registry, process, self._line.progress)
         try:
-            evaluator(job, self._results, registry, training, self._line.progress)
-        except UnwritableError as error:  # no fault of the run, and nothing can be kept of it
+            evaluator.evaluate()
+        except UnwritableError as error:  # not a failure of the run, and nothing can be saved
             self._ending.acquire()
-            training.end()
+            process.end()
             self._leave("unwritable", str(error))
-        except BaseException as error:  # noqa: BLE001 - failure is data: whatever it is, it is kept
+        except BaseException as error:  # noqa: BLE001 - failure is data, of any kind
             self._ending.acquire()
-            training.end()  # what it cost is known only then
+            process.end()  # its cost is known only now
             self._fail(_attempt(error, job, self._meter))
         self._ending.acquire()
-        training.end()
+        process.end()
         self._leave("done", "")
 
     def _violation(self, reason: str) -> NoReturn:
@@ -158,12 +158,12 @@ class _Serving:
         try:
             self._results.write_attempt(attempt)
         except UnwritableError as error:
-            note(f"what ended the run cannot be kept: {attempt.reason}")
+            note(f"the reason of the failure cannot be saved: {attempt.reason}")
             self._leave("unwritable", str(error))
         self._leave(attempt.state, attempt.reason)
 
     def _leave(self, state: str, reason: str) -> NoReturn:
-        """End the process and all below it; nothing a plugin left may hold it up."""
+        """End the process and all below it, without waiting for anything that a plugin left."""
         kill_below(os.getpid())
         self._resource_monitor.end()
         with suppress(OSError, ValueError):
@@ -174,7 +174,7 @@ class _Serving:
 
 
 class MemoryLimitError(MedbenchError):
-    """A job's processes hold more memory than they may."""
+    """A job's processes hold more memory than allowed."""
 
 
 def abandon() -> NoReturn:
@@ -195,7 +195,7 @@ def _redirect_output(log: Path) -> None:
 
 
 def _attempt(error: BaseException, job: Job, meter: Meter) -> Attempt:
-    """Return what is kept of a job that an error ended."""
+    """Return the attempt of a job that an error ended."""
     state: JobState = "failed"
     reason, trace = str(error), traceback.format_exc()
     match error:

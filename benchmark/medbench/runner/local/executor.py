@@ -46,20 +46,20 @@ from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
 from medbench.store.results import Results
 
-#: Seconds a job whose time is up has to come to the end of its epoch and keep its state.
+#: Seconds that a job has, after its timeout, to end its epoch and save a checkpoint.
 GRACE = 2.0
-#: Times that a job is started before one gives up, and seconds between them.
+#: How often starting a job is tried, and seconds between the tries.
 _TRIES, _BETWEEN_TRIES = 20, 0.25
-#: Seconds it then has to end its training process and itself.
+#: Seconds that it then has to end its training process and itself.
 END_SECONDS = 2.0
 
 
 @dataclass
 class _Running:
-    """A job under way.
+    """A running job.
 
-    ``watched`` says whether the server still tells when the process ends, ``verdict`` what
-    the job counts as once it was asked to end, and ``kill_at`` when it is made to.
+    ``watched`` says whether the server still reports the end of the process, ``verdict`` how
+    the job ends once it was asked to, and ``kill_at`` when it is killed.
     """
 
     job: Job
@@ -73,7 +73,7 @@ class _Running:
 
 
 class LocalExecutor(Executor):
-    """Carries jobs out on this machine.
+    """Carries out jobs on this machine.
 
     The server is started with the first job: it imports torch and the built-in
     plugins once, and every job is forked from it.
@@ -99,22 +99,22 @@ class LocalExecutor(Executor):
         if self._forks:
             self._context.set_forkserver_preload(["medbench.runner.local.preload"])
         self._running: dict[str, _Running] = {}
-        # their work is done, and the next may begin while their processes are ending
-        self._leaving: list[_Running] = []
+        # their work is done; the next job may start while their processes end
+        self._finished: list[_Running] = []
 
     @cached_property
     def _announced(self) -> str:
-        """All plugins, found once: a job imports those it uses and asks nobody."""
+        """The registry as JSON, made once for all jobs."""
         return discover().to_json()
 
     def submit(self, job: Job) -> JobHandle:
         """Start a job in a process pair of its own."""
-        if any(left.job.key == job.key for left in self._leaving):
-            self._bury_leaving()
+        if any(left.job.key == job.key for left in self._finished):
+            self._clean_up_finished()
         process, mine = self._start(job)
-        with suppress(BrokenPipeError):  # an evaluator that is gone already is seen by events()
+        with suppress(BrokenPipeError):  # events() sees an evaluator that is gone already
             mine.send_bytes(json.dumps(job.to_json()).encode())
-        # knows when it started, so that a later process of the same number is not taken for it
+        # it includes the start time: a later process with the same number is another one
         evaluator = find(process.pid)
         if evaluator is not None and self._forks:
             self._server = parent_of(evaluator) or self._server
@@ -122,7 +122,7 @@ class LocalExecutor(Executor):
         return JobHandle(job.key, f"process {process.pid}")
 
     def _start(self, job: Job) -> tuple[BaseProcess, Connection]:
-        """Start an evaluator; if the server dies over it, have a new server start another."""
+        """Start an evaluator; if the server dies meanwhile, let a new server start another."""
         log = Results(job.results).log_path(job.key, job.attempt)
         for left in reversed(range(_TRIES)):
             mine, theirs = self._context.Pipe()
@@ -144,7 +144,7 @@ class LocalExecutor(Executor):
 
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
         """Return what happened since the last call, waiting at most ``wait`` seconds."""
-        self._bury_leaving()
+        self._clean_up_finished()
         awaited: list[Any] = [running.connection for running in self._running.values()]
         awaited += [r.process.sentinel for r in self._running.values() if r.watched]
         ready = set(pipes.wait(awaited, timeout=wait))
@@ -153,27 +153,27 @@ class LocalExecutor(Executor):
             if running.connection in ready:
                 events += self._read(running)
             elif running.process.sentinel in ready or not running.watched:
-                events += self._look(running)
+                events += self._check_alive(running)
         for running in list(self._running.values()):
-            events += self._hurry(running)
+            events += self._enforce_deadline(running)
         return events
 
     def stop(self, seconds: float) -> None:
-        """Ask all running jobs to keep what they have and end within ``seconds``."""
+        """Ask all running jobs to save a checkpoint and end within ``seconds``."""
         for running in self._running.values():
             if running.verdict is None:
-                self._ask(running, "interrupted", "stopped within an epoch", seconds)
+                self._ask_to_end(running, "interrupted", "stopped within an epoch", seconds)
 
     def cancel(self, handle: JobHandle) -> None:
         """End one job at once."""
         if handle.key in self._running:
-            self._bury(self._running[handle.key])
+            self._clean_up(self._running[handle.key])
 
     def close(self) -> None:
         """End all running jobs at once."""
-        self._bury_leaving()
+        self._clean_up_finished()
         for running in list(self._running.values()):
-            self._bury(running)
+            self._clean_up(running)
 
     def _read(self, running: _Running) -> list[JobProgress | JobEnd]:
         """Read one message of a job."""
@@ -187,52 +187,52 @@ class LocalExecutor(Executor):
         if "state" not in message:
             return [JobProgress(job.key, message["done"], message["total"])]
         if message["state"] == "unwritable":
-            self._bury(running)
+            self._clean_up(running)
             raise UnwritableError(message["reason"])
         if message["state"] == "interrupted" and running.verdict is not None:
             state, reason = running.verdict
             if state != "interrupted":
                 return [self._fail(running, state, reason)]
         if message["state"] == "done":
-            self._leaving.append(self._running.pop(job.key))
+            self._finished.append(self._running.pop(job.key))
         else:
-            self._bury(running)
+            self._clean_up(running)
         return [JobEnd(job.key, message["state"], message["reason"])]
 
-    def _look(self, running: _Running) -> list[JobProgress | JobEnd]:
-        """See whether a job whose pipe is silent has died: another may hold the pipe open."""
+    def _check_alive(self, running: _Running) -> list[JobProgress | JobEnd]:
+        """Check whether a job has died whose pipe another process may hold open."""
         if running.connection.poll(0):
             return self._read(running)
         if running.evaluator is not None and runs(running.evaluator):
-            running.watched = False  # the server died, and only seems to have taken it along
+            running.watched = False  # the server died, the job did not
             return []
         running.process.join(GRACE)
         reason = f"the run's process died with exit status {running.process.exitcode}"
         return [self._fail(running, "failed", reason)]
 
-    def _hurry(self, running: _Running) -> list[JobEnd]:
-        """Ask a job to end whose time is up; end one that was asked and did not."""
+    def _enforce_deadline(self, running: _Running) -> list[JobEnd]:
+        """Ask a job to end after its timeout; kill one that was asked and did not end."""
         now, timeout = time.monotonic(), running.job.timeout
         if running.kill_at is not None and now > running.kill_at and running.verdict:
             return [self._fail(running, *running.verdict)]
         if running.verdict is None and timeout and now > running.began + timeout:
             reason = f"it took longer than the {timeout:g} s allowed with --timeout"
-            self._ask(running, "timeout", reason, GRACE)
+            self._ask_to_end(running, "timeout", reason, GRACE)
         return []
 
-    def _ask(self, running: _Running, state: JobState, reason: str, seconds: float) -> None:
-        """Ask a job to keep what it has and end; what it then counts as."""
+    def _ask_to_end(self, running: _Running, state: JobState, reason: str, seconds: float) -> None:
+        """Ask a job to save a checkpoint and end, as ``state``."""
         running.verdict = state, reason
         running.kill_at = time.monotonic() + seconds + END_SECONDS
-        with suppress(OSError):  # it is gone, which events() sees
+        with suppress(OSError):  # events() sees that it is gone
             running.connection.send_bytes(json.dumps({"stop": seconds}).encode())
 
     def _fail(self, running: _Running, state: JobState, reason: str) -> JobEnd:
-        """End a job from outside and keep why."""
+        """End a job from outside and save the reason."""
         job, group = running.job, running.process.pid
         usage = group_usage(group) if group else {}
-        self._bury(running)
-        if Results(job.results).has(job.key):  # it died with its work done
+        self._clean_up(running)
+        if Results(job.results).has(job.key):  # it died after its work was done
             return JobEnd(job.key, "done")
         attempt = Attempt(
             key=job.key,
@@ -248,12 +248,12 @@ class LocalExecutor(Executor):
         Results(job.results).write_attempt(attempt)
         return JobEnd(job.key, state, reason)
 
-    def _bury(self, running: _Running) -> None:
-        """See to it that nothing of a job is left, neither processes nor half-written files."""
+    def _clean_up(self, running: _Running) -> None:
+        """Remove all that is left of a job: processes and half-written files."""
         process, pid = running.process, running.process.pid
         if pid is not None:
             if running.evaluator is not None and runs(running.evaluator):
-                # or it would keep the training process's death as a failure of the run
+                # or it would report the training process's death as a failure of the run
                 suspend(running.evaluator)
                 kill_below(pid)
                 kill([running.evaluator])
@@ -265,19 +265,19 @@ class LocalExecutor(Executor):
         self._running.pop(running.job.key, None)
         sweep_up(Results(running.job.results), running.job.key)
 
-    def _bury_leaving(self) -> None:
-        while self._leaving:
-            self._bury(self._leaving.pop())
+    def _clean_up_finished(self) -> None:
+        while self._finished:
+            self._clean_up(self._finished.pop())
 
     def _kill_orphans(self) -> None:
-        """Kill what jobs left behind whose evaluator died: the server has adopted it."""
+        """Kill processes of jobs whose evaluator died: the server has adopted them."""
         if self._server is not None:
             evaluators = {child.pid for child in active_children()}
             kill([p for p in children(self._server) if p.pid not in evaluators])
 
 
 def sweep_up(results: Results, key: str) -> None:
-    """Remove what a job that has ended left half-written, or needs no more."""
+    """Remove half-written files, and checkpoints that are no longer needed, of a job that ended."""
     if results.has(key):
         results.checkpoints(key).remove()
     places = (results.record_path(key), results.pretraining_path(key), results.attempt_path(key, 1))
@@ -287,7 +287,7 @@ def sweep_up(results: Results, key: str) -> None:
 
 @contextmanager
 def _no_arguments() -> Iterator[None]:
-    """Hide the command line, which may name a rate, from what a starting process is handed."""
+    """Hide the command line, which may name a rate, from a process that is started."""
     arguments = sys.argv
     sys.argv = arguments[:1]
     try:
@@ -298,9 +298,9 @@ def _no_arguments() -> Iterator[None]:
 
 @contextmanager
 def _server_environment(modules: Sequence[str]) -> Iterator[None]:
-    """Set what the server must find in its environment when it starts, and put it back."""
+    """Set the environment in which the server starts, and restore it."""
     one_thread = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    # jobs run side by side, and sums must not depend on the number of threads
+    # jobs run in parallel, and sums must not depend on the number of threads
     new = {"MEDBENCH_PRELOAD": ",".join(modules), **dict.fromkeys(one_thread, "1")}
     old = {name: os.environ.get(name) for name in new}
     os.environ.update(new)

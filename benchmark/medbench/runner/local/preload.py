@@ -17,14 +17,14 @@ import medbench.runner.local.training
 import medbench.runner.provenance
 from medbench.runner.local.processes import adopt_orphans
 
-# what a job leaves behind whose evaluator died becomes a child of this server, where it is found;
-# the server then waits for children that it does not know, which is as it should be
+# processes of a job whose evaluator died become children of this server, where the runner finds
+# them; the server then waits for children that it does not know, which is intended
 adopt_orphans()
 warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
 # a cluster's SIGTERM reaches every process; the server ends with its runner
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-# asked once for all jobs
+# cached for all jobs
 medbench.runner.provenance.machine()
 medbench.runner.provenance.author_of("medbench")
 

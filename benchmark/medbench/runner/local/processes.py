@@ -1,4 +1,4 @@
-"""Processes of a job: none outlives it, whatever a plugin starts."""
+"""Processes of a job: none outlives it, not even those that a plugin starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 #: process first, then the evaluator, both before the runner.
 EVALUATOR_SCORE, TRAINING_SCORE = 300, 800
 
-#: Rounds of killing before one gives up: each catches what was forked during the one before.
+#: Rounds of killing before giving up: each catches what was forked during the one before.
 _ROUNDS = 100
 
 #: Whether the kernel lists the children of a process.
@@ -37,10 +37,10 @@ def adopt_orphans() -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process once its parent is gone, however that came."""
+    """Let the kernel kill this process once its parent is gone, for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it went before we could say so
+        if os.getppid() != parent:  # it ended before prctl was called
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -53,8 +53,8 @@ def prefer_for_killing(score: int) -> None:
 def limit_memory(limit: int) -> None:
     """Let this process hold at most ``limit`` bytes more of its own than it does now.
 
-    Whoever asks for more gets a MemoryError at once, before any of it is touched. Not for
-    jobs on a GPU, whose driver reserves far more than it uses.
+    A request for more raises a MemoryError at once. Not for jobs on a GPU, whose driver
+    reserves far more than it uses.
     """
     if sys.platform == "linux":
         held = psutil.Process().memory_info().data
@@ -81,7 +81,7 @@ def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
     if _LISTED:
         numbers = _listed(pid)
         for number in numbers if recursive else ():
-            numbers += _listed(number)  # the loop goes on through what is added
+            numbers += _listed(number)  # the loop continues through what is added
         processes = [process for process in map(find, numbers) if process is not None]
     else:
         try:
@@ -95,7 +95,7 @@ def _listed(pid: int) -> list[int]:
     """Return the numbers of the children of a process as Linux lists them.
 
     psutil looks at every process of the machine, which takes a hundred times as long on a
-    busy one. A list read while a child ends may lack others: look twice where it matters.
+    busy one. A list read while a child ends may lack others: read it twice where it matters.
     """
     found = []
     with suppress(OSError):  # it is gone
@@ -123,7 +123,7 @@ def parent_of(process: psutil.Process) -> int | None:
 
 
 def kill_below(pid: int) -> None:
-    """Kill all processes below one; who forks meanwhile is found in the next round."""
+    """Kill all processes below one; those forked meanwhile are found in the next round."""
     quiet = 0
     for _ in range(_ROUNDS):
         alive = below(pid)
@@ -136,14 +136,14 @@ def kill_below(pid: int) -> None:
 
 
 def kill(processes: list[psutil.Process]) -> None:
-    """Kill processes; those that have gone already are none."""
+    """Kill processes; those that have ended already are ignored."""
     for process in processes:
         with suppress(psutil.Error):
             process.kill()
 
 
 def suspend(process: psutil.Process) -> None:
-    """Let a process do nothing more, but be there."""
+    """Stop a process without ending it."""
     with suppress(psutil.Error):
         process.suspend()
 
@@ -151,8 +151,8 @@ def suspend(process: psutil.Process) -> None:
 def memory_of(pid: int) -> int:
     """Return the bytes that a process and all below it hold.
 
-    Pages that several of them share count once: each process is asked for its
-    proportional share, where the plain sum would count torch again and again.
+    Pages that several of them share count once: each process counts with its
+    proportional share; a plain sum would count torch in each of them.
     """
     processes = [*below(pid)]
     with suppress(psutil.Error):

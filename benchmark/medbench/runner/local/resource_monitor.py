@@ -9,10 +9,10 @@ from threading import Event, Thread
 
 from medbench.runner.local.processes import memory_of
 
-#: Seconds between two looks.
-_LOOK = 0.25
+#: Seconds between two checks.
+_INTERVAL = 0.25
 
-#: Bytes of a log that may be there before its middle is dropped.
+#: Bytes of a log above which its middle is dropped.
 LOG_LIMIT = 8 * 1024**2
 #: Bytes kept of its beginning.
 LOG_HEAD = 1024**2
@@ -21,7 +21,7 @@ GIB = 1024**3
 
 
 class ResourceMonitor(Thread):
-    """Looks after a job four times a second.
+    """Checks a job four times a second.
 
     Parameters
     ----------
@@ -29,31 +29,31 @@ class ResourceMonitor(Thread):
         Where the job's output goes.
     memory : int or None
         Bytes that the job's processes may hold together.
-    on_breach : callable
-        Is told, in words, that they hold more; ends the job.
+    on_violation : callable
+        Called with the reason once they hold more; ends the job.
     """
 
     def __init__(self, log: Path, memory: int | None, on_violation: Callable[[str], None]) -> None:
         super().__init__(daemon=True)
         self._log = log
         self._memory = memory
-        self._on_breach = on_violation
+        self._on_violation = on_violation
         self._ended = Event()
 
     def run(self) -> None:
-        """Look until told to end."""
-        while not self._ended.wait(_LOOK):
+        """Check until :meth:`end` is called."""
+        while not self._ended.wait(_INTERVAL):
             trim_log(self._log)
             if self._memory is not None:
                 used = memory_of(os.getpid())
                 if used > self._memory:
-                    self._on_breach(
+                    self._on_violation(
                         f"its processes held {used / GIB:.2f} GiB, more than the "
                         f"{self._memory / GIB:g} GiB allowed with --memory"
                     )
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._ended.set()
         trim_log(self._log)
 
@@ -61,11 +61,11 @@ class ResourceMonitor(Thread):
 def trim_log(path: Path) -> None:
     """Drop the middle of a log that has grown too long, keeping beginning and end.
 
-    Whoever writes appends, so it goes on at the new end.
+    Processes append to it, so they continue at the new end.
     """
     try:
         size = path.stat().st_size
-    except FileNotFoundError:  # somebody removed it, which is no reason to end
+    except FileNotFoundError:  # somebody removed it, which is no failure
         return
     if size <= LOG_LIMIT:
         return

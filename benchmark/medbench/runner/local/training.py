@@ -1,6 +1,6 @@
-"""The training process: the process in which pretexts and methods run.
+"""What the training process does: it runs pretexts and methods.
 
-It is started before the job is known and receives, over a channel, only what a
+It starts before the job is known and receives, over a channel, only what a
 method may see: images, noisy labels, settings and seeds already derived. Clean
 labels, the noise rate and the run's axes are never in its memory.
 """
@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
 from medbench.engine.training import EpochResult, TrainingInput, TrainingStage
 from medbench.errors import MedbenchError
-from medbench.plugins.kinds import kind_named
+from medbench.interfaces.options import ComputeOptions, PretrainingOptions, TrainingOptions
 from medbench.plugins.registry import Registry
-from medbench.protocol.schema import Compute, Pretraining, Training
+from medbench.protocol.spec import PluginSpec
 from medbench.runner.local.channel import Channel, Message
 from medbench.runner.local.processes import limit_memory
-from medbench.store.arrays import UnstorableError, dumps, loads
+from medbench.store.arrays import dumps, loads
 
 #: Prefix of weight arrays in messages.
 WEIGHTS = "weights/"
@@ -40,7 +40,7 @@ INITIAL = "initial/"
 
 
 class RemoteOracle:
-    """Passes a method's questions to the evaluator, which answers and counts."""
+    """Sends a method's questions to the evaluator, which answers and counts them."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -68,7 +68,7 @@ class RemoteOracle:
 
 
 def training_main(channel: Channel, registry: Registry) -> None:
-    """Serve one job; what goes wrong is told to the evaluator, with the traceback."""
+    """Carry out one job; send what goes wrong to the evaluator, with the traceback."""
     sys.argv = ["medbench"]  # the command line may name a rate
     try:
         job = channel.receive()
@@ -79,7 +79,7 @@ def training_main(channel: Channel, registry: Registry) -> None:
         else:
             _train(job, channel, registry)
     except EOFError:
-        return  # the evaluator is gone, and nobody waits for an answer
+        return  # the evaluator is gone
     except BaseException as error:
         prefix = "" if isinstance(error, MedbenchError) else f"{type(error).__name__}: "
         reason = f"{prefix}{error}".splitlines()[0]
@@ -90,7 +90,7 @@ def training_main(channel: Channel, registry: Registry) -> None:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Tell whether there was too little memory; torch says so of the CPU's in words only."""
+    """Return whether memory was exhausted; of the CPU's, torch says so in the message only."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
     )
@@ -102,19 +102,19 @@ def _pretrain(job: Message, channel: Channel, registry: Registry) -> None:
         PretrainingInput(
             images=job.arrays["images"],
             normalise=values["normalise"],
-            stage=Pretraining.model_validate(values["stage"]),
-            compute=Compute.model_validate(values["compute"]),
+            stage=PretrainingOptions.model_validate(values["stage"]),
+            compute=ComputeOptions.model_validate(values["compute"]),
             network_seed=values["network_seed"],
             training_seed=values["training_seed"],
             weights=_weights(job.arrays),
         ),
-        _create(registry, "backbone", values["backbone"]),
-        _create(registry, "pretext", values["pretext"]),
+        PluginSpec(**values["backbone"]).create(registry, "backbone"),
+        PluginSpec(**values["pretext"]).create(registry, "pretext"),
         values["device"],
     )
-    for epoch in stage.epochs(_take_up(job, stage, channel)):
+    for epoch in stage.epochs(_resume(job, stage, channel)):
         channel.send(Message("epoch", {"loss": epoch.loss, "accuracy": epoch.accuracy}))
-        _wait_for_word(channel, stage)
+        _wait(channel, stage)
     weights = {WEIGHTS + name: array for name, array in stage.weights().items()}
     weights |= {INITIAL + name: array for name, array in stage.initial.items()}
     chance = stage.pretext.chance(min(stage.given.stage.batch_size, len(stage.images)))
@@ -132,62 +132,56 @@ def _train(job: Message, channel: Channel, registry: Registry) -> None:
             test_images=arrays["test_images"],
             num_classes=values["num_classes"],
             normalise=values["normalise"],
-            training=Training.model_validate(values["training"]),
-            compute=Compute.model_validate(values["compute"]),
+            training=TrainingOptions.model_validate(values["training"]),
+            compute=ComputeOptions.model_validate(values["compute"]),
             evaluation_batch=values["evaluation_batch"],
             network_seed=values["network_seed"],
             training_seed=values["training_seed"],
             weights=_weights(arrays),
         ),
-        _create(registry, "backbone", values["backbone"]),
-        _create(registry, "method", values["method"]),
+        PluginSpec(**values["backbone"]).create(registry, "backbone"),
+        PluginSpec(**values["method"]).create(registry, "method"),
         RemoteOracle(channel),
         values["device"],
     )
-    for result in stage.epochs(_take_up(job, stage, channel)):
+    for result in stage.epochs(_resume(job, stage, channel)):
         channel.send(_epoch_message(result))
-        _wait_for_word(channel, stage)
+        _wait(channel, stage)
     cost = {**_resources(stage.device), "parameters": stage.harness.parameters}
     channel.send(Message("end", cost))
 
 
-def _take_up(job: Message, stage: TrainingStage | PretrainingStage, channel: Channel) -> int:
-    """Put back the state of a checkpoint, if there is one; return the epoch to begin with."""
+def _resume(job: Message, stage: TrainingStage | PretrainingStage, channel: Channel) -> int:
+    """Restore the state of a checkpoint, if there is one; return the epoch to begin with."""
     resume = job.values.get("resume")
     if resume is None:
         return 0
     if resume["sources"] != _sources(stage):
-        channel.send(Message("anew", {"reason": "the source of a plugin has changed since"}))
+        channel.send(Message("restarted", {"reason": "the source of a plugin has changed since"}))
         return 0
     try:
-        stage.restore(loads(resume["state"], stage.device))
+        stage.state.load(loads(resume["state"], stage.device))
     except Exception as error:
         raise MedbenchError(
-            f"the state after epoch {resume['epoch']} cannot be put back "
-            f"({type(error).__name__}: {error}); --retry-failed begins the run anew"
+            f"the state after epoch {resume['epoch']} cannot be restored "
+            f"({type(error).__name__}: {error}); --retry-failed starts the run from its first epoch"
         ) from error
     channel.send(Message("resumed"))
     return int(resume["epoch"])
 
 
-def _wait_for_word(channel: Channel, stage: TrainingStage | PretrainingStage) -> None:
-    """Wait for the evaluator to say "on"; hand over the state if it asks for that first."""
-    while channel.receive().kind == "keep":
-        obstacle, state = stage.obstacle(), b""
-        if not obstacle:
-            try:
-                state = dumps(stage.state())
-            except UnstorableError as error:
-                obstacle = str(error)
-        values = {"obstacle": obstacle, "state": state, "sources": _sources(stage)}
+def _wait(channel: Channel, stage: TrainingStage | PretrainingStage) -> None:
+    """Wait for "continue" from the evaluator; send it the state if it asks for a checkpoint."""
+    while channel.receive().kind == "checkpoint":
+        values = {"state": dumps(stage.state.save()), "sources": _sources(stage)}
         channel.send(Message("state", values))
 
 
 def _sources(stage: TrainingStage | PretrainingStage) -> dict[str, str]:
-    """Return the SHA-256 of the module of each plugin that trains; versions do not tell of it."""
+    """Return the SHA-256 of the source of each plugin: it may change while the version does not."""
     found = {}
     for plugin in stage.plugins():
-        with suppress(TypeError, OSError):  # written where there are no files
+        with suppress(TypeError, OSError):  # it was not written in a file
             source = Path(inspect.getfile(type(plugin)))
             found[type(plugin).__name__] = hashlib.sha256(source.read_bytes()).hexdigest()
     return found
@@ -207,11 +201,6 @@ def _epoch_message(result: EpochResult) -> Message:
     if report.corrected is not None:
         arrays["train/corrected"] = np.asarray(report.corrected, np.int16)
     return Message("epoch", {"loss": float(report.loss)}, arrays)
-
-
-def _create(registry: Registry, kind: str, named: Mapping[str, Any]) -> Any:
-    entry = registry.get(kind_named(kind), named["plugin"])
-    return entry.create(named["name"], named["settings"])
 
 
 def _weights(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:

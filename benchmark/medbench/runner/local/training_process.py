@@ -1,4 +1,4 @@
-"""The training process as the evaluator sees it: a process to start, to talk with and to end."""
+"""The training process as the evaluator sees it: started, sent messages, and ended."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from medbench.runner.local.processes import (
 from medbench.runner.local.stopping import StoppedError, StopRequest
 from medbench.runner.local.training import training_main
 
-#: Seconds between two looks at whether a silent training process is alive.
-_LOOK = 1.0
+#: Seconds between two checks of whether a silent training process is alive.
+_INTERVAL = 1.0
 #: Seconds that a training process has to leave once it is terminated.
 TERM_SECONDS = 1.0
 
@@ -52,7 +52,7 @@ class TrainingProcess:
     killed_before: int
 
     def send(self, message: Message) -> None:
-        """Send a message; if the training process is gone, raise what it left as its reason."""
+        """Send a message; if the training process is gone, raise the reason that it sent."""
         try:
             self.channel.send(message)
         except (BrokenPipeError, ConnectionResetError):
@@ -64,7 +64,7 @@ class TrainingProcess:
 
         Raises
         ------
-        TrainerFailedError
+        TrainingFailedError
             If it failed or died.
         StoppedError
             If the job is to stop and the training process did not answer in time.
@@ -80,7 +80,7 @@ class TrainingProcess:
         return message
 
     def end(self) -> None:
-        """See to it that the process is gone: hang up, ask it, make it."""
+        """End the process: close the connection, terminate it, kill it."""
         self.process.join(0.2)
         self.channel.connection.close()
         self.process.terminate()
@@ -104,13 +104,13 @@ class TrainingProcess:
         """Wait for a message or the training process's death.
 
         A process that a plugin forked may hold the pipe open after the training process
-        is gone, so the pipe's end alone does not tell.
+        is gone, so the end of the pipe is not enough to know.
         """
         connection = self.channel.connection
         while True:
-            # once the request is there its descriptor would be ready at each look
+            # once asked, its descriptor would always be ready
             awaited: list[Any] = [connection] if self.stop.asked else [connection, self.stop]
-            ready = pipes.wait(awaited, timeout=max(0.0, min(_LOOK, self.stop.left())))
+            ready = pipes.wait(awaited, timeout=max(0.0, min(_INTERVAL, self.stop.left())))
             if connection in ready:
                 return
             if self.stop.left() <= 0:
@@ -122,14 +122,14 @@ class TrainingProcess:
 def start_training_process(
     registry: Registry, parent: Connection, stop: StopRequest
 ) -> TrainingProcess:
-    """Start a training process that knows nothing of the job yet.
+    """Start a training process, before the job is known.
 
     Parameters
     ----------
     registry : Registry
-        The plugins; the training process is handed them.
+        The plugins.
     parent : multiprocessing.connection.Connection
-        The evaluator's way to the runner, which the training process must not have.
+        The evaluator's connection to the runner, which the training process must not have.
     stop : StopRequest
         Whether the job is to stop.
     """
@@ -151,18 +151,18 @@ def _training_entry(
 ) -> None:
     die_with_parent(evaluator)
     prefer_for_killing(TRAINING_SCORE)
-    # Ctrl-C and a cluster's SIGTERM reach every process of a job; it is the evaluator who lets
-    # the training process finish its epoch or ends it
+    # Ctrl-C and a cluster's SIGTERM reach every process of a job; the evaluator decides
+    # whether the training process finishes its epoch
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave_if_alone(connection))
     os.register_at_fork(after_in_child=_plain_signals)
     for pipe in inherited:
-        pipe.close()  # the training process has no way to the runner
+        pipe.close()  # the training process must not reach the runner
     training_main(Channel(connection), Registry.from_json(announced))
 
 
 def _leave_if_alone(connection: Connection) -> Callable[[int, Any], None]:
-    """Return a handler that ends the process, its clean-up done, once the evaluator hung up."""
+    """Return a handler that exits once the evaluator has closed its end of the connection."""
     peer = socket.socket(fileno=os.dup(connection.fileno()))
 
     def leave(signum: int, frame: Any) -> None:
@@ -174,5 +174,5 @@ def _leave_if_alone(connection: Connection) -> Callable[[int, Any], None]:
 
 
 def _plain_signals() -> None:
-    """Let what a plugin forks be ended as processes usually are."""
+    """Restore the default signals in processes that a plugin forks."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

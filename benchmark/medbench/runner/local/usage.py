@@ -1,4 +1,4 @@
-"""What a job costs: wall and CPU seconds, peak memory."""
+"""What a job uses: wall and CPU seconds, peak memory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Meter:
         Parameters
         ----------
         child : mapping, optional
-            The ``cpu_seconds`` and ``peak_kib`` of a child that still runs; whatever
-            else it holds is handed on.
+            The ``cpu_seconds`` and ``peak_kib`` of a child that still runs; its
+            other values are returned unchanged.
 
         Returns
         -------
@@ -52,7 +52,7 @@ def group_usage(group: int) -> dict[str, Any]:
     ticks, peak = 0, 0
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
-            # the name of a process may hold anything; what follows it does not
+            # the name of a process may contain anything, what follows it does not
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[2]) == group:
                 ticks += sum(map(int, fields[11:15]))

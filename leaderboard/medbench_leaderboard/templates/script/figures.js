@@ -1,53 +1,72 @@
-// Figures: series switch in the legend, values are read off under the pointer, numbers are shown.
+// Figures: the drawing becomes interactive when it comes near the window. Series are hidden by
+// buttons, values are shown under the pointer, and the numbers behind are listed and saved.
 for (const section of document.querySelectorAll(".chart")) {
-  const data = page.charts[section.id];
-  if (!data) continue;
-  const figures = [...section.querySelectorAll("figure")];
-  const labels = new Map(); // series number to label
-  const switched = new Set(); // series switched off in the legend
-  let filtered = () => false;
+  const chart = page.charts[section.id];
+  if (!chart) continue;
+  const drawing = section.querySelector(".drawing");
+  const names = chart.columns;
+  const rows = chart.data.map((values) => Object.fromEntries(names.map((name, i) => [name, chart.levels[name] ? chart.levels[name][values[i]] : values[i]])));
+  const hidden = new Set();
+  let choice = {};
+  let view;
 
-  const draw = () => {
-    for (const group of section.querySelectorAll("g[data-s]")) {
-      const number = group.dataset.s;
-      group.classList.toggle("off", switched.has(number) || filtered(labels.get(number)));
-    }
+  const chosen = () => rows.filter((row) => chart.filters.every((name) => !choice[name] || String(row[name]) === choice[name]));
+  const update = () => {
+    if (!view || drawing.hidden) return;
+    for (const name of chart.filters) view.signal(`only_${name}`, choice[name] || "");
+    if (chart.series.length) view.signal("hidden", [...hidden]);
+    view.runAsync();
   };
 
-  for (const item of section.querySelectorAll(".legend li[data-series]")) {
-    const number = item.dataset.series;
-    labels.set(number, item.textContent.trim());
-    const button = page.button(null, () => {
-      if (!switched.delete(number)) switched.add(number);
-      button.setAttribute("aria-pressed", String(!switched.has(number)));
-      draw();
-    });
-    button.setAttribute("aria-pressed", "true");
-    button.title = "show or hide";
-    button.append(...item.childNodes);
-    item.append(button);
+  new IntersectionObserver(async (entries, observer) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    const spec = { ...chart.spec, datasets: { ...chart.spec.datasets, rows } };
+    // as many panels in a row as there is room for
+    if (spec.columns) spec.columns = Math.max(1, Math.min(spec.columns, Math.floor(drawing.clientWidth / (spec.spec.width + 70))));
+    const live = page.element("div");
+    live.setAttribute("aria-hidden", "true"); // the element around it is described in words
+    const options = { actions: false, ast: true, defaultStyle: false, logLevel: 1, renderer: "svg", tooltip: { disableDefaultStyle: true } };
+    ({ view } = await vegaEmbed(live, spec, options));
+    drawing.replaceChildren(live);
+    update();
+  }, { rootMargin: "300px" }).observe(drawing);
+
+  if (chart.series.length > 1) {
+    const legend = page.element("div", undefined, "legend");
+    legend.setAttribute("role", "group");
+    legend.setAttribute("aria-label", `Shown in ${section.querySelector("h3").textContent}`);
+    for (const name of chart.series) {
+      const button = page.button(name, () => {
+        if (!hidden.delete(name)) hidden.add(name);
+        button.setAttribute("aria-pressed", String(!hidden.has(name)));
+        update();
+      });
+      button.setAttribute("aria-pressed", "true");
+      button.title = "show or hide";
+      legend.append(button);
+    }
+    drawing.before(legend);
   }
 
-  const visible = () => figures.filter((figure) => !figure.hidden).map((figure) => data.panels[figure.dataset.panel]);
-  const head = ["panel", "where", ...data.columns];
-  const rows = () => visible().flatMap((panel) => panel.rows.map((row) => [panel.title, panel.where, ...row]));
-
-  // the numbers as a table, made when it is asked for
+  // columns that serve the drawing alone begin with "_"
+  const head = names.filter((name) => !name.startsWith("_"));
+  const cells = () => chosen().map((row) => head.map((name) => row[name]));
   const numbers = page.element("details", undefined, "table");
   numbers.append(page.element("summary", "Numbers of this figure"));
   const fill = () => {
     if (!numbers.open) return;
-    const table = page.element("table", undefined, "plain");
-    const line = (cells, tag) => {
+    const line = (values, tag) => {
       const row = page.element("tr");
-      row.append(...cells.map((cell) => page.element(tag, cell, typeof cell === "number" ? "num" : "")));
+      row.append(...values.map((value) => page.element(tag, value === null ? "–" : value, typeof value === "number" ? "num" : "")));
       return row;
     };
-    const [top, body] = [page.element("thead"), page.element("tbody")];
+    const all = cells();
+    const [table, top, body] = ["table", "thead", "tbody"].map((tag) => page.element(tag));
+    table.className = "plain";
     top.append(line(head, "th"));
     for (const cell of top.querySelectorAll("th")) cell.scope = "col";
-    const all = rows();
-    body.append(...all.slice(0, 500).map((row) => line(row.map((v) => (v === null ? "–" : v)), "td")));
+    body.append(...all.slice(0, 500).map((values) => line(values, "td")));
     table.append(top, body);
     const scroll = page.element("div", undefined, "scroll");
     scroll.tabIndex = 0;
@@ -57,52 +76,15 @@ for (const section of document.querySelectorAll(".chart")) {
     const note = all.length > 500 ? page.element("p", `The first 500 of ${all.length} rows; the CSV file has all.`, "quiet") : "";
     numbers.replaceChildren(numbers.firstChild, note, scroll);
   };
-  if (data.columns.length) {
-    numbers.addEventListener("toggle", fill);
-    section.querySelector(".downloads").append(" ", page.button("Save what is shown as CSV", () => page.save(section.id, [head, ...rows()])));
-    section.append(numbers);
-  }
+  numbers.addEventListener("toggle", fill);
+  section.querySelector(".downloads").append(" ", page.button("Save what is shown as CSV", () => page.save(section.id, [head, ...cells()])));
+  section.append(numbers);
 
-  for (const figure of figures) readOff(figure, data, (label) => {
-    const number = [...labels].find(([, name]) => name === label)?.[0];
-    return switched.has(number) || filtered(label);
-  });
-
-  document.addEventListener("filter", ({ detail: choice }) => {
-    for (const figure of figures) figure.hidden = !page.passes(figure, choice);
-    const axis = section.dataset.axis;
-    filtered = (label) => Boolean(axis && label !== undefined && choice[axis] && label !== choice[axis]);
-    section.querySelector(".none-left").hidden = visible().length > 0;
-    draw();
+  document.addEventListener("filter", ({ detail }) => {
+    choice = detail;
+    drawing.hidden = !chosen().length;
+    section.querySelector(".none-left").hidden = !drawing.hidden;
+    update();
     fill();
   });
-}
-
-// values of all series nearest to the pointer
-function readOff(figure, data, hidden) {
-  const panel = data.panels[figure.dataset.panel];
-  const box = document.getElementById("readout");
-  if (!panel.frame) return;
-  const svg = figure.querySelector("svg");
-  const [low, high, start, end] = panel.frame.x;
-  const xs = [...new Set(panel.rows.map((row) => row[1]))];
-  svg.addEventListener("pointermove", (event) => {
-    const place = svg.getBoundingClientRect();
-    const at = ((event.clientX - place.left) / place.width) * svg.viewBox.baseVal.width;
-    const value = low + ((at - start) / (end - start)) * (high - low);
-    const nearest = xs.reduce((a, b) => (Math.abs(b - value) < Math.abs(a - value) ? b : a));
-    const shown = panel.rows.filter((row) => row[1] === nearest && row[2] !== null && !hidden(row[0]));
-    const table = page.element("table");
-    table.append(...shown.sort((a, b) => b[2] - a[2]).map((row) => {
-      const line = page.element("tr");
-      line.append(page.element("td", row[0]), page.element("td", page.number(row[2])));
-      return line;
-    }));
-    box.replaceChildren(page.element("b", `${data.columns[1]} ${nearest}`), table);
-    box.hidden = false;
-    const left = event.clientX + 16 + box.offsetWidth > innerWidth ? event.clientX - 16 - box.offsetWidth : event.clientX + 16;
-    box.style.left = `${Math.max(4, left)}px`;
-    box.style.top = `${Math.min(event.clientY + 12, innerHeight - box.offsetHeight - 8)}px`;
-  });
-  svg.addEventListener("pointerleave", () => { box.hidden = true; });
 }

@@ -1,6 +1,6 @@
 "use strict";
-// The page is whole without its script. With it, filters hold for all of it, tables sort,
-// series switch, and what is on screen can be saved. Parts talk by one event, "filter".
+// The page is complete without its script. With it, filters apply to all of it, tables sort,
+// figures show numbers and hide series, and what is shown can be saved. One event, "filter".
 const page = {
   board: JSON.parse(document.getElementById("board-data").textContent),
   charts: JSON.parse(document.getElementById("chart-data").textContent),

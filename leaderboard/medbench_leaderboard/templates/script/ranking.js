@@ -1,4 +1,4 @@
-// The ranking: made anew for any reading, metric and part of the grid.
+// The ranking: rebuilt for any reading, metric and part of the grid.
 {
   const data = page.board;
   const { element, number } = page;
@@ -92,7 +92,7 @@
     for (const b of view.blocks) {
       const block = data.blocks[b];
       const counted = data.counted[view.reading][view.metric][b];
-      const mark = !block.learnable ? "unlearnable" : counted ? "" : "incomplete";
+      const mark = !block.learnable ? "misleading" : counted ? "" : "incomplete";
       add(String(b), block.dataset, counted ? "block" : "block out", `${block.noise} ${block.rate}`, mark, better);
     }
     return row;
@@ -115,6 +115,11 @@
       if (entrant.oracle) {
         const mark = element("abbr", "oracle", "oracle");
         mark.title = "asked the oracle for something not known in practice";
+        method.append(" ", mark);
+      }
+      if (entrant.collapsed) {
+        const mark = element("abbr", "one class", "oracle");
+        mark.title = `${entrant.collapsed} of ${entrant.done} runs predict one class for all test images`;
         method.append(" ", mark);
       }
       who.append(element("b", entrant.pretext), method);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,23 +97,30 @@ class OnTheHost(SoundMethod):
 
 
 @breaks("method", "resume")
-class ForgetsOptimiser(SoundMethod):
-    stateful = ("network",)
+class HidesCounter(SoundMethod):
+    def start(self, task: Any) -> None:
+        super().start(task)
+        epochs: list[int] = []
+
+        def count() -> int:
+            epochs.append(1)
+            return len(epochs)
+
+        self.count = count
+
+    def train_epoch(self, epoch: int) -> EpochReport:
+        return EpochReport(super().train_epoch(epoch).loss + 1e-6 * self.count())
 
 
 @breaks("method", "plain-state")
-class KeepsObject(SoundMethod):
-    stateful = ("network", "optimiser", "note")
-
+class HoldsLock(SoundMethod):
     def start(self, task: Any) -> None:
         super().start(task)
-        self.note = frozenset({1})
+        self.lock = threading.Lock()
 
 
 @breaks("method", "prediction-leaves-no-trace")
 class LearnsWhilePredicting(SoundMethod):
-    stateful = ("network", "optimiser", "looks")
-
     def start(self, task: Any) -> None:
         super().start(task)
         self.looks = 0

@@ -10,10 +10,12 @@ MUTANTS: dict[tuple[str, str], type[Any]] = {}
 IMPLIED: dict[tuple[str, str], set[str]] = {
     # these predict images one at a time to compare
     ("method", "one-image"): {"prediction-by-image"},
-    # what cannot be kept cannot be taken up again
-    ("method", "plain-state"): {"resume"},
+    # these compare states, or train where a state that cannot be saved fails the run
+    ("method", "plain-state"): {
+        "resume", "repeats", "seed-matters", "prediction-leaves-no-trace", "learns",
+    },
     # two trainings are compared, which differ whatever is done between
-    ("method", "repeats"): {"resume", "prediction-leaves-no-trace"},
+    ("method", "repeats"): {"prediction-leaves-no-trace"},
     # these have two classes
     ("method", "two-classes"): {"few-samples", "learns"},
     # these ask for labels of other data, and look at them first

@@ -1,0 +1,276 @@
+"""Specs: everything that decides the outcome of a run or a pretraining, typed and frozen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from medbench.canonical import canonical_json, sha256
+from medbench.interfaces.options import (
+    ComputeOptions,
+    EvaluationOptions,
+    ImageOptions,
+    PretrainingOptions,
+    Table,
+    TrainingOptions,
+)
+from medbench.plugins.kinds import kind_named
+
+if TYPE_CHECKING:
+    from medbench.plugins.registry import Registry
+
+#: The axes of a run, in the order in which they are shown and sorted.
+AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Base of specs: plain JSON values on the outside, typed parts on the inside."""
+
+    @cached_property
+    def canonical(self) -> str:
+        """The spec as canonical JSON; parts that many specs share are written once."""
+        parts = sorted((field.name, getattr(self, field.name)) for field in fields(self))
+        written = (
+            f'"{name}":' + (part.canonical if isinstance(part, _Part | Table) else _plain(part))
+            for name, part in parts
+        )
+        return "{" + ",".join(written) + "}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON values."""
+        values: dict[str, Any] = json.loads(self.canonical)
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a spec from :meth:`to_json`'s values.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the values are not those of such a spec.
+        """
+        parts: dict[str, Any] = {
+            "compute": ComputeOptions.model_validate,
+            "dataset": DatasetSpec.from_json,
+            "evaluation": EvaluationOptions.model_validate,
+            "images": ImageOptions.model_validate,
+            "parent": PretrainingSpec.from_json,
+            "pretraining": PretrainingSpec.from_json,
+            "settings": dict,
+            "stage": PretrainingOptions.model_validate,
+            "training": TrainingOptions.model_validate,
+        }
+        return cls(
+            **{
+                name: parts.get(name, PluginSpec.from_json)(value)
+                if isinstance(value, Mapping)
+                else value
+                for name, value in values.items()
+            }
+        )
+
+
+def _plain(value: Any) -> str:
+    return str(value) if type(value) is int else canonical_json(value)
+
+
+@dataclass(frozen=True)
+class PluginSpec(_Part):
+    """A plugin as a run uses it.
+
+    Parameters
+    ----------
+    distribution, plugin : str
+        Where the plugin comes from and what it is called there.
+    name : str
+        Its name in the protocol: that of the plugin or of a variant.
+    revision : int or str
+        Raised by its author whenever its outcome changes.
+    settings : mapping
+        All its settings, defaults included, as plain JSON values.
+    """
+
+    distribution: str
+    name: str
+    plugin: str
+    revision: int | str
+    settings: Mapping[str, Any]
+
+    def create(self, registry: Registry, kind: str) -> Any:
+        """Return an instance of the plugin, a ``kind`` such as ``"method"``."""
+        return registry.get(kind_named(kind), self.plugin).create(self.name, self.settings)
+
+
+@dataclass(frozen=True)
+class DatasetSpec(PluginSpec):
+    """A dataset with the SHA-256 of its content; ``None`` where it is not prepared."""
+
+    content_hash: str | None
+
+
+@dataclass(frozen=True)
+class PretrainingSpec(_Part):
+    """A pretraining, which runs share.
+
+    Parameters
+    ----------
+    dataset : DatasetSpec
+        Its training images are used.
+    backbone, pretext : PluginSpec
+        What is trained, and on which task.
+    stage : PretrainingOptions
+        The protocol's ``[pretraining]`` for this dataset and pretext.
+    images, compute : ImageOptions, ComputeOptions
+        The protocol's tables.
+    seed, root_seed, step : int
+        ``step`` is the place in a curriculum, from 0.
+    parent : PretrainingSpec or None
+        The step before in a curriculum.
+    engine, interface : int
+        Revisions of medbench's science and of the plugin interface.
+    """
+
+    kind: ClassVar[Literal["pretraining"]] = "pretraining"
+
+    dataset: DatasetSpec
+    backbone: PluginSpec
+    pretext: PluginSpec
+    stage: PretrainingOptions
+    images: ImageOptions
+    compute: ComputeOptions
+    seed: int
+    root_seed: int
+    step: int
+    parent: PretrainingSpec | None
+    engine: int
+    interface: int
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON of the spec."""
+        return sha256(self.canonical)
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """Dataset, pretext and seed."""
+        return {"dataset": self.dataset.name, "pretext": self.pretext.name, "seed": self.seed}
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return f"{self.dataset.name} {self.pretext.name} seed {self.seed}"
+
+    @property
+    def epochs(self) -> int:
+        """Epochs it takes."""
+        return self.stage.epochs
+
+    @property
+    def start(self) -> PretrainingSpec | None:
+        """The pretraining whose weights it starts from."""
+        return self.parent
+
+    @property
+    def steps(self) -> list[PretrainingSpec]:
+        """The steps of the curriculum from the first to this one."""
+        return [*(self.parent.steps if self.parent else []), self]
+
+    def plugins(self) -> list[tuple[str, PluginSpec]]:
+        """Return each plugin in use with its kind, the pretext of every step included."""
+        pretexts = [("pretext", step.pretext) for step in self.steps]
+        return [("dataset", self.dataset), ("backbone", self.backbone), *pretexts]
+
+
+@dataclass(frozen=True)
+class RunSpec(_Part):
+    """A run: one point of a protocol's grid.
+
+    Parameters
+    ----------
+    dataset : DatasetSpec
+        The dataset.
+    noise, method, backbone : PluginSpec
+        The plugins.
+    rate : float
+        Nominal noise rate, in [0, 1].
+    pretext : str
+        Its name in the protocol.
+    pretraining : PretrainingSpec or None
+        What the run starts from; ``None`` for random initialisation.
+    images, training, compute, evaluation
+        The protocol's tables for this dataset.
+    seed, root_seed : int
+        Seed of the run, and of all streams.
+    engine, interface : int
+        Revisions of medbench's science and of the plugin interface.
+    """
+
+    kind: ClassVar[Literal["run"]] = "run"
+
+    dataset: DatasetSpec
+    noise: PluginSpec
+    rate: float
+    pretext: str
+    method: PluginSpec
+    seed: int
+    pretraining: PretrainingSpec | None
+    backbone: PluginSpec
+    images: ImageOptions
+    training: TrainingOptions
+    compute: ComputeOptions
+    evaluation: EvaluationOptions
+    root_seed: int
+    engine: int
+    interface: int
+
+    @cached_property
+    def key(self) -> str:
+        """The run key: SHA-256 of the canonical JSON of the spec."""
+        return sha256(self.canonical)
+
+    @cached_property
+    def axes(self) -> dict[str, Any]:
+        """Values of :data:`AXES`."""
+        return {
+            "dataset": self.dataset.name,
+            "noise": self.noise.name,
+            "rate": self.rate,
+            "pretext": self.pretext,
+            "method": self.method.name,
+            "seed": self.seed,
+        }
+
+    @property
+    def label(self) -> str:
+        """What a person calls the run."""
+        return "{dataset} {noise} {rate:g} {pretext} + {method} seed {seed}".format(**self.axes)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs it takes."""
+        return self.training.epochs
+
+    @property
+    def start(self) -> PretrainingSpec | None:
+        """The pretraining whose weights it starts from."""
+        return self.pretraining
+
+    @property
+    def steps(self) -> list[PretrainingSpec]:
+        """The pretrainings it builds on, from the first to the last."""
+        return self.pretraining.steps if self.pretraining else []
+
+    def plugins(self) -> list[tuple[str, PluginSpec]]:
+        """Return each plugin in use with its kind, the pretext of every step included."""
+        return [
+            ("dataset", self.dataset),
+            ("noise", self.noise),
+            ("backbone", self.backbone),
+            ("method", self.method),
+            *(("pretext", step.pretext) for step in self.steps),
+        ]

@@ -1,0 +1,224 @@
+"""The table of runs of one results folder, and of several put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from medbench.canonical import canonical_json, flattened
+from medbench.metrics import METRICS, READINGS
+from medbench.store.results import Results as Folder
+from medbench.store.states import DONE, UNREADABLE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The axes of a protocol, outermost first.
+AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
+
+#: Every metric of every reading, as columns of the table of runs.
+SCORES = tuple(f"{reading}_{metric}" for reading in READINGS for metric in METRICS)
+
+#: The columns of the table of runs and what they mean, in order.
+COLUMNS: Mapping[str, str] = {
+    "run_key": "SHA-256 of everything that decides the run's outcome",
+    "dataset": "dataset",
+    "noise": "noise model",
+    "rate": "nominal noise rate",
+    "pretext": "self-supervised pretraining",
+    "method": "method of learning with noisy labels",
+    "seed": "seed of the run",
+    "status": "done, running, pending, interrupted, failed, timeout, out-of-memory, skipped "
+    "or unreadable",
+    "reason": "why a run is not done; empty where it is",
+    "realised_rate": "share of training labels that are wrong",
+    "learnable": "whether the true class is the most frequent label of every class",
+    "classes": "number of classes",
+    "epochs": "epochs trained",
+    "oracle_answers": "answers the method had from the oracle, all questions together",
+    "oracle": "those answers by question, as JSON",
+    "pretraining": "key of the pretraining the run started from; empty where none",
+    "pretraining_loss": "loss of its last epoch",
+    "pretraining_accuracy": "accuracy of its last epoch on its own questions",
+    "pretraining_chance": "accuracy of guessing those questions",
+    "pretraining_seconds": "wall seconds of the pretraining, all its steps; not in the digest",
+    "parameters": "trained parameters of the method's networks, where the record says",
+    "seconds": "wall seconds of the run, without its pretraining; not in the digest",
+    "settings": "hash of the settings that all entrants of a block must share",
+    "entrant_settings": "hash of the settings that all seeds of an entrant must share",
+    "data_hash": "content hash of the dataset",
+    "versions": "medbench, libraries and plugins, as JSON; not in the digest",
+    "device": "what computed the run; not in the digest",
+    "results": "results folder that the run is from",
+    "digest": "SHA-256 of everything scientific in the record",
+    **{f"{reading}_epoch": f"epoch of {reading}, from 0" for reading in READINGS},
+    **{
+        f"{reading}_{metric}": f"{metric} of {reading}"
+        for reading in READINGS
+        for metric in METRICS
+    },
+}
+
+#: Columns of text; all others hold numbers, but for ``learnable``.
+_TEXTS = [
+    "run_key", "dataset", "noise", "pretext", "method", "status", "reason", "oracle",
+    "pretraining", "settings", "entrant_settings", "data_hash", "versions", "device", "results",
+    "digest", "card",
+]  # fmt: skip
+
+_PLANNED = ("run_key", *AXES, "status", "reason")
+
+
+def read_runs(folder: Folder) -> pd.DataFrame:
+    """Return one row for each planned run, in the plan's order.
+
+    Records that are no longer in the plan have no row.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of :data:`COLUMNS`, and ``card``: the dataset's card, as JSON. What a
+        run does not have is NaN in columns of numbers and ``""`` in columns of text.
+
+    Raises
+    ------
+    StoreError
+        If the plan or the file of an attempt is damaged. A damaged record is a row with
+        status ``unreadable``.
+    """
+    # imported here: a command that only names columns must not wait for it
+    import pandas as pd
+
+    from medbench.store.index import read_index
+
+    states = [
+        (state.run.key, *(state.run.axes.get(axis) for axis in AXES), state.status, state.reason)
+        for state in folder.statuses()
+    ]
+    planned = pd.DataFrame(states, columns=list(_PLANNED))
+    index = read_index(folder)
+    wanted = [n for n in index.column_names if n in COLUMNS and n not in _PLANNED]
+    indexed = index.select(["run_key", "fault", "card", "provenance", *wanted]).to_pandas()
+    runs = planned.merge(indexed, on="run_key", how="left", sort=False)
+    unreadable = (runs["status"] == DONE) & (runs["fault"] != "")
+    runs.loc[unreadable, "reason"] = runs["fault"].fillna("its record was removed")
+    runs.loc[unreadable, "status"] = UNREADABLE
+    runs["results"] = folder.label
+    runs["oracle"] = runs["oracle"].astype(object).where(runs["oracle"] != "{}", "")
+    runs["pretraining_seconds"] = runs["pretraining"].map(_pretraining_seconds(folder))
+    runs["versions"] = runs["provenance"].astype(object).map(_versions(runs["provenance"]))
+    runs = runs[[*COLUMNS, "card"]].copy()
+    numbers = [name for name in COLUMNS if name not in {*_TEXTS, "learnable", "seed"}]
+    runs[numbers] = runs[numbers].astype("float64")
+    runs["seed"] = runs["seed"].astype("int64")
+    runs["learnable"] = runs["learnable"].astype("boolean")
+    runs[_TEXTS] = runs[_TEXTS].astype(object).fillna("")
+    return runs
+
+
+def _versions(provenance: pd.Series) -> dict[str, str]:
+    """Return versions of medbench, libraries and plugins, as JSON, by provenance."""
+    found = {}
+    for text in provenance.dropna().unique():
+        values = json.loads(text)
+        shown = {name: values.get(name) for name in ("medbench", "libraries", "plugins")}
+        found[text] = canonical_json(shown)
+    return found
+
+
+def _pretraining_seconds(folder: Folder) -> dict[str, float]:
+    """Return the wall seconds of each pretraining with all its steps, where they are known."""
+    from medbench.store.index import read_pretraining_index
+
+    index = read_pretraining_index(folder)
+    columns = (index[name].to_pylist() for name in ("run_key", "seconds", "parent"))
+    own = {key: (seconds, parent) for key, seconds, parent in zip(*columns, strict=True)}
+    totals = {}
+    for key in own:
+        total, step = 0.0, key
+        while step:
+            # the weights of a step may be missing: results are passed on without them
+            seconds, step = own.get(step, (None, None))
+            total += float("nan") if seconds is None else seconds
+        totals[key] = total
+    return totals
+
+
+def leave_out(runs: pd.DataFrame, which: pd.Series, reason: str) -> pd.DataFrame:
+    """Return the table with some runs made unreadable: axes and keys stay, outcomes go.
+
+    Parameters
+    ----------
+    runs : pandas.DataFrame
+        A table of runs.
+    which : pandas.Series of bool
+        The rows.
+    reason : str
+        Their ``reason``.
+    """
+    runs = runs.copy()
+    for name in runs.columns.difference([*AXES, "run_key", "digest", "results"]):
+        runs.loc[which, name] = "" if name in _TEXTS else None
+    runs.loc[which, ["status", "reason"]] = UNREADABLE, reason
+    return runs
+
+
+def merge_runs(
+    tables: Sequence[pd.DataFrame], spec_of: Callable[[str], Mapping[str, Any]]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Put the tables of several results folders together: one row for each point of the grid.
+
+    A run that several folders have with the same digest is taken once. One that they have
+    with different digests, or under different keys (settings), is left out and named:
+    neither is preferred.
+
+    Parameters
+    ----------
+    tables : sequence of pandas.DataFrame
+        As :func:`read_runs` returns them.
+    spec_of : callable
+        Returns the spec of the run with a key.
+
+    Returns
+    -------
+    runs : pandas.DataFrame
+        One row for each point of the grid.
+    notes : list of str
+        What was left out, and that plans differ.
+    """
+    import pandas as pd
+
+    axes = list(AXES)
+    runs = pd.concat(tables, ignore_index=True)
+    runs = runs.loc[(runs["status"] != DONE).sort_values(kind="stable").index]  # done first
+    done, points = runs["status"] == DONE, runs.groupby(axes, sort=False).ngroup()
+    found = runs[done].groupby(points[done])[["run_key", "digest"]].nunique()
+    notes = []
+    for point in found.index[found.max(axis=1) > 1]:
+        clashing = runs[done & (points == point)].drop_duplicates(["run_key", "digest"])
+        places = " and ".join(clashing["results"][:2])
+        if found.loc[point, "run_key"] > 1:
+            specs = [spec_of(key) for key in clashing["run_key"].unique()[:2]]
+            reason = f"the settings differ in {places}: {_difference(*specs)}"
+        else:
+            reason = f"the same settings gave different outcomes in {places}"
+        label = "{}, {} {:g}, {} + {}, seed {}".format(*clashing[axes].iloc[0])
+        notes.append(f"Left out, {label}: {reason}")
+        runs = leave_out(runs, points == point, reason)
+    plans = runs.groupby(points)["run_key"].nunique()
+    if other := int((plans > 1).sum()) - int((found["run_key"] > 1).sum()):
+        notes.append(
+            f"The folders plan {other} runs with different settings; the finished ones count."
+        )
+    return runs.drop_duplicates(axes).sort_index().reset_index(drop=True), notes
+
+
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """Name the first three settings in which two specs differ."""
+    one, other = (
+        {name: canonical_json(value) for name, value in flattened(spec).items()}
+        for spec in (first, second)
+    )
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    return "; ".join(f"{name} {one.get(name)} and {other.get(name)}" for name in names[:3])

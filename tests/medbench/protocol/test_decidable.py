@@ -1,0 +1,90 @@
+"""Which questions a design can decide: counts by hand."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from medbench.protocol.decidable import (
+    DEFAULT_QUESTIONS,
+    QUESTIONS,
+    Side,
+    decidability,
+    families,
+    pairs_needed,
+)
+
+AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
+
+
+@dataclass(frozen=True)
+class Declared:
+    alpha: float = 0.05
+    questions: tuple[str, ...] = DEFAULT_QUESTIONS
+    baseline_pretext: str | None = "none"
+    baseline_method: str | None = None
+
+
+def grid(
+    seeds: int, datasets: int = 2, pretexts: int = 5, methods: int = 3
+) -> list[dict[str, Any]]:
+    values = (
+        [f"d{i}" for i in range(datasets)], ["symmetric"], [0.3, 0.5],
+        ["none", *(f"p{i}" for i in range(1, pretexts))], [f"m{i}" for i in range(methods)],
+        range(seeds),
+    )  # fmt: skip
+    return [dict(zip(AXES, point, strict=True)) for point in itertools.product(*values)]
+
+
+def test_what_quick_and_more_seeds_can_decide() -> None:
+    methods, pretraining = decidability(grid(2), Declared())
+    # three pairs of methods and four pretexts over four pairs of dataset and seed
+    assert (methods.comparisons, methods.pairs, methods.smallest_p) == (3, 4, 3 / 8)
+    assert (pretraining.comparisons, pretraining.pairs) == (4, 4)
+    assert (methods.more_seeds, pretraining.more_seeds) == (2, 2)
+    for question in (methods, pretraining):
+        assert not question.decidable
+        assert "it needs at least 2 more seeds per dataset" in str(question)
+    assert all(question.decidable for question in decidability(grid(4), Declared()))
+    assert not any(question.decidable for question in decidability(grid(3), Declared()))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("seeds", range(1, 9))
+def test_the_seeds_it_asks_for_are_just_enough(question: str, seeds: int) -> None:
+    declared = Declared(questions=(question,))
+    (found,) = decidability(grid(seeds), declared)
+    assert found.decidable == (found.more_seeds == 0)
+    (enough,) = decidability(grid(seeds + found.more_seeds), declared)
+    assert enough.decidable
+    if found.more_seeds:
+        (short,) = decidability(grid(seeds + found.more_seeds - 1), declared)
+        assert not short.decidable
+
+
+def test_families_by_hand() -> None:
+    entrants = [("none", "ce"), ("simclr", "ce"), ("none", "dm"), ("simclr", "dm")]
+    asked = families(entrants, "none", "ce")
+    assert asked["pretraining"] == ((Side("simclr"), Side("none")),)
+    assert asked["methods"] == ((Side(method="dm"), Side(method="ce")),)
+    assert [str(a) for a, _ in asked["baseline"]] == ["simclr + ce", "simclr + dm"]
+    assert len(asked["pairs"]) == 6
+    assert asked["blocks"] == asked["baseline"]
+    assert "methods" not in families(entrants[:2])
+    assert "baseline" not in families(entrants[:2], "none")  # `pretraining` once more
+    # a baseline that does not compete is none
+    assert len(families(entrants, "jigsaw")["pretraining"]) == 1
+
+
+def test_blocks_left_out_bring_no_pairs() -> None:
+    left_out = [(f"d{i}", "symmetric", rate) for i in range(1) for rate in (0.3, 0.5)]
+    (methods, _) = decidability(grid(4), Declared(), left_out)
+    assert methods.pairs == 4
+    assert decidability([], Declared()) == ()
+
+
+def test_pairs_needed() -> None:
+    assert [pairs_needed(m, 0.05) for m in (1, 4, 12, 105)] == [6, 8, 9, 13]

@@ -1,0 +1,320 @@
+"""Claims hold: each fault that an audit found, and simulations of boards without a difference."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import board_records as toy
+import numpy as np
+import predicted_records as predicted
+import pytest
+from scipy.stats import binomtest
+
+from medbench.protocol.decidable import decidability
+from medbench.results import load
+from medbench.store.results import Results
+from medbench_leaderboard import medbench_build_board
+from medbench_leaderboard.board import read_board
+from medbench_leaderboard.names import Block, Entrant
+from medbench_leaderboard.protocol_facts import ProtocolFacts, facts_of
+from medbench_leaderboard.statistics.advice import RunCost, advise
+from medbench_leaderboard.statistics.compare import test_questions as questions_of
+from medbench_leaderboard.statistics.findings import Comparison
+from medbench_leaderboard.statistics.panel import Meeting, Panel
+from medbench_leaderboard.statistics.sentences import summary, warnings
+from medbench_leaderboard.terminal import plain_text
+
+FACTS = ProtocolFacts(
+    "simulation", baseline_pretext="p0", baseline_method="m0", resamples=200, subsets={"": True}
+)
+
+
+def built_page(results: Results) -> str:
+    """Return the page of a results folder's board."""
+    medbench_build_board(results.root, results.board)
+    return (results.board / "index.html").read_text("utf-8")
+
+
+def draw_panel(
+    rng: np.random.Generator,
+    *,
+    datasets: int = 2,
+    seeds: int = 4,
+    rates: int = 2,
+    pretexts: int = 2,
+    methods: int = 3,
+    of_images: float = 0.0,
+    of_seeds: float = 0.012,
+    gain: Callable[[int, int], float] = lambda pretext, method: 0.0,
+) -> Panel:
+    """A board in which all runs of a dataset share its test images.
+
+    ``of_images`` is the standard deviation that the test images bring to a method's
+    score, the same for all its seeds and rates; ``of_seeds`` that of a seed; ``gain`` the
+    true gain by place of pretext and method.
+    """
+    entrants = tuple(Entrant(f"p{p}", f"m{m}") for p in range(pretexts) for m in range(methods))
+    gains = np.array([gain(p, m) for p in range(pretexts) for m in range(methods)])
+    meetings = []
+    for dataset in range(datasets):
+        images = np.tile(rng.normal(0, of_images / 2**0.5, methods), pretexts)
+        shaken = np.tile(rng.normal(0, of_images / 2**0.5, (methods, 200)), (pretexts, 1))
+        own = np.tile(rng.normal(0, of_seeds / 2**0.5, (seeds, methods)), pretexts)
+        for rate in range(rates):
+            scores = 0.6 + gains + images + own + rng.normal(0, 0.01, (seeds, len(entrants)))
+            block = Block(f"d{dataset}", "symmetric", rate / 10)
+            resampled = (scores[:, :, None] + shaken).astype(np.float32) if of_images else None
+            meetings.append(Meeting(block, tuple(range(seeds)), scores, resampled, 320))
+    return Panel(entrants, tuple(meetings))
+
+
+def of_differences(differences: list[float]) -> Comparison:
+    """The comparison of two pretexts whose pairs of dataset and seed differ by so much."""
+    scores = np.stack([0.6 + np.array(differences), np.full(len(differences), 0.6)], axis=1)
+    meeting = Meeting(Block("d", "symmetric", 0.2), tuple(range(len(differences))), scores)
+    panel = Panel((Entrant("p1", "m"), Entrant("p0", "m")), (meeting,))
+    (comparison,) = questions_of(panel, replace(FACTS, questions=("pretraining",)))[
+        "pretraining"
+    ].comparisons
+    return comparison
+
+
+# faults
+
+
+def test_fault_1_pairs_of_dataset_and_seed_decide_and_not_blocks() -> None:
+    # khanal2023: two datasets, five seeds; on one of them two rates mislead
+    axes = ("dataset", "noise", "rate", "pretext", "method", "seed")
+    grid = itertools.product(
+        ["nct", "covid"], ["symmetric"], [0.5, 0.6, 0.7, 0.8], "abcde", "xyz", range(5)
+    )
+    points = [dict(zip(axes, point, strict=True)) for point in grid]
+    left_out = [("covid", "symmetric", 0.7), ("covid", "symmetric", 0.8)]
+    facts = replace(FACTS, questions=("pretraining",), baseline_pretext="a")
+    (found,) = decidability(points, facts, left_out)
+    assert (found.comparisons, found.pairs) == (4, 10)
+    assert found.smallest_p == 4 * 2**-9
+    assert found.decidable
+    panel = draw_panel(
+        np.random.default_rng(0), seeds=5, rates=3, pretexts=5, gain=lambda p, m: 0.05 * (p == 4)
+    )
+    facts = replace(FACTS, questions=("pretraining",))
+    claims = questions_of(panel, facts)["pretraining"].claims
+    assert [str(claim.better) for claim in claims] == ["p4"]
+    assert claims[0].pairs == 10
+    assert claims[0].p_pairs == 2**-9
+
+
+def test_fault_2_a_claim_needs_the_test_images_too() -> None:
+    rng = np.random.default_rng(1)
+    boards, claimed, by_pairs = 120, 0, 0
+    facts = replace(FACTS, questions=("methods",))
+    for _ in range(boards):
+        panel = draw_panel(rng, datasets=1, seeds=8, rates=1, pretexts=1, of_images=0.011)
+        found = questions_of(panel, facts)["methods"].comparisons
+        claims = [c for c in found if c.claimed]
+        claimed += bool(claims)
+        by_pairs += any(len(found) * c.p_pairs <= c.alpha for c in found)
+        for claim in claims:
+            assert claim.interval is not None
+            assert claim.interval.low * claim.interval.high > 0
+            assert claim.interval.over == "other seeds and test images, on these datasets"
+    assert by_pairs > 15  # the exact test by itself ignores that all seeds share the images
+    assert binomtest(claimed, boards, 0.05, alternative="greater").pvalue > 0.01
+
+
+def test_fault_3_the_direction_is_that_of_the_test_that_decided() -> None:
+    gains_and_a_loss = of_differences([0.01 + 0.0001 * i for i in range(11)] + [-0.35])
+    assert gains_and_a_loss.effect < 0
+    assert not gains_and_a_loss.ranks_agree
+    assert gains_and_a_loss.decidable
+    assert gains_and_a_loss.verdict == "not separated"
+    assert of_differences([0.01 + 0.0001 * i for i in range(12)]).verdict == "first"
+    assert of_differences([-0.01 - 0.0001 * i for i in range(12)]).verdict == "second"
+
+
+def test_fault_4_one_seed_rules_nobody_out() -> None:
+    rng = np.random.default_rng(2)
+    block = Block("d", "symmetric", 0.2)
+    entrants = (Entrant("a", "ce"), Entrant("b", "ce"))
+    costs = {(block, entrant): RunCost(1.0, 0.0, 1.0, oracle=False) for entrant in entrants}
+    scores = np.array([[0.9, 0.1]])
+    resampled = (scores[:, :, None] + rng.normal(0, 0.01, (1, 2, 200))).astype(np.float32)
+    panel = Panel(entrants, (Meeting(block, (0,), scores, resampled, 100),))
+    advice = advise(panel, costs, 0.95)
+    assert advice is not None
+    assert all(advised.recommended for advised in advice.entrants)
+    assert "with one seed nothing can be said" in advice.sentence
+
+
+def test_fault_7_the_level_is_one_of_the_procedure(results: Results) -> None:
+    page = built_page(results)
+    text = plain_text(read_board(results.root))
+    for shown in (page, text, (results.board / "tests.md").read_text("utf-8")):
+        assert "chance that any claim" not in shown
+    assert "not the probability that a claim on this page is false" in page
+    assert "Not ruled out does not mean equally good" in page
+    assert "outside the level of the board" in page
+
+
+def test_fault_8_best_minus_last_is_cross_fitted(results: Results) -> None:
+    # epochs differ by chance alone: nothing is lost from BEST to LAST
+    losses = [loss for loss in read_board(results.root).findings.losses if loss.rate is None]
+    assert losses
+    for loss in losses:
+        assert loss.same_images > 0.02
+        assert loss.interval is not None
+        assert loss.interval.low < 0 < loss.interval.high
+        assert abs(loss.loss) < loss.same_images
+        assert loss.loss == pytest.approx(loss.best - loss.last)
+
+
+def test_fault_9_failures_are_not_survived_away(tmp_path: Path) -> None:
+    points = toy.grid(rate=[0.2, 0.4], pretext=["none", "rotation", "simclr"], seed=[0, 1])
+    results = toy.plan(tmp_path / "results", points)
+    scores = {"none": 0.5, "rotation": 0.6, "simclr": 0.7}
+    for axes in points:
+        if axes["pretext"] == "simclr" and axes["rate"] == 0.4:
+            toy.fail(results, axes, "loss is not finite")
+        else:
+            # in the hard block `none` is ahead
+            toy.finish(results, axes, scores[axes["pretext"]] - 0.2 * (axes["rate"] == 0.4))
+    board = read_board(results.root)
+    assert str(board.standings["last"][0].entrant) == "simclr + ce"
+    assert [str(one.entrant) for one in board.survivors] == [
+        "rotation + ce", "simclr + ce", "none + ce"
+    ]  # fmt: skip
+    assert [one.failures_last for one in board.survivors] == [1.5, 2.0, 2.5]
+    assert "Failed runs change the order." in plain_text(board)
+
+
+def test_fault_9_an_entrant_that_fails_everywhere_ranks_last(tmp_path: Path) -> None:
+    points = toy.grid(pretext=["none", "rotation"], seed=[0, 1])
+    results = toy.plan(tmp_path / "results", points)
+    for axes in points:
+        if axes["pretext"] == "none":
+            toy.fail(results, axes, "out of memory", "out-of-memory")
+        else:
+            toy.finish(results, axes, 0.5)
+    found = [(str(one.entrant), one.failures_last) for one in read_board(results.root).survivors]
+    assert found == [("rotation + ce", 1.0), ("none + ce", 2.0)]
+
+
+def test_fault_10_labels_that_mislead_still_carry_information() -> None:
+    exclusive = np.full((3, 3), 0.35) + (0.3 - 0.35) * np.eye(3)
+    assert np.linalg.matrix_rank(exclusive) == 3
+    panel = draw_panel(np.random.default_rng(0), datasets=6)
+    said = warnings(panel, FACTS, {"unlearnable": 1})[0]
+    assert "misleads a learner that takes labels at face value" in said
+    assert "Where the transition matrix is invertible its labels still carry information" in said
+
+
+def test_fault_11_runs_that_predict_one_class_are_marked(tmp_path: Path) -> None:
+    points = toy.grid(pretext=["none", "simclr"], seed=[0, 1])
+    results = Results.create(tmp_path / "results", "toy")
+    predicted.plan(results, points)
+    for axes in points:
+        predicted.finish(results, axes, 0.6, one_class=axes["pretext"] == "none")
+    board = read_board(results.root)
+    assert {str(s.entrant): s.collapsed for s in board.standings["last"]} == {
+        "simclr + ce": 0, "none + ce": 2
+    }  # fmt: skip
+    text = plain_text(board)
+    assert "Runs that predict one class for all test images: none + ce (2 of 2)." in text
+    assert "ce!" in text
+    page = built_page(results)
+    assert "2 of 2 runs predict one class for all test images" in page
+
+
+def test_fault_12_shared_training_images_are_said(tmp_path: Path) -> None:
+    panel = draw_panel(np.random.default_rng(0), datasets=6)
+    assert warnings(panel, FACTS, {}) == (
+        "Predictions were not resampled: all claims are about these test images.",
+    )
+    (shared, _) = warnings(panel, replace(FACTS, subsets={"": True, "d3": False}), {})
+    assert shared.startswith("All seeds of d3 share all training images")
+    results = toy.plan(tmp_path / "results", toy.grid(), toy.PROTOCOL + "[images]\ntrain = 50\n")
+    assert facts_of(load(results.root).protocol).draws_training_images("chest")
+    docs = Path(__file__).parents[2] / "docs" / "protocols.md"
+    assert "`ece_equal_mass`" in docs.read_text("utf-8").split("`primary` is one of")[1][:300]
+
+
+def test_fault_12_enough_pairs_are_necessary_and_not_sufficient() -> None:
+    panel = draw_panel(np.random.default_rng(0), datasets=1, seeds=3, pretexts=1)
+    tested = questions_of(panel, FACTS)
+    said = " ".join(summary(tested, panel, FACTS))
+    assert "at least 7 are necessary, and need not be sufficient" in said
+    assert "would do" not in said
+
+
+# fixed sequence
+
+
+def sequence(gain: Callable[[int, int], float]) -> dict[str, tuple[bool, int]]:
+    panel = draw_panel(np.random.default_rng(3), seeds=6, pretexts=3, gain=gain)
+    tested = questions_of(panel, FACTS)
+    return {name: (of.confirmatory, len(of.claims)) for name, of in tested.items()}
+
+
+def test_a_question_is_confirmatory_while_all_before_it_are_decided() -> None:
+    found = sequence(lambda p, m: 0.1 * m + 0.05 * p)
+    assert found["methods"] == (True, 2)
+    assert found["pretraining"] == (True, 2)
+    assert list(found)[:2] == ["methods", "pretraining"]
+    assert all(of == (False, 0) for name, of in found.items() if name not in FACTS.questions)
+
+
+def test_what_comes_after_an_undecided_question_is_exploratory() -> None:
+    found = sequence(lambda p, m: 0.1 * (m == 2) + 0.05 * p)
+    assert found["methods"] == (True, 1)
+    assert found["pretraining"] == (False, 0)
+
+
+def test_a_question_that_no_outcome_can_decide_is_passed_over() -> None:
+    panel = draw_panel(np.random.default_rng(3), seeds=4, pretexts=2, methods=8,
+                       gain=lambda p, m: 0.05 * p)  # fmt: skip
+    facts = replace(FACTS, baseline_method=None)  # 28 pairs of methods over 8 pairs
+    tested = questions_of(panel, facts)
+    assert not tested["methods"].decidable
+    assert [str(c.better) for c in tested["pretraining"].claims] == ["p1"]
+
+
+def test_the_first_sentence_says_what_was_found_and_the_next_what_was_not() -> None:
+    panel = draw_panel(np.random.default_rng(4), gain=lambda p, m: 0.07 * (m == 1))
+    first, second, third = summary(questions_of(panel, FACTS), panel, FACTS)
+    assert first.startswith("Found: m1 is better than m0 by 0.0")
+    assert "95% interval" in first
+    assert "adjusted p = 0.016" in first
+    assert first.endswith("other seeds, on these datasets and test images: d0 and d1.")
+    assert second.startswith("Not decided: methods (m2 against m0). The largest difference:")
+    assert "smaller ones need more seeds or test images" in second
+    assert third.startswith("Not decided: pretraining (exploratory here")
+
+
+# simulations: nothing differs but by test images, seeds, noise
+
+
+@pytest.mark.parametrize("datasets, seeds", [(1, 8), (2, 4), (3, 3)])
+def test_boards_without_a_difference_seldom_claim_one(datasets: int, seeds: int) -> None:
+    rng = np.random.default_rng(datasets)
+    boards, wrong = 100, 0
+    for _ in range(boards):
+        panel = draw_panel(rng, datasets=datasets, seeds=seeds, of_images=0.011)
+        claims = [c for of in questions_of(panel, FACTS).values() for c in of.claims]
+        assert all(c.interval and c.interval.low * c.interval.high > 0 for c in claims)
+        wrong += bool(claims)
+    assert binomtest(wrong, boards, 0.05, alternative="greater").pvalue > 0.01
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    """Records with predictions: two datasets, two pretexts, four seeds, no skill learned."""
+    points = toy.grid(dataset=["chest", "tissue"], pretext=["none", "simclr"], seed=[0, 1, 2, 3])
+    results = Results.create(tmp_path / "results", "toy")
+    predicted.plan(results, points, protocol=toy.PROTOCOL + "[statistics]\nresamples = 200\n")
+    for axes in points:
+        predicted.finish(results, axes, 0.5)
+    return results
