@@ -1,4 +1,4 @@
-"""Stopping ``medbench run``: the first signal asks, the second ends all at once."""
+"""Stopping a run of a protocol: the first signal asks, the second ends all at once."""
 
 from __future__ import annotations
 
@@ -8,22 +8,12 @@ from threading import current_thread, main_thread
 from types import FrameType, TracebackType
 from typing import Any
 
-import click
-
 #: Ctrl-C; what a cluster sends before it takes the machine away; a terminal that is closed.
 _SIGNALS = [
     number
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
     if (number := getattr(signal, name, None)) is not None
 ]
-
-
-class StoppedCommand(click.exceptions.Abort):
-    """The command was stopped by a signal; ``status`` is its exit status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class StopSignals:
