@@ -1,4 +1,4 @@
-"""The image file: what goes in comes out, and damage is told."""
+"""The image file: what goes in comes out, and damage is reported."""
 
 from __future__ import annotations
 

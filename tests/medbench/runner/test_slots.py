@@ -1,4 +1,4 @@
-"""Which device each job gets, whatever comes and goes in whatever order."""
+"""Which device each job gets, for jobs that start and end in any order."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_no_device_is_overfull_and_nobody_waits_for_ever(
         for key in lonely:
             assert loads[where[key]] == 1
             assert slots.is_exclusive(key)
-    # let all end: whoever waited for a device of their own gets one
+    # let all end: those that waited for their own device get one
     while where or waiting:
         for key in list(where):
             slots.release(key)
