@@ -1,4 +1,4 @@
-"""What every built-in method owes the harness."""
+"""What every built-in method must do."""
 
 from __future__ import annotations
 
