@@ -84,8 +84,8 @@ COVID_QU_EX_MINI = DatasetCard(
     confounders=(
         "Class is confounded with source hospital and patient age: a high score need not mean"
         " that disease was recognised.",
-        "No patient ids: images of one patient may stand in several splits.",
-        "One exact duplicate stands in two splits: Train/COVID-19/images/covid_686.png and"
+        "No patient ids: images of one patient may occur in several splits.",
+        "One exact duplicate occurs in two splits: Train/COVID-19/images/covid_686.png and"
         " Test/COVID-19/images/covid_3155.png; the provider's split was kept.",
     ),
 )
@@ -110,7 +110,7 @@ PNEUMONIA_MNIST = DatasetCard(
     ),
     confounders=(
         "All patients are children of one to five years from one hospital.",
-        "No patient ids: images of one patient may stand in several splits.",
+        "No patient ids: images of one patient may occur in several splits.",
         "Exact duplicates at 28 px: 27 sets, 56 images in all, each set of one class; 8 sets span"
         " the training and validation splits, none spans test and another split.",
         "The share of pneumonia differs: 74 % in training and validation, 62.5 % in test.",
@@ -147,7 +147,7 @@ KATHER_TEXTURE_MINI = DatasetCard(
         " tile (group).",
         "A patch has its tile's label and may show little of that tissue: 8 patches of adipose"
         " tissue are nearly blank.",
-        "No patient ids: tiles of one patient may stand in several splits.",
+        "No patient ids: tiles of one patient may occur in several splits.",
         "The tiles were enlarged from 150 px to 224 px before they were cut: a patch of 56 px holds"
         " the detail of about 38 px.",
     ),

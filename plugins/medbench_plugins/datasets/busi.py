@@ -99,8 +99,8 @@ class Busi(FilesDataset):
 
 #: Known faults of BUSI, at any size; the embedded file's card has these very sentences.
 CONFOUNDERS: tuple[str, ...] = (
-    "No patient ids: 780 images of 600 women, so images of one patient may stand in several"
+    "No patient ids: 780 images of 600 women, so images of one patient may occur in several"
     " splits, which medbench made (seed 0).",
-    "One image stands twice under two labels, benign (433) and malignant (145): real label noise.",
+    "One image occurs twice under two labels, benign (433) and malignant (145): real label noise.",
     "Many images carry callipers, text or markers of the machine, which may give the class away.",
 )
