@@ -1,4 +1,4 @@
-"""What every built-in method owes the harness."""
+"""The contract of every built-in method."""
 
 from __future__ import annotations
 
