@@ -158,8 +158,8 @@ def _compare(
         elif made["digest"] == told["digest"]:
             found.append(Repeated(key, label, "equal"))
         else:
-            made_score, told_score = float(made[score]), float(told[score])
-            apart, spread = abs(made_score - told_score), float(spreads[key])
+            made_score, told_score = float(str(made[score])), float(str(told[score]))
+            apart, spread = abs(made_score - told_score), float(str(spreads[key]))
             here_on, stored_on = _processor(again, key), _processor(folder, key)
             elsewhere = here_on != stored_on
             close = elsewhere and apart <= SPREADS * spread
