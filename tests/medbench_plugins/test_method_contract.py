@@ -1,4 +1,4 @@
-"""The contract of every built-in method."""
+"""What every built-in method must do."""
 
 from __future__ import annotations
 
