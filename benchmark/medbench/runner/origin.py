@@ -22,7 +22,9 @@ from medbench.protocol.read import ProtocolFile
 _TIMEOUT = 10.0
 
 
-def origin(file: ProtocolFile, distributions: Mapping[str, str]) -> dict[str, Any]:
+def origin(
+    file: ProtocolFile, distributions: Mapping[str, str], registration: str = ""
+) -> dict[str, Any]:
     """Return what all jobs of a command have in common, as plain JSON values.
 
     Parameters
@@ -31,11 +33,14 @@ def origin(file: ProtocolFile, distributions: Mapping[str, str]) -> dict[str, An
         The protocol as it was read.
     distributions : mapping of str to str
         Distributions of the plugins in use, with their versions.
+    registration : str
+        Hash of the line of the results folder's registration that holds now.
 
     Returns
     -------
     dict
-        ``protocol``: name, text and its SHA-256. ``distributions``: version by name.
+        ``registration``. ``protocol``: name, text and its SHA-256. ``distributions``:
+        version by name.
         ``code``: for each distribution that is installed from a working tree of git, and
         for the working folder (``"project"``) if it is in one: commit, and whether
         anything differed from it; null where git could not tell.
@@ -44,6 +49,7 @@ def origin(file: ProtocolFile, distributions: Mapping[str, str]) -> dict[str, An
     if project := _state(Path.cwd()):
         code["project"] = project
     return {
+        "registration": registration,
         "protocol": {
             "name": file.protocol.name,
             "sha256": sha256(file.text),

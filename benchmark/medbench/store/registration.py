@@ -18,7 +18,7 @@ from typing import Any
 
 from medbench.canonical import canonical_json, sha256
 from medbench.errors import StoreError
-from medbench.store.atomic import write_text, writing
+from medbench.store.atomic import new_path, write_text, writing
 
 #: Digits of a run key that a registration keeps: enough to tell a million runs apart.
 KEY_DIGITS = 16
@@ -125,10 +125,16 @@ def register(path: Path, declaration: Declaration, finished: int) -> str:
     if lines and lines[-1].declaration == declaration:
         return lines[-1].hash
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    lines.append(Registration(declaration, now, finished, lines[-1].hash if lines else ""))
+    line = Registration(declaration, now, finished, lines[-1].hash if lines else "")
+    text = "".join(canonical_json(asdict(line)) + "\n" for line in [*lines, line])
     with writing(path):
-        write_text(path, "".join(canonical_json(asdict(line)) + "\n" for line in lines))
-    return lines[-1].hash
+        if lines:
+            write_text(path, text)
+            return line.hash
+        # of several commands that start in a new folder together, the first one's line stays
+        with new_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return register(path, declaration, finished)
 
 
 def read_registrations(path: Path) -> list[Registration]:
