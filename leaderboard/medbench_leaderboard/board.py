@@ -14,6 +14,7 @@ import pandas as pd
 
 from medbench.metrics import LOWER_IS_BETTER, READINGS
 from medbench.results import Results, load
+from medbench_leaderboard.declared import Declared
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.reading import read_data
@@ -143,6 +144,8 @@ class Board:
         The order with failures last, where it is another one; else empty.
     findings : Findings
         What may be said about differences.
+    declared : Declared
+        What was declared before the runs, and what later.
     cards : mapping of str to mapping
         Dataset cards, where known.
     """
@@ -154,6 +157,7 @@ class Board:
     standings: Mapping[str, tuple[Standing, ...]]
     survivors: tuple[Survivor, ...]
     findings: Findings
+    declared: Declared
     cards: Mapping[str, Mapping[str, Any]]
 
     @cached_property
@@ -189,7 +193,7 @@ def read_board(*folders: Path, everything: bool = False) -> Board:
 def board_of(results: Results, *, everything: bool = False) -> Board:
     """Return the board of results; see :func:`read_board`."""
     data = read_data(results, everything=everything)
-    return make_board(data.facts, data.runs, data.cards, data.readings, data.notes)
+    return make_board(data.facts, data.runs, data.cards, data.readings, data.declared, data.notes)
 
 
 def make_board(
@@ -197,6 +201,7 @@ def make_board(
     runs: pd.DataFrame,
     cards: Mapping[str, Mapping[str, Any]],
     readings: Readings,
+    declared: Declared,
     notes: Sequence[str] = (),
 ) -> Board:
     """Return the board of runs; the parameters are those of ``BoardData``."""
@@ -219,8 +224,14 @@ def make_board(
         standings=standings,
         survivors=survivors,
         findings=analyse(
-            _panels(facts, runs, cells, readings), facts, read_costs(runs), left_out, notes
+            _panels(facts, runs, cells, readings),
+            facts,
+            read_costs(runs),
+            left_out,
+            declared,
+            notes,
         ),
+        declared=declared,
         cards=cards,
     )
 

@@ -17,6 +17,7 @@ from medbench.store.atomic import write_bytes
 from medbench_leaderboard.board import Board, board_of
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.curves import read_curves
+from medbench_leaderboard.declared import changes_table
 from medbench_leaderboard.entrants import read_entrants
 from medbench_leaderboard.figures import make_charts
 from medbench_leaderboard.figures.lines import line_figure
@@ -82,6 +83,7 @@ def write_board(
         "runs.csv": _csv(board.runs),
         "runs.parquet": _parquet(board.runs),
         "tests.csv": _csv(tests_table(board.findings.comparisons)),
+        "declared.csv": _csv(changes_table(board.declared)),
         "tests.md": tests_markdown(board).encode(),
         "table.md": ranking_markdown(board).encode(),
         "table.tex": ranking_latex(board).encode(),

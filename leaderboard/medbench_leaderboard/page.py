@@ -18,12 +18,13 @@ from markupsafe import Markup
 from medbench import results
 from medbench.metrics import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
-from medbench_leaderboard import table, tests_table
+from medbench_leaderboard import declared, table, tests_table
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
 from medbench_leaderboard.figures import Chart
 from medbench_leaderboard.figures.render import page_script
+from medbench_leaderboard.names import run_label
 from medbench_leaderboard.ranking import Ranking, open_ranks
 from medbench_leaderboard.statistics.findings import Comparison
 from medbench_leaderboard.words import (
@@ -93,6 +94,9 @@ def render_page(
         .get_template("page.html")
         .render(
             board=board,
+            changes=[
+                (declared.when(change), len(change.runs)) for change in board.declared.changes
+            ],
             contributed=sections,
             facts=board.facts,
             metric=readable(board.facts.primary),
@@ -125,6 +129,7 @@ def render_page(
             files={
                 "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
                 "runs.csv": ("one row a run", results.COLUMNS),
+                "declared.csv": ("what was declared after results existed", declared.COLUMNS),
                 "tests.csv": ("every comparison", tests_table.COLUMNS),
             },
             style=Markup(_asset("style.css")),
@@ -218,17 +223,10 @@ def _reasons(runs: pd.DataFrame) -> list[Reason]:
     """Group what went wrong by its reason, most frequent first."""
     wrong = runs[~runs["status"].isin([DONE, RUNNING, *OPEN])]
     found = [
-        Reason(str(status), str(reason), tuple(_label(row) for _, row in part.iterrows()))
+        Reason(str(status), str(reason), tuple(map(run_label, part.to_dict("records"))))
         for (status, reason), part in wrong.groupby(["status", "reason"], sort=True)
     ]
     return sorted(found, key=lambda reason: -len(reason.labels))
-
-
-def _label(row: pd.Series) -> str:
-    return (
-        f"{row['dataset']}, {row['noise']} {row['rate']:g}, {row['pretext']} + {row['method']}, "
-        f"seed {row['seed']}"
-    )
 
 
 def _runs(board: Board) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from medbench_leaderboard.board import Board, Standing
+from medbench_leaderboard.declared import changes_table
 from medbench_leaderboard.statistics.findings import Comparison
 
 
@@ -42,6 +43,12 @@ def standings_json(board: Board) -> dict[str, Any]:
             }
             for ranked in board.findings.ranking
         ],
+        "declared": {
+            "before": list(board.declared.before),
+            "exploratory": board.declared.reason,
+            "late": [entrant._asdict() for entrant in sorted(board.declared.late)],
+            "changes": changes_table(board.declared).to_dict("records"),
+        },
         "sentences": list(board.findings.sentences),
         "warnings": list(board.findings.warnings),
     }

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.canonical import canonical_json, sha256
+from medbench.canonical import canonical_json, labels_hash, sha256
 from medbench.engine.readings import read_run
-from medbench.engine.samples import labels_hash
 from medbench.errors import RecordError
 from medbench.metrics import METRICS
 from medbench.protocol.spec import RunSpec
@@ -37,7 +36,7 @@ def verify_run(path: Path) -> str:
         record = read_record(path)
     except RecordError as error:
         return str(error)
-    return "; ".join(_faults(path, record))
+    return "; ".join(record_faults(path, record))
 
 
 def verify_pretraining(path: Path) -> str:
@@ -53,7 +52,8 @@ def verify_pretraining(path: Path) -> str:
     return "; ".join(_weights_faults(path, weights))
 
 
-def _faults(path: Path, record: Record) -> Iterator[str]:
+def record_faults(path: Path, record: Record) -> Iterator[str]:
+    """Yield what is wrong with a record; see :func:`verify_run`."""
     header = record.header
     yield from _preface_faults(path, preface_of(header))
     yield from _key_faults(path, header.key, header.spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from medbench_leaderboard.names import many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.compare import Tested
 from medbench_leaderboard.statistics.panel import Panel
@@ -40,7 +41,7 @@ def paragraph(panel: Panel, facts: ProtocolFacts, tested: Mapping[str, Tested]) 
         f"We compared {len(panel.entrants)} entrants, each a self-supervised pretraining combined "
         f"with a method of learning with noisy labels, by {metric} on clean test labels, "
         f"{reading}, in {len(panel.meetings)} blocks (dataset, noise model and noise rate) of "
-        f"{_many(len(panel.datasets), 'dataset')} with {_many(between, 'seed')} each. Blocks with "
+        f"{many(len(panel.datasets), 'dataset')} with {many(between, 'seed')} each. Blocks with "
         "missing runs and blocks in which noise makes another class more frequent than the true "
         "one were left out. Entrants of a block and seed shared training images, noisy labels and "
         "initial weights.",
@@ -74,7 +75,7 @@ def _sequence(tested: Mapping[str, Tested], facts: ProtocolFacts) -> str:
     ]
     if confirmed:
         names = "; ".join(
-            f"{_COMPARED[of.question]} ({_many(len(of.comparisons), 'comparison')})"
+            f"{_COMPARED[of.question]} ({many(len(of.comparisons), 'comparison')})"
             for of in confirmed
         )
         words.append(f"So tested: {names}.")
@@ -83,7 +84,3 @@ def _sequence(tested: Mapping[str, Tested], facts: ProtocolFacts) -> str:
     if others:
         words.append(f"Exploratory, each at that level by itself: {', '.join(others)}.")
     return " ".join(words)
-
-
-def _many(number: int | str, noun: str) -> str:
-    return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from medbench_leaderboard.declared import Declared
+from medbench_leaderboard.names import listed, many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.compare import Tested
 from medbench_leaderboard.statistics.contrasts import TITLES
@@ -16,22 +18,29 @@ from medbench_leaderboard.statistics.panel import Panel
 _NAMED = 3
 
 
-def summary(tested: Mapping[str, Tested], panel: Panel, facts: ProtocolFacts) -> tuple[str, ...]:
+def summary(
+    tested: Mapping[str, Tested], panel: Panel, facts: ProtocolFacts, declared: Declared
+) -> tuple[str, ...]:
     """Say what was found, then of each question of the protocol what was not decided."""
-    declared = [of for question, of in tested.items() if question in facts.questions]
-    claims = [claim for of in declared for claim in of.claims]
-    if claims:
+    asked = [of for question, of in tested.items() if question in facts.questions]
+    claims = [claim for of in asked for claim in of.claims]
+    if declared.reason:
+        found = f"Exploratory, no claim: {declared.reason}."
+    elif claims:
         about = claims[0].interval
-        population = "" if about is None else f" This is about {about.over}: {_of(panel)}."
+        population = (
+            "" if about is None else f" This is about {about.over}: {listed(panel.datasets)}."
+        )
         found = f"Found: {_listed(claims)}.{population}"
-    elif any(of.decidable for of in declared):
+    elif any(of.decidable for of in asked):
         found = f"No difference was found at level {facts.alpha:g}."
     else:
         found = (
             "These runs cannot decide any question of the protocol: a better rank is no evidence "
             "that one entrant is better than another."
         )
-    return (found, *(said for of in declared if (said := _not_decided(of))))
+    rest = (said for of in asked if (said := _not_decided(of)))
+    return (found, *rest, *declared.sentences)
 
 
 def answer(tested: Tested, friedman: Friedman | None) -> Answer:
@@ -89,16 +98,16 @@ def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) ->
         )
     if left_out.get("incomplete"):
         found.append(
-            f"{_many(left_out['incomplete'], 'block')} with missing runs left out of all tests."
+            f"{many(left_out['incomplete'], 'block')} with missing runs left out of all tests."
         )
     if left_out.get("mixed"):
         found.append(
-            f"{_many(left_out['mixed'], 'block')} left out of all tests: the runs in it differ in "
+            f"{many(left_out['mixed'], 'block')} left out of all tests: the runs in it differ in "
             "settings or data."
         )
     if left_out.get("unlearnable"):
         found.append(
-            f"{_many(left_out['unlearnable'], 'block')} left out of all tests: the noise makes "
+            f"{many(left_out['unlearnable'], 'block')} left out of all tests: the noise makes "
             "another class more frequent than the true one, which misleads a learner that takes "
             "labels at face value. Where the transition matrix is invertible its labels still "
             "carry information."
@@ -106,7 +115,7 @@ def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) ->
     single = sum(len(meeting.seeds) == 1 for meeting in panel.meetings)
     if single:
         found.append(
-            f"{_many(single, 'block')} with a single seed: there the variation of training is "
+            f"{many(single, 'block')} with a single seed: there the variation of training is "
             "unknown."
         )
     if panel.meetings and panel.meetings[0].resampled is None:
@@ -118,15 +127,14 @@ def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) ->
 
 def _not_decided(tested: Tested) -> str:
     """Say what of a question was not decided and what would decide it; empty where all was."""
-    rest = [c for c in tested.comparisons if not c.claimed]
-    if not rest:
-        return ""
     named = f"Not decided: {tested.question}"
     if not tested.decidable:
         return f"{named}. {_cannot(tested)}"
     if not tested.confirmatory:
-        why = "exploratory here, because a comparison of a question before it was not decided"
-        return f"{named} ({why}). {_answer(tested, prefix=False)}"
+        return f"{named} (exploratory here: {tested.why}). {_answer(tested, prefix=False)}"
+    rest = [c for c in tested.comparisons if c.confirmatory and not c.claimed]
+    if not rest:
+        return ""
     which = "" if len(rest) == len(tested.comparisons) else (
         " (" + "; ".join(f"{c.first} against {c.second}" for c in rest[:_NAMED])
         + (f"; and {len(rest) - _NAMED} more" if len(rest) > _NAMED else "") + ")"
@@ -146,7 +154,7 @@ def _answer(tested: Tested, *, prefix: bool = True) -> str:
         return first + _cannot(tested)
     shown = sorted((c for c in tested.comparisons if c.separated), key=lambda c: c.adjusted_p)
     if shown:
-        number = f"{len(shown)} of {_many(len(tested.comparisons), 'comparison')}"
+        number = f"{len(shown)} of {many(len(tested.comparisons), 'comparison')}"
         verb = "shows" if len(shown) == 1 else "show"
         return f"{first}{number} {verb} a difference: {_listed(shown)}."
     largest = max(tested.comparisons, key=lambda c: abs(c.effect))
@@ -163,7 +171,7 @@ def _cannot(tested: Tested) -> str:
     most = max(tested.comparisons, key=lambda c: c.pairs)
     unit = "seeds" if tested.question == "blocks" else "pairs of dataset and seed"
     return (
-        f"{most.pairs} {unit} cannot decide {_many(len(tested.comparisons), 'comparison')}: at "
+        f"{most.pairs} {unit} cannot decide {many(len(tested.comparisons), 'comparison')}: at "
         f"least {most.needed} are necessary, and need not be sufficient."
     )
 
@@ -181,12 +189,3 @@ def _interval(comparison: Comparison) -> str:
     if comparison.effect < 0:
         low, high = -high, -low
     return f" ({interval.level:.0%} interval {low:.3f} to {high:.3f}, adjusted p {p})"
-
-
-def _of(panel: Panel) -> str:
-    names = panel.datasets
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
