@@ -21,7 +21,7 @@ from medbench.store.registration import (
     register,
 )
 from medbench.store.results import Results
-from medbench.store.survey import PlannedRun
+from medbench.store.status import PlannedRun
 from medbench.store.weights import PretrainedWeights, write_weights
 from medbench_leaderboard import medbench_build_board
 

@@ -22,6 +22,7 @@ _OWN = (
     Command(
         "bundle", "medbench.cli.bundle:bundle", "Pack records into one file that can be verified."
     ),
+    Command("confirm", "medbench.cli.confirm:confirm", "Make a protocol with unforeseeable seeds."),
     Command("verify", "medbench.cli.verify:verify", "Recompute every metric, check every hash."),
     Command("list", "medbench.cli.list:list_", "List plugins and protocols, also broken ones."),
     Command("show", "medbench.cli.show:show", "Describe one plugin or protocol in full."),

@@ -26,6 +26,7 @@ from medbench.cli.run_plan import show_plan
 from medbench.cli.run_stop import StoppedCommand, StopSignals
 from medbench.errors import ProtocolError
 from medbench.interfaces.dataset import DataContext
+from medbench.interfaces.events import Event
 from medbench.interfaces.executor import Executor
 from medbench.plain import plain
 from medbench.plugins.callbacks import Callback, Callbacks, callbacks_of
@@ -34,7 +35,7 @@ from medbench.protocol.changes import Changes, changed, unlisted
 from medbench.protocol.read import find_protocol, read_protocol
 from medbench.protocol.runs import Filters, expand
 from medbench.protocol.shipped import protocol_paths
-from medbench.runner.callbacks import CallbackListener
+from medbench.runner.job_queue import JobQueue, clean_up
 from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
 from medbench.runner.origin import origin, plugin_distributions
@@ -47,9 +48,9 @@ from medbench.runner.plan import (
     make_plan,
     planned,
 )
-from medbench.runner.scheduler import Outcome, Scheduler
-from medbench.runner.sharing import Share
-from medbench.runner.slots import Slots
+from medbench.runner.progress import Summary
+from medbench.runner.scheduler import Scheduler
+from medbench.runner.slots import DeviceSlots
 from medbench.store.locks import Locks
 from medbench.store.registration import register
 from medbench.store.results import Results
@@ -62,9 +63,9 @@ Examples:
   medbench run --all --protocol my.toml      your own protocol
   medbench run --method dividemix --seed 0   a part of `quick`
   medbench run --all --dry-run               what there is to do
-  medbench run --all                         again: goes on where it stopped
+  medbench run --all                         again: continues where it stopped
   medbench run --only-failed                 once the cause is fixed
-  medbench run --all --plugin mine.py        your method beside those of `quick`
+  medbench run --all --plugin mine.py        your method next to those of `quick`
   medbench run --all --add mine --set mine.alpha=0.3"""
 )
 @click.option("--all", "everything", is_flag=True, help="Every run of the protocol.")
@@ -103,7 +104,7 @@ Examples:
     "--memory",
     type=click.FloatRange(min=0, min_open=True),
     metavar="GIB",
-    help="Memory that a run may hold, with all its processes, in GiB.",
+    help="Memory that a run may use, with all its processes, in GiB.",
 )
 @click.option(
     "--checkpoint-every",
@@ -111,19 +112,21 @@ Examples:
     type=Interval(),
     default="1m",
     show_default=True,
-    help="When to keep how far a run is: 30s, 5m, 1h, '10 epochs' or never.",
+    help="How often to save a checkpoint: 30s, 5m, 1h, '10 epochs' or never.",
 )
 @click.option(
     "--log",
     "loggers",
     multiple=True,
     metavar="NAME",
-    help="Log to tensorboard or mlflow, or whatever `medbench list loggers` shows.",
+    help="Log to tensorboard, mlflow or another of `medbench list loggers`.",
 )
-@click.option("--executor", default="local", show_default=True, help="Where jobs are carried out.")
-@click.option("--retry-failed", is_flag=True, help="Do failed runs again, with all others.")
-@click.option("--only-failed", is_flag=True, help="Do failed runs again, and no others.")
-@click.option("--dry-run", is_flag=True, help="Only say what there is to do, and what it costs.")
+@click.option("--executor", default="local", show_default=True, help="Where jobs run.")
+@click.option("--retry-failed", is_flag=True, help="Also repeat failed runs.")
+@click.option("--only-failed", is_flag=True, help="Repeat failed runs, and nothing else.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only show what there is to do and what it will cost."
+)
 @click.option(
     "--estimate-from",
     type=click.Path(path_type=Path, file_okay=False),
@@ -154,21 +157,21 @@ def run(
 ) -> int:
     """Run a protocol, or a part of it, and make the board.
 
-    What is done already is not done again: rerunning the command goes on where
-    it stopped. Exit status: 0 all done, 1 some runs failed, 2 wrong usage,
-    128 and the signal's number if stopped by one.
+    Finished runs are not repeated: the same command continues where it stopped.
+    Exit status: 0 all done, 1 some runs failed, 2 wrong usage, 128 plus the
+    signal's number if stopped by one.
 
-    Ctrl-C or SIGTERM: runs keep how far they are, within 10 seconds. Once more: now.
+    Ctrl-C or SIGTERM: runs save a checkpoint within 10 seconds. Again: end now.
     """
     if not (everything or any(axes.values()) or dry_run or only_failed):
         raise ProtocolError(
-            "say --all to run the whole protocol, or choose with --dataset, --noise, --rate, "
+            "give --all to run the whole protocol, or choose with --dataset, --noise, --rate, "
             "--pretext, --method, --seed"
         )
     registry = discover_with(plugins)
     file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
     if any("*" in (g.datasets, g.noise, g.pretexts, g.methods) for g in file.protocol.grid):
-        # "*" takes whatever is sound: classes are looked at, and what is broken is left out
+        # "*" means every plugin that loads: classes are imported, and broken ones left out
         registry = discover_with(plugins, thorough=True)
         for fault in registry.broken:
             click.echo(f"left out: {plain(fault.distribution)}: {fault.reason}", err=True)
@@ -206,87 +209,75 @@ def run(
     declared = declaration(file, whole.runs, versions)
     registration = register(results.registration_path, declared, finished)
     plan = make_plan(chosen, results, retry_failed=retry_failed)
-    _tidy(results, plan)
+    clean_up(results)
 
     devices = devices_of(device)
-    slots = Slots(devices, jobs or default_jobs(devices, file.protocol.compute.threads))
-    carrier = registry.get(kind_named("executor"), executor).load()
-    outcome = _carry_out(
-        plan,
-        JobMaker(
-            root,
-            context.cache,
-            timeout,
-            *interval,
-            memory=round(memory * 2**30) if memory else None,
-            origin=origin(file, versions, registration),
-        ),
-        carrier(slots.jobs, None, built_in_modules(registry, expansion)),
-        slots,
-        device,
-        callbacks,
+    slots = DeviceSlots(devices, jobs or default_jobs(devices, file.protocol.compute.threads))
+    maker = JobMaker(
+        root,
+        context.cache,
+        timeout,
+        *interval,
+        memory=round(memory * 2**30) if memory else None,
+        origin=origin(file, versions, registration),
     )
-    return conclude(registry, plan, outcome, results, as_json=as_json)
+    chosen_executor = registry.get(kind_named("executor"), executor).load()
+    loaded = chosen_executor(slots.jobs, None, built_in_modules(registry, expansion))
+    summary = _execute(plan, maker, loaded, slots, callbacks)
+    return conclude(registry, plan, summary, results, as_json=as_json)
 
 
-def _tidy(results: Results, plan: Plan) -> None:
-    """Remove what commands that were killed left behind."""
-    results.drop_checkpoints()
-    if not results.locks():
-        results.pixels.drop()
-    else:
-        with Locks(results.locks_folder) as locks:
-            Share(results, locks, plan.attempts).tidy()
-
-
-def _carry_out(
+def _execute(
     plan: Plan,
     maker: JobMaker,
     executor: Executor,
-    slots: Slots,
-    device: str,
+    slots: DeviceSlots,
     callbacks: Sequence[Callback],
-) -> Outcome:
-    """Do what there is to do; interrupted, end the jobs and say how to go on."""
+) -> Summary:
+    """Run what there is to do; if interrupted, end the jobs and say how to continue."""
     if not plan.to_do:
-        return Outcome()
-    from medbench.cli.progress import show_progress
+        return Summary()
+    from medbench.cli.progress import progress_view
     from medbench.runner.costs import costs_seen
-    from medbench.runner.progress import GridProgress
+    from medbench.runner.progress import Progress
 
     results = Results(maker.results)
-    costs = costs_seen(results)
-    before = (
+    progress = Progress(plan, results, slots.jobs, costs_seen(results))
+    click.echo(
         f"{len(plan.to_do)} runs and {len(plan.pretrainings_to_do)} pretrainings to do, "
-        f"{slots.jobs} at once on {device}"
+        f"{slots.jobs} at once on {slots}",
+        err=True,
     )
     try:
-        # locks are given up last, when all jobs have ended
+        # locks are released last, when all jobs have ended
         with (
             Locks(results.locks_folder) as locks,
             closing(executor),
-            Callbacks(callbacks, results.root / "logs" / "callbacks") as told,
-            show_progress(
-                GridProgress(plan, results, slots.jobs, costs, locks.heartbeat_path), before
-            ) as shown,
+            Callbacks(callbacks, results.root / "logs" / "callbacks") as running_callbacks,
+            progress_view(progress) as show,
         ):
-            observer = CallbackListener(shown, told) if callbacks else shown
-            share = Share(results, locks, plan.attempts)
-            scheduler = Scheduler(plan, maker, executor, observer, share, slots)
+
+            def emit(event: Event) -> None:
+                progress.apply(event)
+                show(event)
+                running_callbacks.tell(event)
+
+            queue = JobQueue(results, locks, plan.attempts, progress.running)
+            scheduler = Scheduler(plan, maker, executor, queue, slots, emit)
             with StopSignals(scheduler.stop) as signals:
-                outcome = scheduler.run()
+                scheduler.run()
     except KeyboardInterrupt:
         raise StoppedCommand(
             "ended at once; finished runs and earlier checkpoints are kept. "
-            "The same command goes on from here",
+            "The same command continues from here",
             status=130,
         ) from None
     finally:
         results.pixels.drop()
     if signals.received:
         raise StoppedCommand(
-            "stopped; finished runs are kept, and how far the others are. "
-            "The same command goes on from here",
+            "stopped; finished runs are kept, and checkpoints of the others. "
+            "The same command continues from here",
             status=128 + signals.received,
         )
-    return outcome
+    return progress.summary

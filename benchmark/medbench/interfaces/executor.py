@@ -89,7 +89,7 @@ class Job:
     @property
     def label(self) -> str:
         """What a person calls it."""
-        return self.spec.label if self.kind == "run" else f"pretraining {self.spec.label}"
+        return self.spec.label
 
 
 @dataclass(frozen=True)

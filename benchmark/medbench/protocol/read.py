@@ -112,6 +112,8 @@ def _explain(model: type[BaseModel], fault: ErrorDetails) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] in _IN_TOML:
         message = f"Input should be {_IN_TOML[fault['type']]}"
+    if not location:  # about the protocol as a whole
+        return message
     return f"{key}: {message} (found {fault['input']!r:.60})"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -12,8 +13,10 @@ from pydantic import (
     Field,
     Tag,
     field_validator,
+    model_validator,
 )
 
+from medbench.canonical import sha256
 from medbench.interfaces.options import (
     ComputeOptions,
     EvaluationOptions,
@@ -111,6 +114,31 @@ class Statistics(Table):
         return _unrepeated(value)
 
 
+def confirmed_seed(registration: str, beacon: str) -> int:
+    """Return the root seed that a registration and a later public number give (60 bits)."""
+    return int(sha256(f"{registration}:{beacon}")[:15], 16)
+
+
+class Confirmation(Table):
+    """What a confirmation confirms, and where its root seed comes from."""
+
+    explored: str = Field(description="protocol that it confirms")
+    registration: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of what was registered before the beacon"
+    )
+    beacon: str = Field(
+        description="public random number published after the registration, hexadecimal"
+    )
+    time: str = Field(description="when it was registered, ISO 8601 in UTC")
+
+    @field_validator("beacon")
+    @classmethod
+    def _hexadecimal(cls, value: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{16,256}", value):
+            raise ValueError("should be 16 to 256 hexadecimal digits")
+        return value
+
+
 class BackboneTable(BaseModel):
     """The backbone's name and its settings."""
 
@@ -153,8 +181,19 @@ class Protocol(Table):
     compute: ComputeOptions = ComputeOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     statistics: Statistics = Statistics()
+    confirmation: Confirmation | None = None
     datasets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     noise: dict[str, dict[str, Any]] = Field(default_factory=dict)
     pretexts: dict[str, dict[str, Any]] = Field(default_factory=dict)
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
     overrides: dict[str, Override] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _seed_of_confirmation(self) -> Self:
+        told = self.confirmation
+        if told and self.root_seed != confirmed_seed(told.registration, told.beacon):
+            raise ValueError(
+                "root_seed is not the one that its registration and beacon give; "
+                "make the file again by `medbench confirm`"
+            )
+        return self

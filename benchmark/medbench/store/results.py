@@ -12,7 +12,7 @@
         attempts/ab/abcd….N.json   attempts that left no record
         checkpoints/ab/abcd….h5    how far runs have come that are not done
         logs/ab/abcd….N.log        what an attempt printed
-        locks/                    who is at what: see medbench.store.locks
+        locks/KEY.json             running jobs and how far they are: see medbench.store.locks
         pixels/                    images at the protocol's size, while a command works
         board/                     the board
         index/                     headers of all records by columns; may be deleted
@@ -28,15 +28,13 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from medbench.errors import RecordError, StoreError
+from medbench.errors import StoreError
 from medbench.store.atomic import write_text, writing
 from medbench.store.attempts import Attempt, read_attempt, write_attempt
 from medbench.store.checkpoints import Checkpoints
 from medbench.store.locks import Lock, locks_in
 from medbench.store.pixels import Pixels
-from medbench.store.records import read_header
-from medbench.store.states import DONE, UNREADABLE
-from medbench.store.survey import PlannedRun, RunState, Survey
+from medbench.store.status import PlannedRun
 
 #: Version of the folder's layout.
 FORMAT = 2
@@ -176,12 +174,16 @@ class Results:
 
     @property
     def locks_folder(self) -> Path:
-        """Where locks stand; see :mod:`medbench.store.locks`."""
+        """Folder of the lock files; see :mod:`medbench.store.locks`."""
         return self.root / "locks"
 
     def locks(self) -> list[Lock]:
-        """Return the locks there are; a holder that is known to have ended is *gone*."""
+        """Return the locks there are, dead or alive, the oldest first."""
         return locks_in(self.locks_folder)
+
+    def output_path(self, kind: str, key: str) -> Path:
+        """Path of what a ``"run"`` or ``"pretraining"`` leaves when it is done."""
+        return self.record_path(key) if kind == "run" else self.pretraining_path(key)
 
     def has(self, key: str) -> bool:
         """Tell whether a run or pretraining is done."""
@@ -277,32 +279,9 @@ class Results:
         """Keep an attempt that left no record."""
         write_attempt(self.attempt_path(attempt.key, attempt.attempt), attempt)
 
-    def states(self) -> Iterator[RunState]:
-        """Yield what became of each planned run, with the headers of those that are done."""
-        for state in self.statuses():
-            yield self._read_state(state.run) if state.status == DONE else state
-
-    def statuses(self) -> Iterator[RunState]:
-        """Yield what became of each planned run; that a record is there is called done, unread."""
-        seen = self.survey()
-        yield from map(seen.state, self.plan())
-
-    def survey(self) -> Survey:
-        """Look at what there is now."""
-        # what is done comes last: a run that ends meanwhile is done, and not vanished
-        attempts = self.attempts()
-        locks = {lock.key: lock for lock in self.locks()}
-        return Survey(attempts, locks, self.done("runs"), self.done("pretrainings"))
-
     def done(self, kind: str) -> set[str]:
         """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""
         return {name[:-3] for name in _names(self.root / kind) if name.endswith(".h5")}
-
-    def _read_state(self, run: PlannedRun) -> RunState:
-        try:
-            return RunState(run, DONE, header=read_header(self.record_path(run.key)))
-        except RecordError as error:
-            return RunState(run, UNREADABLE, reason=str(error))
 
 
 def _others(root: Path) -> bool:

@@ -24,6 +24,7 @@ from medbench.plugins.registry import discover
 from medbench.protocol.shipped import protocol_paths
 from medbench.store.records import make_record, read_record, write_record
 from medbench.store.results import Results
+from medbench.store.status import run_statuses
 
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
 SHIPPED = protocol_paths(discover())
@@ -82,9 +83,9 @@ def test_a_part_of_a_protocol(finished: Finished, tmp_path: Path) -> None:
     assert (ended.json["runs"], ended.json["done_now"]) == (1, 1)
     whole = {row["run_key"]: row["digest"] for row in rows_of(finished)}
     results = Results.open(tmp_path / "part")
-    (state,) = (state for state in results.states() if state.status == "done")
-    assert state.header is not None
-    assert state.header.digest == whole[state.run.key]
+    (state,) = (state for state in run_statuses(results) if state.status == "done")
+    digest = read_record(results.record_path(state.run.key)).header.digest
+    assert digest == whole[state.run.key]
     pending = medbench("status", "--results", tmp_path / "part", "--json")
     assert pending.status == 0, "a run still to do is no trouble"
     assert (pending.json["done"], pending.json["pending"]) == (1, 7)

@@ -12,7 +12,7 @@ import pytest
 from carry import carry_out, digests_of
 from commandline import install, medbench
 
-from medbench.runner.scheduler import Outcome
+from medbench.runner.progress import Summary
 from medbench.store.checkpoints import Checkpoints
 from medbench.store.records import read_record
 from medbench.store.results import Results
@@ -95,7 +95,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def run(folder: Path, results: str, **how: Any) -> Outcome:
+def run(folder: Path, results: str, **how: Any) -> Summary:
     limits = {"checkpoint_seconds": None, "checkpoint_epochs": 1, **how}
     return carry_out(folder / "mortal.toml", folder / results, **limits)
 

@@ -1,0 +1,94 @@
+"""``medbench confirm``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from medbench.cli.common import (
+    add_option,
+    discover_with,
+    json_option,
+    plugin_option,
+    print_json,
+    set_option,
+)
+from medbench.errors import ProtocolError
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  medbench confirm quick                       writes quick-confirmation.json
+  medbench confirm quick --beacon 9f3c…        writes quick-confirmed.toml
+  medbench run --all --protocol quick-confirmed.toml"""
+)
+@click.argument("protocol_name", metavar="PROTOCOL")
+@click.option(
+    "--beacon",
+    metavar="HEX",
+    help="Public random number published after the registration, at least 16 hex digits.",
+)
+@plugin_option
+@add_option
+@set_option
+@json_option
+def confirm(
+    protocol_name: str,
+    beacon: str | None,
+    plugins: Sequence[Path],
+    additions: Sequence[str],
+    settings: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Make a protocol whose noise, subsets and initial weights nobody could know.
+
+    Without --beacon: registers PROTOCOL and prints a hash to publish. With --beacon: writes
+    the protocol with the root seed that the registration and the beacon give.
+    """
+    # imported here: --help must not wait for them
+    from medbench.canonical import canonical_json
+    from medbench.protocol.changes import Changes, changed
+    from medbench.protocol.confirmation import confirmed, intend, read_intent
+    from medbench.protocol.read import find_protocol, read_protocol
+    from medbench.protocol.shipped import protocol_paths
+    from medbench.runner.origin import plugin_distributions
+    from medbench.store.atomic import write_text, writing
+
+    registry = discover_with(plugins)
+    file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
+    file = changed(file, Changes(additions, settings), registry)
+    name = file.protocol.name
+    registration = Path(f"{name}-confirmation.json")
+    if beacon is None:
+        if file.protocol.confirmation is not None:
+            raise ProtocolError(f"{file.path}: it is a confirmation already; confirm its original")
+        if registration.exists():
+            raise ProtocolError(
+                f"{registration} exists: use it with --beacon, or remove it to register again"
+            )
+        intent = intend(file, plugin_distributions(registry.entries.values()))
+        with writing(registration):
+            write_text(registration, canonical_json(asdict(intent)) + "\n")
+        if as_json:
+            print_json({"path": str(registration), "hash": intent.hash, "time": intent.time})
+            return
+        click.echo(f"{registration}: {name} registered at {intent.time}")
+        click.echo(f"Publish this hash now:  {intent.hash}")
+        click.echo(
+            "Then take a public random number that is published later (a drand round, the hash "
+            f"of a block):\n  medbench confirm {protocol_name} --beacon HEX"
+        )
+        return
+    made = confirmed(file, read_intent(registration), beacon)
+    with writing(made.path):
+        write_text(made.path, made.text)
+    if as_json:
+        print_json({"path": str(made.path), "root_seed": made.protocol.root_seed})
+        return
+    click.echo(f"{made.path}: root seed {made.protocol.root_seed}")
+    click.echo(f"Run it:  medbench run --all --protocol {made.path}")
+    click.echo("The test images are those of the explored protocol; a tuned test set stays tuned.")
