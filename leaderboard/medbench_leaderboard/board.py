@@ -10,6 +10,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medbench.metrics import LOWER_IS_BETTER, READINGS
@@ -252,22 +253,28 @@ def read_blocks(results: Results) -> tuple[ProtocolFacts, pd.DataFrame, Panel]:
 def _panels(
     facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, readings: Readings
 ) -> dict[str, Panel]:
-    """Return the scores of the blocks that count, by reading, and of cross-fitted halves."""
+    """Return the scores of the blocks that count, and losses from best to last."""
     entrants = [Entrant(*names) for names in competing(runs)]
     counted = cells[cells["counted"] & (cells["metric"] == facts.primary)]
-    for place, name in enumerate(("best halves", "last halves")):
-        values = {key: halves[place] for key, halves in readings.halves.items()}
-        runs = runs.assign(**{name: runs["run_key"].map(values).astype("float64")})
-    columns = {reading: f"{reading}_{facts.primary}" for reading in READINGS}
+    unread = (float("nan"), float("nan"))
+    halves = [readings.halves.get(key, unread) for key in runs["run_key"]]
+    best, last = np.array(halves, np.float64).reshape(-1, 2).T
+    of = {reading: runs[f"{reading}_{facts.primary}"] for reading in READINGS}
+    columns = {
+        facts.reading: of[facts.reading],
+        "cross-fitted best": best,
+        "loss": best - last,
+        "loss on the same images": of["best"] - of["last"],
+    }
     panels = {}
-    for name, column in {**columns, "best halves": "", "last halves": ""}.items():
-        reading = name.split()[0]
-        here = counted.loc[counted["reading"] == reading, BLOCK].drop_duplicates()
+    for name, scores in columns.items():
+        shown = facts.reading if name == facts.reading else "best"
+        here = counted.loc[counted["reading"] == shown, BLOCK].drop_duplicates()
         panels[name] = make_panel(
-            runs,
+            runs.assign(score=scores),
             [Block(*key) for key in here.itertuples(index=False, name=None)],
             entrants,
-            column or name,
+            "score",
             lower_is_better=facts.primary in LOWER_IS_BETTER,
             resamples=readings.resamples if name == facts.reading else None,
         )

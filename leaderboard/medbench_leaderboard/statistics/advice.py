@@ -84,13 +84,12 @@ def advise(
         return None
     found = spread(part)
     seeds = min(len(meeting.seeds) for meeting in part.meetings)
-    errors = found.pair_errors() if seeds > 1 else None
+    each = np.eye(len(part.entrants))
+    pairs = each[:, None] - each[None, :]  # [i, j]: i before j
+    errors = found.errors(pairs.reshape(-1, len(each))) if seeds > 1 else None
     kept = confidence_set(found.means, errors, level)
     best = int(np.argmax(found.means))
-    to_best = np.zeros((len(kept), len(kept)))
-    to_best[:, best] += 1
-    to_best[np.arange(len(kept)), np.arange(len(kept))] -= 1
-    intervals = found.intervals(to_best, level)
+    intervals = found.intervals(pairs[best], level)
     blocks = [meeting.block for meeting in part.meetings]
     entrants = [
         _advised(
@@ -132,7 +131,8 @@ def confidence_set(means: Values, errors: Errors | None, level: float) -> NDArra
     if k < 2 or errors is None:
         return np.ones(k, np.bool_)
     ahead = means[:, None] - means[None, :]  # of the row before the column
-    worse = (ahead > errors.bound(1 - (1 - level) / (k - 1))) & (ahead > 0)
+    bound = errors.bound(1 - (1 - level) / (k - 1)).reshape(k, k)
+    worse = (ahead > bound) & (ahead > 0)
     return np.logical_not(worse.any(axis=0))
 
 

@@ -30,8 +30,8 @@ def analyse(
     Parameters
     ----------
     panels : mapping of str to Panel
-        By reading: the blocks that count; ``best halves`` and ``last halves`` are the
-        cross-fitted scores, where the predictions were read.
+        Under the declared reading: the blocks that count. Others: see
+        :func:`medbench_leaderboard.statistics.estimates.losses`.
     facts : ProtocolFacts
         What the protocol declares.
     costs : mapping
@@ -53,7 +53,7 @@ def analyse(
     if "blocks" not in tested:
         most = f"{MOST_IN_BLOCKS:,}"
         noted = (*noted, f"More than {most} comparisons inside blocks: they are left out.")
-    ranking, diagram = rank(panel, tested["pairs"].comparisons, facts)
+    ranking, bars = rank(panel, tested["pairs"].comparisons, facts)
     return Findings(
         tested=True,
         sentences=summary(tested, panel, facts, declared),
@@ -62,7 +62,7 @@ def analyse(
         comparisons=tuple(c for of in tested.values() for c in of.comparisons),
         friedman=friedman,
         ranking=ranking,
-        diagram=diagram,
+        bars=bars,
         losses=losses(panels, 1 - facts.alpha),
         orders=order_changes(panel, facts),
         advice=advise_all(panel, costs, 1 - facts.alpha),

@@ -262,34 +262,6 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Diagram:
-    """What a critical-difference diagram shows.
-
-    Parameters
-    ----------
-    entrants : tuple of Ranked
-        Best mean rank first: one mark each.
-    bars : tuple of tuple of Entrant
-        Maximal sets none of whose pairs is separated; one bar each, from its
-        best to its worst member. An entrant between a bar's ends need not belong
-        to it: draw the bar as dots on its members joined by a line.
-    test : str
-        In words, for the caption.
-    alpha : float
-        Level of the separations.
-    decidable : bool
-        Whether any pair could have been separated; if not, all are in one bar
-        and the caption must say so.
-    """
-
-    entrants: tuple[Ranked, ...]
-    bars: tuple[tuple[Entrant, ...], ...]
-    test: str
-    alpha: float
-    decidable: bool
-
-
-@dataclass(frozen=True)
 class Loss:
     """What is lost from BEST to LAST, by pretext or by method: an estimate, not a test.
 
@@ -338,9 +310,6 @@ class OrderChange:
     expected : float or None
         The tau between two halves of the seeds at the same rates: what noise of
         seeds alone leaves of an order that does not change. None with one seed.
-    halves : float or None
-        The tau between a half of the seeds at one rate and the other half at
-        the other, to be compared with ``expected``.
     pairs : int
         Pairs of blocks (same dataset and noise model).
     """
@@ -350,7 +319,6 @@ class OrderChange:
     tau: float
     interval: Interval | None
     expected: float | None
-    halves: float | None
     pairs: int
 
 
@@ -448,8 +416,10 @@ class Findings:
         None with fewer than two pairs or entrants.
     ranking : tuple of Ranked
         Best mean rank first.
-    diagram : Diagram or None
-        None where nothing is ranked.
+    bars : tuple of tuple of Entrant, or None
+        Maximal sets of two or more, none of whose pairs is separated, each from its best to
+        its worst member; an entrant between these need not belong to it. None where nothing
+        is ranked.
     losses : tuple of Loss
         From BEST to LAST.
     orders : tuple of OrderChange
@@ -472,7 +442,7 @@ class Findings:
     comparisons: tuple[Comparison, ...] = ()
     friedman: Friedman | None = None
     ranking: tuple[Ranked, ...] = ()
-    diagram: Diagram | None = None
+    bars: tuple[tuple[Entrant, ...], ...] | None = None
     losses: tuple[Loss, ...] = ()
     orders: tuple[OrderChange, ...] = ()
     advice: tuple[Advice, ...] = ()
