@@ -260,7 +260,7 @@ def _panels(
     halves = [readings.halves.get(key, unread) for key in runs["run_key"]]
     best, last = np.array(halves, np.float64).reshape(-1, 2).T
     of = {reading: runs[f"{reading}_{facts.primary}"] for reading in READINGS}
-    columns = {
+    columns: dict[str, Any] = {
         facts.reading: of[facts.reading],
         "cross-fitted best": best,
         "loss": best - last,

@@ -24,7 +24,7 @@ from medbench_leaderboard.figures.lines import line_figure
 from medbench_leaderboard.figures.render import draw, figure_files
 from medbench_leaderboard.filters import read_filters
 from medbench_leaderboard.page import render_page
-from medbench_leaderboard.paper import ranking_latex, ranking_markdown, tests_markdown
+from medbench_leaderboard.paper import paper_files
 from medbench_leaderboard.tests_table import tests_table
 
 
@@ -84,9 +84,7 @@ def write_board(
         "runs.parquet": _parquet(board.runs),
         "tests.csv": _csv(tests_table(board.findings.comparisons)),
         "declared.csv": _csv(changes_table(board.declared)),
-        "tests.md": tests_markdown(board).encode(),
-        "table.md": ranking_markdown(board).encode(),
-        "table.tex": ranking_latex(board).encode(),
+        **{name: text.encode() for name, text in paper_files(board).items()},
         "index.html": render_page(
             board,
             charts,

@@ -122,10 +122,10 @@ def render_page(
             unreadable_curves=dict(sorted(unreadable_curves.items())),
             runs=_runs(board),
             run_columns=(*(name.removesuffix("_") for name in _RUN_COLUMNS), "digest"),
-            oracle=_oracle(board.runs),
+            oracle=list(dict.fromkeys(board.runs.query("oracle_answers > 0")["method"])),
             devices=sorted(set(board.runs["device"]) - {""}),
             hours=float(board.runs["seconds"].sum()) / 3600,
-            cards=_cards(board.cards),
+            cards=dict(sorted(board.cards.items())),
             files={
                 "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
                 "runs.csv": ("one row a run", results.COLUMNS),
@@ -205,11 +205,8 @@ def _reading(name: str) -> str:
 
 def _glance(board: Board) -> list[tuple[str, str]]:
     """Return how much there is, as numbers with their nouns."""
-    counts = [
-        (len(board.standings[board.facts.reading]), "entrant"),
-        (len(board.blocks), "block"),
-        (board.runs["seed"].nunique(), "seed"),
-    ]
+    entrants, seeds = len(board.standings[board.facts.reading]), board.runs["seed"].nunique()
+    counts = (entrants, "entrant"), (len(board.blocks), "block"), (seeds, "seed")
     found = [(f"{number:,}", noun + "s" * (number != 1)) for number, noun in counts]
     return [*found, (f"{board.counts['done']:,}/{len(board.runs):,}", "runs done")]
 
@@ -236,18 +233,3 @@ def _runs(board: Board) -> list[dict[str, Any]]:
     shown = board.runs[:_MOST_SHOWN_RUNS][[*names, "digest"]]
     shown = shown.set_axis([*short, "digest"], axis="columns")
     return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
-
-
-def _oracle(runs: pd.DataFrame) -> list[str]:
-    """Return the methods that asked the oracle anything."""
-    asked = runs[runs["oracle_answers"] > 0]
-    return [str(method) for method in dict.fromkeys(asked["method"])]
-
-
-def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return dataset cards with every field there, whatever a record left out."""
-    empty: dict[str, Any] = {
-        "title": "", "modality": "", "class_names": (), "split_sizes": {}, "licence": "",
-        "citation": "", "source": "", "confounders": (), "group_meaning": "",
-    }  # fmt: skip
-    return [{**empty, "name": name, **card} for name, card in sorted(cards.items())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.names import Block
@@ -16,60 +17,23 @@ from medbench_leaderboard.words import ADVICE_NOTE, coverage, readable
 MOST_BLOCKS = 12
 
 
-def ranking_markdown(board: Board) -> str:
-    """Return the ranked table as Markdown."""
+def paper_files(board: Board) -> dict[str, str]:
+    """Return ``table.md``, ``table.tex`` (which needs ``booktabs``) and ``tests.md``."""
+    environment = Environment(
+        loader=PackageLoader("medbench_leaderboard"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"markdown": _markdown, "latex": _latex}
     heads, rows = _table(board)
-    cells = [[_markdown(cell) for cell in row] for row in (heads, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
-        for row in cells
-    ]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    return f"{_markdown(_caption(board))}\n\n" + "\n".join(lines) + "\n"
-
-
-def ranking_latex(board: Board) -> str:
-    r"""Return the ranked table as LaTeX; it needs the package ``booktabs``."""
-    heads, rows = _table(board)
-    columns = "ll" + "r" * (len(heads) - 2)
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        r"\begin{tabular}{" + columns + "}",
-        r"\toprule",
-        " & ".join(map(_latex, heads)) + r" \\",
-        r"\midrule",
-        *(" & ".join(map(_latex, row)) + r" \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\caption{" + _latex(_caption(board)) + "}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def tests_markdown(board: Board) -> str:
-    """Return what was tested, what came out and how, as Markdown."""
-    findings = board.findings
-    parts = [f"# {_markdown(board.facts.name)}: what was found", ""]
-    parts += [f"- {_markdown(sentence)}" for sentence in (*findings.sentences, *coverage(board))]
-    for answer in findings.answers:
-        parts += ["", f"## {_markdown(answer.title)}", "", _markdown(answer.sentence)]
-    if findings.warnings:
-        parts += ["", "## Limits", ""]
-        parts += [f"- {_markdown(warning)}" for warning in findings.warnings]
-    if findings.advice:
-        parts += ["", "## Advice", "", f"{ADVICE_NOTE}", ""]
-        parts += [
-            f"- {_markdown(advice.dataset or 'all datasets')}, "
-            + ("rate unknown" if advice.rate is None else f"rate {advice.rate:g}")
-            + f": {_markdown(advice.sentence)}"
-            for advice in findings.advice
-        ]
-    if findings.methods:
-        parts += ["", "## Methods", "", _markdown(findings.methods)]
-    return "\n".join(parts) + "\n"
+    values = {
+        "board": board, "findings": board.findings, "caption": _caption(board), "heads": heads,
+        "rows": rows, "coverage": coverage(board), "advice_note": ADVICE_NOTE,
+    }  # fmt: skip
+    names = ("table.md", "table.tex", "tests.md")
+    return {name: environment.get_template(name).render(values) for name in names}
 
 
 def _caption(board: Board) -> str:
