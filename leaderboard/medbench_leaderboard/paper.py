@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medbench_leaderboard.board import Board
-from medbench_leaderboard.names import Block
-from medbench_leaderboard.statistics.findings import Ranked
-from medbench_leaderboard.table import BLOCK, ENTRANT
+from medbench_leaderboard.table import ENTRANT, grouped
 from medbench_leaderboard.words import ADVICE_NOTE, coverage, readable
 
 #: Blocks shown as columns; a board with more shows its datasets instead.
@@ -50,53 +45,26 @@ def _caption(board: Board) -> str:
 
 def _table(board: Board) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows: entrants in the order of their mean rank."""
-    facts, ranking = board.facts, board.findings.ranking
-    cells = board.cells
+    facts, cells = board.facts, board.cells
+    by_block = board.counted_blocks <= MOST_BLOCKS
     chosen = cells[(cells["reading"] == facts.reading) & (cells["metric"] == facts.primary)]
-    blocks = [state.block for state in board.blocks if state.counted]
-    if len(blocks) <= MOST_BLOCKS:
-        columns, values = [str(block) for block in blocks], _by_block(chosen, blocks)
-    else:
-        counted = chosen[chosen["counted"]]
-        columns = list(dict.fromkeys(block.dataset for block in blocks))
-        means = counted.groupby([*ENTRANT, "dataset"], sort=False)["mean"].mean()
-        values = {
-            (pretext, method, dataset): f"{mean:.3f}"
-            for pretext, method, dataset, mean in means.reset_index().itertuples(index=False)
-        }
-    heads = ["pretext", "method", "mean rank", "open ranks", "groups", "mean", *columns]
-    rows = [[*_fixed(ranked), *_row(ranked, columns, values)] for ranked in ranking]
-    return heads, rows
-
-
-def _by_block(chosen: pd.DataFrame, blocks: Sequence[Block]) -> dict[tuple[str, str, str], str]:
-    names = {tuple(block): str(block) for block in blocks}
-    found = {}
-    wanted = [*ENTRANT, *BLOCK, "mean", "sd"]
-    for pretext, method, *block, mean, sd in chosen[wanted].itertuples(index=False, name=None):
-        if tuple(block) in names:
-            deviation = "" if sd != sd else f" ± {sd:.3f}"
-            found[pretext, method, names[tuple(block)]] = f"{mean:.3f}{deviation}"
-    return found
-
-
-def _fixed(ranked: Ranked) -> list[str]:
-    low, high = ranked.rank_low, ranked.rank_high
-    return [
-        ranked.entrant.pretext,
-        ranked.entrant.method,
-        f"{ranked.mean_rank:.2f}",
-        str(low) if low == high else f"{low}–{high}",
-        ranked.letters,
-        f"{ranked.mean:.3f}",
-    ]
-
-
-def _row(
-    ranked: Ranked, columns: Sequence[str], values: dict[tuple[str, str, str], str]
-) -> list[str]:
-    pretext, method = ranked.entrant
-    return [values.get((pretext, method, column), "") for column in columns]
+    chosen = chosen[chosen["counted"]]
+    pattern = "{dataset}, {noise} {rate:g}" if by_block else "{dataset}"
+    columns = [pattern.format_map(row) for row in chosen.to_dict("records")]
+    values = {}
+    for key, part in grouped(chosen.assign(column=columns), [*ENTRANT, "column"]):
+        sd = part["sd"].iloc[0] if by_block else float("nan")
+        values[key] = f"{part['mean'].mean():.3f}" + ("" if sd != sd else f" ± {sd:.3f}")
+    heads = ["pretext", "method", "mean rank", "open ranks", "groups", "mean"]
+    shown = list(dict.fromkeys(columns))
+    rows = [
+        [
+            *ranked.entrant, f"{ranked.mean_rank:.2f}", ranked.open_ranks, ranked.letters,
+            f"{ranked.mean:.3f}", *(values.get((*ranked.entrant, name), "") for name in shown),
+        ]
+        for ranked in board.findings.ranking
+    ]  # fmt: skip
+    return [*heads, *shown], rows
 
 
 def _markdown(text: str) -> str:

@@ -289,7 +289,7 @@ def test_fault_5_seeds_added_make_all_that_they_enter_exploratory(tmp_path: Path
 
 
 def rewritten(path: Path, **changes: Any) -> None:
-    """Write a record again with a digest that is right, whatever was changed."""
+    """Write a record again with a digest that is right."""
     record = read_record(path)
     head = record.header
     parts = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from medbench_leaderboard.names import Block, Entrant
-from medbench_leaderboard.statistics.findings import Advice, Advised, Interval
+from medbench_leaderboard.statistics.findings import Advice, Advised
 from medbench_leaderboard.statistics.panel import Panel
 from medbench_leaderboard.statistics.spread import Errors, spread
 
@@ -136,28 +137,17 @@ def confidence_set(means: Values, errors: Errors | None, level: float) -> NDArra
     return np.logical_not(worse.any(axis=0))
 
 
-def _advised(
-    entrant: Entrant,
-    costs: list[RunCost],
-    *,
-    mean: float,
-    behind: float,
-    interval: Interval | None,
-    recommended: bool,
-) -> Advised:
+def _advised(entrant: Entrant, costs: list[RunCost], **values: Any) -> Advised:
     parameters = [cost.parameters for cost in costs if np.isfinite(cost.parameters)]
     pretraining = float(np.mean([cost.pretraining_seconds for cost in costs]))
     known = bool(np.isfinite(pretraining))
     return Advised(
         entrant=entrant,
-        mean=mean,
-        behind=behind,
-        interval=interval,
-        recommended=recommended,
         seconds=float(np.mean([cost.seconds for cost in costs])) + (pretraining if known else 0),
         pretraining_seconds=pretraining if known else None,
         parameters=round(float(np.mean(parameters))) if parameters else None,
         oracle=any(cost.oracle for cost in costs),
+        **values,
     )
 
 

@@ -59,7 +59,6 @@ def analyse(
         sentences=summary(tested, panel, facts, declared),
         tie_groups={ranked.entrant: ranked.letters for ranked in ranking if ranked.letters},
         answers=tuple(answer(of, friedman) for of in tested.values()),
-        comparisons=tuple(c for of in tested.values() for c in of.comparisons),
         friedman=friedman,
         ranking=ranking,
         bars=bars,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from medbench.protocol.decidable import pairs_needed, smallest_p
 from medbench_leaderboard.declared import Declared
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.bayes import signed_rank_posterior
-from medbench_leaderboard.statistics.contrasts import Contrasts, ask
-from medbench_leaderboard.statistics.findings import Comparison, Friedman, Posterior
+from medbench_leaderboard.statistics.contrasts import TITLES, Contrasts, ask
+from medbench_leaderboard.statistics.findings import Answer, Comparison, Friedman, Posterior
 from medbench_leaderboard.statistics.friedman import friedman, ranks, relabelling_p
 from medbench_leaderboard.statistics.panel import Panel
 from medbench_leaderboard.statistics.sign_flip import holm, sign_flip
@@ -30,45 +30,9 @@ MOST_SECOND_OPINIONS = 5e9
 _IN_TIME = Declared()
 
 
-@dataclass(frozen=True)
-class Tested:
-    """All comparisons of a question.
-
-    Parameters
-    ----------
-    question : str
-        Which.
-    confirmatory : bool
-        Whether its differences are claims.
-    why : str
-        Why they are not, in words.
-    smallest_p : float
-        Smallest adjusted p that could have come out.
-    comparisons : tuple of Comparison
-        In the order of the question.
-    """
-
-    question: str
-    confirmatory: bool
-    why: str
-    smallest_p: float
-    comparisons: tuple[Comparison, ...]
-
-    @property
-    def decidable(self) -> bool:
-        """Whether any comparison could have been significant."""
-        return any(comparison.decidable for comparison in self.comparisons)
-
-    @property
-    def claims(self) -> list[Comparison]:
-        """The claims, the most certain first."""
-        claimed = [comparison for comparison in self.comparisons if comparison.claimed]
-        return sorted(claimed, key=lambda c: (c.adjusted_p, -abs(c.effect)))
-
-
 def test_questions(
     panel: Panel, facts: ProtocolFacts, declared: Declared = _IN_TIME
-) -> dict[str, Tested]:
+) -> dict[str, Answer]:
     """Test all questions, each at the whole level.
 
     The questions that the protocol names are tested in a fixed sequence: claims are made
@@ -97,7 +61,7 @@ def test_questions(
     return found
 
 
-def _confirmed(tested: Tested, declared: Declared) -> Tested:
+def _confirmed(tested: Answer, declared: Declared) -> Answer:
     """Make claims of what separates entrants all of whose runs were declared in time."""
     comparisons = tuple(
         replace(
@@ -136,7 +100,7 @@ def test_friedman(panel: Panel, facts: ProtocolFacts) -> Friedman | None:
     return Friedman(statistic, p, statistic / (pairs * (entrants - 1)), pairs, entrants)
 
 
-def _test(question: str, parts: Sequence[Contrasts], facts: ProtocolFacts) -> Tested:
+def _test(question: str, parts: Sequence[Contrasts], facts: ProtocolFacts) -> Answer:
     raw = [values for part in parts for values in _raw(question, part, facts)]
     adjusted = holm(np.array([values["p"] for values in raw]))
     smallest = [min(1.0, len(raw) * smallest_p(values["pairs"])) for values in raw]
@@ -153,7 +117,7 @@ def _test(question: str, parts: Sequence[Contrasts], facts: ProtocolFacts) -> Te
         )
         for values, p, least in zip(raw, adjusted, smallest, strict=True)
     )
-    return Tested(question, False, "", min(smallest), comparisons)
+    return Answer(question, TITLES[question], False, "", facts.alpha, min(smallest), comparisons)
 
 
 def _raw(question: str, part: Contrasts, facts: ProtocolFacts) -> list[Mapping[str, Any]]:

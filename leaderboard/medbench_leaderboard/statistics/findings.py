@@ -173,7 +173,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question and what became of it.
+    """A question with all its comparisons.
 
     Parameters
     ----------
@@ -183,14 +183,14 @@ class Answer:
         The question in words: "Does pretraining help?".
     confirmatory : bool
         Whether its differences are claims; otherwise it is exploratory.
+    why : str
+        Why it is exploratory, in words.
     alpha : float
         Its level.
-    comparisons : int
-        Comparisons in the family.
-    decidable : bool
-        Whether any comparison could have been significant.
     smallest_p : float
         Smallest adjusted p that could have come out.
+    comparisons : tuple of Comparison
+        In the order of the question.
     sentence : str
         The answer in plain words.
     """
@@ -198,14 +198,22 @@ class Answer:
     question: str
     title: str
     confirmatory: bool
+    why: str
     alpha: float
-    comparisons: int
-    decidable: bool
     smallest_p: float
-    sentence: str
+    comparisons: tuple[Comparison, ...]
+    sentence: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.title} {self.sentence}"
+    @property
+    def decidable(self) -> bool:
+        """Whether any comparison could have been significant."""
+        return any(comparison.decidable for comparison in self.comparisons)
+
+    @property
+    def claims(self) -> list[Comparison]:
+        """The claims, the most certain first."""
+        claimed = [comparison for comparison in self.comparisons if comparison.claimed]
+        return sorted(claimed, key=lambda c: (c.adjusted_p, -abs(c.effect)))
 
 
 @dataclass(frozen=True)
@@ -259,6 +267,12 @@ class Ranked:
     rank_high: int
     mean_rank_interval: Interval | None
     letters: str
+
+    @property
+    def open_ranks(self) -> str:
+        """The ranks left open, in words: "1–3"."""
+        low, high = self.rank_low, self.rank_high
+        return f"{low}–{high}" if low < high else f"{low}"
 
 
 @dataclass(frozen=True)
@@ -410,8 +424,6 @@ class Findings:
         Compact letters, see :class:`Ranked`; empty where nothing was tested.
     answers : tuple of Answer
         One a question: those that the protocol names first, in its order.
-    comparisons : tuple of Comparison
-        All of them, question by question: the rows of ``tests.csv``.
     friedman : Friedman or None
         None with fewer than two pairs or entrants.
     ranking : tuple of Ranked
@@ -439,7 +451,6 @@ class Findings:
     sentences: tuple[str, ...]
     tie_groups: Mapping[Entrant, str] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
-    comparisons: tuple[Comparison, ...] = ()
     friedman: Friedman | None = None
     ranking: tuple[Ranked, ...] = ()
     bars: tuple[tuple[Entrant, ...], ...] | None = None
@@ -448,3 +459,8 @@ class Findings:
     advice: tuple[Advice, ...] = ()
     warnings: tuple[str, ...] = ()
     methods: str = ""
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """All comparisons, question by question: the rows of ``tests.csv``."""
+        return tuple(c for answer in self.answers for c in answer.comparisons)

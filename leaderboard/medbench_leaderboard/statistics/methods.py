@@ -8,11 +8,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medbench_leaderboard.names import many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
-from medbench_leaderboard.statistics.compare import Tested
+from medbench_leaderboard.statistics.findings import Answer
 from medbench_leaderboard.statistics.panel import Panel
 
 
-def paragraph(panel: Panel, facts: ProtocolFacts, tested: Mapping[str, Tested]) -> str:
+def paragraph(panel: Panel, facts: ProtocolFacts, tested: Mapping[str, Answer]) -> str:
     """Return what was done, in the past tense, true of this board."""
     environment = Environment(
         loader=PackageLoader("medbench_leaderboard"), undefined=StrictUndefined

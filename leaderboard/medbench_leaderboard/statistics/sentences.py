@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from medbench_leaderboard.declared import Declared
 from medbench_leaderboard.names import listed, many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
-from medbench_leaderboard.statistics.compare import Tested
-from medbench_leaderboard.statistics.contrasts import TITLES
 from medbench_leaderboard.statistics.findings import Answer, Comparison, Friedman
 from medbench_leaderboard.statistics.panel import Panel
 
@@ -19,7 +18,7 @@ _NAMED = 3
 
 
 def summary(
-    tested: Mapping[str, Tested], panel: Panel, facts: ProtocolFacts, declared: Declared
+    tested: Mapping[str, Answer], panel: Panel, facts: ProtocolFacts, declared: Declared
 ) -> tuple[str, ...]:
     """Say what was found, then of each question of the protocol what was not decided."""
     asked = [of for question, of in tested.items() if question in facts.questions]
@@ -43,27 +42,18 @@ def summary(
     return (found, *rest, *declared.sentences)
 
 
-def answer(tested: Tested, friedman: Friedman | None) -> Answer:
-    """Answer a question."""
+def answer(tested: Answer, friedman: Friedman | None) -> Answer:
+    """Return a question with its answer in words."""
     said = _answer(tested)
     if tested.question == "pairs" and friedman is not None:
-        alpha, p = tested.comparisons[0].alpha, p_words(friedman.p)
+        p = p_words(friedman.p)
         first = (
             f"On these test images some entrants differ (Friedman, p {p}). "
-            if friedman.p <= alpha
+            if friedman.p <= tested.alpha
             else f"No evidence that any entrants differ (Friedman, p {p}). "
         )
         said = first + said
-    return Answer(
-        question=tested.question,
-        title=TITLES[tested.question],
-        confirmatory=tested.confirmatory,
-        alpha=tested.comparisons[0].alpha,
-        comparisons=len(tested.comparisons),
-        decidable=tested.decidable,
-        smallest_p=tested.smallest_p,
-        sentence=said,
-    )
+    return replace(tested, sentence=said)
 
 
 def difference(comparison: Comparison) -> str:
@@ -125,7 +115,7 @@ def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) ->
     return tuple(found)
 
 
-def _not_decided(tested: Tested) -> str:
+def _not_decided(tested: Answer) -> str:
     """Say what of a question was not decided and what would decide it; empty where all was."""
     named = f"Not decided: {tested.question}"
     if not tested.decidable:
@@ -148,7 +138,7 @@ def _not_decided(tested: Tested) -> str:
     )
 
 
-def _answer(tested: Tested, *, prefix: bool = True) -> str:
+def _answer(tested: Answer, *, prefix: bool = True) -> str:
     first = "" if tested.confirmatory or not prefix else "Exploratory: "
     if not tested.decidable:
         return first + _cannot(tested)
@@ -167,7 +157,7 @@ def _answer(tested: Tested, *, prefix: bool = True) -> str:
     )
 
 
-def _cannot(tested: Tested) -> str:
+def _cannot(tested: Answer) -> str:
     most = max(tested.comparisons, key=lambda c: c.pairs)
     unit = "seeds" if tested.question == "blocks" else "pairs of dataset and seed"
     return (
