@@ -8,8 +8,8 @@ compared with an undisturbed one and the next begins, until all kills are spent.
 every record is there, with the digest of the undisturbed grid; no finished run was done
 again; no file is left half-written, no lock and no checkpoint; no process is left.
 
-Ctrl-C kills no more, lets the grid at hand come to its end and tells what was found so
-far. Prints one JSON line. Exit status 0 if all holds.
+Ctrl-C: no more kills; the current grid is completed and what was found so far is printed.
+Prints one JSON line. Exit status 0 if all holds.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def disturbed_grid(
             break
         running = command(folder, results)
         found.commands += 1
-    if command(folder, results).wait() != 0:  # once more, with nothing to do but to tidy up
+    if command(folder, results).wait() != 0:  # once more, with nothing to do but to clean up
         found.wrong.append("the command does not end well though all is done")
     now = records(results)
     found.wrong += [f"{name} was done again" for name in seen if now.get(name) != seen[name]]

@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -59,21 +58,34 @@ def log(
     found = find_by_prefix(results, prefix.lower())
     number = attempt or max(1, results.next_attempt(found.key) - 1)
     text = _text(results, found, number, wait=follow)
-    if as_json:
-        end = _ended(results, found.key, number)
-        print_json(_values(results, found, number, end, text))
-        return _exit_status(end)
-    head = f"{found.label}\n{found.key}, attempt {number}"
-    click.echo(f"{head}: {_state(results, found.key, number)}", err=True)
-    sys.stdout.write(text)
-    if follow:
-        _follow(results, found.key, number, len(text.encode()))
+    state = _state(results, found.key, number)
+    if not as_json:
+        click.echo(f"{found.label}\n{found.key}, attempt {number}: {state}", err=True)
+        sys.stdout.write(text)
+        if follow:
+            _follow(results, found.key, number, len(text.encode()))
     end = _ended(results, found.key, number)
-    if end is not None:
+    if as_json:
+        print_json(
+            {
+                "key": found.key,
+                "kind": found.kind,
+                "label": found.label,
+                "attempt": number,
+                "attempts": results.next_attempt(found.key) - 1,
+                "state": state,
+                "reason": end.reason if end else "",
+                "traceback": end.traceback if end else "",
+                "host": end.host if end else "",
+                "resources": dict(end.resources) if end else {},
+                "log": text,
+            }
+        )
+    elif end is not None:
         click.echo(f"{end.state}: {end.reason}")
         if end.traceback and end.traceback.strip() not in text:
             click.echo(end.traceback.rstrip())
-    return _exit_status(end)
+    return 1 if end is not None and end.failed else 0
 
 
 def find_by_prefix(results: Results, prefix: str) -> Found:
@@ -84,21 +96,17 @@ def find_by_prefix(results: Results, prefix: str) -> Found:
     StoreError
         If none does, or several.
     """
-    runs = results.plan()
-    found = [
-        Found(run.key, run.label, "run", run.pretraining)
-        for run in runs
-        if run.key.startswith(prefix)
-    ]
-    shared: dict[str, str] = {}
-    for run in runs:
-        if run.pretraining is not None and run.pretraining.startswith(prefix):
-            shared.setdefault(run.pretraining, pretraining_label(run.axes))
-    found += [Found(key, label, "pretraining") for key, label in shared.items()]
-    known = {one.key for one in found}
+    by_key: dict[str, Found] = {}
+    for run in results.plan():
+        start = run.pretraining
+        if run.key.startswith(prefix):
+            by_key[run.key] = Found(run.key, run.label, "run", start)
+        if start is not None and start.startswith(prefix):
+            by_key.setdefault(start, Found(start, pretraining_label(run.axes), "pretraining"))
     # earlier steps of curricula, and runs of settings no longer in the plan
-    others = {key for key in _logged(results, prefix) if key not in known}
-    found += [Found(key, "job not in the plan", "job") for key in sorted(others)]
+    for key in sorted(_logged(results, prefix) - by_key.keys()):
+        by_key[key] = Found(key, "job not in the plan", "job")
+    found = list(by_key.values())
     if not found:
         raise StoreError(
             f"no run or pretraining in {results.root} has a key that begins with {prefix!r}; "
@@ -189,25 +197,3 @@ def _state(results: Results, key: str, number: int) -> str:
     if _is_running(results, key):
         return RUNNING
     return INTERRUPTED if results.log_path(key, number).exists() else PENDING
-
-
-def _values(
-    results: Results, found: Found, number: int, end: Attempt | None, text: str
-) -> dict[str, Any]:
-    return {
-        "key": found.key,
-        "kind": found.kind,
-        "label": found.label,
-        "attempt": number,
-        "attempts": results.next_attempt(found.key) - 1,
-        "state": _state(results, found.key, number),
-        "reason": end.reason if end else "",
-        "traceback": end.traceback if end else "",
-        "host": end.host if end else "",
-        "resources": dict(end.resources) if end else {},
-        "log": text,
-    }
-
-
-def _exit_status(end: Attempt | None) -> int:
-    return 1 if end is not None and end.failed else 0

@@ -13,6 +13,7 @@ from medbench.cli.grid_view import grid_view
 from medbench.interfaces.events import (
     EpochEnded,
     Event,
+    GridStarted,
     JobEnded,
     JobEndedElsewhere,
     JobRequeued,
@@ -36,6 +37,9 @@ def progress_view(progress: Progress) -> Iterator[Callable[[Event], None]]:
     notes = ["loading torch, once"]
 
     def show(event: Event) -> None:
+        if isinstance(event, GridStarted):
+            live.console.print(message(event), markup=False)
+            return
         if not isinstance(event, JobStarted):
             notes[:] = [message(event)] if isinstance(event, WaitingForOthers) else []
         done = isinstance(event, JobEnded | JobEndedElsewhere) and event.state == DONE
@@ -70,6 +74,11 @@ def message(event: Event) -> str:
     match event:
         case JobStarted() | EpochEnded() | JobSkipped(state="interrupted"):
             return ""
+        case GridStarted():
+            return (
+                f"{event.runs} runs and {event.pretrainings} pretrainings to do, "
+                f"{event.jobs} at once on {', '.join(event.devices)}"
+            )
         case JobRequeued():
             return f"out of memory {event.label}: will be repeated alone"
         case JobYielded():
@@ -85,7 +94,7 @@ def message(event: Event) -> str:
             return f"waiting for {len(event.keys)} that other commands run on {hosts}"
         case StopRequested():
             return (
-                f"stopping: {event.running} running jobs save a checkpoint, which takes up to "
-                "10 s; Ctrl-C again ends them at once"
+                f"stopping: {event.running} running jobs save a checkpoint within 10 s; "
+                "Ctrl-C again ends them at once"
             )
     return f"{text}: {event.reason}" if event.reason else text

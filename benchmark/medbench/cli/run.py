@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
 from medbench.cli.common import (
-    RESULTS,
     add_option,
     axis_option,
     cache_option,
-    discover_with,
     json_option,
     plugin_option,
     protocol_option,
@@ -23,36 +20,15 @@ from medbench.cli.common import (
 from medbench.cli.interval import Interval
 from medbench.cli.run_end import conclude
 from medbench.cli.run_plan import show_plan
-from medbench.cli.run_stop import StoppedCommand, StopSignals
 from medbench.errors import ProtocolError
+from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
-from medbench.interfaces.events import Event
-from medbench.interfaces.executor import Executor
 from medbench.plain import plain
-from medbench.plugins.callbacks import Callback, Callbacks, callbacks_of
-from medbench.plugins.kinds import kind_named
-from medbench.protocol.changes import Changes, changed, unlisted
-from medbench.protocol.read import find_protocol, read_protocol
+from medbench.plugins.local import plugin_files
 from medbench.protocol.runs import Filters, expand
-from medbench.protocol.shipped import protocol_paths
-from medbench.runner.job_queue import JobQueue, clean_up
-from medbench.runner.machine import default_jobs, devices_of, resolve_device
-from medbench.runner.modules import built_in_modules
-from medbench.runner.origin import origin, plugin_distributions
-from medbench.runner.plan import (
-    JobMaker,
-    Plan,
-    check_prepared,
-    declaration,
-    failed_part,
-    make_plan,
-    planned,
-)
-from medbench.runner.progress import Summary
-from medbench.runner.scheduler import Scheduler
-from medbench.runner.slots import DeviceSlots
-from medbench.store.locks import Locks
-from medbench.store.registration import register
+from medbench.runner.machine import default_jobs
+from medbench.runner.plan import failed_part
+from medbench.running import RunOptions, execute, open_protocol
 from medbench.store.results import Results
 
 
@@ -168,22 +144,17 @@ def run(
             "give --all to run the whole protocol, or choose with --dataset, --noise, --rate, "
             "--pretext, --method, --seed"
         )
-    registry = discover_with(plugins)
-    file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
-    if any("*" in (g.datasets, g.noise, g.pretexts, g.methods) for g in file.protocol.grid):
-        # "*" means every plugin that loads: classes are imported, and broken ones left out
-        registry = discover_with(plugins, thorough=True)
-        for fault in registry.broken:
-            click.echo(f"left out: {plain(fault.distribution)}: {fault.reason}", err=True)
-    joining = unlisted(file.protocol, registry, plugins)
-    file = changed(file, Changes([*joining, *additions], settings), registry)
-    for word in joining:
+    click.get_current_context().with_resource(plugin_files(plugins))
+    opened = open_protocol(protocol_name, plugins, additions, settings)
+    registry, file = opened.registry, opened.file
+    for fault in opened.left_out:
+        click.echo(f"left out: {plain(fault.distribution)}: {fault.reason}", err=True)
+    for word in opened.joining:
         click.echo(f"{word} joins the grid of {file.protocol.name}", err=True)
     context = DataContext(cache.absolute())
-    expansion = expand(file, registry, context, Filters(axes))
+    asked = expand(file, registry, context, Filters(axes))
     root = (results_dir or RESULTS / file.protocol.name).absolute()
-    chosen = failed_part(expansion, Results.open(root)) if only_failed else expansion
-    retry_failed = retry_failed or only_failed
+    chosen = failed_part(asked, Results.open(root)) if only_failed else asked
     if only_failed and not chosen.runs:
         click.echo("No run has failed.", err=True)
         return 0
@@ -192,92 +163,41 @@ def run(
             file,
             chosen,
             root,
-            retry_failed=retry_failed,
+            retry_failed=retry_failed or only_failed,
             jobs=jobs or default_jobs([device], file.protocol.compute.threads),
             estimate_from=estimate_from,
             as_json=as_json,
         )
-
-    check_prepared(expansion)
-    callbacks = callbacks_of(registry, loggers)
-    device = resolve_device(device)
-    results = Results.create(root, file.protocol.name)
-    whole = expansion if not any(axes.values()) else expand(file, registry, context)
-    results.write_plan(file.text, [planned(run) for run in whole.runs])
-    versions = plugin_distributions(registry.entries.values())
-    finished = len(results.done("runs"))
-    declared = declaration(file, whole.runs, versions)
-    registration = register(results.registration_path, declared, finished)
-    plan = make_plan(chosen, results, retry_failed=retry_failed)
-    clean_up(results)
-
-    devices = devices_of(device)
-    slots = DeviceSlots(devices, jobs or default_jobs(devices, file.protocol.compute.threads))
-    maker = JobMaker(
-        root,
-        context.cache,
-        timeout,
-        *interval,
+    options = RunOptions(
+        results=root,
+        cache=context.cache,
+        jobs=jobs,
+        device=device,
+        timeout=timeout,
         memory=round(memory * 2**30) if memory else None,
-        origin=origin(file, versions, registration),
+        interval=interval,
+        executor=executor,
+        loggers=loggers,
+        retry_failed=retry_failed or only_failed,
     )
-    chosen_executor = registry.get(kind_named("executor"), executor).load()
-    loaded = chosen_executor(slots.jobs, None, built_in_modules(registry, expansion))
-    summary = _execute(plan, maker, loaded, slots, callbacks)
-    return conclude(registry, plan, summary, results, as_json=as_json)
-
-
-def _execute(
-    plan: Plan,
-    maker: JobMaker,
-    executor: Executor,
-    slots: DeviceSlots,
-    callbacks: Sequence[Callback],
-) -> Summary:
-    """Run what there is to do; if interrupted, end the jobs and say how to continue."""
-    if not plan.to_do:
-        return Summary()
+    whole = asked if not any(axes.values()) else expand(file, registry, context)
     from medbench.cli.progress import progress_view
-    from medbench.runner.costs import costs_seen
-    from medbench.runner.progress import Progress
 
-    results = Results(maker.results)
-    progress = Progress(plan, results, slots.jobs, costs_seen(results))
-    click.echo(
-        f"{len(plan.to_do)} runs and {len(plan.pretrainings_to_do)} pretrainings to do, "
-        f"{slots.jobs} at once on {slots}",
-        err=True,
-    )
     try:
-        # locks are released last, when all jobs have ended
-        with (
-            Locks(results.locks_folder) as locks,
-            closing(executor),
-            Callbacks(callbacks, results.root / "logs" / "callbacks") as running_callbacks,
-            progress_view(progress) as show,
-        ):
-
-            def emit(event: Event) -> None:
-                progress.apply(event)
-                show(event)
-                running_callbacks.tell(event)
-
-            queue = JobQueue(results, locks, plan.attempts, progress.running)
-            scheduler = Scheduler(plan, maker, executor, queue, slots, emit)
-            with StopSignals(scheduler.stop) as signals:
-                scheduler.run()
+        ended = execute(registry, file, whole, chosen, options, progress_view)
     except KeyboardInterrupt:
-        raise StoppedCommand(
-            "ended at once; finished runs and earlier checkpoints are kept. "
-            "The same command continues from here",
-            status=130,
-        ) from None
-    finally:
-        results.pixels.drop()
-    if signals.received:
-        raise StoppedCommand(
-            "stopped; finished runs are kept, and checkpoints of the others. "
-            "The same command continues from here",
-            status=128 + signals.received,
-        )
-    return progress.summary
+        raise StoppedCommand(f"ended at once; finished runs and earlier {_KEPT}", 130) from None
+    if ended.signal:
+        raise StoppedCommand(f"stopped; finished runs and {_KEPT}", 128 + ended.signal)
+    return conclude(registry, ended.plan, ended.summary, ended.results, as_json=as_json)
+
+
+_KEPT = "checkpoints are kept. The same command continues from here"
+
+
+class StoppedCommand(click.exceptions.Abort):
+    """The command was stopped by a signal; ``status`` is its exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

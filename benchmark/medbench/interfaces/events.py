@@ -32,6 +32,26 @@ class JobEvent:
 
 
 @dataclass(frozen=True)
+class GridStarted:
+    """Jobs are about to start.
+
+    Parameters
+    ----------
+    runs, pretrainings : int
+        Jobs to do.
+    jobs : int
+        Jobs at once.
+    devices : tuple of str
+        Devices that they run on.
+    """
+
+    runs: int
+    pretrainings: int
+    jobs: int
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class JobStarted(JobEvent):
     """A run or a pretraining begins.
 
@@ -172,9 +192,10 @@ class StopRequested:
     running: int
 
 
-#: Everything that a scheduler emits. Callbacks get the first three kinds.
+#: Everything that happens to a grid. Callbacks get JobStarted, EpochEnded and JobEnded.
 Event: TypeAlias = (
-    JobStarted
+    GridStarted
+    | JobStarted
     | EpochEnded
     | JobEnded
     | JobEndedElsewhere

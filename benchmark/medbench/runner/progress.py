@@ -170,19 +170,13 @@ class Progress:
     ) -> None:
         self.ended += 1
         self._move(event.kind, before, event.state)
-        match event.state:
-            case "done":
-                done.append(event.key)
-            case "interrupted":
-                self.summary.interrupted.append(event.key)
-            case "skipped":
-                if event.kind == "run":
-                    self.summary.skipped.append(event.key)
-            case _:
-                self.summary.failed.append(event.key)
-        if event.state not in (DONE, INTERRUPTED) and (
-            event.kind == "run" or event.state != SKIPPED
-        ):
+        if event.state == DONE:
+            done.append(event.key)
+        elif event.state == INTERRUPTED:
+            self.summary.interrupted.append(event.key)
+        elif event.state != SKIPPED or event.kind == "run":
+            skipped = event.state == SKIPPED
+            (self.summary.skipped if skipped else self.summary.failed).append(event.key)
             self._note(event.state, event.reason, event.key, event.label)
 
     def _move(self, kind: str, before: str, after: str) -> None:

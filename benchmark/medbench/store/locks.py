@@ -202,7 +202,7 @@ class Locks:
         return lost
 
     def find(self, key: str) -> Lock | None:
-        """Return the lock on a job, whoever holds it, dead or alive."""
+        """Return the lock on a job, dead or alive."""
         return read_lock(self._path(key))
 
     def clear(self, key: str) -> Lock | None:

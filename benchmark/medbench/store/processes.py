@@ -21,7 +21,7 @@ class Process:
         Name of the machine, for people: names need not be unique.
     place : str
         Within which a process number is unique: a hash of the boot and of the namespace of
-        process numbers, so that restarts and containers are told apart. Empty where the
+        process numbers, which distinguishes restarts and containers. Empty where the
         system does not say.
     pid : int
         Number of the process.
@@ -42,7 +42,7 @@ class Process:
         return cls(platform.node(), _place(), pid, _state_and_start(pid)[1])
 
     def gone(self) -> bool | None:
-        """Tell whether the process has ended; ``None`` if that cannot be told from here."""
+        """Tell whether the process has ended; ``None`` if that is unknown here."""
         if not self.place or self.place != _place():
             return None
         try:

@@ -368,8 +368,8 @@ def test_a_third_partys_fault_is_one_line_and_hides_no_other(tmp_path: Path) -> 
         patch.syspath_prepend(site)
         rows = {row["name"]: row for row in medbench("data", "list", "--json").json}
         assert rows["broken-shapes"]["state"] == "broken"
-        assert "ZeroDivisionError: no images per class" in rows["broken-shapes"]["cure"]
-        assert "medbench-broken" in rows["broken-shapes"]["cure"]
+        assert "ZeroDivisionError: no images per class" in rows["broken-shapes"]["fix"]
+        assert "medbench-broken" in rows["broken-shapes"]["fix"]
         assert rows["pneumonia-mnist"]["state"] == "ready"
 
         doctor = medbench("doctor", "--json")

@@ -1,4 +1,4 @@
-"""Killed in every stage and taken up from checkpoints: the same bits as undisturbed."""
+"""Killed in every stage and resumed from checkpoints: the same bits as undisturbed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ edited = {{ plugin = "mortal-edited", notes = {notes}, dies_in = 3 }}
 evaluated = {{ plugin = "co-teaching" }}
 """
 
-#: After which epoch each goes on, when taken up.
+#: After which epoch each continues when resumed.
 RESUMED = {
     "in-warm-up": [1],
     "later": [3],
@@ -115,7 +115,7 @@ def spoil_both(checkpoints: Checkpoints) -> None:
 
 @pytest.fixture(scope="module")
 def killed(mortal: Path) -> SimpleNamespace:
-    """All killed once with two jobs at once, some checkpoints spoilt, all taken up by one job."""
+    """All killed once with two jobs at once, some checkpoints damaged, all resumed by one job."""
     first = run(mortal, "results", jobs=2)
     results = Results.open(mortal / "results")
     keys = {

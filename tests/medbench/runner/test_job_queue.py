@@ -299,9 +299,9 @@ class Crowded(InProcess):
     def submit(self, job: Job) -> JobHandle:
         handle = super().submit(job)
         self.where.append((job.key, job.device))
-        beside = [other for other in self.running if other.device == job.device]
-        assert len(beside) <= 2
-        assert len(beside) == 1 or not any(other.alone for other in beside)
+        sharing = [other for other in self.running if other.device == job.device]
+        assert len(sharing) <= 2
+        assert len(sharing) == 1 or not any(other.alone for other in sharing)
         return handle
 
     def state(self, job: Job) -> JobState:

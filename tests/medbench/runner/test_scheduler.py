@@ -81,7 +81,7 @@ def test_a_failed_pretraining_skips_its_runs_and_no_others(
     for reason in notes.reasons.values():
         assert reason == "its pretraining failed: attempt 1 came to nothing"
 
-    # the same again tries nothing anew, and says the same of every run
+    # the same command again repeats nothing, and says the same of every run
     again = InProcess(2)
     _, second, notes = carried_out(expansion, results, again)
     assert again.submitted == []

@@ -1,4 +1,4 @@
-"""Which device each job gets, whatever comes and goes in whatever order."""
+"""Which device each job gets, for jobs that come and go in any order."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_no_device_is_overfull_and_nobody_waits_for_ever(
         for key in lonely:
             assert loads[where[key]] == 1
             assert slots.is_exclusive(key)
-    # let all end: whoever waited for a device of their own gets one
+    # let all end: each job that waits for a device of its own gets one
     while where or waiting:
         for key in list(where):
             slots.release(key)
