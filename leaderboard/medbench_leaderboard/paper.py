@@ -5,6 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medbench_leaderboard.board import Board
+from medbench_leaderboard.names import many
 from medbench_leaderboard.table import ENTRANT, grouped
 from medbench_leaderboard.words import ADVICE_NOTE, coverage, readable
 
@@ -35,7 +36,7 @@ def _caption(board: Board) -> str:
     facts = board.facts
     said = (
         f"{facts.name}: {readable(facts.primary)} of the reading {facts.reading}, mean over seeds, "
-        f"by mean rank over {board.counted_blocks} blocks. Open ranks: those that the "
+        f"by mean rank over {many(board.counted_blocks, 'block')}. Open ranks: those that the "
         "comparisons of pairs leave open."
     )
     if board.findings.tie_groups:

@@ -159,9 +159,12 @@ def _answer(tested: Answer, *, prefix: bool = True) -> str:
 
 def _cannot(tested: Answer) -> str:
     most = max(tested.comparisons, key=lambda c: c.pairs)
-    unit = "seeds" if tested.question == "blocks" else "pairs of dataset and seed"
+    inside = tested.question == "blocks"
+    units = (
+        many(most.pairs, "seed") if inside else f"{many(most.pairs, 'pair')} of dataset and seed"
+    )
     return (
-        f"{most.pairs} {unit} cannot decide {many(len(tested.comparisons), 'comparison')}: at "
+        f"{units} cannot decide {many(len(tested.comparisons), 'comparison')}: at "
         f"least {most.needed} are necessary, and need not be sufficient."
     )
 
