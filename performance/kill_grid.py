@@ -104,8 +104,8 @@ def records(results: Path) -> dict[str, tuple[int, int]]:
     """Return what changes if a record is written again, by path."""
     return {
         str(path.relative_to(results)): (path.stat().st_mtime_ns, path.stat().st_ino)
-        for kind in ("runs", "pretrainings")
-        for path in results.glob(f"{kind}/*/*.h5")
+        for pattern in ("runs/*/*.h5", "pretrainings/*/*.safetensors")
+        for path in results.glob(pattern)
     }
 
 
@@ -173,7 +173,7 @@ def inspect(results: Path, expected: Mapping[str, str], found: Findings) -> None
     got = digests(results)
     found.wrong += [f"record {key} is missing" for key in expected if key not in got]
     found.wrong += [f"digest of {k} differs" for k in got if got[k] != expected.get(k)]
-    for pattern in (".*.part", "checkpoints/*/*.h5", "locks/*.json"):
+    for pattern in (".*.part", "checkpoints/*/*.safetensors", "locks/*.json"):
         where = results.rglob(pattern) if pattern.startswith(".") else results.glob(pattern)
         found.wrong += [f"{path.relative_to(results)} is left" for path in where if path.is_file()]
     headers = [read_header(path) for path in results.glob("runs/*/*.h5")]

@@ -229,7 +229,8 @@ def undeclared(results: Results, lines: Sequence[Registration]) -> list[Change]:
     strays = [
         row["run_key"]
         for row in rows
-        if not row["fault"] and json.loads(row["provenance"]).get("registration") not in known
+        if not row["fault"]
+        and (json.loads(row["provenance"] or "null") or {}).get("registration") not in known
     ]
     if strays:
         detail = f"{len(strays)} records were made under another registration, first {min(strays)}"

@@ -309,7 +309,7 @@ def test_a_record_moved_away_is_made_again_the_same(
 
 def test_truncated_weights_fail_the_runs_that_need_them(finished: Finished, tmp_path: Path) -> None:
     copy = finished.copy(tmp_path)
-    weights = sorted((copy / "pretrainings").rglob("*.h5"))[0]
+    weights = sorted((copy / "pretrainings").rglob("*.safetensors"))[0]
     truncate(weights)
     shutil.rmtree(copy / "runs")
     run = finished.again(copy, "--json")

@@ -168,7 +168,7 @@ def test_a_run_goes_on_after_the_epoch_of_its_checkpoint(
 def test_a_pretraining_goes_on_in_each_step_of_a_curriculum(
     killed: SimpleNamespace, undisturbed: Results
 ) -> None:
-    paths = sorted((killed.results.root / "pretrainings").glob("*/*.h5"))
+    paths = sorted((killed.results.root / "pretrainings").glob("*/*.safetensors"))
     weights = [read_weights(path) for path in paths]
     assert sorted(w.metadata["resumed"] for w in weights) == [[], [1], [2]]
     assert [w.digest() for w in weights] == [

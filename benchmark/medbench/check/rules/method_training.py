@@ -17,7 +17,7 @@ from medbench.check.simulated_device import simulated_device
 from medbench.check.tasks import EPOCHS, MethodRun, TaskCalls, synthetic_data
 from medbench.errors import MedbenchError
 from medbench.interfaces.method import EpochReport, OptimiserSettings
-from medbench.store.packing import pack, unpack
+from medbench.store.arrays import dumps, loads
 
 rule = rule_of("method")
 
@@ -210,17 +210,17 @@ def device(plugin: PluginUnderTest) -> None:
 def resume(plugin: PluginUnderTest) -> None:
     """Interrupt after 0, 1, 2 and 3 of four epochs; save the state as a checkpoint does."""
     whole = MethodRun(plugin.make(), synthetic_data())
-    states, reports = [pack(whole.state.save())], []
+    states, reports = [dumps(whole.state.save())], []
     for epoch in range(EPOCHS):
         reports += whole.train_epochs(epoch, epoch + 1)
-        states.append(pack(whole.state.save()))
+        states.append(dumps(whole.state.save()))
     for done in range(EPOCHS):
         rest = MethodRun(plugin.make(), synthetic_data())
-        rest.state.load(unpack(*states[done]))
+        rest.state.load(loads(states[done]))
         again = rest.train_epochs(done, EPOCHS)
         require_equal(
-            {"report": reports[done:], "state": unpack(*states[-1])},
-            {"report": again, "state": unpack(*pack(rest.state.save()))},
+            {"report": reports[done:], "state": loads(states[-1])},
+            {"report": again, "state": loads(dumps(rest.state.save()))},
             f"resumed after {done} of {EPOCHS} epochs, it ends differently",
         )
 
@@ -238,7 +238,7 @@ def plain_state(plugin: PluginUnderTest) -> None:
     try:
         state = run.state
         run.train_epochs(0, EPOCHS)
-        pack(state.save())
+        dumps(state.save())
     except MedbenchError as error:
         raise Violation(str(error)) from error
 
