@@ -1,7 +1,7 @@
 """Cheats that ``verify`` names; those of the board are in test_claims.py.
 
 A cheat edits a finished folder of real runs, in a copy, as somebody would who wants
-another ranking, and recomputes whatever digest would give it away.
+another ranking, and recomputes every digest that would give it away.
 """
 
 from __future__ import annotations
