@@ -212,7 +212,7 @@ def drawn(
 def records_of(folder: Path) -> list[Record]:
     """Return all records of a results folder."""
     results = Results.open(folder)
-    done = [state.run.key for state in results.states() if state.status == "done"]
+    done = [run.key for run in results.plan() if run.key in results.done("runs")]
     return [read_record(results.record_path(key)) for key in done]
 
 

@@ -227,7 +227,7 @@ def _batch(images: NDArray[np.uint8]) -> torch.Tensor:
 
 def _pretrainings(folder: Path) -> Iterator[PretrainedWeights]:
     results = Results.open(folder)
-    done = [state.run for state in results.states() if state.status == "done"]
+    done = [run for run in results.plan() if run.key in results.done("runs")]
     for key in dict.fromkeys(run.pretraining for run in done if run.pretraining):
         yield read_weights(results.pretraining_path(key))
 

@@ -73,14 +73,14 @@ def main() -> None:
     folder = parser.parse_args().results
     try:
         results = Results.open(folder)
-        states = list(results.states())
-        done = [state.run for state in states if state.status == "done"]
+        planned = results.plan()
+        done = [run for run in planned if run.key in results.done("runs")]
         runs = [_run(read_record(results.record_path(run.key))) for run in done]
         keys = dict.fromkeys(run.pretraining for run in done if run.pretraining)
         pretrainings = [read_weights(results.pretraining_path(key)) for key in keys]
     except MedbenchError as error:
         raise SystemExit(f"quick_tables: {error}") from error
-    print(f"{len(runs)} of {len(states)} planned runs, {len(pretrainings)} pretrainings.")
+    print(f"{len(runs)} of {len(planned)} planned runs, {len(pretrainings)} pretrainings.")
     print(spread(runs))
     tables: list[tuple[str, tuple[Sequence[str], Rows]]] = [
         ("What the pretexts learned", pretext_table(pretrainings)),
