@@ -51,16 +51,15 @@ def confirm(
     """
     # imported here: --help must not wait for them
     from medbench.canonical import canonical_json
-    from medbench.protocol.changes import Changes, changed
+    from medbench.protocol.changes import changed
     from medbench.protocol.confirmation import confirmed, intend, read_intent
-    from medbench.protocol.read import find_protocol, read_protocol
-    from medbench.protocol.shipped import protocol_paths
+    from medbench.protocol.read import protocol_named
     from medbench.runner.origin import plugin_distributions
     from medbench.store.atomic import write_text, writing
 
     registry = discover_with(plugins)
-    file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
-    file = changed(file, Changes(additions, settings), registry)
+    file = protocol_named(protocol_name, registry)
+    file = changed(file, registry, additions, settings)
     name = file.protocol.name
     registration = Path(f"{name}-confirmation.json")
     if beacon is None:

@@ -129,10 +129,7 @@ Examples:
 )
 @click.argument("name")
 @click.argument(
-    "sources",
-    metavar="[SOURCE...]",
-    nargs=-1,
-    type=click.Path(path_type=Path, exists=True),
+    "sources", metavar="[SOURCE...]", nargs=-1, type=click.Path(path_type=Path, exists=True)
 )
 @click.option(
     "--size",

@@ -22,9 +22,8 @@ from medbench.cli.common import (
 from medbench.errors import ProtocolError, StoreError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import discover
-from medbench.protocol.read import find_protocol, read_protocol
-from medbench.protocol.runs import Filters, expand
-from medbench.protocol.shipped import protocol_paths
+from medbench.protocol.read import protocol_named
+from medbench.protocol.runs import expand
 from medbench.protocol.spec import RunSpec
 from medbench.runner.plan import check_prepared
 from medbench.store.atomic import write_text
@@ -68,9 +67,9 @@ def labels(
     the noise model `given` reads such files.
     """
     registry = discover()
-    file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
+    file = protocol_named(protocol_name, registry)
     context = DataContext(cache.absolute())
-    expansion = expand(file, registry, context, Filters({**axes, "pretext": (), "method": ()}))
+    expansion = expand(file, registry, context, axes)
     check_prepared(expansion)
     one_each: dict[tuple[Any, ...], RunSpec] = {}
     for run in expansion.runs:

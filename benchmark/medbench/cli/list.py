@@ -8,13 +8,7 @@ from typing import Any
 
 import click
 
-from medbench.cli.common import (
-    discover_with,
-    json_option,
-    plugin_option,
-    print_json,
-    print_table,
-)
+from medbench.cli.common import discover_with, json_option, plugin_option, print_json, print_table
 from medbench.plain import plain
 from medbench.plugins.kinds import KINDS, Kind, kind_named
 from medbench.plugins.registry import Registry

@@ -25,7 +25,7 @@ from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
 from medbench.plain import plain
 from medbench.plugins.local import plugin_files
-from medbench.protocol.runs import Filters, expand
+from medbench.protocol.runs import expand
 from medbench.runner.machine import default_jobs
 from medbench.runner.plan import failed_part
 from medbench.running import RunOptions, execute, open_protocol
@@ -63,16 +63,9 @@ Examples:
 )
 @cache_option
 @click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    help="Runs at once.  [default: cores / threads, or one a GPU]",
+    "--jobs", type=click.IntRange(1), help="Runs at once.  [default: cores / threads, or one a GPU]"
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto, cpu, cuda or cuda:N.",
-)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a run may take."
 )
@@ -152,7 +145,7 @@ def run(
     for word in opened.joining:
         click.echo(f"{word} joins the grid of {file.protocol.name}", err=True)
     context = DataContext(cache.absolute())
-    asked = expand(file, registry, context, Filters(axes))
+    asked = expand(file, registry, context, axes)
     root = (results_dir or RESULTS / file.protocol.name).absolute()
     chosen = failed_part(asked, Results.open(root)) if only_failed else asked
     if only_failed and not chosen.runs:

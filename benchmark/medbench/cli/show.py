@@ -26,10 +26,9 @@ from medbench.errors import MedbenchError, NotPreparedError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Entry, Registry
-from medbench.protocol.changes import Changes, changed
-from medbench.protocol.read import ProtocolFile, find_protocol, read_protocol
+from medbench.protocol.changes import changed
+from medbench.protocol.read import ProtocolFile, protocol_named
 from medbench.protocol.runs import expand
-from medbench.protocol.shipped import protocol_paths
 
 
 @click.command(
@@ -62,8 +61,8 @@ def show(
     """
     registry = discover_with(plugins)
     if kind in ("protocol", "protocols"):
-        file = read_protocol(find_protocol(name, protocol_paths(registry)))
-        file = changed(file, Changes(additions, settings), registry)
+        file = protocol_named(name, registry)
+        file = changed(file, registry, additions, settings)
         if as_json:
             print_json(file.protocol.model_dump(mode="json"))
         else:

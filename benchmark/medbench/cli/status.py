@@ -12,13 +12,7 @@ from typing import Any
 import click
 from rich.live import Live
 
-from medbench.cli.common import (
-    console,
-    find_results,
-    json_option,
-    results_option,
-    short_path,
-)
+from medbench.cli.common import console, find_results, json_option, results_option, short_path
 from medbench.cli.grid_view import grid_view
 from medbench.runner.status import Status, read_status
 from medbench.store.results import Results
