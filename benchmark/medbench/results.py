@@ -88,12 +88,7 @@ def load(source: str | Path | Iterable[str | Path]) -> Results:
     scratch = TemporaryDirectory(prefix="medbench-bundle-")
     folders = []
     for number, path in enumerate(map(Path, paths)):
-        root = path
-        if path.is_file():
-            root = Path(scratch.name) / f"{number}-{path.stem}"
-            unpack_bundle(path, root)
-            (root / ".origin").write_text(str(path), encoding="utf-8")
-        folder = Folder.open(root)
+        folder = open_folder(path, Path(scratch.name) / str(number))
         for part in (folder.protocol_path, folder.plan_path):
             if not part.is_file():
                 raise StoreError(
@@ -104,6 +99,22 @@ def load(source: str | Path | Iterable[str | Path]) -> Results:
     if not folders:
         raise StoreError("no results folder is given; name at least one")
     return Results(folders, scratch)
+
+
+def open_folder(path: Path, scratch: Path) -> Folder:
+    """Open a results folder, or a bundle, which is unpacked and checked below ``scratch``.
+
+    Raises
+    ------
+    StoreError
+        If it is neither, or not sound.
+    """
+    root = path
+    if path.is_file():
+        root = scratch / path.stem
+        unpack_bundle(path, root)
+        (root / ".origin").write_text(str(path), encoding="utf-8")
+    return Folder.open(root)
 
 
 class Results:

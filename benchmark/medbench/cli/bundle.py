@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
@@ -62,27 +59,3 @@ def bundle(
         return
     click.echo(f"{short_path(place.absolute())}: {made.runs} runs of protocol {made.protocol}")
     click.echo(f"{len(made.files)} files, {made.size / 1e6:.1f} MB, all checked", err=True)
-
-
-@contextmanager
-def unpacked(roots: Sequence[Path]) -> Iterator[list[Path]]:
-    """Give results folders, bundles among them unpacked and checked for as long.
-
-    Raises
-    ------
-    StoreError
-        If a bundle is not sound.
-    """
-    from medbench.store.bundle import unpack_bundle
-
-    with TemporaryDirectory(prefix="medbench-bundle-") as scratch:
-        folders = []
-        for index, root in enumerate(roots):
-            if root.is_file():
-                folder = Path(scratch) / f"{index}-{root.stem}"
-                unpack_bundle(root, folder)
-                (folder / ".origin").write_text(str(root), encoding="utf-8")
-                folders.append(folder)
-            else:
-                folders.append(root)
-        yield folders

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
-from medbench.errors import StoreError
+from medbench.errors import MedbenchError, NotPreparedError, StoreError
 from medbench.folders import RESULTS, default_cache
-from medbench.plain import plain
+from medbench.interfaces.dataset import DataContext, DatasetCard
+from medbench.plain import format_error, plain
 from medbench.plugins.local import plugin_files
-from medbench.plugins.registry import Registry, discover
+from medbench.plugins.registry import Entry, Registry, discover
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -106,6 +107,18 @@ def discover_with(paths: Sequence[Path], *, thorough: bool = False) -> Registry:
     return discover(thorough=thorough, required=paths)
 
 
+def card_of(entry: Entry, context: DataContext) -> tuple[str, DatasetCard | None, str]:
+    """Return a dataset's state (ready, not prepared or broken), its card and the fix."""
+    try:
+        return "ready", entry.create(entry.name, entry.plugin.defaults).card(context), ""
+    except NotPreparedError as error:
+        return "not prepared", None, str(error)
+    except MedbenchError as error:
+        return "broken", None, str(error)
+    except Exception as error:  # noqa: BLE001 - a fault of one plugin must not hide the others
+        return "broken", None, f"{entry.who} is broken: {format_error(error)}"
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -114,15 +127,15 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> None:
-    """Print rows of the same keys as a table; the last column is wrapped."""
+def print_table(rows: Sequence[Mapping[Any, Any]], *, header: bool = True) -> None:
+    """Print rows of the same keys as a table; the first column and names are not wrapped."""
     from rich.table import Table
     from rich.text import Text
 
     names = list(rows[0]) if rows else []
     table = Table(box=None, pad_edge=False, show_header=header)
     for name in names:
-        table.add_column(name, no_wrap=name != names[-1])
+        table.add_column(name, no_wrap=name in (names[0], "name"))
     for row in rows:
         table.add_row(*(Text(plain(row[name], 2000)) for name in names))
     console().print(table)
