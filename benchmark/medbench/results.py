@@ -253,12 +253,11 @@ class Results:
     def run_curves(self, run: str) -> Arrays:
         """Return the curves of one run, (E,) each, under the names of :attr:`curves`."""
         stored = self.arrays(run, "train/loss", "curves/")
-        single = {
-            name.removeprefix("curves/").replace("/", "_"): array
-            for name, array in stored.items()
-            if array.ndim == 1
-        }
-        return {"epoch": np.arange(len(stored["train/loss"])), **single}
+        found = {"epoch": np.arange(len(stored["train/loss"]))}
+        for name, array in stored.items():
+            if array.ndim == 1:
+                found[name.removeprefix("curves/").replace("/", "_")] = array
+        return found
 
     def samples(self, run: str) -> pd.DataFrame:
         """Return one row for each training image, as it was in the last epoch.
@@ -446,7 +445,7 @@ class Results:
         StoreError
             If a folder cannot be read.
         """
-        total = hashlib.sha256()
+        total, suffixes = hashlib.sha256(), {**SUFFIXES, "attempts": ".json"}
         for folder in self._folders:
             texts = [folder.root / "medbench.json", folder.protocol_path, folder.plan_path]
             if folder.registration_path.is_file():
@@ -455,11 +454,7 @@ class Results:
                 parts = [
                     folder.label,
                     [path.read_bytes() for path in texts],
-                    sorted(signatures_below(folder.root / "runs", SUFFIXES["runs"])),
-                    sorted(
-                        signatures_below(folder.root / "pretrainings", SUFFIXES["pretrainings"])
-                    ),
-                    sorted(signatures_below(folder.root / "attempts", ".json")),
+                    [sorted(signatures_below(folder.root / n, end)) for n, end in suffixes.items()],
                     sorted((lock.key, lock.holder.gone()) for lock in folder.locks()),
                 ]
             except OSError as error:
@@ -534,10 +529,5 @@ def _protocol_of(folder: Folder) -> Protocol:
 
 def _declared(protocol: Protocol) -> dict[str, Any]:
     """Return what must be the same in protocols whose results are put together."""
-    evaluation = protocol.evaluation
-    return {
-        "name": protocol.name,
-        "primary": evaluation.primary,
-        "last_epochs": evaluation.last_epochs,
-        **protocol.statistics.model_dump(),
-    }
+    of_runs = protocol.evaluation.model_dump(include={"primary", "last_epochs"})
+    return {"name": protocol.name, **of_runs, **protocol.statistics.model_dump()}

@@ -146,11 +146,10 @@ def _settings(given: Sequence[str], entries: Sequence[Entry]) -> dict[str, dict[
     found: dict[str, dict[str, Any]] = {}
     for each in given:
         path, _, text = each.partition("=")
-        name, _, key = path.partition(".")
-        if not key or not text or name not in [entry.name for entry in entries]:
+        *tables, last = path.split(".")
+        if not (tables and last and text and tables[0] in [entry.name for entry in entries]):
             raise PluginError(f"--set {each}: write NAME.KEY=VALUE of a plugin that is checked")
-        *tables, last = key.split(".")
-        table = found.setdefault(name, {})
+        table = found
         for word in tables:
             table = table.setdefault(word, {})
         table[last] = value_of(text)
@@ -170,20 +169,18 @@ def _check(plugin: PluginUnderTest, only: Sequence[str], *, quiet: bool) -> _Rep
             raise PluginError(
                 f"there is no rule {name!r} for a {entry.kind.name}{did_you_mean(name, known)}"
             )
-    screen = None if quiet else console()
-    if screen is not None:
-        head = f"{entry.kind.name} {entry.name} ({entry.distribution} {entry.version})"
-        screen.print(f"[bold]{head}[/bold]")
+    screen = console()
+    screen.quiet = quiet
+    head = f"{entry.kind.name} {entry.name} ({entry.distribution} {entry.version})"
+    screen.print(f"[bold]{head}[/bold]")
     if reason := _not_checkable(plugin):
-        if screen is not None:
-            screen.print(f"  not checked: {reason}", markup=False, soft_wrap=True)
+        screen.print(f"  not checked: {reason}", markup=False, soft_wrap=True)
         return _Report(plugin, (), reason)
     results = []
     for rule in rules:
         if not only or rule.name in only:
             results.append(check_rule(rule, plugin))
-            if screen is not None:
-                _print_result(screen, results[-1])
+            _print_result(screen, results[-1])
     return _Report(plugin, results)
 
 
@@ -195,7 +192,7 @@ def _not_checkable(plugin: PluginUnderTest) -> str:
         except MedbenchError as error:
             return str(error)
         except Exception:  # noqa: BLE001 - a fault, which the rules report
-            return ""
+            pass
     return ""
 
 

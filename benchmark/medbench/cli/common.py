@@ -60,11 +60,17 @@ protocol_option = click.option(
 )
 
 
-def axis_option(axis: str, kind: Any = str) -> Callable[[Decorated], Decorated]:
-    """Return an option that selects a part of a protocol's grid."""
-    return click.option(
-        f"--{axis}", multiple=True, type=kind, help=f"Only this {axis}; may be repeated."
-    )
+def axis_options(*axes: str) -> Callable[[Decorated], Decorated]:
+    """Return options that select a part of a protocol's grid."""
+
+    def decorate(command: Decorated) -> Decorated:
+        for axis in reversed(axes):
+            kind = {"rate": float, "seed": int}.get(axis, str)
+            text = f"Only this {axis}; may be repeated."
+            command = click.option(f"--{axis}", multiple=True, type=kind, help=text)(command)
+        return command
+
+    return decorate
 
 
 plugin_option = click.option(
@@ -91,6 +97,11 @@ set_option = click.option(
     metavar="NAME.KEY=VALUE",
     help="Set a plugin's setting, or TABLE.KEY of the protocol; may be repeated.",
 )
+
+
+def change_options(command: Decorated) -> Decorated:
+    """Add the options that bring plugins and change a protocol."""
+    return plugin_option(add_option(set_option(command)))
 
 
 def discover_with(paths: Sequence[Path], *, thorough: bool = False) -> Registry:

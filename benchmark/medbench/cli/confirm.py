@@ -9,12 +9,10 @@ from pathlib import Path
 import click
 
 from medbench.cli.common import (
-    add_option,
+    change_options,
     discover_with,
     json_option,
-    plugin_option,
     print_json,
-    set_option,
 )
 from medbench.errors import ProtocolError
 
@@ -32,9 +30,7 @@ Examples:
     metavar="HEX",
     help="Public random number published after the registration, at least 16 hex digits.",
 )
-@plugin_option
-@add_option
-@set_option
+@change_options
 @json_option
 def confirm(
     protocol_name: str,
@@ -63,13 +59,11 @@ def confirm(
     name = file.protocol.name
     registration = Path(f"{name}-confirmation.json")
     if beacon is None:
-        if file.protocol.confirmation is not None:
-            raise ProtocolError(f"{file.path}: it is a confirmation already; confirm its original")
+        intent = intend(file, plugin_distributions(registry.entries.values()))
         if registration.exists():
             raise ProtocolError(
                 f"{registration} exists: use it with --beacon, or remove it to register again"
             )
-        intent = intend(file, plugin_distributions(registry.entries.values()))
         with writing(registration):
             write_text(registration, canonical_json(asdict(intent)) + "\n")
         if as_json:

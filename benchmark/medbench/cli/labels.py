@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medbench.cli.common import (
-    axis_option,
+    axis_options,
     cache_option,
     json_option,
     print_json,
@@ -43,10 +43,7 @@ Examples:
   medbench labels --protocol mine.toml --out labels --json"""
 )
 @protocol_option
-@axis_option("dataset")
-@axis_option("noise")
-@axis_option("rate", float)
-@axis_option("seed", int)
+@axis_options(*_AXES)
 @click.option(
     "--out",
     required=True,

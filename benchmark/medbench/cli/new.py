@@ -35,14 +35,8 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
     package = plan_package(kind, name, into, discover())
     files = write_package(package)
     if as_json:
-        print_json(
-            {
-                "kind": package.kind.name,
-                "name": package.name,
-                "path": str(package.folder),
-                "files": [str(path.relative_to(package.folder)) for path in files],
-            }
-        )
+        what = {"kind": package.kind.name, "name": package.name, "path": str(package.folder)}
+        print_json({**what, "files": [str(path.relative_to(package.folder)) for path in files]})
         return
     begin = next(path for path in files if path.name == f"{package.kind.name}.py")
     word = "noise model" if package.kind.name == "noise" else package.kind.name
@@ -56,12 +50,12 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
 
 def _next(kind: str, folder: Path, name: str) -> list[tuple[str, str]]:
     trial = folder / "trial.toml"
+    if kind in ("method", "pretext"):
+        first = (f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`")
+    else:
+        first = (f"medbench run --all --protocol {trial} --plugin {folder}", "a first run")
     return [
         (f"medbench check --plugin {folder}", "does it fulfil the contract?"),
-        *(
-            [(f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`")]
-            if kind in ("method", "pretext")
-            else [(f"medbench run --all --protocol {trial} --plugin {folder}", "a first run")]
-        ),
+        first,
         (f"pip install -e {folder}", f"to install it; then --add {name} instead of --plugin"),
     ]

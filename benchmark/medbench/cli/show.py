@@ -13,15 +13,13 @@ import click
 
 from medbench.canonical import flattened
 from medbench.cli.common import (
-    add_option,
     cache_option,
     card_of,
+    change_options,
     discover_with,
     json_option,
-    plugin_option,
     print_json,
     print_table,
-    set_option,
 )
 from medbench.cli.run_plan import decidability_of
 from medbench.errors import MedbenchError
@@ -43,9 +41,7 @@ Examples:
 )
 @click.argument("kind")
 @click.argument("name")
-@plugin_option
-@add_option
-@set_option
+@change_options
 @cache_option
 @json_option
 def show(
