@@ -7,6 +7,7 @@ loggers and the commands read results through this module, too.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -211,8 +212,6 @@ class Results:
     @property
     def cards(self) -> Mapping[str, Mapping[str, Any]]:
         """The card of each dataset of which a run is done: modality, classes, licence, ..."""
-        import json
-
         table = self._table[0]
         known = table[table["card"] != ""].drop_duplicates("dataset")
         texts = dict(zip(known["dataset"], known["card"], strict=True))

@@ -133,9 +133,9 @@ def card_of(entry: Entry, context: DataContext) -> tuple[str, DatasetCard | None
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, indent: int | None = 2) -> None:
     """Print a value as JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def print_table(rows: Sequence[Mapping[Any, Any]], *, header: bool = True) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -338,7 +337,6 @@ def data_verify(names: tuple[str, ...], cache: Path, as_json: bool) -> int:
         rows.append(row)
         if not as_json:
             click.echo(row["fault"] or f"{name}: whole, content hash {row['content_hash']}")
-            sys.stdout.flush()
     faults = sum(bool(row["fault"]) for row in rows)
     if as_json:
         print_json(rows)

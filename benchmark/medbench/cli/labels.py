@@ -95,11 +95,9 @@ def _write(out: Path, run: RunSpec, images: RunImages, noise: NoisyLabels) -> di
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("id", "split", "label", "class"))
-    for split, part, drawn in (
-        ("train", images.train, noise.train),
-        ("validation", images.validation, noise.validation),
-    ):
-        for name, label in zip(part.ids.tolist(), drawn.tolist(), strict=True):
+    for split in ("train", "validation"):
+        ids, drawn = getattr(images, split).ids.tolist(), getattr(noise, split).tolist()
+        for name, label in zip(ids, drawn, strict=True):
             writer.writerow((name, split, label, names[label]))
     axes = {axis: run.axes[axis] for axis in _AXES}
     stem = "{dataset}_{noise}_{rate}_seed{seed}".format(**axes).replace(":", "-")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,7 @@ def log(
     state = _state(results, found.key, number)
     if not as_json:
         click.echo(f"{found.label}\n{found.key}, attempt {number}: {state}", err=True)
-        sys.stdout.write(text)
+        click.echo(text, nl=False)
         if follow:
             _follow(results, found.key, number, len(text.encode()))
     end = _ended(results, found.key, number)
@@ -158,8 +157,7 @@ def _follow(results: Results, key: str, number: int, place: int) -> None:
         while True:
             over = not _is_running(results, key) or _ended(results, key, number) is not None
             if added := file.read():
-                sys.stdout.write(added.decode("utf-8", errors="replace"))
-                sys.stdout.flush()
+                click.echo(added.decode("utf-8", errors="replace"), nl=False)
             if over:
                 return
             time.sleep(_POLL)

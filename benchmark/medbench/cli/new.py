@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from medbench.cli.common import json_option, print_json
+from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
-from medbench.scaffold.write import plan_package, write_package
+from medbench.scaffold.write import write_package
 
 
 @click.command(
@@ -32,17 +33,17 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
     KIND is method, pretext, noise or dataset. The folder NAME/ will contain an
     installable package with an example, its tests, README and licence.
     """
-    package = plan_package(kind, name, into, discover())
-    files = write_package(package)
+    found, folder = kind_named(kind), into / name
+    files = write_package(found, name, folder, discover())
     if as_json:
-        what = {"kind": package.kind.name, "name": package.name, "path": str(package.folder)}
-        print_json({**what, "files": [str(path.relative_to(package.folder)) for path in files]})
+        what = {"kind": found.name, "name": name, "path": str(folder)}
+        print_json({**what, "files": [str(path.relative_to(folder)) for path in files]})
         return
-    begin = next(path for path in files if path.name == f"{package.kind.name}.py")
-    word = "noise model" if package.kind.name == "noise" else package.kind.name
-    click.echo(f"{package.folder}/ contains the {word} {name!r}, which works as it is.")
+    begin = next(path for path in files if path.name == f"{found.name}.py")
+    word = "noise model" if found.name == "noise" else found.name
+    click.echo(f"{folder}/ contains the {word} {name!r}, which works as it is.")
     click.echo(f"Begin in {begin}. Then:\n")
-    steps = _next(package.kind.name, package.folder, name)
+    steps = _next(found.name, folder, name)
     width = max(len(command) for command, _ in steps)
     for command, meaning in steps:
         click.echo(f"  {command:<{width}}  {meaning}")

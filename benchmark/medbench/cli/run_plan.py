@@ -102,10 +102,8 @@ def _say(values: dict[str, Any], expansion: Expansion, root: Path) -> None:
         f"{values['runs']} runs: {values['done']} done, {values['failed']} failed, "
         f"{values['to_do']} to do{elsewhere}"
     )
-    click.echo(
-        f"{values['pretrainings']} pretrainings shared by them, "
-        f"{values['pretrainings_to_do']} to do"
-    )
+    started = f"{values['pretrainings_to_do']} to do"
+    click.echo(f"{values['pretrainings']} pretrainings shared by them, {started}")
     click.echo(_expectation(values, values["estimate"]))
     click.echo(f"Results folder: {short_path(root)}")
     for dataset, noise, rate in expansion.unlearnable:

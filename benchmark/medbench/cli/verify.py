@@ -110,12 +110,9 @@ def _print(results: Results, report: Report) -> None:
     if len(report.missing) > _NAMED:
         click.echo(f"missing: {len(report.missing) - _NAMED} more")
     click.echo(f"{report.checked} files checked, {len(report.faults)} at fault")
-    absent = len(report.missing) + report.failed
-    if absent:
-        click.echo(
-            f"{absent} of {report.planned} planned runs have no record"
-            + (f"; {report.failed} of them failed" if report.failed else "")
-        )
+    if absent := len(report.missing) + report.failed:
+        failed = f"; {report.failed} of them failed" if report.failed else ""
+        click.echo(f"{absent} of {report.planned} planned runs have no record{failed}")
 
 
 def _print_repeated(found: Sequence[Repeated], beacon: str, total: int, *, whole: bool) -> None:
