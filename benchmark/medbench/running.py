@@ -204,7 +204,12 @@ def open_protocol(
     """
     registry = discover(required=plugins)
     if isinstance(protocol, Protocol):
-        file = _as_file(protocol)
+        # the file that says the same
+        path = Path(f"{protocol.name}.toml")
+        text = tomlkit.dumps(
+            protocol.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        )
+        file = ProtocolFile(path, text, parse_protocol(text, path.name))
     else:
         file = protocol_named(str(protocol), registry)
     everything = any("*" in grid.model_dump().values() for grid in file.protocol.grid)
@@ -293,14 +298,6 @@ def execute(
     finally:
         results.pixels.drop()
     return Execution(plan, results, progress.summary, signals.received)
-
-
-def _as_file(protocol: Protocol) -> ProtocolFile:
-    """Return a protocol as the file that says the same."""
-    values = protocol.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    path = Path(f"{protocol.name}.toml")
-    text = tomlkit.dumps(values)
-    return ProtocolFile(path, text, parse_protocol(text, path.name))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -19,9 +19,9 @@ from medbench.cli.common import (
     set_option,
 )
 from medbench.errors import MedbenchError, PluginError
-from medbench.plugins.kinds import kind_named
+from medbench.plugins.kinds import KINDS, kind_named
 from medbench.plugins.markers import PROJECT
-from medbench.plugins.registry import Entry, Registry
+from medbench.plugins.registry import Entry
 from medbench.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -63,17 +63,22 @@ def check(
     it prints what was expected, what the plugin did, and how to fix it. Exit status:
     0 all rules kept, 1 some broken, 2 wrong usage.
     """
-    from medbench.check import PluginUnderTest
+    from medbench.check import PluginUnderTest, find_entry
 
     if rules_of_kind:
         _list_rules(kind_named(rules_of_kind).name, as_json=as_json)
         return 0
     registry = discover_with(plugins)
-    if plugins and not names:
+    found = list(registry.entries.values())
+    if names:
+        entries = [find_entry(registry, name, kind) for name in names]
+    elif plugins:
         paths = {str(path.absolute()) for path in plugins}
-        entries = [entry for entry in registry.entries.values() if entry.path in paths]
+        entries = [entry for entry in found if entry.path in paths]
     else:
-        entries = _chosen(registry, names, kind, everything=everything)
+        kinds = (kind_named(kind),) if kind else KINDS
+        foreign = [entry for entry in found if everything or entry.distribution != PROJECT]
+        entries = [entry for entry in foreign if entry.kind in kinds]
     if not entries:
         raise PluginError(
             "no plugin of another package is installed; name one, or use --all for medbench's own"
@@ -122,21 +127,6 @@ class _Report:
                 for result in self.results
             ],
         }
-
-
-def _chosen(
-    registry: Registry, names: Sequence[str], kind: str | None, *, everything: bool
-) -> list[Entry]:
-    from medbench.check import find_entry
-
-    if names:
-        return [find_entry(registry, name, kind) for name in names]
-    wanted = kind_named(kind).axis if kind else None
-    return [
-        entry
-        for (axis, _), entry in registry.entries.items()
-        if (everything or entry.distribution != PROJECT) and wanted in (None, axis)
-    ]
 
 
 def _settings(given: Sequence[str], entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:

@@ -117,9 +117,8 @@ def _datasets(cache: Path) -> list[Finding]:
 
 
 def _folder(what: str, path: Path) -> Finding:
-    existing = next(
-        parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists()
-    )
+    whole = path.absolute()
+    existing = next(each for each in (whole, *whole.parents) if each.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         return Finding(f"{what} folder", "fault", f"{path} cannot be written")

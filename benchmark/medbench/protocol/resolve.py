@@ -110,11 +110,8 @@ class Resolver:
 
     def tables(self, dataset: str) -> Tables:
         """Return the tables as they are for one dataset."""
-        if dataset not in self._tables:
-            self._tables[dataset] = self._make_tables(dataset)
-        return self._tables[dataset]
-
-    def _make_tables(self, dataset: str) -> Tables:
+        if dataset in self._tables:
+            return self._tables[dataset]
         override = self.protocol.overrides.get(dataset, Override())
         where = f"[overrides.{dataset}"
         # settings of one backbone mean nothing to another
@@ -122,12 +119,13 @@ class Resolver:
         backbone = self._merged(base, override.backbone, f"{where}.backbone]")
         own = backbone.model_dump()
         name = own.pop("name")
-        return Tables(
+        self._tables[dataset] = Tables(
             self._merged(self.protocol.images, override.images, f"{where}.images]"),
             self._merged(self.protocol.pretraining, override.pretraining, f"{where}.pretraining]"),
             self._merged(self.protocol.training, override.training, f"{where}.training]"),
             self._resolve(kind_named("backbone"), name, own, "[backbone]"),
         )
+        return self._tables[dataset]
 
     def pretraining(self, pretext: str, dataset: str, seed: int) -> PretrainingSpec | None:
         """Resolve the chain of steps behind a pretext; none where nothing is trained."""
@@ -142,9 +140,9 @@ class Resolver:
             own = dict(step)
             changes = own.pop("pretraining", {})
             if not isinstance(changes, Mapping):
-                raise ProtocolError(
-                    f"{self._where}: {where}: pretraining: Input should be a table of changes to "
-                    f"[pretraining] (found {changes!r:.60})"
+                raise self._refused(
+                    f"{where}: pretraining: Input should be a table of changes to [pretraining] "
+                    f"(found {changes!r:.60})"
                 )
             name = pretext if steps is None else own.get("plugin", pretext)
             resolved = self._resolve(kind_named("pretext"), name, own, where)
@@ -168,15 +166,13 @@ class Resolver:
 
     def _check_steps(self, steps: Any, others: Mapping[str, Any], where: str) -> None:
         if not (isinstance(steps, list) and steps and all(isinstance(s, Mapping) for s in steps)):
-            raise ProtocolError(
-                f"{self._where}: {where}: steps: Input should be a list of tables, each with "
+            raise self._refused(
+                f"{where}: steps: Input should be a list of tables, each with "
                 f'plugin = "..." (found {steps!r:.60})'
             )
         if others:
-            raise ProtocolError(
-                f"{self._where}: {where}: steps allow no other keys; "
-                f"move {', '.join(others)} into a step"
-            )
+            keys = ", ".join(others)
+            raise self._refused(f"{where}: steps allow no other keys; move {keys} into a step")
 
     def _resolve(self, kind: Kind, name: str, table: Mapping[str, Any], where: str) -> PluginSpec:
         given = dict(table)
@@ -210,6 +206,9 @@ class Resolver:
             values[key] = {**values[key], **value} if nested else value
         return checked(type(table), values, f"{self._where}: {where}")
 
+    def _refused(self, why: str) -> ProtocolError:
+        return ProtocolError(f"{self._where}: {why}")
+
     def _check_tables(self) -> None:
         """Refuse settings of plugins that no axis names: a misspelt table would go unnoticed."""
         for axis in ("datasets", "noise", "pretexts", "methods", "overrides"):
@@ -219,14 +218,10 @@ class Resolver:
             listed = f"grid.{of_grid}; that lists {', '.join(dict.fromkeys(names))}"
             for table in getattr(self.protocol, axis):
                 if table not in names:
-                    raise ProtocolError(
-                        f"{self._where}: [{axis}.{table}] belongs to nothing in {listed}"
-                    )
+                    raise self._refused(f"[{axis}.{table}] belongs to nothing in {listed}")
             baseline = self.protocol.statistics.baseline_pretext
             if axis == "pretexts" and baseline is not None and baseline not in names:
-                raise ProtocolError(
-                    f"{self._where}: statistics.baseline_pretext: {baseline!r} is not in {listed}"
-                )
+                raise self._refused(f"statistics.baseline_pretext: {baseline!r} is not in {listed}")
 
 
 def _preset(model: type[Any], preset: str | None, where: str) -> Mapping[str, Any]:
