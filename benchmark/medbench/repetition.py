@@ -140,29 +140,25 @@ def _compare(
     labels = {run.key: run.label for run in folder.plan()}
     found = []
     for key in drawn:
-        label, told = labels[key], stored.loc[key]
+        outcome, detail = "equal", ""
         if here is None or key not in here.index:
-            reason = "the protocol gives no run of this key here: versions or data differ"
-            found.append(Repeated(key, label, "unknown", reason))
-            continue
-        made = here.loc[key]
-        if made["status"] != "done":
-            found.append(Repeated(key, label, "failed", f"{made['status']}: {made['reason']}"))
-        elif made["digest"] == told["digest"]:
-            found.append(Repeated(key, label, "equal"))
-        else:
-            made_score, told_score = float(str(made[score])), float(str(told[score]))
-            apart, spread = abs(made_score - told_score), float(str(spreads[key]))
-            here_on, stored_on = _processor(again, key), _processor(folder, key)
+            outcome = "unknown"
+            detail = "the protocol gives no run of this key here: versions or data differ"
+        elif (made := here.loc[key])["status"] != "done":
+            outcome, detail = "failed", f"{made['status']}: {made['reason']}"
+        elif made["digest"] != stored.loc[key, "digest"]:
+            made_score, told_score = float(str(made[score])), float(str(stored.loc[key, score]))
+            spread = float(str(spreads[key]))
+            outcome = "differs"
             detail = (
                 f"{metric} {made_score:.4f}, stored {told_score:.4f}, standard deviation over "
                 f"seeds {spread:.4f}"
             )
-            outcome = "differs"
+            here_on, stored_on = _processor(again, key), _processor(folder, key)
             if here_on != stored_on:
                 detail += f"; computed on {here_on}, stored from {stored_on}"
-                outcome = "close" if apart <= SPREADS * spread else "differs"
-            found.append(Repeated(key, label, outcome, detail))
+                outcome = "close" if abs(made_score - told_score) <= SPREADS * spread else "differs"
+        found.append(Repeated(key, labels[key], outcome, detail))
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.common import find_results, json_option, print_json, short_path
+from medbench.cli.common import FILE, FOLDER, find_results, json_option, print_json, short_path
 from medbench.errors import StoreError
 
 
@@ -18,16 +18,12 @@ Examples:
   medbench bundle quick-of-my-lab.zip --unpack FOLDER"""
 )
 @click.argument("results", required=False, type=click.Path(path_type=Path, exists=True))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write.  [default: PROTOCOL.medbench.zip]",
-)
+@click.option("--out", type=FILE, help="The file to write.  [default: PROTOCOL.medbench.zip]")
 @click.option("--weights", is_flag=True, help="Put pretrained weights in, too.")
 @click.option(
     "--unpack",
     "target",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Unpack the bundle RESULTS into this folder and check every file.",
 )
 @json_option

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from medbench.errors import MedbenchError, NotPreparedError, StoreError
 from medbench.folders import RESULTS, default_cache
-from medbench.interfaces.dataset import DataContext, DatasetCard
 from medbench.plain import format_error, plain
 from medbench.plugins.local import plugin_files
 from medbench.plugins.registry import Entry, Registry, discover
+
+if TYPE_CHECKING:
+    from medbench.interfaces.dataset import DataContext, DatasetCard
+
+#: Types of options that name a folder or a file.
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -49,7 +55,7 @@ results_option = click.option(
 
 cache_option = click.option(
     "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     default=default_cache,
     show_default="$MEDBENCH_CACHE or ~/.cache/medbench",
     help="Folder of prepared datasets.",

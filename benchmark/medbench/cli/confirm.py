@@ -8,12 +8,7 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.common import (
-    change_options,
-    discover_with,
-    json_option,
-    print_json,
-)
+from medbench.cli.common import change_options, discover_with, json_option, print_json
 from medbench.errors import ProtocolError
 
 

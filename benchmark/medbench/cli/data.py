@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from medbench.cli.common import (
-    cache_option,
-    card_of,
-    console,
-    json_option,
-    print_json,
-    print_table,
-)
+from medbench.cli.common import cache_option, card_of, console, json_option, print_json, print_table
 from medbench.errors import MedbenchError, PluginError
 from medbench.folders import default_cache
 from medbench.interfaces.dataset import DataContext, DatasetCard

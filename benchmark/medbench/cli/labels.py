@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medbench.cli.common import (
+    FOLDER,
     axis_options,
     cache_option,
     json_option,
@@ -45,10 +46,7 @@ Examples:
 @protocol_option
 @axis_options(*_AXES)
 @click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the files; made if it is not there.",
+    "--out", required=True, type=FOLDER, help="Folder for the files; made if it is not there."
 )
 @cache_option
 @json_option

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.common import json_option, print_json
+from medbench.cli.common import FOLDER, json_option, print_json
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
 from medbench.scaffold.write import write_package
@@ -21,10 +21,7 @@ Examples:
 @click.argument("kind")
 @click.argument("name")
 @click.option(
-    "--into",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
-    help="Folder in which NAME/ is made.  [default: here]",
+    "--into", type=FOLDER, default=Path(), help="Folder in which NAME/ is made.  [default: here]"
 )
 @json_option
 def new(kind: str, name: str, into: Path, as_json: bool) -> None:

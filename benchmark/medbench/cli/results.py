@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medbench.cli.common import find_results, print_table, results_option
+from medbench.cli.common import FILE, find_results, print_table, results_option
 from medbench.errors import MedbenchError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Examples:
     default="table",
     show_default=True,
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write to.")
+@click.option("--out", type=FILE, help="File to write to.")
 def results(results_dir: Path | None, form: str, out: Path | None) -> int:
     """Print one row a run: axes, status, digest and every metric in every reading.
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from medbench.cli.common import (
+    FOLDER,
     axis_options,
     cache_option,
     change_options,
@@ -49,7 +50,7 @@ Examples:
 @click.option(
     "--results",
     "results_dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Results folder.  [default: medbench-results/PROTOCOL]",
 )
 @cache_option
@@ -89,7 +90,7 @@ Examples:
 )
 @click.option(
     "--estimate-from",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Results folder to estimate time and disk from.  [default: this protocol's own]",
 )
 @json_option
