@@ -280,12 +280,9 @@ def resampled(
     ndarray of float64, shape (R,)
         The metric of the samples repeated as often as drawn; NaN where it has no value.
     """
-    found = [
-        _FUNCTIONS[metric](
-            Weighted(labels, probabilities, weights[start : start + _ROWS].astype(np.float64))
-        )
-        for start in range(0, len(weights), _ROWS)
-    ]
+    starts = range(0, len(weights), _ROWS)
+    parts = (weights[start : start + _ROWS].astype(np.float64) for start in starts)
+    found = [_FUNCTIONS[metric](Weighted(labels, probabilities, part)) for part in parts]
     return np.concatenate(found) if found else np.zeros(0)
 
 

@@ -18,6 +18,8 @@ from medbench.canonical import sha256
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.local import plugin_files
 from medbench.protocol.runs import expand
+from medbench.protocol.schema import Protocol
+from medbench.protocol.spec import AXES
 from medbench.results import load
 from medbench.running import RunOptions, View, execute, open_protocol
 from medbench.store.records import read_header
@@ -61,14 +63,10 @@ def altered_bound(equal: int, total: int, confidence: float = 0.95) -> int:
     unaltered with probability ``C(total - m, equal) / C(total, equal)``; the bound is the
     smallest ``m`` at which this is less than ``1 - confidence``.
     """
-    ways = comb(total, equal)
-    return (
-        next(
-            m for m in range(total + 2) if comb(max(total - m, 0), equal) < (1 - confidence) * ways
-        )
-        if equal
-        else total + 1
-    )
+    if not equal:
+        return total + 1
+    least = (1 - confidence) * comb(total, equal)
+    return next(m for m in range(total + 2) if comb(max(total - m, 0), equal) < least)
 
 
 def repeat(
@@ -118,13 +116,7 @@ def repeat(
         if chosen.runs:
             here = replace(options, results=again.root)
             execute(opened.registry, opened.file, chosen, chosen, here, view)
-        return _compare(
-            folder,
-            again,
-            drawn,
-            opened.file.protocol.statistics.reading,
-            opened.file.protocol.evaluation.primary,
-        )
+        return _compare(folder, again, drawn, opened.file.protocol)
 
 
 def _copy_weights(folder: Folder, again: Folder, keys: Sequence[str]) -> None:
@@ -136,39 +128,37 @@ def _copy_weights(folder: Folder, again: Folder, keys: Sequence[str]) -> None:
 
 
 def _compare(
-    folder: Folder, again: Folder, drawn: Sequence[str], reading: str, metric: str
+    folder: Folder, again: Folder, drawn: Sequence[str], protocol: Protocol
 ) -> list[Repeated]:
-    axes = ["dataset", "noise", "rate", "pretext", "method"]
-    score = f"{reading}_{metric}"
+    metric = protocol.evaluation.primary
+    score = f"{protocol.statistics.reading}_{metric}"
     stored = load(folder.root).runs
-    spreads = stored.groupby(axes)[score].transform("std").set_axis(stored["run_key"])
+    by_seed = stored.groupby([axis for axis in AXES if axis != "seed"])
+    spreads = by_seed[score].transform("std").set_axis(stored["run_key"])
     stored = stored.set_index("run_key")
     here = load(again.root).runs.set_index("run_key") if (again.plan_path).exists() else None
     labels = {run.key: run.label for run in folder.plan()}
     found = []
     for key in drawn:
-        label, told = labels[key], stored.loc[key]
+        outcome, detail = "equal", ""
         if here is None or key not in here.index:
-            reason = "the protocol gives no run of this key here: versions or data differ"
-            found.append(Repeated(key, label, "unknown", reason))
-            continue
-        made = here.loc[key]
-        if made["status"] != "done":
-            found.append(Repeated(key, label, "failed", f"{made['status']}: {made['reason']}"))
-        elif made["digest"] == told["digest"]:
-            found.append(Repeated(key, label, "equal"))
-        else:
-            made_score, told_score = float(str(made[score])), float(str(told[score]))
-            apart, spread = abs(made_score - told_score), float(str(spreads[key]))
-            here_on, stored_on = _processor(again, key), _processor(folder, key)
-            elsewhere = here_on != stored_on
-            close = elsewhere and apart <= SPREADS * spread
+            outcome = "unknown"
+            detail = "the protocol gives no run of this key here: versions or data differ"
+        elif (made := here.loc[key])["status"] != "done":
+            outcome, detail = "failed", f"{made['status']}: {made['reason']}"
+        elif made["digest"] != stored.loc[key, "digest"]:
+            made_score, told_score = float(str(made[score])), float(str(stored.loc[key, score]))
+            spread = float(str(spreads[key]))
+            outcome = "differs"
             detail = (
                 f"{metric} {made_score:.4f}, stored {told_score:.4f}, standard deviation over "
                 f"seeds {spread:.4f}"
-                + (f"; computed on {here_on}, stored from {stored_on}" if elsewhere else "")
             )
-            found.append(Repeated(key, label, "close" if close else "differs", detail))
+            here_on, stored_on = _processor(again, key), _processor(folder, key)
+            if here_on != stored_on:
+                detail += f"; computed on {here_on}, stored from {stored_on}"
+                outcome = "close" if abs(made_score - told_score) <= SPREADS * spread else "differs"
+        found.append(Repeated(key, labels[key], outcome, detail))
     return found
 
 

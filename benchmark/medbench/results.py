@@ -7,6 +7,7 @@ loggers and the commands read results through this module, too.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -88,12 +89,7 @@ def load(source: str | Path | Iterable[str | Path]) -> Results:
     scratch = TemporaryDirectory(prefix="medbench-bundle-")
     folders = []
     for number, path in enumerate(map(Path, paths)):
-        root = path
-        if path.is_file():
-            root = Path(scratch.name) / f"{number}-{path.stem}"
-            unpack_bundle(path, root)
-            (root / ".origin").write_text(str(path), encoding="utf-8")
-        folder = Folder.open(root)
+        folder = open_folder(path, Path(scratch.name) / str(number))
         for part in (folder.protocol_path, folder.plan_path):
             if not part.is_file():
                 raise StoreError(
@@ -104,6 +100,22 @@ def load(source: str | Path | Iterable[str | Path]) -> Results:
     if not folders:
         raise StoreError("no results folder is given; name at least one")
     return Results(folders, scratch)
+
+
+def open_folder(path: Path, scratch: Path) -> Folder:
+    """Open a results folder, or a bundle, which is unpacked and checked below ``scratch``.
+
+    Raises
+    ------
+    StoreError
+        If it is neither, or not sound.
+    """
+    root = path
+    if path.is_file():
+        root = scratch / path.stem
+        unpack_bundle(path, root)
+        (root / ".origin").write_text(str(path), encoding="utf-8")
+    return Folder.open(root)
 
 
 class Results:
@@ -210,8 +222,6 @@ class Results:
     @property
     def cards(self) -> Mapping[str, Mapping[str, Any]]:
         """The card of each dataset of which a run is done: modality, classes, licence, ..."""
-        import json
-
         table = self._table[0]
         known = table[table["card"] != ""].drop_duplicates("dataset")
         texts = dict(zip(known["dataset"], known["card"], strict=True))
@@ -252,12 +262,11 @@ class Results:
     def run_curves(self, run: str) -> Arrays:
         """Return the curves of one run, (E,) each, under the names of :attr:`curves`."""
         stored = self.arrays(run, "train/loss", "curves/")
-        single = {
-            name.removeprefix("curves/").replace("/", "_"): array
-            for name, array in stored.items()
-            if array.ndim == 1
-        }
-        return {"epoch": np.arange(len(stored["train/loss"])), **single}
+        found = {"epoch": np.arange(len(stored["train/loss"]))}
+        for name, array in stored.items():
+            if array.ndim == 1:
+                found[name.removeprefix("curves/").replace("/", "_")] = array
+        return found
 
     def samples(self, run: str) -> pd.DataFrame:
         """Return one row for each training image, as it was in the last epoch.
@@ -445,7 +454,7 @@ class Results:
         StoreError
             If a folder cannot be read.
         """
-        total = hashlib.sha256()
+        total, suffixes = hashlib.sha256(), {**SUFFIXES, "attempts": ".json"}
         for folder in self._folders:
             texts = [folder.root / "medbench.json", folder.protocol_path, folder.plan_path]
             if folder.registration_path.is_file():
@@ -454,11 +463,7 @@ class Results:
                 parts = [
                     folder.label,
                     [path.read_bytes() for path in texts],
-                    sorted(signatures_below(folder.root / "runs", SUFFIXES["runs"])),
-                    sorted(
-                        signatures_below(folder.root / "pretrainings", SUFFIXES["pretrainings"])
-                    ),
-                    sorted(signatures_below(folder.root / "attempts", ".json")),
+                    [sorted(signatures_below(folder.root / n, end)) for n, end in suffixes.items()],
                     sorted((lock.key, lock.holder.gone()) for lock in folder.locks()),
                 ]
             except OSError as error:
@@ -533,10 +538,5 @@ def _protocol_of(folder: Folder) -> Protocol:
 
 def _declared(protocol: Protocol) -> dict[str, Any]:
     """Return what must be the same in protocols whose results are put together."""
-    evaluation = protocol.evaluation
-    return {
-        "name": protocol.name,
-        "primary": evaluation.primary,
-        "last_epochs": evaluation.last_epochs,
-        **protocol.statistics.model_dump(),
-    }
+    of_runs = protocol.evaluation.model_dump(include={"primary", "last_epochs"})
+    return {"name": protocol.name, **of_runs, **protocol.statistics.model_dump()}

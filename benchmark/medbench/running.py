@@ -18,11 +18,10 @@ from medbench.plugins.kinds import kind_named
 from medbench.plugins.local import plugin_files
 from medbench.plugins.manifest import Fault
 from medbench.plugins.registry import Registry, discover
-from medbench.protocol.changes import Changes, changed, unlisted
-from medbench.protocol.read import ProtocolFile, find_protocol, parse_protocol, read_protocol
-from medbench.protocol.runs import Expansion, Filters, expand
+from medbench.protocol.changes import changed, unlisted
+from medbench.protocol.read import ProtocolFile, parse_protocol, protocol_named
+from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.schema import Protocol
-from medbench.protocol.shipped import protocol_paths
 from medbench.protocol.spec import AXES
 from medbench.results import Results, load
 from medbench.runner.job_queue import JobQueue, clean_up
@@ -180,9 +179,11 @@ def run(
             folder.absolute(), Path(cache or default_cache()).absolute(), jobs, device,
             executor=executor, loggers=log, retry_failed=retry_failed,
         )  # fmt: skip
-        whole = expand(file, registry, DataContext(options.cache), Filters())
-        chosen = expand(file, registry, DataContext(options.cache), Filters(values))
-        view = _shown if progress else _hidden
+        whole = expand(file, registry, DataContext(options.cache))
+        chosen = expand(file, registry, DataContext(options.cache), values)
+        from medbench.cli.progress import progress_view
+
+        view = progress_view if progress else _hidden
         if execute(registry, file, whole, chosen, options, view).signal:
             raise KeyboardInterrupt
     return load(folder)
@@ -203,17 +204,20 @@ def open_protocol(
     """
     registry = discover(required=plugins)
     if isinstance(protocol, Protocol):
-        file = _as_file(protocol)
+        # the file that says the same
+        path = Path(f"{protocol.name}.toml")
+        text = tomlkit.dumps(
+            protocol.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        )
+        file = ProtocolFile(path, text, parse_protocol(text, path.name))
     else:
-        file = read_protocol(find_protocol(str(protocol), protocol_paths(registry)))
-    everything = any(
-        "*" in (g.datasets, g.noise, g.pretexts, g.methods) for g in file.protocol.grid
-    )
+        file = protocol_named(str(protocol), registry)
+    everything = any("*" in grid.model_dump().values() for grid in file.protocol.grid)
     if everything:
         # "*" means every plugin that loads: classes are imported, and broken ones left out
         registry = discover(thorough=True, required=plugins)
     joining = unlisted(file.protocol, registry, plugins)
-    file = changed(file, Changes([*joining, *additions], settings), registry)
+    file = changed(file, registry, [*joining, *additions], settings)
     return Opened(registry, file, joining, registry.broken if everything else [])
 
 
@@ -296,23 +300,9 @@ def execute(
     return Execution(plan, results, progress.summary, signals.received)
 
 
-def _as_file(protocol: Protocol) -> ProtocolFile:
-    """Return a protocol as the file that says the same."""
-    values = protocol.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    path = Path(f"{protocol.name}.toml")
-    text = tomlkit.dumps(values)
-    return ProtocolFile(path, text, parse_protocol(text, path.name))
-
-
 def _listed(value: Any) -> list[Any]:
     single = isinstance(value, str) or not isinstance(value, Iterable)
     return [value] if single else list(value)
-
-
-def _shown(progress: Progress) -> AbstractContextManager[Callable[[Event], None]]:
-    from medbench.cli.progress import progress_view
-
-    return progress_view(progress)
 
 
 def _hidden(progress: Progress) -> AbstractContextManager[Callable[[Event], None]]:

@@ -53,11 +53,7 @@ COLUMNS: Mapping[str, str] = {
     "results": "results folder that the run is from",
     "digest": "SHA-256 of everything scientific in the record",
     **{f"{reading}_epoch": f"epoch of {reading}, from 0" for reading in READINGS},
-    **{
-        f"{reading}_{metric}": f"{metric} of {reading}"
-        for reading in READINGS
-        for metric in METRICS
-    },
+    **{f"{reading}_{name}": f"{name} of {reading}" for reading in READINGS for name in METRICS},
 }
 
 #: Columns of text; all others hold numbers, but for ``learnable``.
@@ -227,5 +223,5 @@ def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
         {name: canonical_json(value) for name, value in flattened(spec).items()}
         for spec in (first, second)
     )
-    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    names = [name for name in one | other if one.get(name) != other.get(name)]
     return "; ".join(f"{name} {one.get(name)} and {other.get(name)}" for name in names[:3])

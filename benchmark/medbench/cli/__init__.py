@@ -19,9 +19,7 @@ _OWN = (
     Command("status", "medbench.cli.status:status", "Say what is done, failed and to do."),
     Command("log", "medbench.cli.log:log", "Print what a run printed, and why it failed."),
     Command("results", "medbench.cli.results:results", "Print one row a run, also as CSV or JSON."),
-    Command(
-        "bundle", "medbench.cli.bundle:bundle", "Pack records into one file that can be verified."
-    ),
+    Command("bundle", "medbench.cli.bundle:bundle", "Pack records into one checked file."),
     Command("confirm", "medbench.cli.confirm:confirm", "Make a protocol with unforeseeable seeds."),
     Command("verify", "medbench.cli.verify:verify", "Recompute every metric, check every hash."),
     Command("list", "medbench.cli.list:list_", "List plugins and protocols, also broken ones."),
@@ -49,12 +47,10 @@ def _others() -> Iterable[Command]:
     epilog="Begin with: medbench run --all",
 )
 @click.version_option(__version__, prog_name="medbench")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
-@click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+def cli() -> None:
     """Find out which self-supervised pretraining, with which method of learning with noisy
     labels, holds up best on medical images, and whether the difference is real."""  # noqa: D205, D209
-    ctx.obj = debug
 
 
 #: What click 8.2 and newer raise where a command is missing; before, it shows the help itself.
@@ -65,10 +61,6 @@ def main() -> None:
     """Run the command line; an error a user can fix is one line on stderr and status 2."""
     try:
         status = cli.main(prog_name="medbench", standalone_mode=False)
-    except MedbenchError as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        fail(str(error))
     except click.exceptions.Abort as stop:
         fail(str(stop) or "interrupted", getattr(stop, "status", 130))
     except click.UsageError as error:
@@ -86,6 +78,8 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - an error of ours or of a plugin
         if "--debug" in sys.argv:
             traceback.print_exc()
+        if isinstance(error, MedbenchError):
+            fail(str(error))
         fail(f"{type(error).__name__}: {error}; `medbench --debug` before the command shows where")
     sys.exit(status if isinstance(status, int) else 0)
 

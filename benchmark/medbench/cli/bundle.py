@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
-from medbench.cli.common import find_results, json_option, print_json, short_path
+from medbench.cli.common import FILE, FOLDER, find_results, json_option, print_json, short_path
 from medbench.errors import StoreError
 
 
@@ -21,16 +18,12 @@ Examples:
   medbench bundle quick-of-my-lab.zip --unpack FOLDER"""
 )
 @click.argument("results", required=False, type=click.Path(path_type=Path, exists=True))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write.  [default: PROTOCOL.medbench.zip]",
-)
+@click.option("--out", type=FILE, help="The file to write.  [default: PROTOCOL.medbench.zip]")
 @click.option("--weights", is_flag=True, help="Put pretrained weights in, too.")
 @click.option(
     "--unpack",
     "target",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Unpack the bundle RESULTS into this folder and check every file.",
 )
 @json_option
@@ -62,27 +55,3 @@ def bundle(
         return
     click.echo(f"{short_path(place.absolute())}: {made.runs} runs of protocol {made.protocol}")
     click.echo(f"{len(made.files)} files, {made.size / 1e6:.1f} MB, all checked", err=True)
-
-
-@contextmanager
-def unpacked(roots: Sequence[Path]) -> Iterator[list[Path]]:
-    """Give results folders, bundles among them unpacked and checked for as long.
-
-    Raises
-    ------
-    StoreError
-        If a bundle is not sound.
-    """
-    from medbench.store.bundle import unpack_bundle
-
-    with TemporaryDirectory(prefix="medbench-bundle-") as scratch:
-        folders = []
-        for index, root in enumerate(roots):
-            if root.is_file():
-                folder = Path(scratch) / f"{index}-{root.stem}"
-                unpack_bundle(root, folder)
-                (folder / ".origin").write_text(str(root), encoding="utf-8")
-                folders.append(folder)
-            else:
-                folders.append(root)
-        yield folders

@@ -19,9 +19,9 @@ from medbench.cli.common import (
     set_option,
 )
 from medbench.errors import MedbenchError, PluginError
-from medbench.plugins.kinds import kind_named
+from medbench.plugins.kinds import KINDS, kind_named
 from medbench.plugins.markers import PROJECT
-from medbench.plugins.registry import Entry, Registry
+from medbench.plugins.registry import Entry
 from medbench.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -63,17 +63,22 @@ def check(
     it prints what was expected, what the plugin did, and how to fix it. Exit status:
     0 all rules kept, 1 some broken, 2 wrong usage.
     """
-    from medbench.check import PluginUnderTest
+    from medbench.check import PluginUnderTest, find_entry
 
     if rules_of_kind:
         _list_rules(kind_named(rules_of_kind).name, as_json=as_json)
         return 0
     registry = discover_with(plugins)
-    if plugins and not names:
+    found = list(registry.entries.values())
+    if names:
+        entries = [find_entry(registry, name, kind) for name in names]
+    elif plugins:
         paths = {str(path.absolute()) for path in plugins}
-        entries = [entry for entry in registry.entries.values() if entry.path in paths]
+        entries = [entry for entry in found if entry.path in paths]
     else:
-        entries = _chosen(registry, names, kind, everything=everything)
+        kinds = (kind_named(kind),) if kind else KINDS
+        foreign = [entry for entry in found if everything or entry.distribution != PROJECT]
+        entries = [entry for entry in foreign if entry.kind in kinds]
     if not entries:
         raise PluginError(
             "no plugin of another package is installed; name one, or use --all for medbench's own"
@@ -124,21 +129,6 @@ class _Report:
         }
 
 
-def _chosen(
-    registry: Registry, names: Sequence[str], kind: str | None, *, everything: bool
-) -> list[Entry]:
-    from medbench.check import find_entry
-
-    if names:
-        return [find_entry(registry, name, kind) for name in names]
-    wanted = kind_named(kind).axis if kind else None
-    return [
-        entry
-        for (axis, _), entry in registry.entries.items()
-        if (everything or entry.distribution != PROJECT) and wanted in (None, axis)
-    ]
-
-
 def _settings(given: Sequence[str], entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
     """Return the settings to check with, by plugin: ``NAME.KEY=VALUE``."""
     from medbench.protocol.changes import value_of
@@ -146,11 +136,10 @@ def _settings(given: Sequence[str], entries: Sequence[Entry]) -> dict[str, dict[
     found: dict[str, dict[str, Any]] = {}
     for each in given:
         path, _, text = each.partition("=")
-        name, _, key = path.partition(".")
-        if not key or not text or name not in [entry.name for entry in entries]:
+        *tables, last = path.split(".")
+        if not (tables and last and text and tables[0] in [entry.name for entry in entries]):
             raise PluginError(f"--set {each}: write NAME.KEY=VALUE of a plugin that is checked")
-        *tables, last = key.split(".")
-        table = found.setdefault(name, {})
+        table = found
         for word in tables:
             table = table.setdefault(word, {})
         table[last] = value_of(text)
@@ -170,20 +159,18 @@ def _check(plugin: PluginUnderTest, only: Sequence[str], *, quiet: bool) -> _Rep
             raise PluginError(
                 f"there is no rule {name!r} for a {entry.kind.name}{did_you_mean(name, known)}"
             )
-    screen = None if quiet else console()
-    if screen is not None:
-        head = f"{entry.kind.name} {entry.name} ({entry.distribution} {entry.version})"
-        screen.print(f"[bold]{head}[/bold]")
+    screen = console()
+    screen.quiet = quiet
+    head = f"{entry.kind.name} {entry.name} ({entry.distribution} {entry.version})"
+    screen.print(f"[bold]{head}[/bold]")
     if reason := _not_checkable(plugin):
-        if screen is not None:
-            screen.print(f"  not checked: {reason}", markup=False, soft_wrap=True)
+        screen.print(f"  not checked: {reason}", markup=False, soft_wrap=True)
         return _Report(plugin, (), reason)
     results = []
     for rule in rules:
         if not only or rule.name in only:
             results.append(check_rule(rule, plugin))
-            if screen is not None:
-                _print_result(screen, results[-1])
+            _print_result(screen, results[-1])
     return _Report(plugin, results)
 
 
@@ -195,7 +182,7 @@ def _not_checkable(plugin: PluginUnderTest) -> str:
         except MedbenchError as error:
             return str(error)
         except Exception:  # noqa: BLE001 - a fault, which the rules report
-            return ""
+            pass
     return ""
 
 

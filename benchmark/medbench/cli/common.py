@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from medbench.errors import StoreError
+from medbench.errors import MedbenchError, NotPreparedError, StoreError
 from medbench.folders import RESULTS, default_cache
-from medbench.plain import plain
+from medbench.plain import format_error, plain
 from medbench.plugins.local import plugin_files
-from medbench.plugins.registry import Registry, discover
+from medbench.plugins.registry import Entry, Registry, discover
+
+if TYPE_CHECKING:
+    from medbench.interfaces.dataset import DataContext, DatasetCard
+
+#: Types of options that name a folder or a file.
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -48,7 +55,7 @@ results_option = click.option(
 
 cache_option = click.option(
     "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     default=default_cache,
     show_default="$MEDBENCH_CACHE or ~/.cache/medbench",
     help="Folder of prepared datasets.",
@@ -59,11 +66,17 @@ protocol_option = click.option(
 )
 
 
-def axis_option(axis: str, kind: Any = str) -> Callable[[Decorated], Decorated]:
-    """Return an option that selects a part of a protocol's grid."""
-    return click.option(
-        f"--{axis}", multiple=True, type=kind, help=f"Only this {axis}; may be repeated."
-    )
+def axis_options(*axes: str) -> Callable[[Decorated], Decorated]:
+    """Return options that select a part of a protocol's grid."""
+
+    def decorate(command: Decorated) -> Decorated:
+        for axis in reversed(axes):
+            kind = {"rate": float, "seed": int}.get(axis, str)
+            text = f"Only this {axis}; may be repeated."
+            command = click.option(f"--{axis}", multiple=True, type=kind, help=text)(command)
+        return command
+
+    return decorate
 
 
 plugin_option = click.option(
@@ -92,6 +105,11 @@ set_option = click.option(
 )
 
 
+def change_options(command: Decorated) -> Decorated:
+    """Add the options that bring plugins and change a protocol."""
+    return plugin_option(add_option(set_option(command)))
+
+
 def discover_with(paths: Sequence[Path], *, thorough: bool = False) -> Registry:
     """Find all plugins, also those of files and folders given on the command line.
 
@@ -106,23 +124,35 @@ def discover_with(paths: Sequence[Path], *, thorough: bool = False) -> Registry:
     return discover(thorough=thorough, required=paths)
 
 
+def card_of(entry: Entry, context: DataContext) -> tuple[str, DatasetCard | None, str]:
+    """Return a dataset's state (ready, not prepared or broken), its card and the fix."""
+    try:
+        return "ready", entry.create(entry.name, entry.plugin.defaults).card(context), ""
+    except NotPreparedError as error:
+        return "not prepared", None, str(error)
+    except MedbenchError as error:
+        return "broken", None, str(error)
+    except Exception as error:  # noqa: BLE001 - a fault of one plugin must not hide the others
+        return "broken", None, f"{entry.who} is broken: {format_error(error)}"
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, indent: int | None = 2) -> None:
     """Print a value as JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> None:
-    """Print rows of the same keys as a table; the last column is wrapped."""
+def print_table(rows: Sequence[Mapping[Any, Any]], *, header: bool = True) -> None:
+    """Print rows of the same keys as a table; the first column and names are not wrapped."""
     from rich.table import Table
     from rich.text import Text
 
     names = list(rows[0]) if rows else []
     table = Table(box=None, pad_edge=False, show_header=header)
     for name in names:
-        table.add_column(name, no_wrap=name != names[-1])
+        table.add_column(name, no_wrap=name in (names[0], "name"))
     for row in rows:
         table.add_row(*(Text(plain(row[name], 2000)) for name in names))
     console().print(table)

@@ -15,9 +15,7 @@ _PLACES = {
 }
 
 
-@click.command(
-    epilog="\b\nExamples:\n" + "\n".join(f"  {line}" for line in _PLACES.values()),
-)
+@click.command(epilog="\b\nExamples:\n" + "\n".join(f"  {line}" for line in _PLACES.values()))
 @click.argument("shell", type=click.Choice(list(_PLACES)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

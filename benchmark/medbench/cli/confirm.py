@@ -8,14 +8,7 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.common import (
-    add_option,
-    discover_with,
-    json_option,
-    plugin_option,
-    print_json,
-    set_option,
-)
+from medbench.cli.common import change_options, discover_with, json_option, print_json
 from medbench.errors import ProtocolError
 
 
@@ -32,9 +25,7 @@ Examples:
     metavar="HEX",
     help="Public random number published after the registration, at least 16 hex digits.",
 )
-@plugin_option
-@add_option
-@set_option
+@change_options
 @json_option
 def confirm(
     protocol_name: str,
@@ -51,26 +42,23 @@ def confirm(
     """
     # imported here: --help must not wait for them
     from medbench.canonical import canonical_json
-    from medbench.protocol.changes import Changes, changed
+    from medbench.protocol.changes import changed
     from medbench.protocol.confirmation import confirmed, intend, read_intent
-    from medbench.protocol.read import find_protocol, read_protocol
-    from medbench.protocol.shipped import protocol_paths
+    from medbench.protocol.read import protocol_named
     from medbench.runner.origin import plugin_distributions
     from medbench.store.atomic import write_text, writing
 
     registry = discover_with(plugins)
-    file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
-    file = changed(file, Changes(additions, settings), registry)
+    file = protocol_named(protocol_name, registry)
+    file = changed(file, registry, additions, settings)
     name = file.protocol.name
     registration = Path(f"{name}-confirmation.json")
     if beacon is None:
-        if file.protocol.confirmation is not None:
-            raise ProtocolError(f"{file.path}: it is a confirmation already; confirm its original")
+        intent = intend(file, plugin_distributions(registry.entries.values()))
         if registration.exists():
             raise ProtocolError(
                 f"{registration} exists: use it with --beacon, or remove it to register again"
             )
-        intent = intend(file, plugin_distributions(registry.entries.values()))
         with writing(registration):
             write_text(registration, canonical_json(asdict(intent)) + "\n")
         if as_json:

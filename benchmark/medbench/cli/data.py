@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from medbench.cli.common import cache_option, console, json_option, print_json
-from medbench.errors import MedbenchError, NotPreparedError, PluginError
+from medbench.cli.common import cache_option, card_of, console, json_option, print_json, print_table
+from medbench.errors import MedbenchError, PluginError
 from medbench.folders import default_cache
-from medbench.interfaces.dataset import DataContext
+from medbench.interfaces.dataset import DataContext, DatasetCard
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.registry import Entry, Registry, discover
+from medbench.plugins.registry import Registry, discover
 
 if TYPE_CHECKING:
     from medbench.data import Prepared, PreparedDataset, Progress
@@ -50,70 +49,58 @@ Examples:
 def data_list(cache: Path, as_json: bool) -> None:
     """List datasets: which are ready, how large they are, under which licence."""
     context = DataContext(cache)
-    rows = [_row(entry, context) for entry in discover().of_kind(kind_named("dataset"))]
-    rows += _other_rows(rows, context)
+    found = {
+        entry.name: card_of(entry, context) for entry in discover().of_kind(kind_named("dataset"))
+    }
+    # a protocol may also name prepared files of no registered name
+    for path in sorted(context.cache.glob("*.h5")):
+        if path.stem not in found:
+            found[path.stem] = _card_of_file(path)
     if as_json:
+        rows = [
+            {"name": name, "state": state, "card": card and card.to_json(), "fix": fix}
+            for name, (state, card, fix) in found.items()
+        ]
         print_json(rows)
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "state", "modality", "classes", "images", "size", "licence"):
-        table.add_column(heading, no_wrap=heading in ("name", "images", "size"))
-    for row in rows:
-        card = row["card"]
-        cells = ["", "", "", "", ""]
-        if card:
-            height, width, channels = card["image_shape"]
-            cells = [
-                card["modality"],
-                str(len(card["class_names"])),
-                " / ".join(str(n) for n in card["split_sizes"].values()),
-                f"{height} x {width} {'grey' if channels == 1 else 'colour'}",
-                card["licence"],
-            ]
-        table.add_row(*(Text(cell) for cell in (row["name"], row["state"], *cells)))
-    screen = console()
-    screen.print(table)
-    for row in rows:
-        if row["state"] == "broken":
-            screen.print(Text(row["fix"]))
-    if any(row["state"] == "not prepared" for row in rows):
-        screen.print(
+    print_table([_cells(name, state, card) for name, (state, card, _) in found.items()])
+    states = [state for state, _, _ in found.values()]
+    for state, _, fix in found.values():
+        if state == "broken":
+            click.echo(fix)
+    if "not prepared" in states:
+        click.echo(
             "To prepare one: medbench data prepare NAME SOURCE. "
             "What SOURCE is: medbench show dataset NAME"
         )
 
 
-def _row(entry: Entry, context: DataContext) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": entry.name, "state": "broken", "card": None, "fix": ""}
-    try:
-        card = entry.create(entry.name, entry.plugin.defaults).card(context)
-        return {**row, "state": "ready", "card": card.to_json()}
-    except NotPreparedError as error:
-        return {**row, "state": "not prepared", "fix": str(error)}
-    except MedbenchError as error:
-        return {**row, "fix": str(error)}
-    except Exception as error:  # noqa: BLE001 - a fault of one plugin must not hide the others
-        return {**row, "fix": f"{entry.who} is broken: {type(error).__name__}: {error}"}
-
-
-def _other_rows(rows: list[dict[str, Any]], context: DataContext) -> list[dict[str, Any]]:
-    """Return rows for prepared files of no registered name: a protocol may name them."""
+def _card_of_file(path: Path) -> tuple[str, DatasetCard | None, str]:
     from medbench.data import read_card
 
-    known = {row["name"] for row in rows}
-    found: list[dict[str, Any]] = []
-    for path in sorted(context.cache.glob("*.h5")):
-        if path.stem in known:
-            continue
-        try:
-            row: dict[str, Any] = {"state": "ready", "card": read_card(path).to_json(), "fix": ""}
-        except MedbenchError as error:
-            row = {"state": "broken", "card": None, "fix": str(error)}
-        found.append({"name": path.stem, **row})
-    return found
+    try:
+        return "ready", read_card(path), ""
+    except MedbenchError as error:
+        return "broken", None, str(error)
+
+
+def _cells(name: str, state: str, card: DatasetCard | None) -> dict[str, Any]:
+    if card is None:
+        cells = {"modality": "", "classes": "", "images": "", "size": "", "licence": ""}
+    else:
+        cells = {
+            "modality": card.modality,
+            "classes": str(card.num_classes),
+            "images": " / ".join(map(str, card.split_sizes.values())),
+            "size": _size(card),
+            "licence": card.licence,
+        }
+    return {"name": name, "state": state, **cells}
+
+
+def _size(card: DatasetCard) -> str:
+    height, width, channels = card.image_shape
+    return f"{height} x {width} px {'grey' if channels == 1 else 'colour'}"
 
 
 @data.command(
@@ -129,10 +116,7 @@ Examples:
 )
 @click.argument("name")
 @click.argument(
-    "sources",
-    metavar="[SOURCE...]",
-    nargs=-1,
-    type=click.Path(path_type=Path, exists=True),
+    "sources", metavar="[SOURCE...]", nargs=-1, type=click.Path(path_type=Path, exists=True)
 )
 @click.option(
     "--size",
@@ -254,12 +238,8 @@ def _fetched(dataset: PreparedDataset, size: int | None, cache: Path) -> tuple[P
 
 def _say_prepared(prepared: Prepared, cache: Path) -> None:
     card = prepared.card
-    height, width, channels = card.image_shape
     counts = ", ".join(f"{count:,} {split}" for split, count in card.split_sizes.items())
-    click.echo(
-        f"{prepared.path}: {counts}; {height} x {width} px"
-        f" {'grey' if channels == 1 else 'colour'}, {card.num_classes} classes"
-    )
+    click.echo(f"{prepared.path}: {counts}; {_size(card)}, {card.num_classes} classes")
     for line in (*card.confounders, *prepared.notes):
         click.echo(f"  {line}")
     for file in card.audit.get("unreadable", {}).get("files", [])[:10]:
@@ -350,7 +330,6 @@ def data_verify(names: tuple[str, ...], cache: Path, as_json: bool) -> int:
         rows.append(row)
         if not as_json:
             click.echo(row["fault"] or f"{name}: whole, content hash {row['content_hash']}")
-            sys.stdout.flush()
     faults = sum(bool(row["fault"]) for row in rows)
     if as_json:
         print_json(rows)

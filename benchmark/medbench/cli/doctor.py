@@ -14,13 +14,14 @@ from typing import Literal
 import click
 
 from medbench import __version__
-from medbench.cli.common import cache_option, json_option, print_json
-from medbench.errors import MedbenchError, NotPreparedError
+from medbench.cli.common import cache_option, card_of, json_option, print_json
 from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
-from medbench.plain import format_error
 from medbench.plugins.kinds import KINDS, kind_named
 from medbench.plugins.registry import discover
+from medbench.store.parallel import cores
+
+State = Literal["ok", "note", "fault"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Finding:
     """The result of one check: its state and what to do."""
 
     what: str
-    state: Literal["ok", "note", "fault"]
+    state: State
     text: str
 
 
@@ -47,7 +48,6 @@ def doctor(cache: Path, as_json: bool) -> int:
     """
     checks: list[Callable[[], list[Finding]]] = [
         _versions,
-        _cores,
         _torch,
         _plugins,
         lambda: _datasets(cache),
@@ -71,12 +71,7 @@ def _versions() -> list[Finding]:
             findings.append(Finding(name, "ok", version(name)))
         except PackageNotFoundError:
             findings.append(Finding(name, "fault", "not installed; install medbench again"))
-    return findings
-
-
-def _cores() -> list[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return [Finding("CPU", "ok", f"{cores} cores")]
+    return [*findings, Finding("CPU", "ok", f"{cores()} cores")]
 
 
 def _torch() -> list[Finding]:
@@ -108,27 +103,22 @@ def _plugins() -> list[Finding]:
     return findings
 
 
+#: The states of datasets as those of findings.
+_STATES: dict[str, State] = {"ready": "ok", "not prepared": "note", "broken": "fault"}
+
+
 def _datasets(cache: Path) -> list[Finding]:
     findings = []
     for entry in discover().of_kind(kind_named("dataset")):
-        try:
-            card = entry.create(entry.name, entry.plugin.defaults).card(DataContext(cache))
-            images = sum(card.split_sizes.values())
-            findings.append(Finding(f"dataset {entry.name}", "ok", f"{images} images"))
-        except NotPreparedError as error:
-            findings.append(Finding(f"dataset {entry.name}", "note", str(error)))
-        except MedbenchError as error:
-            findings.append(Finding(f"dataset {entry.name}", "fault", str(error)))
-        except Exception as error:  # noqa: BLE001 - any fault of foreign code
-            text = f"{entry.who} is broken: {format_error(error)}"
-            findings.append(Finding(f"dataset {entry.name}", "fault", text))
+        state, card, fix = card_of(entry, DataContext(cache))
+        text = f"{sum(card.split_sizes.values())} images" if card else fix
+        findings.append(Finding(f"dataset {entry.name}", _STATES[state], text))
     return findings
 
 
 def _folder(what: str, path: Path) -> Finding:
-    existing = next(
-        parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists()
-    )
+    whole = path.absolute()
+    existing = next(each for each in (whole, *whole.parents) if each.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         return Finding(f"{what} folder", "fault", f"{path} cannot be written")

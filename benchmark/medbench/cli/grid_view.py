@@ -54,14 +54,9 @@ def counts_line(status: Status) -> Text:
 
 def _bar(status: Status) -> Table:
     line = Table.grid(padding=(0, 1))
-    for _ in range(3):
-        line.add_column(no_wrap=True)
-    total, ended = status.total, status.ended
-    line.add_row(
-        Text(status.protocol, style="bold"),
-        ProgressBar(total=max(1, total), completed=ended, width=24),
-        Text(f"{ended}/{total} runs"),
-    )
+    bar = ProgressBar(total=max(1, status.total), completed=status.ended, width=24)
+    name, count = Text(status.protocol, style="bold"), f"{status.ended}/{status.total} runs"
+    line.add_row(name, bar, Text(count, no_wrap=True))
     return line
 
 
@@ -84,14 +79,10 @@ def _jobs(jobs: tuple[RunningJob, ...]) -> Table:
     if len(hosts) > 1:
         table.add_column("on", no_wrap=True, overflow="ellipsis", min_width=8)
     for job in jobs[:_JOBS]:
-        cells = [
-            job.key[:8],
-            job.label,
-            f"{job.done}/{job.total}" if job.total else "",
-            pace(job.rate),
-            clock(job.seconds) if job.seconds else "",
-        ]
-        table.add_row(*(Text(cell) for cell in (cells + [job.host] * (len(hosts) > 1))))
+        epochs = f"{job.done}/{job.total}" if job.total else ""
+        since = clock(job.seconds) if job.seconds else ""
+        cells = [job.key[:8], job.label, epochs, pace(job.rate), since]
+        table.add_row(*map(Text, [*cells, job.host] if len(hosts) > 1 else cells))
     if len(jobs) > _JOBS:
         table.add_row("", Text(f"and {len(jobs) - _JOBS} more", style="dim"))
     return table
@@ -101,8 +92,7 @@ def pace(rate: float) -> str:
     """Return epochs a second, or where there are fewer than one, a minute or an hour."""
     if not rate:
         return ""
-    units = ((1, "s"), (60, "min"), (3600, "h"))
-    seconds, unit = next((u for u in units if rate * u[0] >= 1), units[-1])
+    seconds, unit = (1, "s") if rate >= 1 else (60, "min") if rate * 60 >= 1 else (3600, "h")
     return f"{rate * seconds:.1f}/{unit}"
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medbench.cli.common import (
-    axis_option,
+    FOLDER,
+    axis_options,
     cache_option,
     json_option,
     print_json,
@@ -22,9 +23,8 @@ from medbench.cli.common import (
 from medbench.errors import ProtocolError, StoreError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import discover
-from medbench.protocol.read import find_protocol, read_protocol
-from medbench.protocol.runs import Filters, expand
-from medbench.protocol.shipped import protocol_paths
+from medbench.protocol.read import protocol_named
+from medbench.protocol.runs import expand
 from medbench.protocol.spec import RunSpec
 from medbench.runner.plan import check_prepared
 from medbench.store.atomic import write_text
@@ -44,15 +44,9 @@ Examples:
   medbench labels --protocol mine.toml --out labels --json"""
 )
 @protocol_option
-@axis_option("dataset")
-@axis_option("noise")
-@axis_option("rate", float)
-@axis_option("seed", int)
+@axis_options(*_AXES)
 @click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the files; made if it is not there.",
+    "--out", required=True, type=FOLDER, help="Folder for the files; made if it is not there."
 )
 @cache_option
 @json_option
@@ -68,9 +62,9 @@ def labels(
     the noise model `given` reads such files.
     """
     registry = discover()
-    file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
+    file = protocol_named(protocol_name, registry)
     context = DataContext(cache.absolute())
-    expansion = expand(file, registry, context, Filters({**axes, "pretext": (), "method": ()}))
+    expansion = expand(file, registry, context, axes)
     check_prepared(expansion)
     one_each: dict[tuple[Any, ...], RunSpec] = {}
     for run in expansion.runs:
@@ -99,11 +93,9 @@ def _write(out: Path, run: RunSpec, images: RunImages, noise: NoisyLabels) -> di
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("id", "split", "label", "class"))
-    for split, part, drawn in (
-        ("train", images.train, noise.train),
-        ("validation", images.validation, noise.validation),
-    ):
-        for name, label in zip(part.ids.tolist(), drawn.tolist(), strict=True):
+    for split in ("train", "validation"):
+        ids, drawn = getattr(images, split).ids.tolist(), getattr(noise, split).tolist()
+        for name, label in zip(ids, drawn, strict=True):
             writer.writerow((name, split, label, names[label]))
     axes = {axis: run.axes[axis] for axis in _AXES}
     stem = "{dataset}_{noise}_{rate}_seed{seed}".format(**axes).replace(":", "-")

@@ -8,16 +8,11 @@ from typing import Any
 
 import click
 
-from medbench.cli.common import (
-    discover_with,
-    json_option,
-    plugin_option,
-    print_json,
-    print_table,
-)
+from medbench.cli.common import discover_with, json_option, plugin_option, print_json, print_table
 from medbench.plain import plain
 from medbench.plugins.kinds import KINDS, Kind, kind_named
-from medbench.plugins.registry import Registry
+from medbench.plugins.manifest import Fault
+from medbench.plugins.registry import Entry, Registry
 from medbench.protocol.shipped import protocol_paths
 
 
@@ -82,33 +77,24 @@ def _rows(registry: Registry, kind: Kind) -> list[dict[str, Any]]:
 def _plugins(registry: Registry) -> list[dict[str, Any]]:
     """Return all plugins, the broken ones last."""
     found = [
-        {
-            "kind": entry.kind.name,
-            "name": entry.name,
-            "from": entry.distribution,
-            "version": entry.version,
-            "state": "; ".join(["ok", *entry.notes]),
-            "file": entry.file,
-            "target": entry.plugin.target,
-            "interface": entry.plugin.interface,
-        }
+        _plugin(e, e.kind.name, e.name, "; ".join(["ok", *e.notes]), e.plugin.target)
+        | {"interface": e.plugin.interface}
         for kind in KINDS
-        for entry in registry.of_kind(kind)
+        for e in registry.of_kind(kind)
     ]
     broken = [
-        {
-            "kind": fault.kind,
-            "name": fault.name or fault.entry_point,
-            "from": fault.distribution,
-            "version": fault.version,
-            "state": f"broken: {fault.reason}",
-            "file": fault.file,
-            "target": "",
-            "interface": None,
-        }
+        _plugin(fault, fault.kind, fault.name or fault.entry_point, f"broken: {fault.reason}")
         for fault in registry.broken
     ]
     return [*found, *broken]
+
+
+def _plugin(
+    source: Entry | Fault, kind: str, name: str, state: str, target: str = ""
+) -> dict[str, Any]:
+    where = {"from": source.distribution, "version": source.version, "state": state}
+    more = {"file": source.file, "target": target, "interface": None}
+    return {"kind": kind, "name": name, **where, **more}
 
 
 def _print_broken(registry: Registry) -> None:

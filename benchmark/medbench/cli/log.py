@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,26 +60,17 @@ def log(
     state = _state(results, found.key, number)
     if not as_json:
         click.echo(f"{found.label}\n{found.key}, attempt {number}: {state}", err=True)
-        sys.stdout.write(text)
+        click.echo(text, nl=False)
         if follow:
             _follow(results, found.key, number, len(text.encode()))
     end = _ended(results, found.key, number)
     if as_json:
-        print_json(
-            {
-                "key": found.key,
-                "kind": found.kind,
-                "label": found.label,
-                "attempt": number,
-                "attempts": results.next_attempt(found.key) - 1,
-                "state": state,
-                "reason": end.reason if end else "",
-                "traceback": end.traceback if end else "",
-                "host": end.host if end else "",
-                "resources": dict(end.resources) if end else {},
-                "log": text,
-            }
-        )
+        about = {"reason": "", "traceback": "", "host": "", "resources": {}}
+        if end:
+            about = {name: getattr(end, name) for name in about}
+        count = {"attempt": number, "attempts": results.next_attempt(found.key) - 1}
+        what = {"key": found.key, "kind": found.kind, "label": found.label}
+        print_json({**what, **count, "state": state, **about, "log": text})
     elif end is not None:
         click.echo(f"{end.state}: {end.reason}")
         if end.traceback and end.traceback.strip() not in text:
@@ -122,10 +112,8 @@ def find_by_prefix(results: Results, prefix: str) -> Found:
 
 
 def _logged(results: Results, prefix: str) -> set[str]:
-    shelf = f"{prefix[:2]}*" if len(prefix) < 2 else prefix[:2]
-    return {
-        path.name.split(".")[0] for path in (results.root / "logs").glob(f"{shelf}/{prefix}*.log")
-    }
+    logs = (results.root / "logs").glob(f"{prefix[:2]}*/{prefix}*.log")
+    return {path.name.split(".")[0] for path in logs}
 
 
 def _text(results: Results, found: Found, number: int, *, wait: bool) -> str:
@@ -153,15 +141,12 @@ def _text(results: Results, found: Found, number: int, *, wait: bool) -> str:
 
 
 def _no_log(results: Results, found: Found) -> str:
-    what = f"{found.key[:12]} ({found.label})"
+    what, start = f"{found.key[:12]} ({found.label})", found.start
     if results.has(found.key):
         return f"{what} is done, and its log is not in {results.root}"
-    start = found.start
     if start is not None and not results.pretraining_path(start).exists():
-        return (
-            f"{what} has not been started: it waits for its pretraining; see "
-            f"`medbench log {start[:12]}`"
-        )
+        why = f"it waits for its pretraining; see `medbench log {start[:12]}`"
+        return f"{what} has not been started: {why}"
     return f"{what} has not been started yet; --follow waits for it"
 
 
@@ -172,8 +157,7 @@ def _follow(results: Results, key: str, number: int, place: int) -> None:
         while True:
             over = not _is_running(results, key) or _ended(results, key, number) is not None
             if added := file.read():
-                sys.stdout.write(added.decode("utf-8", errors="replace"))
-                sys.stdout.flush()
+                click.echo(added.decode("utf-8", errors="replace"), nl=False)
             if over:
                 return
             time.sleep(_POLL)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.common import json_option, print_json
+from medbench.cli.common import FOLDER, json_option, print_json
+from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
-from medbench.scaffold.write import plan_package, write_package
+from medbench.scaffold.write import write_package
 
 
 @click.command(
@@ -20,10 +21,7 @@ Examples:
 @click.argument("kind")
 @click.argument("name")
 @click.option(
-    "--into",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
-    help="Folder in which NAME/ is made.  [default: here]",
+    "--into", type=FOLDER, default=Path(), help="Folder in which NAME/ is made.  [default: here]"
 )
 @json_option
 def new(kind: str, name: str, into: Path, as_json: bool) -> None:
@@ -32,23 +30,17 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
     KIND is method, pretext, noise or dataset. The folder NAME/ will contain an
     installable package with an example, its tests, README and licence.
     """
-    package = plan_package(kind, name, into, discover())
-    files = write_package(package)
+    found, folder = kind_named(kind), into / name
+    files = write_package(found, name, folder, discover())
     if as_json:
-        print_json(
-            {
-                "kind": package.kind.name,
-                "name": package.name,
-                "path": str(package.folder),
-                "files": [str(path.relative_to(package.folder)) for path in files],
-            }
-        )
+        what = {"kind": found.name, "name": name, "path": str(folder)}
+        print_json({**what, "files": [str(path.relative_to(folder)) for path in files]})
         return
-    begin = next(path for path in files if path.name == f"{package.kind.name}.py")
-    word = "noise model" if package.kind.name == "noise" else package.kind.name
-    click.echo(f"{package.folder}/ contains the {word} {name!r}, which works as it is.")
+    begin = next(path for path in files if path.name == f"{found.name}.py")
+    word = "noise model" if found.name == "noise" else found.name
+    click.echo(f"{folder}/ contains the {word} {name!r}, which works as it is.")
     click.echo(f"Begin in {begin}. Then:\n")
-    steps = _next(package.kind.name, package.folder, name)
+    steps = _next(found.name, folder, name)
     width = max(len(command) for command, _ in steps)
     for command, meaning in steps:
         click.echo(f"  {command:<{width}}  {meaning}")
@@ -56,12 +48,12 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
 
 def _next(kind: str, folder: Path, name: str) -> list[tuple[str, str]]:
     trial = folder / "trial.toml"
+    if kind in ("method", "pretext"):
+        first = (f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`")
+    else:
+        first = (f"medbench run --all --protocol {trial} --plugin {folder}", "a first run")
     return [
         (f"medbench check --plugin {folder}", "does it fulfil the contract?"),
-        *(
-            [(f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`")]
-            if kind in ("method", "pretext")
-            else [(f"medbench run --all --protocol {trial} --plugin {folder}", "a first run")]
-        ),
+        first,
         (f"pip install -e {folder}", f"to install it; then --add {name} instead of --plugin"),
     ]

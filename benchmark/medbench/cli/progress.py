@@ -10,25 +10,13 @@ from rich.live import Live
 
 from medbench.cli.common import clock, console
 from medbench.cli.grid_view import grid_view
-from medbench.interfaces.events import (
-    EpochEnded,
-    Event,
-    GridStarted,
-    JobEnded,
-    JobEndedElsewhere,
-    JobRequeued,
-    JobSkipped,
-    JobStarted,
-    JobYielded,
-    StopRequested,
-    WaitingForOthers,
-)
+from medbench.interfaces import events
 from medbench.runner.progress import Progress
 from medbench.store.states import DONE
 
 
 @contextmanager
-def progress_view(progress: Progress) -> Iterator[Callable[[Event], None]]:
+def progress_view(progress: Progress) -> Iterator[Callable[[events.Event], None]]:
     """Show progress on stderr while the block runs; gives what is to be called on each event."""
     screen = console(stderr=True)
     if not screen.is_terminal:
@@ -36,13 +24,13 @@ def progress_view(progress: Progress) -> Iterator[Callable[[Event], None]]:
         return
     notes = ["loading torch, once"]
 
-    def show(event: Event) -> None:
-        if isinstance(event, GridStarted):
+    def show(event: events.Event) -> None:
+        if isinstance(event, events.GridStarted):
             live.console.print(message(event), markup=False)
             return
-        if not isinstance(event, JobStarted):
-            notes[:] = [message(event)] if isinstance(event, WaitingForOthers) else []
-        done = isinstance(event, JobEnded | JobEndedElsewhere) and event.state == DONE
+        if not isinstance(event, events.JobStarted):
+            notes[:] = [message(event)] if isinstance(event, events.WaitingForOthers) else []
+        done = isinstance(event, events.JobEnded | events.JobEndedElsewhere) and event.state == DONE
         if not (done or notes) and (line := message(event)):
             live.console.print(line, markup=False)
 
@@ -55,11 +43,11 @@ def progress_view(progress: Progress) -> Iterator[Callable[[Event], None]]:
         yield show
 
 
-def _print_line(progress: Progress, event: Event) -> None:
+def _print_line(progress: Progress, event: events.Event) -> None:
     """Print a plain line on an event, with a count and the time left where a job has ended."""
     line = message(event)
-    ended = isinstance(event, JobEnded | JobEndedElsewhere | JobSkipped)
-    if line and ended and not isinstance(event, JobRequeued | JobYielded):
+    ended = isinstance(event, events.JobEnded | events.JobEndedElsewhere | events.JobSkipped)
+    if line and ended and not isinstance(event, events.JobRequeued | events.JobYielded):
         now, width = progress.status(), len(str(progress.total))
         line = (
             f"[{progress.ended:{width}}/{progress.total}] {line}; {now.rate:.1f} a minute, "
@@ -69,30 +57,30 @@ def _print_line(progress: Progress, event: Event) -> None:
         click.echo(line, err=True)
 
 
-def message(event: Event) -> str:
+def message(event: events.Event) -> str:
     """Return what to say of an event; nothing where nothing is to be said."""
     match event:
-        case JobStarted() | EpochEnded() | JobSkipped(state="interrupted"):
+        case events.JobStarted() | events.EpochEnded() | events.JobSkipped(state="interrupted"):
             return ""
-        case GridStarted():
+        case events.GridStarted():
             return (
                 f"{event.runs} runs and {event.pretrainings} pretrainings to do, "
                 f"{event.jobs} at once on {', '.join(event.devices)}"
             )
-        case JobRequeued():
+        case events.JobRequeued():
             return f"out of memory {event.label}: will be repeated alone"
-        case JobYielded():
+        case events.JobYielded():
             return f"left {event.label} to another command, which took this one for dead"
-        case JobEnded():
+        case events.JobEnded():
             text = f"{event.state:7} {event.label} ({event.seconds:.1f} s)"
-        case JobEndedElsewhere():
+        case events.JobEndedElsewhere():
             text = f"{event.state:7} {event.label} (by another command)"
-        case JobSkipped():
+        case events.JobSkipped():
             text = f"skipped {event.label}"
-        case WaitingForOthers():
+        case events.WaitingForOthers():
             hosts = ", ".join(event.hosts) or "this host"
             return f"waiting for {len(event.keys)} that other commands run on {hosts}"
-        case StopRequested():
+        case events.StopRequested():
             return (
                 f"stopping: {event.running} running jobs save a checkpoint within 10 s; "
                 "Ctrl-C again ends them at once"

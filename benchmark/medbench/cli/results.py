@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medbench.cli.common import console, find_results, print_json, results_option
+from medbench.cli.common import FILE, find_results, print_table, results_option
 from medbench.errors import MedbenchError
-from medbench.metrics import METRICS, READINGS
-from medbench.store.index import read_index
-from medbench.store.results import Results
-from medbench.store.states import UNREADABLE
-from medbench.store.status import RunStatus, run_statuses
 
-Row = Mapping[str, Any]
-
-
-#: Columns that the records' index has.
-_INDEXED = (
-    "digest",
-    "realised_rate",
-    "learnable",
-    *(f"{reading}_{metric}" for reading in READINGS for metric in METRICS),
-)
-
-
-def rows_of(results: Results) -> list[Row]:
-    """Return each planned run as a flat row: key, status, digest, axes, then metrics by reading."""
-    index = read_index(results, ("run_key", "fault", *_INDEXED)).to_pylist()
-    found = {row["run_key"]: row for row in index}
-    unreadable = {key: row["fault"] for key, row in found.items() if row["fault"]}
-    statuses = run_statuses(results, unreadable)
-    return [_row_of(status, found.get(status.run.key, {})) for status in statuses]
-
-
-def _row_of(status: RunStatus, found: Row) -> Row:
-    digest, *others = _INDEXED
-    return {
-        "run_key": status.run.key,
-        "status": status.status,
-        digest: found.get(digest),
-        **status.run.axes,
-        **{name: found.get(name) for name in others},
-        "reason": status.reason,
-    }
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @click.command(
@@ -68,76 +32,55 @@ Examples:
     default="table",
     show_default=True,
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write to.")
+@click.option("--out", type=FILE, help="File to write to.")
 def results(results_dir: Path | None, form: str, out: Path | None) -> int:
     """Print one row a run: axes, status, digest and every metric in every reading.
 
     Exit status: 0, or 1 if a record cannot be read.
     """
-    rows = rows_of(Results.open(find_results(results_dir)))
+    # imported here: --help must not wait for it
+    from medbench.results import AXES, SCORES, load
+    from medbench.store.states import UNREADABLE
+
+    runs = load(find_results(results_dir)).runs
+    names = ["run_key", "status", "digest", *AXES, "realised_rate", "learnable", *SCORES, "reason"]
     if form == "table":
-        _table(rows)
-    elif form == "parquet":
-        _parquet(rows, out)
-    elif form == "json" and out is None:
-        print_json(rows)
+        _print(runs)
     else:
-        text = _csv(rows) if form == "csv" else _json(rows)
-        _write(text, out)
-    unreadable = [row["reason"] for row in rows if row["status"] == UNREADABLE]
+        _write(runs[names], form, out)
+    unreadable = runs.loc[runs["status"] == UNREADABLE, "reason"]
     for reason in unreadable:
         click.echo(reason, err=True)
-    return 1 if unreadable else 0
+    return 1 if len(unreadable) else 0
 
 
-def _table(rows: list[Row]) -> None:
-    from rich.table import Table
+def _print(runs: pd.DataFrame) -> None:
+    from medbench.metrics import READINGS
+    from medbench.results import AXES
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "dataset", "noise", "rate", "pretext", "method", "seed", "status"):
-        table.add_column(heading)
-    for heading in READINGS:
-        table.add_column(heading, justify="right")
-    for row in rows:
-        scores = [row[f"{reading}_balanced_accuracy"] for reading in READINGS]
-        table.add_row(
-            row["run_key"][:8],
-            *(str(row[axis]) for axis in ("dataset", "noise", "rate", "pretext", "method", "seed")),
-            row["status"],
-            *("" if score is None else f"{score:.3f}" for score in scores),
-        )
-    screen = console()
-    screen.print(table)
-    screen.print(f"{len(rows)} runs; balanced accuracy in three readings")
+    shown = runs[["run_key", *AXES, "status"]].rename(columns={"run_key": "run"})
+    shown["run"] = shown["run"].str[:8]
+    for reading in READINGS:
+        scores = runs[f"{reading}_balanced_accuracy"]
+        shown[reading] = scores.map("{:.3f}".format, na_action="ignore").fillna("")
+    print_table(shown.to_dict("records"))
+    click.echo(f"{len(runs)} runs; balanced accuracy in three readings")
 
 
-def _csv(rows: list[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _json(rows: list[Row]) -> str:
-    import json
-
-    return json.dumps(rows, indent=2) + "\n"
-
-
-def _parquet(rows: list[Row], out: Path | None) -> None:
-    if out is None:
-        raise MedbenchError("parquet is no text: say where to write it with --out FILE.parquet")
-    import pandas as pd
-
-    pd.DataFrame(rows).to_parquet(out)
-
-
-def _write(text: str, out: Path | None) -> None:
-    if out is None:
-        sys.stdout.write(text)
-        return
+def _write(runs: pd.DataFrame, form: str, out: Path | None) -> None:
+    target: Any = out or sys.stdout
     try:
-        out.write_text(text, encoding="utf-8")
+        if form == "parquet":
+            if out is None:
+                raise MedbenchError(
+                    "parquet is no text: say where to write it with --out FILE.parquet"
+                )
+            runs.to_parquet(out)
+        elif form == "csv":
+            runs.to_csv(target, index=False, lineterminator="\n")
+        else:
+            rows = runs.astype(object).where(runs.notna(), None).to_dict("records")
+            text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+            out.write_text(text, encoding="utf-8") if out else sys.stdout.write(text)
     except OSError as error:
         raise MedbenchError(f"{out} cannot be written: {error.strerror}") from error

@@ -9,13 +9,12 @@ from typing import Any
 import click
 
 from medbench.cli.common import (
-    add_option,
-    axis_option,
+    FOLDER,
+    axis_options,
     cache_option,
+    change_options,
     json_option,
-    plugin_option,
     protocol_option,
-    set_option,
 )
 from medbench.cli.interval import Interval
 from medbench.cli.run_end import conclude
@@ -25,8 +24,8 @@ from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
 from medbench.plain import plain
 from medbench.plugins.local import plugin_files
-from medbench.protocol.runs import Filters, expand
-from medbench.runner.machine import default_jobs
+from medbench.protocol.runs import expand
+from medbench.protocol.spec import AXES
 from medbench.runner.plan import failed_part
 from medbench.running import RunOptions, execute, open_protocol
 from medbench.store.results import Results
@@ -46,33 +45,19 @@ Examples:
 )
 @click.option("--all", "everything", is_flag=True, help="Every run of the protocol.")
 @protocol_option
-@plugin_option
-@add_option
-@set_option
-@axis_option("dataset")
-@axis_option("noise")
-@axis_option("rate", float)
-@axis_option("pretext")
-@axis_option("method")
-@axis_option("seed", int)
+@change_options
+@axis_options(*AXES)
 @click.option(
     "--results",
     "results_dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Results folder.  [default: medbench-results/PROTOCOL]",
 )
 @cache_option
 @click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    help="Runs at once.  [default: cores / threads, or one a GPU]",
+    "--jobs", type=click.IntRange(1), help="Runs at once.  [default: cores / threads, or one a GPU]"
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto, cpu, cuda or cuda:N.",
-)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a run may take."
 )
@@ -105,7 +90,7 @@ Examples:
 )
 @click.option(
     "--estimate-from",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Results folder to estimate time and disk from.  [default: this protocol's own]",
 )
 @json_option
@@ -117,19 +102,13 @@ def run(
     settings: Sequence[str],
     results_dir: Path | None,
     cache: Path,
-    jobs: int | None,
-    device: str,
-    timeout: float | None,
     memory: float | None,
-    interval: tuple[float | None, int | None],
-    loggers: tuple[str, ...],
-    executor: str,
     retry_failed: bool,
     only_failed: bool,
     dry_run: bool,
     estimate_from: Path | None,
     as_json: bool,
-    **axes: Sequence[Any],
+    **others: Any,
 ) -> int:
     """Run a protocol, or a part of it, and make the board.
 
@@ -139,6 +118,7 @@ def run(
 
     Ctrl-C or SIGTERM: runs save a checkpoint within 10 seconds. Again: end now.
     """
+    axes = {axis: others.pop(axis) for axis in AXES}
     if not (everything or any(axes.values()) or dry_run or only_failed):
         raise ProtocolError(
             "give --all to run the whole protocol, or choose with --dataset, --noise, --rate, "
@@ -152,34 +132,21 @@ def run(
     for word in opened.joining:
         click.echo(f"{word} joins the grid of {file.protocol.name}", err=True)
     context = DataContext(cache.absolute())
-    asked = expand(file, registry, context, Filters(axes))
+    asked = expand(file, registry, context, axes)
     root = (results_dir or RESULTS / file.protocol.name).absolute()
     chosen = failed_part(asked, Results.open(root)) if only_failed else asked
     if only_failed and not chosen.runs:
         click.echo("No run has failed.", err=True)
         return 0
-    if dry_run:
-        return show_plan(
-            file,
-            chosen,
-            root,
-            retry_failed=retry_failed or only_failed,
-            jobs=jobs or default_jobs([device], file.protocol.compute.threads),
-            estimate_from=estimate_from,
-            as_json=as_json,
-        )
     options = RunOptions(
-        results=root,
-        cache=context.cache,
-        jobs=jobs,
-        device=device,
-        timeout=timeout,
+        root,
+        context.cache,
         memory=round(memory * 2**30) if memory else None,
-        interval=interval,
-        executor=executor,
-        loggers=loggers,
         retry_failed=retry_failed or only_failed,
+        **others,
     )
+    if dry_run:
+        return show_plan(file, chosen, options, estimate_from, as_json=as_json)
     whole = asked if not any(axes.values()) else expand(file, registry, context)
     from medbench.cli.progress import progress_view
 

@@ -15,16 +15,24 @@ from medbench.store.index import faults
 from medbench.store.results import Results
 
 _NOT_WELL = ("failed", "skipped", "interrupted", "unreadable")
+_WORDS = {
+    "done_now": "runs done now",
+    "done_before": "before",
+    "done_elsewhere": "elsewhere",
+    **{word: word for word in _NOT_WELL},
+}
 
 
 def conclude(
     registry: Registry, plan: Plan, summary: Summary, results: Results, *, as_json: bool
 ) -> int:
     """Make the board, print what became of the runs and return the exit status."""
-    unreadable = _unreadable(plan, results)
+    wrong = faults(results)
+    unreadable = [wrong[run.key] for run in plan.runs if run.key in plan.done & wrong.keys()]
     counts = _counts(plan, summary, len(unreadable))
     changed = bool(summary.done or summary.elsewhere)
-    board = results.board if _any_done(counts) else None
+    done = any(counts[word] for word in ("done_before", "done_now", "done_elsewhere"))
+    board = results.board if done else None
     table = None
     if board and (changed or not (board / "index.html").exists()):
         table = registry.call_own("medbench_build_board", results=results.root, out=board)
@@ -43,12 +51,6 @@ def conclude(
     return 1 if any(counts[word] for word in _NOT_WELL) else 0
 
 
-def _unreadable(plan: Plan, results: Results) -> list[str]:
-    """Return why records of the runs asked for, done before, cannot be read."""
-    wrong = faults(results)
-    return [wrong[run.key] for run in plan.runs if run.key in plan.done and run.key in wrong]
-
-
 def _counts(plan: Plan, summary: Summary, unreadable: int) -> dict[str, int]:
     asked, done_now = {run.key for run in plan.runs}, set(summary.done)
     return {
@@ -63,23 +65,16 @@ def _counts(plan: Plan, summary: Summary, unreadable: int) -> dict[str, int]:
     }
 
 
-def _any_done(counts: Mapping[str, int]) -> bool:
-    return counts["done_before"] + counts["done_now"] + counts["done_elsewhere"] > 0
-
-
 def _say(counts: Mapping[str, int], board: Path | None, *, changed: bool) -> None:
     if not changed and counts["done_before"] == counts["runs"]:
         click.echo(f"Nothing to do: all {counts['runs']} runs are done.", err=True)
     else:
-        click.echo(
-            f"{counts['done_now']} runs done now, {counts['done_before']} before, "
-            + (f"{counts['done_elsewhere']} elsewhere, " if counts["done_elsewhere"] else "")
-            + f"{counts['failed']} failed, {counts['skipped']} skipped, "
-            + (f"{counts['interrupted']} interrupted, " if counts["interrupted"] else "")
-            + (f"{counts['unreadable']} unreadable, " if counts["unreadable"] else "")
-            + f"of {counts['runs']}.",
-            err=True,
-        )
+        shown = [
+            f"{counts[name]} {word}"
+            for name, word in _WORDS.items()
+            if counts[name] or name in ("done_now", "done_before", "failed", "skipped")
+        ]
+        click.echo(f"{', '.join(shown)}, of {counts['runs']}.", err=True)
     if board is not None:
         click.echo(f"Board: {short_path(board / 'index.html')}", err=True)
         click.echo(f"Table: {short_path(board / 'leaderboard.csv')}", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.filesize import decimal
 
 from medbench.cli.common import clock, print_json, short_path
 from medbench.protocol.decidable import Decidability, decidability
@@ -14,25 +15,27 @@ from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import AXES
 from medbench.runner.costs import JobCosts, costs_seen, count_work
+from medbench.runner.machine import default_jobs
 from medbench.runner.plan import Plan, make_plan
 from medbench.runner.status import running_jobs
+from medbench.running import RunOptions
 from medbench.store.results import Results
 
 
 def show_plan(
     file: ProtocolFile,
     expansion: Expansion,
-    root: Path,
-    *,
-    retry_failed: bool,
-    jobs: int,
+    options: RunOptions,
     estimate_from: Path | None,
+    *,
     as_json: bool,
 ) -> int:
     """Print what a ``medbench run`` would do; creates no folder, and no file but the index."""
+    root = options.results
     exists = (root / "medbench.json").exists()
     results = Results.create(root, file.protocol.name) if exists else None
-    plan = make_plan(expansion, results, retry_failed=retry_failed)
+    plan = make_plan(expansion, results, retry_failed=options.retry_failed)
+    jobs = options.jobs or default_jobs([options.device], file.protocol.compute.threads)
     source = Results.open(estimate_from) if estimate_from else results
     estimate = _estimate(plan, source, jobs) if source else None
     values = _values(file, expansion, plan, root, estimate)
@@ -107,10 +110,8 @@ def _say(values: dict[str, Any], expansion: Expansion, root: Path) -> None:
         f"{values['runs']} runs: {values['done']} done, {values['failed']} failed, "
         f"{values['to_do']} to do{elsewhere}"
     )
-    click.echo(
-        f"{values['pretrainings']} pretrainings shared by them, "
-        f"{values['pretrainings_to_do']} to do"
-    )
+    started = f"{values['pretrainings_to_do']} to do"
+    click.echo(f"{values['pretrainings']} pretrainings shared by them, {started}")
     click.echo(_expectation(values, values["estimate"]))
     click.echo(f"Results folder: {short_path(root)}")
     for dataset, noise, rate in expansion.unlearnable:
@@ -133,15 +134,7 @@ def _expectation(values: dict[str, Any], estimate: dict[str, Any] | None) -> str
         )
     return (
         f"About {clock(estimate['seconds'])} with {estimate['jobs']} at once, and "
-        f"{_size(estimate['bytes'])} of disk, from the {estimate['seen']} runs and pretrainings "
+        f"{decimal(estimate['bytes'])} of disk, from the {estimate['seen']} runs and pretrainings "
         f"in {short_path(Path(estimate['results']))}; each further seed "
         f"{clock(estimate['seconds_a_seed'])}"
     )
-
-
-def _size(size: float) -> str:
-    for unit in ("kB", "MB", "GB"):
-        size /= 1000
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-    return f"{size / 1000:.3g} TB"

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from medbench.canonical import flattened
 from medbench.cli.common import (
-    add_option,
     cache_option,
+    card_of,
+    change_options,
     discover_with,
     json_option,
-    plugin_option,
     print_json,
     print_table,
-    set_option,
 )
 from medbench.cli.run_plan import decidability_of
-from medbench.errors import MedbenchError, NotPreparedError
+from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Entry, Registry
-from medbench.protocol.changes import Changes, changed
-from medbench.protocol.read import ProtocolFile, find_protocol, read_protocol
+from medbench.protocol.changes import changed
+from medbench.protocol.read import ProtocolFile, protocol_named
 from medbench.protocol.runs import expand
-from medbench.protocol.shipped import protocol_paths
 
 
 @click.command(
@@ -42,9 +41,7 @@ Examples:
 )
 @click.argument("kind")
 @click.argument("name")
-@plugin_option
-@add_option
-@set_option
+@change_options
 @cache_option
 @json_option
 def show(
@@ -62,8 +59,8 @@ def show(
     """
     registry = discover_with(plugins)
     if kind in ("protocol", "protocols"):
-        file = read_protocol(find_protocol(name, protocol_paths(registry)))
-        file = changed(file, Changes(additions, settings), registry)
+        file = protocol_named(name, registry)
+        file = changed(file, registry, additions, settings)
         if as_json:
             print_json(file.protocol.model_dump(mode="json"))
         else:
@@ -110,19 +107,9 @@ def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
         "presets": {name: dict(values) for name, values in model.presets.items()},
     }
     if entry.kind.name == "dataset":
-        values["card"] = _card(entry, context)
+        _, card, fix = card_of(entry, context)
+        values["card"] = card.to_json() if card else fix
     return values
-
-
-def _card(entry: Entry, context: DataContext) -> dict[str, Any] | str:
-    try:
-        dataset = entry.create(entry.name, entry.plugin.defaults)
-        card: dict[str, Any] = dataset.card(context).to_json()
-    except NotPreparedError as error:
-        return str(error)
-    except MedbenchError as error:
-        return f"its card cannot be read: {error}"
-    return card
 
 
 def _type(annotation: Any) -> str:
@@ -143,22 +130,13 @@ def _print(values: Mapping[str, Any]) -> None:
         print_table(values["settings"])
     for name, preset in values["presets"].items():
         click.echo(f'\npreset = "{name}"')
-        for key, value in _flat(preset):
+        for key, value in flattened(preset).items():
             click.echo(f"  {key} = {json.dumps(value)}")
     card = values.get("card", {})
     click.echo(f"\n{card}" if isinstance(card, str) else "")
     for key, value in card.items() if isinstance(card, dict) else ():
         for line in value if key == "confounders" else [_line(value)]:
             click.echo(f"{key.replace('_', ' ')}: {line}")
-
-
-def _flat(preset: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield a preset's values under dotted keys, as TOML would write them."""
-    for key, value in preset.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _line(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from medbench.cli.common import (
     console,
     find_results,
     json_option,
+    print_json,
     results_option,
     short_path,
 )
@@ -61,8 +61,7 @@ def status(results_dir: Path | None, seconds: float | None, as_json: bool) -> in
         while True:
             now = read_status(results)
             if as_json:
-                indent = 2 if seconds is None else None
-                click.echo(json.dumps(as_values(now), indent=indent, ensure_ascii=False))
+                print_json(as_values(now), indent=2 if seconds is None else None)
             elif live is not None:
                 live.update(grid_view(now, _note(now, results)), refresh=True)
             else:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
-from medbench.cli.bundle import unpacked
 from medbench.cli.common import (
     cache_option,
     find_results,
@@ -65,10 +65,11 @@ def verify(
     1 if a file is at fault, a run is missing or a repetition differs.
     """
     # imported here: --help must not wait for it
+    from medbench.results import open_folder
     from medbench.runner.verification import check_folder
 
-    with unpacked([find_results(results_dir)]) as folders:
-        results = Results.open(folders[0])
+    with TemporaryDirectory(prefix="medbench-bundle-") as scratch:
+        results = open_folder(find_results(results_dir), Path(scratch))
         total = len(results.done("runs")) + len(results.done("pretrainings"))
         with click.progressbar(length=total, label="Verifying", file=sys.stderr) as bar:
             report = check_folder(results, bar.update)
@@ -109,12 +110,9 @@ def _print(results: Results, report: Report) -> None:
     if len(report.missing) > _NAMED:
         click.echo(f"missing: {len(report.missing) - _NAMED} more")
     click.echo(f"{report.checked} files checked, {len(report.faults)} at fault")
-    absent = len(report.missing) + report.failed
-    if absent:
-        click.echo(
-            f"{absent} of {report.planned} planned runs have no record"
-            + (f"; {report.failed} of them failed" if report.failed else "")
-        )
+    if absent := len(report.missing) + report.failed:
+        failed = f"; {report.failed} of them failed" if report.failed else ""
+        click.echo(f"{absent} of {report.planned} planned runs have no record{failed}")
 
 
 def _print_repeated(found: Sequence[Repeated], beacon: str, total: int, *, whole: bool) -> None:

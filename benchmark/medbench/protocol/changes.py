@@ -6,10 +6,9 @@ options, it gives the same runs.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +20,41 @@ from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry
 from medbench.protocol.read import ProtocolFile, parse_protocol
 from medbench.protocol.schema import Protocol
+from medbench.suggest import did_you_mean
 
 #: The axes whose values are plugins, and the tables of their settings.
 PLUGIN_AXES = ("datasets", "noise", "pretexts", "methods")
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Changes to a protocol.
+def changed(
+    file: ProtocolFile, registry: Registry, additions: Sequence[str], settings: Sequence[str]
+) -> ProtocolFile:
+    """Return a protocol with changes made.
 
     Parameters
     ----------
+    file : ProtocolFile
+        The protocol.
+    registry : Registry
+        The plugins.
     additions : sequence of str
         Plugins that enter the grid: ``"NAME"``, or ``"VARIANT=NAME"`` under
         another name; with ``"AXIS."`` before it where the axis is not plain.
     settings : sequence of str
         ``"NAME.KEY=VALUE"`` for a plugin or variant of the grid, or
         ``"TABLE.KEY=VALUE"`` for a table of the protocol.
-    """
-
-    additions: Sequence[str] = ()
-    settings: Sequence[str] = ()
-
-
-def changed(file: ProtocolFile, changes: Changes, registry: Registry) -> ProtocolFile:
-    """Return a protocol with changes made.
 
     Raises
     ------
     ProtocolError
         If a change names nothing that is there, or the outcome is no protocol.
     """
-    if not (changes.additions or changes.settings):
+    if not (additions or settings):
         return file
     document = tomlkit.parse(file.text)
-    for addition in changes.additions:
+    for addition in additions:
         _add(document, addition, registry)
-    for setting in changes.settings:
+    for setting in settings:
         _set(document, setting, registry)
     text = tomlkit.dumps(document)
     return replace(file, text=text, protocol=parse_protocol(text, file.path.name))
@@ -90,9 +87,11 @@ def _names(protocol: Protocol, axis: str, name: str) -> bool:
 
 def _add(document: MutableMapping[str, Any], addition: str, registry: Registry) -> None:
     left, _, plugin = addition.partition("=")
-    axis, name = _axis_and_name(left)
+    axis, dot, name = left.partition(".")
+    if not dot or axis not in PLUGIN_AXES:
+        named = {axis: [n for a, n in registry.entries if a == axis] for axis in PLUGIN_AXES}
+        axis, name = _axis_of(plugin or left, named, f"--add {addition}"), left
     plugin = plugin or name
-    axis = axis or _axis_of_plugin(plugin, addition, registry)
     registry.get(kind_named(axis), plugin)  # its error suggests similar names
     for grid in _grids(document):
         listed = _listed(grid, axis, registry)
@@ -109,13 +108,20 @@ def _set(document: MutableMapping[str, Any], setting: str, registry: Registry) -
     where = f"--set {setting}"
     path, equals, text = setting.partition("=")
     parts = path.strip().split(".")
+    if equals and parts == ["root_seed"]:
+        document["root_seed"] = value_of(text)
+        return
     if not equals or len(parts) < 2 or not all(parts):
-        if equals and parts == ["root_seed"]:
-            document["root_seed"] = value_of(text)
-            return
         raise ProtocolError(f"{where}: say NAME.KEY=VALUE, as in my-method.alpha=0.3")
     if parts[0] not in Protocol.model_fields:
-        parts = [_axis_of_name(document, parts[0], where, registry), *parts]
+        listed = {
+            axis: {
+                *document.get(axis, {}),
+                *(n for g in _grids(document) for n in _listed(g, axis, registry)),
+            }
+            for axis in PLUGIN_AXES
+        }
+        parts = [_axis_of(parts[0], listed, where, Protocol.model_fields), *parts]
     _table(document, parts[:-1], where)[parts[-1]] = value_of(text)
 
 
@@ -159,43 +165,16 @@ def _listed(grid: Mapping[str, Any], axis: str, registry: Registry) -> list[str]
     return list(grid[axis])
 
 
-def _axis_and_name(text: str) -> tuple[str, str]:
-    first, dot, rest = text.partition(".")
-    return (first, rest) if dot and first in PLUGIN_AXES else ("", text)
-
-
-def _axis_of_plugin(plugin: str, addition: str, registry: Registry) -> str:
-    axes = [axis for axis in PLUGIN_AXES if (axis, plugin) in registry.entries]
-    if len(axes) == 1:
-        return axes[0]
-    if axes:
+def _axis_of(
+    name: str, named: Mapping[str, Collection[str]], where: str, tables: Collection[str] = ()
+) -> str:
+    """Return the only axis on which there is ``name``."""
+    axes = [axis for axis, names in named.items() if name in names]
+    if len(axes) > 1:
         raise ProtocolError(
-            f"--add {addition}: {plugin!r} is on {' and on '.join(axes)}; say which, as in "
-            f"--add {axes[0]}.{addition}"
+            f"{where}: {name!r} is on {' and on '.join(axes)}; say which, as in {axes[0]}.{name}"
         )
-    names = [name for axis, name in registry.entries if axis in PLUGIN_AXES]
-    near = difflib.get_close_matches(plugin, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "`medbench list` shows those there are"
-    raise ProtocolError(f"--add {addition}: no plugin is called {plugin!r}; {hint}")
-
-
-def _axis_of_name(document: Mapping[str, Any], name: str, where: str, registry: Registry) -> str:
-    """Return the axis on which the protocol has ``name``, by its grids or its tables."""
-    listed = {
-        axis: [
-            *document.get(axis, {}),
-            *(each for grid in _grids(document) for each in _listed(grid, axis, registry)),
-        ]
-        for axis in PLUGIN_AXES
-    }
-    axes = [axis for axis, names in listed.items() if name in names]
-    if len(axes) == 1:
-        return axes[0]
-    if axes:
-        raise ProtocolError(
-            f"{where}: {name!r} is on {' and on '.join(axes)}; say which: {axes[0]}.{name}.…"
-        )
-    names = [each for of_axis in listed.values() for each in of_axis] + list(Protocol.model_fields)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "name a plugin of its grid, or a table"
-    raise ProtocolError(f"{where}: the protocol has no {name!r}; {hint}")
+    if not axes:
+        known = [*tables, *(each for names in named.values() for each in names)]
+        raise ProtocolError(f"{where}: nothing is called {name!r}{did_you_mean(name, known)}")
+    return axes[0]

@@ -54,9 +54,21 @@ class Intent:
 
 
 def intend(file: ProtocolFile, versions: Mapping[str, str]) -> Intent:
-    """Return the registration of a confirmation, made now."""
+    """Return the registration of a confirmation, made now.
+
+    Raises
+    ------
+    ProtocolError
+        If the protocol is a confirmation itself.
+    """
+    _check_original(file)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Intent(file.protocol.name, sha256(file.text), dict(versions), now)
+
+
+def _check_original(file: ProtocolFile) -> None:
+    if file.protocol.confirmation is not None:
+        raise ProtocolError(f"{file.path}: it is a confirmation already; confirm its original")
 
 
 def read_intent(path: Path) -> Intent:
@@ -95,8 +107,7 @@ def confirmed(file: ProtocolFile, intent: Intent, beacon: str) -> ProtocolFile:
         If the protocol differs from what was registered, is a confirmation itself, or the
         beacon is not a number of at least 64 bits.
     """
-    if file.protocol.confirmation is not None:
-        raise ProtocolError(f"{file.path}: it is a confirmation already; confirm its original")
+    _check_original(file)
     if sha256(file.text) != intent.protocol_sha256:
         raise ProtocolError(
             f"{file.path} is not the protocol that was registered at {intent.time}; restore it, "

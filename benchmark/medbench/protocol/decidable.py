@@ -11,7 +11,10 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from medbench.protocol.schema import Statistics
 
 #: What a protocol may ask of its results; the board's docs say what each means.
 QUESTIONS = ("methods", "pretraining", "pretraining-by-rate", "baseline", "pairs", "blocks")
@@ -53,11 +56,9 @@ def families(
     """
     pretexts = list(dict.fromkeys(pretext for pretext, _ in entrants))
     methods = list(dict.fromkeys(method for _, method in entrants))
-    of_pretexts = tuple(
-        (Side(pretext=a), Side(pretext=b)) for a, b in _against(pretexts, baseline_pretext)
-    )
+    of_pretexts = tuple((Side(a), Side(b)) for a, b in _against(pretexts, baseline_pretext))
     of_methods = tuple(
-        (Side(method=a), Side(method=b)) for a, b in _against(methods, baseline_method)
+        (Side(None, a), Side(None, b)) for a, b in _against(methods, baseline_method)
     )
     of_entrants = tuple((Side(*a), Side(*b)) for a, b in combinations(entrants, 2))
     with_baseline = tuple(
@@ -134,29 +135,9 @@ class Decidability:
         )
 
 
-class Declared(Protocol):
-    """What a protocol declares in ``[statistics]``, as far as it is needed here."""
-
-    @property
-    def alpha(self) -> float:
-        """Level of each question."""
-
-    @property
-    def questions(self) -> tuple[str, ...]:
-        """Questions that may lead to claims, in order."""
-
-    @property
-    def baseline_pretext(self) -> str | None:
-        """Pretext that the others are compared with."""
-
-    @property
-    def baseline_method(self) -> str | None:
-        """Method that the others are compared with."""
-
-
 def decidability(
     points: Iterable[Mapping[str, Any]],
-    declared: Declared,
+    declared: Statistics,
     left_out: Collection[tuple[str, str, float]] = (),
 ) -> tuple[Decidability, ...]:
     """Return which declared questions a design can decide, in their order.
@@ -165,7 +146,7 @@ def decidability(
     ----------
     points : iterable of mapping
         The axes of all planned runs.
-    declared : Declared
+    declared : Statistics
         The protocol's ``[statistics]``; a question without comparisons is left out.
     left_out : collection of (str, str, float)
         Blocks (dataset, noise, rate) that count in no test.

@@ -13,7 +13,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from medbench.errors import ProtocolError
+from medbench.plugins.registry import Registry
 from medbench.protocol.schema import Protocol
+from medbench.protocol.shipped import protocol_paths
+from medbench.suggest import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -42,11 +45,21 @@ def find_protocol(name_or_file: str, known: Mapping[str, Path]) -> Path:
         return path
     if path.suffix == ".toml" or path.parent != Path():
         raise ProtocolError(f"there is no protocol file {name_or_file}")
-    near = difflib.get_close_matches(name_or_file, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}."
+    hint = did_you_mean(name_or_file, known)
     raise ProtocolError(
-        f"no protocol is called {name_or_file!r}; {hint} A file is given by its path, FILE.toml"
+        f"no protocol is called {name_or_file!r}{hint}; a file is given by its path, FILE.toml"
     )
+
+
+def protocol_named(name_or_file: str, registry: Registry) -> ProtocolFile:
+    """Read and check a protocol, given by its name or file.
+
+    Raises
+    ------
+    ProtocolError
+        As :func:`find_protocol` and :func:`read_protocol`.
+    """
+    return read_protocol(find_protocol(name_or_file, protocol_paths(registry)))
 
 
 def read_protocol(path: Path) -> ProtocolFile:
@@ -99,7 +112,8 @@ def checked(model: type[Model], values: Any, where: str) -> Model:
 
 
 def _explain(model: type[BaseModel], fault: ErrorDetails) -> str:
-    location = [part for part in fault["loc"] if part in _path_words(fault)]
+    # without what pydantic adds for branches of unions
+    location = [part for part in fault["loc"] if "[" not in str(part)]
     key = ".".join(str(part) for part in location) or "protocol"
     key = key.replace("grid.0.", "grid.")  # the only grid of most protocols
     if fault["type"] == "extra_forbidden":
@@ -126,15 +140,6 @@ _IN_TOML = {
 }
 
 
-def _path_words(fault: ErrorDetails) -> list[int | str]:
-    """Drop from a location what pydantic adds for branches of unions."""
-    return [
-        part
-        for part in fault["loc"]
-        if not (isinstance(part, str) and (part.startswith(("tuple[", "literal[")) or "[" in part))
-    ]
-
-
 def _fields_at(model: type[BaseModel], location: list[int | str]) -> list[str]:
     """Return the keys allowed in the table at ``location`` below ``model``."""
     for part in location:
@@ -144,12 +149,10 @@ def _fields_at(model: type[BaseModel], location: list[int | str]) -> list[str]:
         annotation = field.annotation
         # X | None, tuple[X, ...], dict[str, X]
         options = [annotation, *getattr(annotation, "__args__", ())]
-        inner = [
-            option
-            for option in options
-            if isinstance(option, type) and issubclass(option, BaseModel)
+        tables = [
+            each for each in options if isinstance(each, type) and issubclass(each, BaseModel)
         ]
-        if not inner:
+        if not tables:
             return []
-        model = inner[0]
+        model = tables[0]
     return list(model.model_fields)

@@ -76,8 +76,8 @@ class Resolver:
         """Resolve one plugin: its name, where it comes from and all its settings."""
         if (axis, name) not in self._plugins:
             table = getattr(self.protocol, axis).get(name, {})
-            resolved = self._resolve(kind_named(axis), name, table, f"[{axis}.{name}]")
-            self._plugins[axis, name] = resolved
+            found = self._resolve(kind_named(axis), name, table, f"[{axis}.{name}]")
+            self._plugins[axis, name] = found
         return self._plugins[axis, name]
 
     def dataset(self, name: str) -> DatasetSpec:
@@ -110,11 +110,8 @@ class Resolver:
 
     def tables(self, dataset: str) -> Tables:
         """Return the tables as they are for one dataset."""
-        if dataset not in self._tables:
-            self._tables[dataset] = self._make_tables(dataset)
-        return self._tables[dataset]
-
-    def _make_tables(self, dataset: str) -> Tables:
+        if dataset in self._tables:
+            return self._tables[dataset]
         override = self.protocol.overrides.get(dataset, Override())
         where = f"[overrides.{dataset}"
         # settings of one backbone mean nothing to another
@@ -122,76 +119,60 @@ class Resolver:
         backbone = self._merged(base, override.backbone, f"{where}.backbone]")
         own = backbone.model_dump()
         name = own.pop("name")
-        return Tables(
+        self._tables[dataset] = Tables(
             self._merged(self.protocol.images, override.images, f"{where}.images]"),
             self._merged(self.protocol.pretraining, override.pretraining, f"{where}.pretraining]"),
             self._merged(self.protocol.training, override.training, f"{where}.training]"),
             self._resolve(kind_named("backbone"), name, own, "[backbone]"),
         )
+        return self._tables[dataset]
 
     def pretraining(self, pretext: str, dataset: str, seed: int) -> PretrainingSpec | None:
         """Resolve the chain of steps behind a pretext; none where nothing is trained."""
         table = dict(self.protocol.pretexts.get(pretext, {}))
-        steps = table.pop("steps", None)
         where = f"[pretexts.{pretext}]"
+        steps = table.pop("steps", None)
         if steps is not None:
-            self._check_steps(steps, where)
-        if steps is not None and table:
-            raise ProtocolError(
-                f"{self._where}: {where}: steps allow no other keys; "
-                f"move {', '.join(table)} into a step"
-            )
+            self._check_steps(steps, table, where)
+        tables = self.tables(dataset)
         latest: PretrainingSpec | None = None
         for index, step in enumerate([table] if steps is None else steps):
             own = dict(step)
             changes = own.pop("pretraining", {})
             if not isinstance(changes, Mapping):
-                raise ProtocolError(
-                    f"{self._where}: {where}: pretraining: Input should be a table of changes to "
-                    f"[pretraining] (found {changes!r:.60})"
+                raise self._refused(
+                    f"{where}: pretraining: Input should be a table of changes to [pretraining] "
+                    f"(found {changes!r:.60})"
                 )
             name = pretext if steps is None else own.get("plugin", pretext)
             resolved = self._resolve(kind_named("pretext"), name, own, where)
-            if self._trains(resolved.plugin):
-                stage = self._merged(self.tables(dataset).pretraining, changes, where)
-                latest = self._step(latest, index, resolved, stage, dataset, seed)
+            settings = self._registry.get(kind_named("pretext"), resolved.plugin).load_settings()
+            if getattr(settings, "trains", True):
+                latest = PretrainingSpec(
+                    dataset=self.dataset(dataset),
+                    backbone=tables.backbone,
+                    pretext=resolved,
+                    stage=self._merged(tables.pretraining, changes, where),
+                    images=tables.images,
+                    compute=self.protocol.compute,
+                    seed=seed,
+                    root_seed=self.protocol.root_seed,
+                    step=index,
+                    parent=latest,
+                    engine=medbench.ENGINE_REVISION,
+                    interface=medbench.INTERFACE_VERSION,
+                )
         return latest
 
-    def _check_steps(self, steps: Any, where: str) -> None:
+    def _check_steps(self, steps: Any, others: Mapping[str, Any], where: str) -> None:
         if not (isinstance(steps, list) and steps and all(isinstance(s, Mapping) for s in steps)):
-            raise ProtocolError(
-                f"{self._where}: {where}: steps: Input should be a list of tables, each with "
+            raise self._refused(
+                f"{where}: steps: Input should be a list of tables, each with "
                 f'plugin = "..." (found {steps!r:.60})'
             )
-
-    def _step(
-        self,
-        parent: PretrainingSpec | None,
-        index: int,
-        pretext: PluginSpec,
-        stage: PretrainingOptions,
-        dataset: str,
-        seed: int,
-    ) -> PretrainingSpec:
-        tables = self.tables(dataset)
-        return PretrainingSpec(
-            dataset=self.dataset(dataset),
-            backbone=tables.backbone,
-            pretext=pretext,
-            stage=stage,
-            images=tables.images,
-            compute=self.protocol.compute,
-            seed=seed,
-            root_seed=self.protocol.root_seed,
-            step=index,
-            parent=parent,
-            engine=medbench.ENGINE_REVISION,
-            interface=medbench.INTERFACE_VERSION,
-        )
-
-    def _trains(self, pretext: str) -> bool:
-        settings = self._registry.get(kind_named("pretext"), pretext).load_settings()
-        return bool(getattr(settings, "trains", True))
+        if others:
+            keys = ", ".join(others)
+            raise self._refused(f"{where}: steps allow no other keys; move {keys} into a step")
 
     def _resolve(self, kind: Kind, name: str, table: Mapping[str, Any], where: str) -> PluginSpec:
         given = dict(table)
@@ -225,26 +206,22 @@ class Resolver:
             values[key] = {**values[key], **value} if nested else value
         return checked(type(table), values, f"{self._where}: {where}")
 
+    def _refused(self, why: str) -> ProtocolError:
+        return ProtocolError(f"{self._where}: {why}")
+
     def _check_tables(self) -> None:
         """Refuse settings of plugins that no axis names: a misspelt table would go unnoticed."""
         for axis in ("datasets", "noise", "pretexts", "methods", "overrides"):
             of_grid = "datasets" if axis == "overrides" else axis
-            listed = [getattr(grid, of_grid) for grid in self.protocol.grid]
-            names = [name for each in listed for name in self.names(of_grid, each)]
+            grids = self.protocol.grid
+            names = [n for grid in grids for n in self.names(of_grid, getattr(grid, of_grid))]
+            listed = f"grid.{of_grid}; that lists {', '.join(dict.fromkeys(names))}"
             for table in getattr(self.protocol, axis):
                 if table not in names:
-                    raise ProtocolError(
-                        f"{self._where}: [{axis}.{table}] belongs to nothing in grid.{of_grid}; "
-                        f"that lists {', '.join(dict.fromkeys(names))}"
-                    )
-
-        baseline = self.protocol.statistics.baseline_pretext
-        pretexts = [n for grid in self.protocol.grid for n in self.names("pretexts", grid.pretexts)]
-        if baseline is not None and baseline not in pretexts:
-            raise ProtocolError(
-                f"{self._where}: statistics.baseline_pretext: {baseline!r} is not in "
-                f"grid.pretexts; that lists {', '.join(dict.fromkeys(pretexts))}"
-            )
+                    raise self._refused(f"[{axis}.{table}] belongs to nothing in {listed}")
+            baseline = self.protocol.statistics.baseline_pretext
+            if axis == "pretexts" and baseline is not None and baseline not in names:
+                raise self._refused(f"statistics.baseline_pretext: {baseline!r} is not in {listed}")
 
 
 def _preset(model: type[Any], preset: str | None, where: str) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,32 +16,6 @@ from medbench.protocol.read import ProtocolFile
 from medbench.protocol.resolve import Resolver
 from medbench.protocol.schema import Grid
 from medbench.protocol.spec import AXES, PretrainingSpec, RunSpec
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Values of the axes to keep; an axis without values keeps all."""
-
-    values: Mapping[str, Collection[Any]] = field(default_factory=dict)
-
-    def keeps(self, axis: str, value: Any) -> bool:
-        """Return whether a value of an axis passes."""
-        asked = self.values.get(axis) or ()
-        return not asked or value in asked
-
-    def check(self, axis: str, have: Sequence[Any]) -> None:
-        """Refuse a value that no grid has.
-
-        Raises
-        ------
-        ProtocolError
-            Naming the values there are.
-        """
-        for value in self.values.get(axis) or ():
-            if value not in have:
-                raise ProtocolError(
-                    f"the protocol has no {axis} {value!r}; it has {', '.join(map(str, have))}"
-                )
 
 
 @dataclass(frozen=True)
@@ -71,36 +45,46 @@ class Expansion:
 
 
 def expand(
-    file: ProtocolFile, registry: Registry, context: DataContext, filters: Filters | None = None
+    file: ProtocolFile,
+    registry: Registry,
+    context: DataContext,
+    only: Mapping[str, Collection[Any]] = {},
 ) -> Expansion:
     """Expand a protocol into its runs; checks every plugin's settings, loads no torch.
+
+    Parameters
+    ----------
+    file : ProtocolFile
+        The protocol.
+    registry : Registry
+        The plugins.
+    context : DataContext
+        Where datasets are.
+    only : mapping of str to collection
+        Values of the axes to keep; an axis without values keeps all.
 
     Raises
     ------
     ProtocolError, PluginError, MedbenchError
-        If a plugin is unknown, its settings are wrong, or a noise model does
-        not fit a dataset or rate.
+        If a plugin is unknown, its settings are wrong, a noise model does not fit a
+        dataset or rate, or no grid has a value to keep.
     """
     resolver = Resolver(file.protocol, file.path.name, registry, context)
-    filters = filters or Filters()
     grids = [_axes_of(grid, resolver) for grid in file.protocol.grid]
-    for axis in AXES:
-        filters.check(axis, _union(grid[axis] for grid in grids))
+    for axis, asked in only.items():
+        have = _union(grid[axis] for grid in grids)
+        if missing := [value for value in asked if value not in have]:
+            names = ", ".join(map(str, have))
+            raise ProtocolError(f"the protocol has no {axis} {missing[0]!r}; it has {names}")
     kept = [
-        {axis: [v for v in grid[axis] if filters.keeps(axis, v)] for axis in AXES} for grid in grids
+        {axis: [v for v in grid[axis] if v in (only.get(axis) or grid[axis])] for axis in AXES}
+        for grid in grids
     ]
     runs = {run.key: run for grid in kept for run in _product(grid, resolver)}
-    blocks = dict.fromkeys(
-        (run.axes["dataset"], run.axes["noise"], run.axes["rate"]) for run in runs.values()
-    )
+    blocks = dict.fromkeys((r.dataset.name, r.noise.name, r.rate) for r in runs.values())
     unlearnable = tuple(block for block in blocks if not resolver.learnable(*block))
-    places = {
-        axis: {value: place for place, value in enumerate(_union(grid[axis] for grid in kept))}
-        for axis in AXES
-    }
-    ordered = sorted(
-        runs.values(), key=lambda run: tuple(places[axis][run.axes[axis]] for axis in AXES)
-    )
+    order = {axis: _union(grid[axis] for grid in kept) for axis in AXES}
+    ordered = sorted(runs.values(), key=lambda r: [order[a].index(r.axes[a]) for a in AXES])
     return Expansion(tuple(ordered), resolver.not_prepared, unlearnable)
 
 

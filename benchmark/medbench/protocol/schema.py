@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -38,9 +39,19 @@ def _form_of_names(value: Any) -> str | None:
     return "[names]" if isinstance(value, (list, tuple)) else None
 
 
+def _unrepeated(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse a list that holds something twice."""
+    for item in value:
+        if value.count(item) > 1:
+            raise ValueError(f"{item!r} is listed twice")
+    return value
+
+
+Unrepeated = AfterValidator(_unrepeated)
+
 Names = Annotated[
     Annotated[Literal["*"], Tag("[all]")]
-    | Annotated[tuple[str, ...], Field(min_length=1), Tag("[names]")],
+    | Annotated[tuple[str, ...], Field(min_length=1), Unrepeated, Tag("[names]")],
     Discriminator(
         _form_of_names,
         custom_error_type="names",
@@ -54,23 +65,10 @@ class Grid(Table):
 
     datasets: Names
     noise: Names
-    rates: Annotated[tuple[Rate, ...], Field(min_length=1)]
+    rates: Annotated[tuple[Rate, ...], Field(min_length=1), Unrepeated]
     pretexts: Names
     methods: Names
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-
-    @field_validator("*")
-    @classmethod
-    def _no_repetition(cls, value: Any) -> Any:
-        return _unrepeated(value)
-
-
-def _unrepeated(value: Any) -> Any:
-    """Refuse a list that holds something twice."""
-    if isinstance(value, tuple) and len(set(value)) < len(value):
-        repeated = next(item for item in value if value.count(item) > 1)
-        raise ValueError(f"{repeated!r} is listed twice")
-    return value
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Unrepeated]
 
 
 def _as_list(value: Any) -> Any:
@@ -91,7 +89,7 @@ class Statistics(Table):
     baseline_method: str | None = Field(
         None, description="method the others are compared with; if not given, all pairs"
     )
-    questions: tuple[Literal[QUESTIONS], ...] = Field(  # type: ignore[valid-type]
+    questions: Annotated[tuple[Literal[QUESTIONS], ...], Unrepeated] = Field(  # type: ignore[valid-type]
         DEFAULT_QUESTIONS,
         min_length=1,
         description="what may lead to claims: each is tested at alpha while all comparisons of "
@@ -107,11 +105,6 @@ class Statistics(Table):
         2000, ge=200, le=100_000, description="draws of each bootstrap, permutation and posterior"
     )
     seed: int = Field(0, ge=0, description="from which those draws are derived")
-
-    @field_validator("questions")
-    @classmethod
-    def _no_repetition(cls, value: Any) -> Any:
-        return _unrepeated(value)
 
 
 def confirmed_seed(registration: str, beacon: str) -> int:

@@ -41,6 +41,11 @@ class _Part:
         )
         return "{" + ",".join(written) + "}"
 
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON: the run key, or that of a pretraining."""
+        return sha256(self.canonical)
+
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values."""
         values: dict[str, Any] = json.loads(self.canonical)
@@ -66,14 +71,11 @@ class _Part:
             "stage": PretrainingOptions.model_validate,
             "training": TrainingOptions.model_validate,
         }
-        return cls(
-            **{
-                name: parts.get(name, PluginSpec.from_json)(value)
-                if isinstance(value, Mapping)
-                else value
-                for name, value in values.items()
-            }
-        )
+        found = dict(values)
+        for name, value in values.items():
+            if isinstance(value, Mapping):
+                found[name] = parts.get(name, PluginSpec.from_json)(value)
+        return cls(**found)
 
 
 def _plain(value: Any) -> str:
@@ -151,11 +153,6 @@ class PretrainingSpec(_Part):
     engine: int
     interface: int
 
-    @cached_property
-    def key(self) -> str:
-        """SHA-256 of the canonical JSON of the spec."""
-        return sha256(self.canonical)
-
     @property
     def axes(self) -> dict[str, Any]:
         """Dataset, pretext and seed."""
@@ -228,11 +225,6 @@ class RunSpec(_Part):
     root_seed: int
     engine: int
     interface: int
-
-    @cached_property
-    def key(self) -> str:
-        """The run key: SHA-256 of the canonical JSON of the spec."""
-        return sha256(self.canonical)
 
     @cached_property
     def axes(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from medbench.interfaces import DataContext, NoiseModel
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Entry, discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
-from medbench.protocol.runs import Filters, expand
+from medbench.protocol.runs import expand
 from medbench.protocol.spec import PluginSpec, RunSpec
 from medbench.store.pixels import Pixels
 
@@ -64,9 +64,9 @@ def _one_thread():
 
 
 def run(text=PROTOCOL, **axes) -> RunSpec:
-    filters = Filters({axis: [value] for axis, value in {**BASE, **axes}.items()})
+    only = {axis: [value] for axis, value in {**BASE, **axes}.items()}
     file = ProtocolFile(Path("tiny.toml"), text, parse_protocol(text, "tiny.toml"))
-    (found,) = expand(file, REGISTRY, CONTEXT, filters).runs
+    (found,) = expand(file, REGISTRY, CONTEXT, only).runs
     return found
 
 

@@ -9,7 +9,7 @@ from commandline import tiny_protocol
 
 from medbench.errors import MedbenchError
 from medbench.plugins.registry import Registry, discover
-from medbench.protocol.changes import Changes, changed, unlisted
+from medbench.protocol.changes import changed, unlisted
 from medbench.protocol.read import ProtocolFile, parse_protocol
 
 
@@ -26,24 +26,23 @@ TINY = "# kept\n" + tiny_protocol("[methods.cross-entropy]", "[pretexts.none]")
 
 
 def test_a_plugin_enters_the_grid_and_comments_stay(registry: Registry) -> None:
-    found = changed(file(TINY), Changes(["dividemix"]), registry)
+    found = changed(file(TINY), registry, ["dividemix"], [])
     assert found.protocol.grid[0].methods == ("cross-entropy", "dividemix")
     assert found.text.startswith("# kept\n")
     assert parse_protocol(found.text, "again") == found.protocol
 
 
 def test_a_variant_stands_beside_what_it_is_made_of(registry: Registry) -> None:
-    changes = Changes(
-        ["dividemix", "sharp=dividemix"], ["sharp.temperature=0.1", "sharp.preset=paper"]
-    )
-    found = changed(file(TINY), changes, registry).protocol
+    additions = ["dividemix", "sharp=dividemix"]
+    settings = ["sharp.temperature=0.1", "sharp.preset=paper"]
+    found = changed(file(TINY), registry, additions, settings).protocol
     assert found.grid[0].methods == ("cross-entropy", "dividemix", "sharp")
     assert found.methods["sharp"] == {"plugin": "dividemix", "temperature": 0.1, "preset": "paper"}
 
 
 def test_a_variant_joins_where_all_are_listed(registry: Registry) -> None:
     text = TINY.replace('methods = ["cross-entropy"]', 'methods = "*"')
-    found = changed(file(text), Changes(["sharp=dividemix", "co-teaching"]), registry)
+    found = changed(file(text), registry, ["sharp=dividemix", "co-teaching"], [])
     everything = [entry.name for (axis, _), entry in registry.entries.items() if axis == "methods"]
     assert sorted(found.protocol.grid[0].methods) == sorted([*everything, "sharp"])
 
@@ -51,7 +50,7 @@ def test_a_variant_joins_where_all_are_listed(registry: Registry) -> None:
 def test_every_grid_of_several_is_joined(registry: Registry) -> None:
     text = TINY.replace("[grid]", "[[grid]]") + TINY[TINY.index("[grid]") : TINY.index("[images]")]
     text = text.replace("[grid]", "[[grid]]").replace("[[[grid]]]", "[[grid]]")
-    found = changed(file(text), Changes(["dividemix"]), registry)
+    found = changed(file(text), registry, ["dividemix"], [])
     assert [grid.methods for grid in found.protocol.grid] == [("cross-entropy", "dividemix")] * 2
 
 
@@ -68,32 +67,32 @@ def test_every_grid_of_several_is_joined(registry: Registry) -> None:
     ],
 )
 def test_settings_are_read_as_toml(setting: str, read: object, registry: Registry) -> None:
-    assert read(changed(file(TINY), Changes((), [setting]), registry).protocol)  # type: ignore[operator]
+    assert read(changed(file(TINY), registry, [], [setting]).protocol)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("additions", "settings", "words"),
     [
-        (Changes(["dividmix"]), "did you mean 'dividemix'?"),
-        (Changes(["cross-entropy=dividemix"]), "lists 'cross-entropy' already"),
-        (Changes(["methods.rotation"]), "no method is called 'rotation'"),
-        (Changes((), ["cross-entropie.x=1"]), "did you mean 'cross-entropy'?"),
-        (Changes((), ["alpha"]), "say NAME.KEY=VALUE"),
-        (Changes((), ["alpha=3"]), "say NAME.KEY=VALUE"),
-        (Changes((), ["name.x=3"]), "is no table"),
-        (Changes((), ["training.epochs=none"]), "training.epochs"),
-        (Changes((), ["training.epoch=3"]), "did you mean epochs?"),
+        (["dividmix"], [], "did you mean 'dividemix'?"),
+        (["cross-entropy=dividemix"], [], "lists 'cross-entropy' already"),
+        (["methods.rotation"], [], "no method is called 'rotation'"),
+        ([], ["cross-entropie.x=1"], "did you mean 'cross-entropy'?"),
+        ([], ["alpha"], "say NAME.KEY=VALUE"),
+        ([], ["alpha=3"], "say NAME.KEY=VALUE"),
+        ([], ["name.x=3"], "is no table"),
+        ([], ["training.epochs=none"], "training.epochs"),
+        ([], ["training.epoch=3"], "did you mean epochs?"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(
-    changes: Changes, words: str, registry: Registry
+    additions: list[str], settings: list[str], words: str, registry: Registry
 ) -> None:
     with pytest.raises(MedbenchError) as caught:
-        changed(file(TINY), changes, registry)
+        changed(file(TINY), registry, additions, settings)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_nothing_changed_is_the_same_file(registry: Registry) -> None:
     given = file(TINY)
-    assert changed(given, Changes(), registry) is given
+    assert changed(given, registry, [], []) is given
     assert unlisted(given.protocol, registry, []) == []

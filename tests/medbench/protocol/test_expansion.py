@@ -18,7 +18,7 @@ from medbench.interfaces import DataContext
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
-from medbench.protocol.runs import Expansion, Filters, expand
+from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.spec import AXES, RunSpec
 
 REGISTRY = discover()
@@ -60,7 +60,7 @@ alpha = 0.05
 
 def expansion(text: str = BASE, **filters: list[Any]) -> Expansion:
     file = ProtocolFile(Path("tiny.toml"), text, parse_protocol(text, "tiny.toml"))
-    return expand(file, REGISTRY, DataContext(Path("/nowhere")), Filters(filters))
+    return expand(file, REGISTRY, DataContext(Path("/nowhere")), filters)
 
 
 def by_axes(found: Expansion) -> dict[tuple[Any, ...], RunSpec]:

@@ -10,7 +10,7 @@ from typing import Any
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import discover
 from medbench.protocol.read import read_protocol
-from medbench.protocol.runs import Filters, expand
+from medbench.protocol.runs import expand
 from medbench.runner.costs import JobCosts
 from medbench.runner.job_queue import JobQueue
 from medbench.runner.local.executor import LocalExecutor
@@ -37,7 +37,7 @@ def carry_out(
     """Do what there is to do; ``limits`` are the job maker's."""
     protocol = read_protocol(file)
     context = DataContext(root.parent / "cache")
-    expansion = expand(protocol, discover(), context, Filters({"method": methods}))
+    expansion = expand(protocol, discover(), context, {"method": methods})
     results = Results.create(root, protocol.protocol.name)
     whole = expand(protocol, discover(), context)
     results.write_plan(protocol.text, [planned(run) for run in whole.runs])
