@@ -50,11 +50,7 @@ def origin(
         code["project"] = project
     return {
         "registration": registration,
-        "protocol": {
-            "name": file.protocol.name,
-            "sha256": sha256(file.text),
-            "text": file.text,
-        },
+        "protocol": {"name": file.protocol.name, "sha256": sha256(file.text), "text": file.text},
         "distributions": dict(distributions),
         "code": code,
     }

@@ -21,14 +21,7 @@ from typing import Any
 import psutil
 
 from medbench.errors import UnwritableError
-from medbench.interfaces.executor import (
-    Executor,
-    Job,
-    JobEnd,
-    JobHandle,
-    JobProgress,
-    JobState,
-)
+from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress, JobState
 from medbench.interfaces.settings import Settings
 from medbench.plugins.registry import discover
 from medbench.runner.local.entry import start_evaluator
