@@ -129,11 +129,6 @@ def write_bundle(results: Results, path: Path, *, weights: bool = False) -> Bund
     return bundle
 
 
-def is_bundle(path: Path) -> bool:
-    """Return whether a path is a file that could be a bundle."""
-    return path.is_file() and zipfile.is_zipfile(path)
-
-
 def read_bundle(path: Path) -> Bundle:
     """Read the manifest of a bundle, and check that its files are those and no others.
 

@@ -22,13 +22,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic_core import from_json
 
 from medbench.errors import StoreError
 from medbench.store.atomic import write_text, writing
-from medbench.store.attempts import Attempt, read_attempt, write_attempt
+from medbench.store.attempts import Attempt, read_attempt
 from medbench.store.checkpoints import Checkpoints
 from medbench.store.file_signatures import files_below
 from medbench.store.locks import Lock, locks_in
@@ -275,8 +276,16 @@ class Results:
         return None
 
     def write_attempt(self, attempt: Attempt) -> None:
-        """Save an attempt that left no record."""
-        write_attempt(self.attempt_path(attempt.key, attempt.attempt), attempt)
+        """Save an attempt that left no record; the file is whole or absent.
+
+        Raises
+        ------
+        UnwritableError
+            If it cannot be saved.
+        """
+        path = self.attempt_path(attempt.key, attempt.attempt)
+        with writing(path):
+            write_text(path, json.dumps(asdict(attempt), indent=1))
 
     def done(self, kind: str) -> set[str]:
         """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""

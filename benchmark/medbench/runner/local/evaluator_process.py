@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import sys
 import traceback
@@ -214,15 +213,5 @@ def _attempt(error: BaseException, job: Job, meter: Meter) -> Attempt:
     reason = (reason.splitlines() or [type(error).__name__])[0]
     if state == "out-of-memory" and job.memory is not None and "--memory" not in reason:
         reason = f"{reason.rstrip(': ')} (--memory allows {job.memory / 1024**3:g} GiB)"
-    return Attempt(
-        key=job.key,
-        label=job.label,
-        kind=job.kind,
-        attempt=job.attempt,
-        state=state,
-        reason=reason,
-        traceback=trace,
-        host=platform.node(),
-        resources=meter.read(),
-        alone=job.alone,
-    )
+    named = (job.key, job.label, job.kind, job.attempt)
+    return Attempt(*named, state, reason, trace, resources=meter.read(), alone=job.alone)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import sys
 import time
@@ -30,9 +29,7 @@ from medbench.runner.local.processes import (
     find,
     kill,
     kill_below,
-    parent_of,
     runs,
-    suspend,
 )
 from medbench.runner.local.usage import group_usage
 from medbench.store.atomic import sweep
@@ -110,7 +107,8 @@ class LocalExecutor(Executor):
         # it includes the start time: a later process with the same number is another one
         evaluator = find(process.pid)
         if evaluator is not None and self._forks:
-            self._server = parent_of(evaluator) or self._server
+            with suppress(psutil.Error):  # it has ended
+                self._server = evaluator.ppid()
         self._running[job.key] = _Running(job, process, evaluator, mine, time.monotonic())
         return JobHandle(job.key, f"process {process.pid}")
 
@@ -122,7 +120,7 @@ class LocalExecutor(Executor):
             arguments = (theirs, str(log), self._announced)
             process = self._context.Process(target=start_evaluator, args=arguments)
             try:
-                with _server_environment(self.modules), _no_arguments():
+                with _server_environment(self.modules):
                     process.start()
             except (EOFError, OSError):
                 mine.close()
@@ -174,9 +172,7 @@ class LocalExecutor(Executor):
         try:
             message = json.loads(running.connection.recv_bytes())
         except (EOFError, OSError):
-            running.process.join(GRACE)
-            reason = f"the run's process died with exit status {running.process.exitcode}"
-            return [self._fail(running, "failed", reason)]
+            return [self._died(running)]
         if "state" not in message:
             return [JobProgress(job.key, message["done"], message["total"])]
         if message["state"] == "unwritable":
@@ -199,9 +195,12 @@ class LocalExecutor(Executor):
         if running.evaluator is not None and runs(running.evaluator):
             running.watched = False  # the server died, the job did not
             return []
+        return [self._died(running)]
+
+    def _died(self, running: _Running) -> JobEnd:
         running.process.join(GRACE)
         reason = f"the run's process died with exit status {running.process.exitcode}"
-        return [self._fail(running, "failed", reason)]
+        return self._fail(running, "failed", reason)
 
     def _enforce_deadline(self, running: _Running) -> list[JobEnd]:
         """Ask a job to end after its timeout; kill one that was asked and did not end."""
@@ -227,17 +226,9 @@ class LocalExecutor(Executor):
         self._clean_up(running)
         if Results(job.results).has(job.key):  # it died after its work was done
             return JobEnd(job.key, "done")
-        attempt = Attempt(
-            key=job.key,
-            label=job.label,
-            kind=job.kind,
-            attempt=job.attempt,
-            state=state,
-            reason=reason,
-            host=platform.node(),
-            resources={**usage, "wall_seconds": round(time.monotonic() - running.began, 4)},
-            alone=job.alone,
-        )
+        usage["wall_seconds"] = round(time.monotonic() - running.began, 4)
+        named = (job.key, job.label, job.kind, job.attempt)
+        attempt = Attempt(*named, state, reason, resources=usage, alone=job.alone)
         Results(job.results).write_attempt(attempt)
         return JobEnd(job.key, state, reason)
 
@@ -247,7 +238,8 @@ class LocalExecutor(Executor):
         if pid is not None:
             if running.evaluator is not None and runs(running.evaluator):
                 # or it would report the training process's death as a failure of the run
-                suspend(running.evaluator)
+                with suppress(psutil.Error):
+                    running.evaluator.suspend()
                 kill_below(pid)
                 kill([running.evaluator])
             process.join(GRACE)
@@ -279,29 +271,19 @@ def sweep_up(results: Results, key: str) -> None:
 
 
 @contextmanager
-def _no_arguments() -> Iterator[None]:
-    """Hide the command line, which may name a rate, from a process that is started."""
+def _server_environment(modules: Sequence[str]) -> Iterator[None]:
+    """Set environment and arguments for the server's start, and restore them."""
+    one_thread = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    # jobs run in parallel, and sums must not depend on the number of threads
+    new = {"MEDBENCH_PRELOAD": ",".join(modules), **dict.fromkeys(one_thread, "1")}
+    old = {name: os.environ[name] for name in new if name in os.environ}
     arguments = sys.argv
-    sys.argv = arguments[:1]
+    os.environ.update(new)
+    sys.argv = arguments[:1]  # the command line may name a rate
     try:
         yield
     finally:
         sys.argv = arguments
-
-
-@contextmanager
-def _server_environment(modules: Sequence[str]) -> Iterator[None]:
-    """Set the environment in which the server starts, and restore it."""
-    one_thread = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    # jobs run in parallel, and sums must not depend on the number of threads
-    new = {"MEDBENCH_PRELOAD": ",".join(modules), **dict.fromkeys(one_thread, "1")}
-    old = {name: os.environ.get(name) for name in new}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name, value in old.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        os.environ.update(old)
+        for name in new.keys() - old.keys():
+            del os.environ[name]
