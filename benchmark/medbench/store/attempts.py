@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medbench.errors import StoreError
+from medbench.store.atomic import reading
 from medbench.store.states import FAILURES, OUT_OF_MEMORY
 
 
@@ -66,7 +66,5 @@ def read_attempt(path: Path) -> Attempt:
     StoreError
         If the file is damaged.
     """
-    try:
+    with reading(path, "remove it"):
         return Attempt(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); remove it") from error

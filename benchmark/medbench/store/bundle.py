@@ -28,7 +28,7 @@ from typing import Any
 import medbench
 from medbench.errors import RecordError, StoreError
 from medbench.plain import plain
-from medbench.store.atomic import atomic_path
+from medbench.store.atomic import atomic_path, reading
 from medbench.store.records import check_format, read_record
 from medbench.store.results import Results
 
@@ -183,12 +183,9 @@ def unpack_bundle(path: Path, folder: Path) -> Bundle:
 
 
 def _described(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            return {"size": opened.tell(), "sha256": digest}
-    except OSError as error:
-        raise StoreError(f"{file} cannot be read: {error.strerror or error}") from error
+    with reading(file), file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return {"size": opened.tell(), "sha256": digest}
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

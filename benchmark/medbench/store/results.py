@@ -28,7 +28,7 @@ from pathlib import Path
 from pydantic_core import from_json
 
 from medbench.errors import StoreError
-from medbench.store.atomic import write_text, writing
+from medbench.store.atomic import reading, write_text, writing
 from medbench.store.attempts import Attempt, read_attempt
 from medbench.store.checkpoints import Checkpoints
 from medbench.store.file_signatures import files_below
@@ -104,14 +104,9 @@ class Results:
 
     def _check(self, protocol: str | None) -> None:
         marker = self.root / "medbench.json"
-        try:
+        with reading(marker, "restore it or choose another folder with --results"):
             values = json.loads(marker.read_text(encoding="utf-8"))
             version, owner = int(values["format"]), str(values["protocol"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{marker} cannot be read ({error}); restore it or choose another folder "
-                "with --results"
-            ) from error
         check_format(f"results folder {self.root}", version, FORMAT)
         if protocol is not None and owner != protocol:
             raise StoreError(
@@ -221,16 +216,11 @@ class Results:
         StoreError
             If the plan is missing or damaged.
         """
-        path = self.plan_path
-        try:
+        advice = "`medbench run` with the same protocol and folder rewrites it and repeats no run"
+        with reading(self.plan_path, advice):
             # twice as fast as json.loads
-            rows = from_json(path.read_bytes())
+            rows = from_json(self.plan_path.read_bytes())
             return [PlannedRun(row.pop("key"), row, row.pop("pretraining")) for row in rows]
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise StoreError(
-                f"{path} cannot be read ({error}); `medbench run` with the same protocol and "
-                "folder writes it again and repeats no run"
-            ) from error
 
     def attempts(self) -> dict[str, list[Attempt]]:
         """Return all attempts that left no record, by key, in order.

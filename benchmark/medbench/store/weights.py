@@ -102,20 +102,11 @@ def write_weights(path: Path, weights: PretrainedWeights) -> None:
     UnwritableError
         If the disk is full, or the folder cannot be written for another reason.
     """
-    header = {
-        "key": weights.key,
-        "digest": weights.digest(),
-        "spec": weights.spec,
-        "metadata": weights.metadata,
-        "chance": weights.chance,
-        "loss": _last(weights.loss),
-        "accuracy": _last(weights.accuracy),
-    }
-    own = {
-        "curves": {"loss": weights.loss, "accuracy": weights.accuracy},
-        "initial": dict(weights.initial),
-    }
-    text = {"format": str(FORMAT), "header": canonical_json(header)}
+    curves = {"loss": weights.loss, "accuracy": weights.accuracy}
+    last = {name: _last(curve) for name, curve in curves.items()}
+    given = (weights.key, weights.digest(), weights.spec, weights.metadata, weights.chance)
+    text = {"format": str(FORMAT), "header": canonical_json(vars(WeightsHeader(*given, **last)))}
+    own = {"curves": curves, "initial": dict(weights.initial)}
     with writing(path):
         save_file(path, {**weights.weights, "medbench": own}, "", text)
 
@@ -136,8 +127,7 @@ def read_weights(path: Path) -> PretrainedWeights:
             key=header.key,
             spec=header.spec,
             weights=weights,
-            loss=own["curves"]["loss"],
-            accuracy=own["curves"]["accuracy"],
+            **own["curves"],
             chance=header.chance,
             metadata=header.metadata,
             initial=own["initial"],
