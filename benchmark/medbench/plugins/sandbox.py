@@ -9,7 +9,6 @@ is a fault of its call and of no other.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from json import dumps, loads
 from typing import Any
+
+from medbench.store.processes import cores
 
 _HOST = (
     "import json, sys; given = json.loads(sys.stdin.readline()); sys.path[:] = given.pop('path'); "
@@ -125,5 +126,4 @@ def run_calls(calls: Sequence[Call], limit: float, preload: Sequence[str] = ()) 
     """Run calls, as many at the same time as there are cores, and return their answers."""
     if not calls:
         return []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Sandbox(calls, limit, at_once=max(2, cores or 1), preload=preload).finish()
+    return Sandbox(calls, limit, at_once=max(2, cores()), preload=preload).finish()

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,14 @@ def origin(
 
 def plugin_distributions(entries: Any) -> dict[str, str]:
     """Return version by distribution of some registry entries, and of medbench itself."""
-    found = {PROJECT: _version(PROJECT)}
+    found = {PROJECT: version_of(PROJECT)}
     found |= {entry.distribution: entry.version for entry in entries}
     return dict(sorted(found.items()))
 
 
-def _version(name: str) -> str:
+@cache
+def version_of(name: str) -> str:
+    """Return the version of a distribution."""
     try:
         return distribution(name).version
     except PackageNotFoundError:

@@ -82,10 +82,9 @@ class Scheduler:
 
     def run(self) -> None:
         """Work until nothing is left to do here and nothing is running elsewhere."""
-        for step in self._plan.pretrainings_to_do:
-            self._enqueue(step)
-        for run in self._plan.to_do:
-            self._enqueue(run)
+        items: list[PlanItem] = [*self._plan.pretrainings_to_do, *self._plan.to_do]
+        for item in items:
+            self._enqueue(item)
         while not self._stopping and (
             self._ready or self._ready_alone or self._running or self._elsewhere
         ):
@@ -128,9 +127,8 @@ class Scheduler:
             item = self._ready.popleft()
             match self._queue.acquire(item):
                 case JobEnd() as end:
-                    self._emit(
-                        JobEndedElsewhere(**describe(item), state=end.state, reason=end.reason)
-                    )
+                    about = {**describe(item), "state": end.state, "reason": end.reason}
+                    self._emit(JobEndedElsewhere(**about))
                     self._release_waiting(end)
                 case None:
                     self._elsewhere[item.key] = item
@@ -150,15 +148,8 @@ class Scheduler:
     def _submit(self, item: PlanItem, attempt: int, device: str) -> None:
         job = self._maker.job(item, attempt, device, alone=self._slots.is_exclusive(item.key))
         self._running[job.key] = _Running(job, self._executor.submit(job))
-        self._emit(
-            JobStarted(
-                **describe(item),
-                epochs=item.epochs,
-                attempt=attempt,
-                device=device,
-                results=str(job.results),
-            )
-        )
+        about = {**describe(item), "epochs": item.epochs, "results": str(job.results)}
+        self._emit(JobStarted(**about, attempt=attempt, device=device))
 
     def _handle_events(self) -> None:
         """Handle what happened to the jobs; where there are none, let time pass."""
@@ -188,17 +179,16 @@ class Scheduler:
         del self._running[job.key]
         self._slots.release(job.key)
         path = Results(job.results).output_path(job.kind, job.key)
-        self._emit(
-            event(
-                **describe(running.job.spec),
-                attempt=job.attempt,
-                state=end.state,
-                reason=end.reason,
-                seconds=round(time.monotonic() - running.since, 3),
-                record=str(path) if end.state == DONE else "",
-                results=str(job.results),
-            )
+        ended = event(
+            **describe(job.spec),
+            attempt=job.attempt,
+            state=end.state,
+            reason=end.reason,
+            seconds=round(time.monotonic() - running.since, 3),
+            record=str(path) if end.state == DONE else "",
+            results=str(job.results),
         )
+        self._emit(ended)
 
     def _poll(self) -> None:
         """Tell other commands how far jobs are, and see what has become of theirs."""

@@ -103,9 +103,9 @@ def write_weights(path: Path, weights: PretrainedWeights) -> None:
         If the disk is full, or the folder cannot be written for another reason.
     """
     curves = {"loss": weights.loss, "accuracy": weights.accuracy}
-    last = {name: _last(curve) for name, curve in curves.items()}
     given = (weights.key, weights.digest(), weights.spec, weights.metadata, weights.chance)
-    text = {"format": str(FORMAT), "header": canonical_json(vars(WeightsHeader(*given, **last)))}
+    header = WeightsHeader(*given, _last(weights.loss), _last(weights.accuracy))
+    text = {"format": str(FORMAT), "header": canonical_json(vars(header))}
     own = {"curves": curves, "initial": dict(weights.initial)}
     with writing(path):
         save_file(path, {**weights.weights, "medbench": own}, "", text)
