@@ -274,7 +274,7 @@ def _training_message(
         "backbone": spec.backbone.to_json(),
         "device": job.device,
         "memory": job.memory,
-        "given": {**common, **given},
+        "input": {**common, **given},
     }
     return Message("start", values)
 

@@ -92,7 +92,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _pretrain(job: Message, channel: Channel, registry: Registry, backbone: Backbone) -> None:
-    values, given = job.values, job.values["given"]
+    values, given = job.values, job.values["input"]
     options = {
         "stage": PretrainingOptions.model_validate(given["stage"]),
         "compute": ComputeOptions.model_validate(given["compute"]),
@@ -113,7 +113,7 @@ def _pretrain(job: Message, channel: Channel, registry: Registry, backbone: Back
 
 
 def _train(job: Message, channel: Channel, registry: Registry, backbone: Backbone) -> None:
-    values, given = job.values, job.values["given"]
+    values, given = job.values, job.values["input"]
     options = {
         "training": TrainingOptions.model_validate(given["training"]),
         "compute": ComputeOptions.model_validate(given["compute"]),
