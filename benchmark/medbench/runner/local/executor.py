@@ -24,13 +24,7 @@ from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobPr
 from medbench.interfaces.settings import Settings
 from medbench.plugins.registry import discover
 from medbench.runner.local.entry import start_evaluator
-from medbench.runner.local.processes import (
-    children,
-    find,
-    kill,
-    kill_below,
-    runs,
-)
+from medbench.runner.local.processes import children, find, kill, kill_below, runs
 from medbench.runner.local.usage import group_usage
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
