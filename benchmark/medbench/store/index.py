@@ -220,12 +220,9 @@ def _table(
     except (RecordError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if len(signatures) > 1:  # find the file at fault
             return pa.concat_tables([_table([one], folder, kind, schema) for one in signatures])
-        fault = str(error)
-        if not isinstance(error, RecordError):
-            fault = (
-                f"the header of {kind}/{signatures[0][0]} is not as medbench writes it ({error}); "
-                "move the file away and run again to recreate it"
-            )
+        place = f"the header of {kind}/{signatures[0][0]} is not as medbench writes it ({error})"
+        fault = f"{place}; move the file away and run again to recreate it"
+        fault = str(error) if isinstance(error, RecordError) else fault
         row_at_fault = dict(zip(SIGNATURE, signatures[0], strict=True)) | {"fault": fault}
         return pa.Table.from_pylist([row_at_fault], schema)
 

@@ -107,8 +107,7 @@ class Evaluator:
         clock.lap("training", before=training.checkpointer.seconds_before)
 
         arrays = _run_arrays(images, noise, training.epochs)
-        evaluation = spec.evaluation
-        readings, curves = read_run(arrays, evaluation.primary, evaluation.last_epochs)
+        readings, curves = read_run(arrays, spec.evaluation.primary, spec.evaluation.last_epochs)
         summary = {
             "card": images.card.to_json(),
             "classes": list(images.card.class_names),
@@ -125,8 +124,8 @@ class Evaluator:
         }
         clock.lap("evaluation")
         metadata = self._metadata(clock, training, meter.read(training.end.values))
-        arrays = {**arrays, **curves}
-        record = make_record(spec.key, spec.axes, spec.to_json(), summary, arrays, metadata)
+        named = (spec.key, spec.axes, spec.to_json())
+        record = make_record(*named, summary, {**arrays, **curves}, metadata)
         write_record(self._results.record_path(spec.key), record)
         training.checkpointer.remove()
 
@@ -180,12 +179,9 @@ class Evaluator:
     def _metadata(
         self, clock: Clock, training: Training, resources: Mapping[str, Any]
     ) -> dict[str, Any]:
-        return {
-            "provenance": provenance(self.registry, self.job),
-            "times": clock.times,
-            "resumed": training.checkpointer.resumed,
-            "resources": resources,
-        }
+        resumed, origin = training.checkpointer.resumed, provenance(self.registry, self.job)
+        about = {"times": clock.times, "resumed": resumed, "resources": resources}
+        return {"provenance": origin, **about}
 
     def _train(
         self,
@@ -344,9 +340,5 @@ def _stacked(epochs: list[Message]) -> dict[str, NDArray[Any]]:
 def _pretraining_summary(weights: PretrainedWeights | None) -> dict[str, Any] | None:
     if weights is None:
         return None
-    return {
-        "key": weights.key,
-        "loss": float(weights.loss[-1]),
-        "accuracy": float(weights.accuracy[-1]),
-        "chance": weights.chance,
-    }
+    last = {"loss": float(weights.loss[-1]), "accuracy": float(weights.accuracy[-1])}
+    return {"key": weights.key, **last, "chance": weights.chance}

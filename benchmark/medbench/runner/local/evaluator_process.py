@@ -19,15 +19,9 @@ from typing import NoReturn
 from medbench.errors import MedbenchError, UnwritableError
 from medbench.interfaces.executor import Job, JobState
 from medbench.plugins.registry import Registry
+from medbench.runner.local import processes
 from medbench.runner.local.checkpointer import note
 from medbench.runner.local.evaluator import Evaluator
-from medbench.runner.local.processes import (
-    EVALUATOR_SCORE,
-    adopt_orphans,
-    kill_below,
-    limit_memory,
-    prefer_for_killing,
-)
 from medbench.runner.local.resource_monitor import ResourceMonitor
 from medbench.runner.local.stopping import STOP_SECONDS, StoppedError, StopRequest
 from medbench.runner.local.training_process import (
@@ -46,8 +40,8 @@ def evaluator_main(connection: Connection, log: str, announced: str) -> NoReturn
     ``announced`` is a registry as JSON.
     """
     os.setsid()  # so that the job can be ended as one process group
-    adopt_orphans()
-    prefer_for_killing(EVALUATOR_SCORE)
+    processes.adopt_orphans()
+    processes.prefer_for_killing(processes.EVALUATOR_SCORE)
     stop = StopRequest()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the runner
     signal.signal(signal.SIGTERM, lambda *_: stop.ask(STOP_SECONDS))
@@ -130,7 +124,7 @@ class _Serving:
         """Carry the job out."""
         job = self._job
         if job.memory is not None and job.device == "cpu":
-            limit_memory(job.memory)
+            processes.limit_memory(job.memory)
         self._resource_monitor.start()
         evaluator = Evaluator(job, registry, process, self._line.progress)
         try:
@@ -150,7 +144,7 @@ class _Serving:
     def _violation(self, reason: str) -> NoReturn:
         """End a job that holds too much memory, from the resource monitor's thread."""
         self._ending.acquire()
-        kill_below(os.getpid())
+        processes.kill_below(os.getpid())
         self._fail(_attempt(MemoryLimitError(reason), self._job, self._meter))
 
     def _fail(self, attempt: Attempt) -> NoReturn:
@@ -163,7 +157,7 @@ class _Serving:
 
     def _leave(self, state: str, reason: str) -> NoReturn:
         """End the process and all below it, without waiting for anything that a plugin left."""
-        kill_below(os.getpid())
+        processes.kill_below(os.getpid())
         self._resource_monitor.end()
         with suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -178,7 +172,7 @@ class MemoryLimitError(MedbenchError):
 
 def abandon() -> NoReturn:
     """End this process and all below it, at once."""
-    kill_below(os.getpid())
+    processes.kill_below(os.getpid())
     os.killpg(0, signal.SIGKILL)
     os._exit(1)
 

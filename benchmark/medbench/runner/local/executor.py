@@ -76,9 +76,8 @@ class LocalExecutor(Executor):
         self, slots: int, settings: Settings | None = None, modules: Sequence[str] = ()
     ) -> None:
         super().__init__(slots, settings, modules)
-        method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-        self._context: Any = get_context(method)
-        self._forks = method == "forkserver"
+        self._forks = "forkserver" in get_all_start_methods()
+        self._context: Any = get_context("forkserver" if self._forks else "spawn")
         self._server: int | None = None
         if self._forks:
             self._context.set_forkserver_preload(["medbench.runner.local.preload"])
@@ -172,10 +171,9 @@ class LocalExecutor(Executor):
         if message["state"] == "unwritable":
             self._clean_up(running)
             raise UnwritableError(message["reason"])
-        if message["state"] == "interrupted" and running.verdict is not None:
-            state, reason = running.verdict
-            if state != "interrupted":
-                return [self._fail(running, state, reason)]
+        asked = running.verdict
+        if message["state"] == "interrupted" and asked and asked[0] != "interrupted":
+            return [self._fail(running, *asked)]
         if message["state"] == "done":
             self._finished.append(self._running.pop(job.key))
         else:
@@ -239,7 +237,9 @@ class LocalExecutor(Executor):
             process.join(GRACE)
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
-            self._kill_orphans()
+            if self._server is not None:  # it has adopted what evaluators that died left
+                evaluators = {child.pid for child in active_children()}
+                kill([p for p in children(self._server) if p.pid not in evaluators])
         running.connection.close()
         self._running.pop(running.job.key, None)
         sweep_up(Results(running.job.results), running.job.key)
@@ -247,12 +247,6 @@ class LocalExecutor(Executor):
     def _clean_up_finished(self) -> None:
         while self._finished:
             self._clean_up(self._finished.pop())
-
-    def _kill_orphans(self) -> None:
-        """Kill processes of jobs whose evaluator died: the server has adopted them."""
-        if self._server is not None:
-            evaluators = {child.pid for child in active_children()}
-            kill([p for p in children(self._server) if p.pid not in evaluators])
 
 
 def sweep_up(results: Results, key: str) -> None:
