@@ -88,13 +88,9 @@ class Sandbox:
         self, calls: Sequence[Call], limit: float, *, at_once: int, preload: Sequence[str] = ()
     ) -> None:
         self._calls = calls
-        given = {
-            "path": [str(folder) for folder in sys.path],
-            "calls": [asdict(call) for call in calls],
-            "limit": limit,
-            "at_once": at_once,
-            "preload": preload,
-        }
+        options = {"limit": limit, "at_once": at_once, "preload": preload}
+        path = [str(folder) for folder in sys.path]
+        given = {"path": path, "calls": [asdict(call) for call in calls], **options}
         self._host = subprocess.Popen(
             [sys.executable, "-P", "-c", _HOST],
             stdin=subprocess.PIPE,

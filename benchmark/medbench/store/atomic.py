@@ -75,10 +75,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnwritableError(
-            f"{path} cannot be written: {error.strerror or error}; what is finished is kept. "
-            "Free some space or fix it; the same command continues from here"
-        ) from error
+        why = f"{error.strerror or error}; what is finished is kept"
+        fix = "Free some space or fix it; the same command continues from here"
+        raise UnwritableError(f"{path} cannot be written: {why}. {fix}") from error
 
 
 @contextmanager

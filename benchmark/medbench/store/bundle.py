@@ -108,12 +108,8 @@ def write_bundle(results: Results, path: Path, *, weights: bool = False) -> Bund
     for name in files:
         if name.startswith("runs/"):
             read_record(results.root / name)  # raises where a record is not whole
-    manifest = {
-        "format": FORMAT,
-        "medbench": medbench.__version__,
-        "protocol": bundle.protocol,
-        "files": files,
-    }
+    made_by = {"format": FORMAT, "medbench": medbench.__version__}
+    manifest = {**made_by, "protocol": bundle.protocol, "files": files}
     try:
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=1, sort_keys=True))
@@ -123,9 +119,8 @@ def write_bundle(results: Results, path: Path, *, weights: bool = False) -> Bund
                     raise StoreError(f"{name} has just changed; bundle again once runs have ended")
                 archive.writestr(_entry(name), content)
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}; choose another file with --out"
-        ) from error
+        why = f"{error.strerror or error}; choose another file with --out"
+        raise StoreError(f"{path} cannot be written: {why}") from error
     return bundle
 
 
@@ -241,6 +236,5 @@ def _check_record(file: Path, path: Path, name: str) -> None:
 
 
 def _refused(path: Path, why: str) -> StoreError:
-    return StoreError(
-        f"{path} is not a sound bundle: {why}; ask for it again, or write it with `medbench bundle`"
-    )
+    fix = "ask for it again, or write it with `medbench bundle`"
+    return StoreError(f"{path} is not a sound bundle: {why}; {fix}")

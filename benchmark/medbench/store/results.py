@@ -72,16 +72,12 @@ class Results:
             if marker.exists():
                 results._check(protocol)
             elif _others(root) and not marker.exists():
-                raise StoreError(
-                    f"{root} holds files that are not medbench's; "
-                    "choose an empty or new folder with --results"
-                )
+                fix = "choose an empty or new folder with --results"
+                raise StoreError(f"{root} holds files that are not medbench's; {fix}")
             write_text(marker, json.dumps({"format": FORMAT, "protocol": protocol}, indent=1))
         except OSError as error:
-            raise StoreError(
-                f"{root} cannot be written: {error.strerror or error}; "
-                "choose another folder with --results"
-            ) from error
+            why = f"{error.strerror or error}; choose another folder with --results"
+            raise StoreError(f"{root} cannot be written: {why}") from error
         return results
 
     @classmethod
@@ -94,10 +90,8 @@ class Results:
             If there is none, or it is of a newer version.
         """
         if not (root / "medbench.json").is_file():
-            raise StoreError(
-                f"{root} is no results folder; name one with --results, or make one with "
-                "`medbench run`"
-            )
+            fix = "name one with --results, or make one with `medbench run`"
+            raise StoreError(f"{root} is no results folder; {fix}")
         results = cls(root)
         results._check(None)
         return results
@@ -109,10 +103,8 @@ class Results:
             version, owner = int(values["format"]), str(values["protocol"])
         check_format(f"results folder {self.root}", version, FORMAT)
         if protocol is not None and owner != protocol:
-            raise StoreError(
-                f"{self.root} holds results of protocol {owner!r}, not {protocol!r}; "
-                "choose another folder with --results"
-            )
+            held = f"{self.root} holds results of protocol {owner!r}, not {protocol!r}"
+            raise StoreError(f"{held}; choose another folder with --results")
 
     @property
     def protocol_name(self) -> str:

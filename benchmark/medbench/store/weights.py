@@ -123,15 +123,9 @@ def read_weights(path: Path) -> PretrainedWeights:
     with readable(path, "pretraining"):
         weights = load_file(path)
         own = weights.pop("medbench")
-        found = PretrainedWeights(
-            key=header.key,
-            spec=header.spec,
-            weights=weights,
-            **own["curves"],
-            chance=header.chance,
-            metadata=header.metadata,
-            initial=own["initial"],
-        )
+        rest: dict[str, Any] = {**own["curves"], "initial": own["initial"]}
+        given = {"chance": header.chance, "metadata": header.metadata, **rest}
+        found = PretrainedWeights(header.key, header.spec, weights, **given)
         if found.digest() != header.digest:
             raise ValueError("its content does not match its digest")
         return found
