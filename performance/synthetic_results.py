@@ -36,7 +36,7 @@ from medbench.protocol.read import ProtocolFile, parse_protocol
 from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.plan import planned
-from medbench.store.parallel import cores
+from medbench.store.processes import cores
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
 from medbench.store.weights import PretrainedWeights, write_weights

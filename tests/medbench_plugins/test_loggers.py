@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "medbench_leaderboard"))
 from board_records import finish, grid, key_of, plan
 
 from medbench.interfaces import JobEnded
-from medbench.plugins.callbacks import Callback, Callbacks
+from medbench.plugins.callbacks import Callbacks
+from medbench.plugins.manifest import EntryPointInfo
 from medbench.store.records import read_record
 from medbench.store.results import Results
 from medbench_plugins.loggers.reading import curves_of, readings_of
@@ -32,7 +33,7 @@ def log(results: Results, name: str, state: str = "done") -> list[str]:
     """Let a logger work in its own process, as in a run; return what was wrong with it."""
     key, path = key_of(AXES), str(results.record_path(key_of(AXES)))
     callbacks = Callbacks(
-        [Callback(name, f"medbench_plugins.loggers.{name}")], results.root / "logs", grace=120
+        [EntryPointInfo(name, f"medbench_plugins.loggers.{name}")], results.root / "logs", grace=120
     )
     reason, record = ("", path) if state == "done" else ("no good", "")
     callbacks.tell(

@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from medbench.errors import PluginError
 from medbench.interfaces.events import EpochEnded, JobEnded, JobStarted
 from medbench.plain import format_error, plain
 from medbench.plugins.collect import hook_caller
+from medbench.plugins.manifest import EntryPointInfo
 from medbench.plugins.registry import Registry
 from medbench.plugins.sandbox import Call, Sandbox
 from medbench.suggest import did_you_mean
@@ -38,24 +39,8 @@ HOOKS: Mapping[type[Any], str] = {
 GRACE = 30.0
 
 
-@dataclass(frozen=True)
-class Callback:
-    """A callback to start.
-
-    Parameters
-    ----------
-    name : str
-        Its name in messages and the name of its log.
-    value : str
-        Its module or object with hooks, as of an entry point.
-    """
-
-    name: str
-    value: str
-
-
-def callbacks_of(registry: Registry, loggers: Sequence[str]) -> list[Callback]:
-    """Return the callbacks of a run.
+def callbacks_of(registry: Registry, loggers: Sequence[str]) -> list[EntryPointInfo]:
+    """Return the callbacks of a run, as entry points: their names name their logs.
 
     Parameters
     ----------
@@ -72,11 +57,11 @@ def callbacks_of(registry: Registry, loggers: Sequence[str]) -> list[Callback]:
     points = {p.name: p for hook in HOOKS.values() for p in registry.third_parties(hook)}
     return [
         *(_logger(registry, name) for name in dict.fromkeys(loggers)),
-        *(Callback(name, point.value) for name, point in sorted(points.items())),
+        *(point for _, point in sorted(points.items())),
     ]
 
 
-def _logger(registry: Registry, name: str) -> Callback:
+def _logger(registry: Registry, name: str) -> EntryPointInfo:
     if name not in registry.loggers:
         hint = did_you_mean(name, sorted(registry.loggers))
         raise PluginError(f"no logger is called {name!r}{hint}")
@@ -84,7 +69,7 @@ def _logger(registry: Registry, name: str) -> Callback:
     module, _, fix = logger.needs.partition(":")
     if module and find_spec(module) is None:
         raise PluginError(f"--log {name} needs {module}, which is not installed: {fix.strip()}")
-    return Callback(name, logger.target)
+    return EntryPointInfo(name, logger.target)
 
 
 class Callbacks:
@@ -92,7 +77,7 @@ class Callbacks:
 
     Parameters
     ----------
-    callbacks : sequence of Callback
+    callbacks : sequence of EntryPointInfo
         Which.
     logs : pathlib.Path
         Folder for what they print.
@@ -100,7 +85,9 @@ class Callbacks:
         Seconds for all of them after the last event.
     """
 
-    def __init__(self, callbacks: Sequence[Callback], logs: Path, grace: float = GRACE) -> None:
+    def __init__(
+        self, callbacks: Sequence[EntryPointInfo], logs: Path, grace: float = GRACE
+    ) -> None:
         self._logs = {each: logs / f"{each.name}.log" for each in callbacks}
         self._sandbox: Sandbox | None = None
         self._unwritten = ""

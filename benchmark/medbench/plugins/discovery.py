@@ -62,12 +62,9 @@ def collect_foreign(
         if (found := _remembered(cached.get(_key(point)))) is not None
     }
     new = [point for point in entry_points if point not in known]
+    function = f"{__name__}:{collect_and_watch.__name__}"
     calls = [
-        Call(
-            point.source,
-            "medbench.plugins.discovery:collect_and_watch",
-            {"entry_point": asdict(point), "thorough": thorough},
-        )
+        Call(point.source, function, {"entry_point": asdict(point), "thorough": thorough})
         for point in new
     ]
     answers = run_calls(calls, time_limit(), preload=["torch" if thorough else "numpy"])
@@ -75,8 +72,8 @@ def collect_foreign(
     for point, answer in zip(new, answers, strict=True):
         known[point] = _manifest(point, answer)
         if not known[point].faults:
-            values = {"manifest": asdict(known[point]), "files": answer.value["files"]}
-            remember[_key(point)] = values
+            files = answer.value["files"]
+            remember[_key(point)] = {"manifest": asdict(known[point]), "files": files}
     if len(remember) > len(entry_points) - len(new):
         _write(file, remember)
     return [known[point] for point in entry_points]
@@ -128,12 +125,14 @@ def _files(modules: set[str]) -> dict[str, Any]:
     for name in modules:
         path = getattr(sys.modules[name], "__file__", None)
         if isinstance(path, str):
-            try:
-                stat = Path(path).stat()
-            except OSError:
-                continue  # a module made in memory that only says it had a file
-            found[str(Path(path).absolute())] = [stat.st_mtime_ns, stat.st_size]
+            with suppress(OSError):  # a module made in memory only says that it has a file
+                found[str(Path(path).absolute())] = _state(path)
     return found
+
+
+def _state(path: str) -> list[int]:
+    stat = Path(path).stat()
+    return [stat.st_mtime_ns, stat.st_size]
 
 
 def _manifest(point: EntryPointInfo, answer: Answer) -> Manifest:
@@ -143,8 +142,8 @@ def _manifest(point: EntryPointInfo, answer: Answer) -> Manifest:
     try:
         manifest = Manifest.from_json(answer.value["manifest"])
     except (KeyError, TypeError) as error:
-        reason = f"gave an answer that cannot be read ({format_error(error)})"
-        return Manifest(point, faults=(Fault(reason),))
+        fault = Fault(f"gave an answer that cannot be read ({format_error(error)})")
+        return Manifest(point, faults=(fault,))
     notes = ("prints when imported",) if answer.printed else ()
     return replace(manifest, entry_point=point, notes=(*manifest.notes, *notes))
 
@@ -167,10 +166,8 @@ def _key(point: EntryPointInfo) -> str:
 def _remembered(values: Any) -> Manifest | None:
     """Return the remembered manifest, if it can be read and its files are unchanged."""
     try:
-        for path, seen in values["files"].items():
-            stat = Path(path).stat()
-            if [stat.st_mtime_ns, stat.st_size] != seen:
-                return None
+        if any(_state(path) != seen for path, seen in values["files"].items()):
+            return None
         return Manifest.from_json(values["manifest"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -46,17 +46,12 @@ def compatibility(interface: int, distribution: str) -> Compatibility:
     if interface == here:
         return Compatibility("ok")
     if oldest <= interface < here:
-        return Compatibility(
-            "deprecated",
-            f"written for plugin interface {interface}, which is deprecated "
-            f"(now {here}): update {distribution}",
-        )
+        why = f"written for plugin interface {interface}, which is deprecated (now {here})"
+        return Compatibility("deprecated", f"{why}: update {distribution}")
     supported = f"{here}" if oldest == here else f"{oldest} to {here}"
-    return Compatibility(
-        "broken",
-        f"was written for plugin interface {interface}, this medbench {medbench.__version__} "
-        f"has interface {supported}: update {PROJECT if interface > here else distribution}",
-    )
+    has = f"this medbench {medbench.__version__} has interface {supported}"
+    fix = f"update {PROJECT if interface > here else distribution}"
+    return Compatibility("broken", f"was written for plugin interface {interface}, {has}: {fix}")
 
 
 @dataclass(frozen=True)
@@ -163,6 +158,5 @@ def _import_target(target: str, who: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise PluginError(
-            f"{who} cannot be imported from {target}: {format_error(error)}"
-        ) from error
+        why = format_error(error)
+        raise PluginError(f"{who} cannot be imported from {target}: {why}") from error

@@ -63,10 +63,8 @@ def _wrong_arguments(found: type[Any], base: type[Any], name: str) -> str:
     try:
         inspect.signature(method).bind(*positional)
     except TypeError as error:
-        return (
-            f"{found.__qualname__}.{name} cannot be called as "
-            f"{name}({', '.join(positional[1:])}): {error}"
-        )
+        call = f"{name}({', '.join(positional[1:])})"
+        return f"{found.__qualname__}.{name} cannot be called as {call}: {error}"
     return ""
 
 
@@ -75,10 +73,8 @@ def _wrong_settings(entry: Entry) -> str:
 
     lazy, own = entry.load_settings(), entry.load().Settings
     if lazy is not own:
-        return (
-            f"settings names {entry.plugin.settings}, but {entry.plugin.target}.Settings is "
-            f"{getattr(own, '__qualname__', own)}"
-        )
+        target, name = entry.plugin.target, getattr(own, "__qualname__", own)
+        return f"settings names {entry.plugin.settings}, but {target}.Settings is {name}"
     try:
         lazy.model_validate(dict(entry.plugin.defaults))
     except ValidationError as error:

@@ -65,14 +65,6 @@ class LocalCode:
     modules: tuple[tuple[str, str], ...]
     version: str
 
-    def entry_points(self) -> list[EntryPointInfo]:
-        """Return one entry point for each module, as if the code were a distribution."""
-        distribution = f"file:{self.path.name}"
-        return [
-            EntryPointInfo(name, module, distribution, self.version, str(self.path))
-            for name, module in self.modules
-        ]
-
 
 def local_paths() -> list[Path]:
     """Return the paths in ``MEDBENCH_PLUGIN_PATH``."""
@@ -82,16 +74,13 @@ def local_paths() -> list[Path]:
 @contextmanager
 def plugin_files(paths: Sequence[Path]) -> Iterator[None]:
     """Let this process and its job processes find the plugins of files and folders."""
-    before = os.environ.get(VARIABLE)
-    words = [*(before or "").split(os.pathsep), *(str(path.absolute()) for path in paths)]
-    if paths:
-        os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, words)))
+    before = os.environ.get(VARIABLE, "")
+    words = [*before.split(os.pathsep), *(str(path.absolute()) for path in paths)]
+    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, words)))
     try:
         yield
     finally:
-        os.environ.pop(VARIABLE, None)
-        if before is not None:
-            os.environ[VARIABLE] = before
+        os.environ[VARIABLE] = before
 
 
 def collect_local(path: Path) -> list[Manifest]:
@@ -110,7 +99,9 @@ def collect_local(path: Path) -> list[Manifest]:
         point = EntryPointInfo(path.stem, "", f"file:{path.name}", "", str(path))
         return [Manifest(point, file=str(path), faults=(Fault(str(error)),))]
     found = []
-    for point in code.entry_points():
+    for name, module in code.modules:
+        where = (f"file:{code.path.name}", code.version, str(code.path))
+        point = EntryPointInfo(name, module, *where)
         try:
             _add_hooks(_import_module(code, point.value))
             found.append(collect(point))
@@ -156,15 +147,13 @@ def read_code(path: Path) -> LocalCode:
         return LocalCode(path, path.parent, ((path.stem, f"medbench_{stem}_{version}"),), version)
     if not path.is_dir():
         raise PluginError(f"there is no plugin file or folder {path}")
-    points = _entry_points(path / "pyproject.toml")
-    if points:
+    if points := _entry_points(path / "pyproject.toml"):
         root = path / "src" if (path / "src").is_dir() else path
         tops = {module.partition(".")[0] for _, module in points}
         files = [file for top in sorted(tops) for file in _files_of(root, top)]
         return LocalCode(path, root, tuple(points), _version(root, files))
     if (path / "__init__.py").is_file():
-        files = list(_files_of(path.parent, path.name))
-        version = _version(path.parent, files)
+        version = _version(path.parent, list(_files_of(path.parent, path.name)))
         return LocalCode(path, path.parent, ((path.name, path.name),), version)
     files = sorted(file for file in path.glob("*.py") if file.stem.isidentifier())
     if not files:
@@ -195,8 +184,7 @@ def _files_of(root: Path, top: str) -> Iterator[Path]:
         return
     for file in sorted(folder.rglob("*")):
         parts = file.relative_to(root).parts
-        hidden = any(part.startswith(".") or part in _PASSED_OVER for part in parts)
-        if file.is_file() and not hidden:
+        if file.is_file() and not any(p.startswith(".") or p in _PASSED_OVER for p in parts):
             yield file
 
 
@@ -272,12 +260,10 @@ def _place(error: BaseException, code: LocalCode) -> str:
     """Return the file of a plugin, and the line, at which an import failed."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).is_relative_to(code.root)
-    ]
-    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(code.path)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(frame.filename).is_relative_to(code.root):
+            return f"{frame.filename}, line {frame.lineno}"
+    return str(code.path)
 
 
 def _add_hooks(module: ModuleType) -> None:
@@ -285,16 +271,8 @@ def _add_hooks(module: ModuleType) -> None:
     if any(name.startswith("medbench_") and callable(value) for name, value in _own(module)):
         return
     for kind in KINDS:
-        plugins = [_record(found, kind) for found in _classes(module, kind)]
-        if plugins:
-            setattr(module, kind.hook, hookimpl(_returning(plugins)))
-
-
-def _returning(plugins: list[Plugin]) -> Any:
-    def announced() -> list[Plugin]:
-        return plugins
-
-    return announced
+        if plugins := [_record(found, kind) for found in _classes(module, kind)]:
+            setattr(module, kind.hook, hookimpl(lambda found=plugins: found))
 
 
 def _own(module: ModuleType) -> list[tuple[str, Any]]:

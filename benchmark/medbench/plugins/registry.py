@@ -89,28 +89,18 @@ class Registry:
             notes = (*manifest.notes, *([text] if state == "deprecated" else []))
             source = (point.distribution, point.version, manifest.file, notes, point.path)
             entry = Entry(kind_named(axis), plugin, *source)
-            if state == "broken":
-                reason = f"{entry.who} {text}"
-            else:
-                reason = _add(self.entries, (axis, entry.name), entry, lambda one: one.who)
-            if reason:
+            reason = f"{entry.who} {text}" if state == "broken" else ""
+            if reason := reason or _add(self.entries, (axis, entry.name), entry, lambda e: e.who):
                 faults.append(Fault(reason, entry.kind.name, entry.name))
         reasons = [
-            *(_add(self.protocols, p.stem, p, _protocol) for p in manifest.protocols),
+            *(_add(self.protocols, p.stem, p, "protocol {}".format) for p in manifest.protocols),
             *(_add(self.commands, c.name, c, _command) for c in manifest.commands),
             *(_add(self.loggers, c.name, c, _command) for c in manifest.loggers),
         ]
         faults += (Fault(reason) for reason in reasons if reason)
-        self.broken += (
-            replace(
-                fault,
-                entry_point=point.name,
-                distribution=point.distribution,
-                version=point.version,
-                file=manifest.file,
-            )
-            for fault in faults
-        )
+        package = {"distribution": point.distribution, "version": point.version}
+        package |= {"entry_point": point.name, "file": manifest.file}
+        self.broken += (replace(fault, **package) for fault in faults)
 
     def to_json(self) -> str:
         """Return all manifests as text, to make the same registry in another process."""
@@ -132,10 +122,6 @@ def _add(known: dict[Any, Any], key: Any, value: Any, describe: Callable[[Any], 
         return ""
     text = f"{describe(value)} clashes with {describe(used)}"
     return plain(f"{text}, which is used; rename one or uninstall one")
-
-
-def _protocol(path: Path) -> str:
-    return f"protocol {path}"
 
 
 def _command(found: Command | Logger) -> str:

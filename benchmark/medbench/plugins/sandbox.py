@@ -9,7 +9,6 @@ is a fault of its call and of no other.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from json import dumps, loads
 from typing import Any
+
+from medbench.store.processes import cores
 
 _HOST = (
     "import json, sys; given = json.loads(sys.stdin.readline()); sys.path[:] = given.pop('path'); "
@@ -87,13 +88,9 @@ class Sandbox:
         self, calls: Sequence[Call], limit: float, *, at_once: int, preload: Sequence[str] = ()
     ) -> None:
         self._calls = calls
-        given = {
-            "path": [str(folder) for folder in sys.path],
-            "calls": [asdict(call) for call in calls],
-            "limit": limit,
-            "at_once": at_once,
-            "preload": preload,
-        }
+        options = {"limit": limit, "at_once": at_once, "preload": preload}
+        path = [str(folder) for folder in sys.path]
+        given = {"path": path, "calls": [asdict(call) for call in calls], **options}
         self._host = subprocess.Popen(
             [sys.executable, "-P", "-c", _HOST],
             stdin=subprocess.PIPE,
@@ -125,5 +122,4 @@ def run_calls(calls: Sequence[Call], limit: float, preload: Sequence[str] = ()) 
     """Run calls, as many at the same time as there are cores, and return their answers."""
     if not calls:
         return []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Sandbox(calls, limit, at_once=max(2, cores or 1), preload=preload).finish()
+    return Sandbox(calls, limit, at_once=max(2, cores()), preload=preload).finish()

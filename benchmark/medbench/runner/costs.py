@@ -56,9 +56,10 @@ class JobCosts:
 
         Both are 0 if no job was seen.
         """
-        nearest = (work[:end] for end in range(len(work), -1, -1))
-        for found in (self._sums[part] for part in nearest if part in self._sums):
-            return found[1] / found[0], found[2] / found[0]
+        for end in range(len(work), -1, -1):
+            if work[:end] in self._sums:
+                count, seconds, size = self._sums[work[:end]]
+                return seconds / count, size / count
         return 0.0, 0.0
 
     def total(self, left: Mapping[Work, int]) -> tuple[float, float]:
@@ -109,13 +110,7 @@ def costs_seen(results: Results) -> JobCosts:
 
 def _add(costs: JobCosts, kind: str, what: str, index: pa.Table) -> None:
     readable = index.filter(pc.equal(index["fault"], ""))
-    grouped = readable.group_by([what, "dataset"]).aggregate(
-        [("seconds", "sum"), ("size", "sum"), ("seconds", "count")]
-    )
-    for row in grouped.to_pylist():
-        costs.add(
-            (kind, row[what], row["dataset"]),
-            row["seconds_sum"] or 0.0,
-            row["size_sum"],
-            row["seconds_count"],
-        )
+    sums = [("seconds", "sum"), ("size", "sum"), ("seconds", "count")]
+    for row in readable.group_by([what, "dataset"]).aggregate(sums).to_pylist():
+        cost = row["seconds_sum"] or 0.0, row["size_sum"], row["seconds_count"]
+        costs.add((kind, row[what], row["dataset"]), *cost)

@@ -103,18 +103,9 @@ class JobQueue:
     def _record_interrupted(self, item: PlanItem, dead: Lock) -> None:
         number = self._results.next_attempt(item.key) - 1
         if number and not self._results.attempt_path(item.key, number).exists():
-            about = describe(item)
-            self._results.write_attempt(
-                Attempt(
-                    key=item.key,
-                    label=about["label"],
-                    kind=about["kind"],
-                    attempt=number,
-                    state=INTERRUPTED,
-                    reason=dead.end(),
-                    host=dead.holder.host,
-                )
-            )
+            named = (item.key, item.label, item.kind, number)
+            attempt = Attempt(*named, INTERRUPTED, dead.end(), host=dead.holder.host)
+            self._results.write_attempt(attempt)
 
 
 def clean_up(results: Results) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from medbench.errors import DeviceError
-from medbench.store.parallel import cores
+from medbench.store.processes import cores
 
 
 def default_jobs(devices: Sequence[str], threads: int) -> int:
@@ -38,13 +39,10 @@ def resolve_device(device: str) -> str:
     """
     if device == "cpu":
         return device
-    if device == "auto" and not (
-        Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")
-    ):
+    driver = Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")
+    if device == "auto" and not driver:
         return "cpu"
-    if device != "auto" and not (
-        device == "cuda" or (device.startswith("cuda:") and device[5:].isdigit())
-    ):
+    if not re.fullmatch(r"auto|cuda(:\d+)?", device, re.ASCII):
         raise DeviceError(f"--device {device} is unknown; use auto, cpu, cuda or cuda:N")
     import torch
 

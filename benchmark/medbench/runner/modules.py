@@ -14,14 +14,7 @@ def built_in_modules(registry: Registry, expansion: Expansion) -> list[str]:
     Other distributions' modules are loaded in each run's own process: what
     they do at import harms no other run.
     """
-    used = {
-        f"{kind_named(kind).axis}/{plugin.plugin}"
-        for run in expansion.runs
-        for kind, plugin in run.plugins()
-    }
-    found = [
-        entry.plugin.target.partition(":")[0]
-        for (axis, name), entry in registry.entries.items()
-        if f"{axis}/{name}" in used and entry.distribution == PROJECT
-    ]
-    return sorted(set(found))
+    used = {(kind, plugin.plugin) for run in expansion.runs for kind, plugin in run.plugins()}
+    entries = [registry.get(kind_named(kind), name) for kind, name in used]
+    own = (entry.plugin.target for entry in entries if entry.distribution == PROJECT)
+    return sorted({target.partition(":")[0] for target in own})

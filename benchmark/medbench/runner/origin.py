@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,7 @@ def origin(
         code["project"] = project
     return {
         "registration": registration,
-        "protocol": {
-            "name": file.protocol.name,
-            "sha256": sha256(file.text),
-            "text": file.text,
-        },
+        "protocol": {"name": file.protocol.name, "sha256": sha256(file.text), "text": file.text},
         "distributions": dict(distributions),
         "code": code,
     }
@@ -62,12 +59,14 @@ def origin(
 
 def plugin_distributions(entries: Any) -> dict[str, str]:
     """Return version by distribution of some registry entries, and of medbench itself."""
-    found = {PROJECT: _version(PROJECT)}
+    found = {PROJECT: version_of(PROJECT)}
     found |= {entry.distribution: entry.version for entry in entries}
     return dict(sorted(found.items()))
 
 
-def _version(name: str) -> str:
+@cache
+def version_of(name: str) -> str:
+    """Return the version of a distribution."""
     try:
         return distribution(name).version
     except PackageNotFoundError:

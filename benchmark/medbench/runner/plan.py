@@ -56,21 +56,20 @@ class Plan:
     @property
     def to_do(self) -> list[RunSpec]:
         """Runs neither done nor failed."""
-        return [run for run in self.runs if run.key not in self.done and run.key not in self.failed]
+        return [run for run in self.runs if self._is_open(run.key)]
 
     @property
     def pretrainings_to_do(self) -> list[PretrainingSpec]:
         """Pretrainings that runs to do are waiting for."""
-        return [
-            step
-            for key, step in self.pretrainings.items()
-            if key not in self.done and key not in self.failed
-        ]
+        return [step for key, step in self.pretrainings.items() if self._is_open(key)]
 
     @property
     def runs_failed(self) -> list[Attempt]:
         """Failed runs that are not retried."""
         return [self.failed[run.key] for run in self.runs if run.key in self.failed]
+
+    def _is_open(self, key: str) -> bool:
+        return key not in self.done and key not in self.failed
 
 
 def make_plan(expansion: Expansion, results: Results | None, *, retry_failed: bool) -> Plan:
@@ -85,11 +84,8 @@ def make_plan(expansion: Expansion, results: Results | None, *, retry_failed: bo
     retry_failed : bool
         Whether failed runs and pretrainings are to be repeated.
     """
-    done: set[str] = set()
-    attempts: dict[str, list[Attempt]] = {}
-    if results is not None:
-        done = results.done("runs") | results.done("pretrainings")
-        attempts = results.attempts()
+    done = results.done("runs") | results.done("pretrainings") if results else set()
+    attempts = results.attempts() if results else {}
     failed = {
         key: tried[-1]
         for key, tried in attempts.items()
@@ -117,12 +113,12 @@ def failed_part(expansion: Expansion, results: Results) -> Expansion:
     """
     done = results.done("runs") | results.done("pretrainings")
     failed = {key for key, tried in results.attempts().items() if tried[-1].failed} - done
-
-    def chosen(run: RunSpec) -> bool:
-        keys = {run.key, *(step.key for step in run.steps)}
-        return run.key not in done and not failed.isdisjoint(keys)
-
-    runs = tuple(run for run in expansion.runs if chosen(run))
+    runs = tuple(
+        run
+        for run in expansion.runs
+        if run.key not in done
+        and not failed.isdisjoint((run.key, *(step.key for step in run.steps)))
+    )
     return dataclasses.replace(expansion, runs=runs)
 
 

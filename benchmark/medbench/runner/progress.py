@@ -9,16 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from threading import RLock
 
-from medbench.interfaces.events import (
-    EpochEnded,
-    Event,
-    JobEnded,
-    JobEndedElsewhere,
-    JobRequeued,
-    JobSkipped,
-    JobStarted,
-    JobYielded,
-)
+from medbench.interfaces import events
 from medbench.runner.costs import JobCosts, Work, count_work, work_of
 from medbench.runner.plan import Plan
 from medbench.runner.status import Status, grouped
@@ -95,25 +86,25 @@ class Progress:
         self.summary = Summary()
         self.total, self.ended = sum(self._waiting.values()), 0
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: events.Event) -> None:
         """Take an event into account."""
         with self._lock:
             match event:
-                case JobStarted():
+                case events.JobStarted():
                     self._start(event)
-                case EpochEnded():
+                case events.EpochEnded():
                     self._end_epoch(event)
-                case JobRequeued() | JobYielded():
+                case events.JobRequeued() | events.JobYielded():
                     self._forget(event)
                     self._waiting[work_of(event.kind, event.axes)] += 1
                     self._move(event.kind, RUNNING, PENDING)
-                case JobEnded():
+                case events.JobEnded():
                     self._forget(event)
                     self._ended_here += 1
                     if event.state == DONE:
                         self._costs.add(work_of(event.kind, event.axes), event.seconds)
                     self._end(event, RUNNING, self.summary.done)
-                case JobEndedElsewhere() | JobSkipped():
+                case events.JobEndedElsewhere() | events.JobSkipped():
                     self._waiting[work_of(event.kind, event.axes)] -= 1
                     self._end(event, PENDING, self.summary.elsewhere)
 
@@ -136,7 +127,7 @@ class Progress:
         now = self._clock()
         return [replace(job, seconds=now - self._since[key]) for key, job in self._running.items()]
 
-    def _start(self, event: JobStarted) -> None:
+    def _start(self, event: events.JobStarted) -> None:
         self._since[event.key] = self._clock()
         self._running[event.key] = RunningJob(
             key=event.key,
@@ -150,7 +141,7 @@ class Progress:
         self._waiting[work_of(event.kind, event.axes)] -= 1
         self._move(event.kind, PENDING, RUNNING)
 
-    def _end_epoch(self, event: EpochEnded) -> None:
+    def _end_epoch(self, event: events.EpochEnded) -> None:
         # epochs before an interruption say nothing of the pace
         first = self._first.setdefault(event.key, event.epoch - 1)
         seconds = max(1e-9, self._clock() - self._since[event.key])
@@ -161,12 +152,15 @@ class Progress:
             rate=(event.epoch - first) / seconds,
         )
 
-    def _forget(self, event: JobEnded) -> None:
+    def _forget(self, event: events.JobEnded) -> None:
         del self._running[event.key], self._since[event.key]
         self._first.pop(event.key, None)
 
     def _end(
-        self, event: JobEnded | JobEndedElsewhere | JobSkipped, before: str, done: list[str]
+        self,
+        event: events.JobEnded | events.JobEndedElsewhere | events.JobSkipped,
+        before: str,
+        done: list[str],
     ) -> None:
         self.ended += 1
         self._move(event.kind, before, event.state)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import re
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 import medbench
 from medbench.interfaces.executor import Job
 from medbench.plugins.kinds import kind_named
-from medbench.plugins.registry import Entry, Registry
+from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PretrainingSpec, RunSpec
+from medbench.runner.origin import version_of
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "h5py")
 
@@ -43,7 +45,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "os": _os(),
         "cpu": _cpu(),
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {name: version_of(name) for name in _LIBRARIES},
     }
 
 
@@ -60,7 +62,7 @@ def made_by(registry: Registry, job: Job) -> dict[str, Any]:
         "python": f"{major}.{minor}",
         "system": f"{platform.system()} {platform.machine()}",
         "device": job.device.partition(":")[0],
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {name: version_of(name) for name in _LIBRARIES},
         "plugins": _plugins(registry, job.spec),
     }
 
@@ -80,22 +82,18 @@ def _credits(registry: Registry, spec: RunSpec | PretrainingSpec) -> dict[str, d
 
     It is saved with the run, since the plugin may not be installed where the board is made.
     """
-    return {
-        f"{kind} {plugin.plugin}": _credit(registry.get(kind_named(kind), plugin.plugin))
-        for kind, plugin in spec.plugins()
-        if kind != "dataset"
-    }
-
-
-def _credit(entry: Entry) -> dict[str, str]:
-    plugin = entry.plugin
-    return {
-        "summary": plugin.summary,
-        "citation": plugin.citation,
-        "distribution": entry.distribution,
-        "version": entry.version,
-        "author": author_of(entry.distribution),
-    }
+    credits = {}
+    for kind, used in spec.plugins():
+        if kind != "dataset":
+            entry = registry.get(kind_named(kind), used.plugin)
+            credits[f"{kind} {used.plugin}"] = {
+                "summary": entry.plugin.summary,
+                "citation": entry.plugin.citation,
+                "distribution": entry.distribution,
+                "version": entry.version,
+                "author": author_of(entry.distribution),
+            }
+    return credits
 
 
 @cache
@@ -107,14 +105,6 @@ def author_of(distribution: str) -> str:
         return ""
     names = ("Author", "Author-email", "Maintainer", "Maintainer-email")
     return next((str(about[name]) for name in names if name in about), "")
-
-
-@cache
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _device(device: str) -> str:
@@ -147,17 +137,15 @@ def driver_version(file: Path = Path("/proc/driver/nvidia/version")) -> str | No
 
 
 def _os() -> str:
-    try:
+    name = ""
+    with suppress(OSError):
         name = platform.freedesktop_os_release().get("PRETTY_NAME", "")
-    except OSError:
-        name = ""
     return f"{name or platform.system()}, kernel {platform.release()}"
 
 
 def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
-            names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
-        return names[0] if names else platform.processor()
-    except OSError:
-        return platform.processor()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if "model name" in line:
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -7,18 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from medbench.interfaces.events import (
-    EpochEnded,
-    Event,
-    JobEnded,
-    JobEndedElsewhere,
-    JobRequeued,
-    JobSkipped,
-    JobStarted,
-    JobYielded,
-    StopRequested,
-    WaitingForOthers,
-)
+from medbench.interfaces import events
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle
 from medbench.runner.job_queue import JobQueue
 from medbench.runner.local.stopping import STOP_SECONDS
@@ -66,7 +55,7 @@ class Scheduler:
         executor: Executor,
         queue: JobQueue,
         slots: DeviceSlots,
-        emit: Callable[[Event], None],
+        emit: Callable[[events.Event], None],
     ) -> None:
         self._plan, self._maker, self._executor = plan, maker, executor
         self._queue, self._slots, self._emit = queue, slots, emit
@@ -82,10 +71,9 @@ class Scheduler:
 
     def run(self) -> None:
         """Work until nothing is left to do here and nothing is running elsewhere."""
-        for step in self._plan.pretrainings_to_do:
-            self._enqueue(step)
-        for run in self._plan.to_do:
-            self._enqueue(run)
+        items: list[PlanItem] = [*self._plan.pretrainings_to_do, *self._plan.to_do]
+        for item in items:
+            self._enqueue(item)
         while not self._stopping and (
             self._ready or self._ready_alone or self._running or self._elsewhere
         ):
@@ -106,7 +94,7 @@ class Scheduler:
     def _finish_running(self) -> None:
         """Ask running jobs to end, and wait for those that do within the time they have."""
         if self._running:
-            self._emit(StopRequested(len(self._running)))
+            self._emit(events.StopRequested(len(self._running)))
             self._executor.stop(STOP_SECONDS)
         until = time.monotonic() + STOP_SECONDS + LAST_SECONDS
         while self._running and time.monotonic() < until:
@@ -128,9 +116,8 @@ class Scheduler:
             item = self._ready.popleft()
             match self._queue.acquire(item):
                 case JobEnd() as end:
-                    self._emit(
-                        JobEndedElsewhere(**describe(item), state=end.state, reason=end.reason)
-                    )
+                    about = {**describe(item), "state": end.state, "reason": end.reason}
+                    self._emit(events.JobEndedElsewhere(**about))
                     self._release_waiting(end)
                 case None:
                     self._elsewhere[item.key] = item
@@ -150,15 +137,8 @@ class Scheduler:
     def _submit(self, item: PlanItem, attempt: int, device: str) -> None:
         job = self._maker.job(item, attempt, device, alone=self._slots.is_exclusive(item.key))
         self._running[job.key] = _Running(job, self._executor.submit(job))
-        self._emit(
-            JobStarted(
-                **describe(item),
-                epochs=item.epochs,
-                attempt=attempt,
-                device=device,
-                results=str(job.results),
-            )
-        )
+        about = {**describe(item), "epochs": item.epochs, "results": str(job.results)}
+        self._emit(events.JobStarted(**about, attempt=attempt, device=device))
 
     def _handle_events(self) -> None:
         """Handle what happened to the jobs; where there are none, let time pass."""
@@ -170,35 +150,34 @@ class Scheduler:
             if isinstance(event, JobEnd):
                 self._end(running, event)
                 continue
-            about, results = describe(running.job.spec), str(running.job.results)
-            self._emit(EpochEnded(**about, epoch=event.done, epochs=event.total, results=results))
+            about = {**describe(running.job.spec), "results": str(running.job.results)}
+            self._emit(events.EpochEnded(**about, epoch=event.done, epochs=event.total))
 
     def _end(self, running: _Running, end: JobEnd) -> None:
         if end.state == OUT_OF_MEMORY and not running.job.alone:
-            self._forget(running, end, JobRequeued)
+            self._forget(running, end, events.JobRequeued)
             self._ready_alone.append(running.job.spec)
             return
         self._queue.release(running.job.spec)
-        self._forget(running, end, JobEnded)
+        self._forget(running, end, events.JobEnded)
         self._release_waiting(end)
 
-    def _forget(self, running: _Running, end: JobEnd, event: type[JobEnded]) -> None:
+    def _forget(self, running: _Running, end: JobEnd, event: type[events.JobEnded]) -> None:
         """Remove a job that has ended, and emit how."""
         job = running.job
         del self._running[job.key]
         self._slots.release(job.key)
         path = Results(job.results).output_path(job.kind, job.key)
-        self._emit(
-            event(
-                **describe(running.job.spec),
-                attempt=job.attempt,
-                state=end.state,
-                reason=end.reason,
-                seconds=round(time.monotonic() - running.since, 3),
-                record=str(path) if end.state == DONE else "",
-                results=str(job.results),
-            )
+        ended = event(
+            **describe(job.spec),
+            attempt=job.attempt,
+            state=end.state,
+            reason=end.reason,
+            seconds=round(time.monotonic() - running.since, 3),
+            record=str(path) if end.state == DONE else "",
+            results=str(job.results),
         )
+        self._emit(ended)
 
     def _poll(self) -> None:
         """Tell other commands how far jobs are, and see what has become of theirs."""
@@ -216,7 +195,7 @@ class Scheduler:
         idle = not (self._ready or self._ready_alone or self._running)
         waited_for = tuple(self._elsewhere) if idle else ()
         if waited_for and waited_for != self._waited_for:
-            self._emit(WaitingForOthers(waited_for, self._queue.other_hosts()))
+            self._emit(events.WaitingForOthers(waited_for, self._queue.other_hosts()))
         self._waited_for = waited_for
 
     def _yield(self, running: _Running) -> None:
@@ -224,7 +203,7 @@ class Scheduler:
         self._executor.cancel(running.handle)
         self._elsewhere[running.job.spec.key] = running.job.spec
         end = JobEnd(running.job.spec.key, "interrupted", "another command has taken it over")
-        self._forget(running, end, JobYielded)
+        self._forget(running, end, events.JobYielded)
 
     def _release_waiting(self, end: JobEnd) -> None:
         """Let what starts from an ended item become ready, or skip it."""
@@ -237,8 +216,9 @@ class Scheduler:
 
     def _skip(self, item: PlanItem, state: str, reason: str) -> None:
         """Skip an item, and all that start from it."""
-        why = "was interrupted" if state == INTERRUPTED else f"failed: {reason}"
-        self._emit(JobSkipped(**describe(item), state=state, reason=f"its pretraining {why}"))
+        ended = "was interrupted" if state == INTERRUPTED else f"failed: {reason}"
+        why = f"its pretraining {ended}"
+        self._emit(events.JobSkipped(**describe(item), state=state, reason=why))
         self._failed[item.key] = reason
         for waiting in self._waiting.pop(item.key, ()):
             self._skip(waiting, state, reason)

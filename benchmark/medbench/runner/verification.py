@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Checked:
 
     path: Path
     fault: str = ""
-    planned: Mapping[str, Any] | None = None
+    planned: Mapping[str, Any] = field(default_factory=dict)
     block: str = ""
     shared: str = ""
     predictions: str = ""
@@ -193,13 +193,18 @@ def check_weights(path: Path) -> Checked:
         return Checked(path, str(error))
 
 
+def _grouped(checked: Iterable[Checked], name: str) -> Iterable[list[Checked]]:
+    """Return the files that have the same value of an attribute, where they have one."""
+    groups: defaultdict[str, list[Checked]] = defaultdict(list)
+    for file in checked:
+        if value := getattr(file, name):
+            groups[value].append(file)
+    return groups.values()
+
+
 def _across(checked: Iterable[Checked]) -> Iterator[tuple[Path, str]]:
     """Find records whose images or labels are not those of their block and seed."""
-    blocks: defaultdict[str, list[Checked]] = defaultdict(list)
-    for file in checked:
-        if file.block:
-            blocks[file.block].append(file)
-    for files in blocks.values():
+    for files in _grouped(checked, "block"):
         (first, most), *others = Counter(file.shared for file in files).most_common()
         majority = first if not others or others[0][1] < most else ""
         for file in files:
@@ -209,11 +214,7 @@ def _across(checked: Iterable[Checked]) -> Iterator[tuple[Path, str]]:
 
 def _duplicates(checked: Iterable[Checked]) -> Iterator[tuple[Path, str]]:
     """Find records that hold the same predictions: no two runs have the same streams."""
-    same: defaultdict[str, list[Checked]] = defaultdict(list)
-    for file in checked:
-        if file.predictions:
-            same[file.predictions].append(file)
-    for files in same.values():
+    for files in _grouped(checked, "predictions"):
         for file in files if len(files) > 1 else ():
             others = ", ".join(f.path.stem[:12] for f in files if f is not file)
             yield file.path, f"its predictions are those of {others}"
@@ -225,8 +226,7 @@ def _against_plan(
     for file in checked:
         plan = planned.get(file.path.stem, {}) if file.planned else {}
         for name, value in plan.items():
-            found = (file.planned or {}).get(name)
-            if found != value:
+            if (found := file.planned.get(name)) != value:
                 yield file.path, f"its {name} is {found!r}, in the plan {value!r}"
 
 
@@ -309,8 +309,7 @@ def _reading_faults(record: Record) -> Iterator[str]:
     readings, curves = read_run(record.arrays, evaluation["primary"], evaluation["last_epochs"])
     stored: Any = record.header.summary["readings"]
     for reading, values in readings.items():
-        wrong = [name for name, value in values.items() if not _same(stored[reading][name], value)]
-        if wrong:
+        if wrong := [n for n, value in values.items() if not _same(stored[reading][n], value)]:
             first = next((name for name in wrong if name == evaluation["primary"]), wrong[0])
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             yield f"{reading} {first} is {stored[reading][first]}, recomputed {values[first]}{more}"
@@ -320,8 +319,7 @@ def _reading_faults(record: Record) -> Iterator[str]:
 
 
 def _same(stored: Any, computed: Any) -> bool:
-    left = np.array(stored, dtype=float)  # None becomes NaN
-    right = np.array(computed, dtype=float)
+    left, right = np.array(stored, float), np.array(computed, float)  # None becomes NaN
     return left.shape == right.shape and bool(
         np.allclose(left, right, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
     )

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from medbench.errors import UnwritableError
+from medbench.errors import StoreError, UnwritableError
 from medbench.store.processes import writer, writer_gone
 
 
@@ -75,10 +75,24 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnwritableError(
-            f"{path} cannot be written: {error.strerror or error}; what is finished is kept. "
-            "Free some space or fix it; the same command continues from here"
-        ) from error
+        why = f"{error.strerror or error}; what is finished is kept"
+        fix = "Free some space or fix it; the same command continues from here"
+        raise UnwritableError(f"{path} cannot be written: {why}. {fix}") from error
+
+
+@contextmanager
+def reading(name: Path | str, advice: str = "") -> Iterator[None]:
+    """Turn what a missing or damaged file raises into one line that says what to do.
+
+    Raises
+    ------
+    StoreError
+        Naming the file.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{name} cannot be read ({error}){advice and '; '}{advice}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medbench.errors import StoreError
-from medbench.store.atomic import write_text, writing
+from medbench.store.atomic import reading
 from medbench.store.states import FAILURES, OUT_OF_MEMORY
 
 
@@ -32,7 +32,7 @@ class Attempt:
     traceback : str
         Empty if the process gave none.
     host : str
-        Name of the machine.
+        Name of the machine; this one by default.
     resources : mapping
         As far as known: ``wall_seconds``, ``cpu_seconds`` and ``peak_kib``, the most
         memory that a process of the job held.
@@ -48,7 +48,7 @@ class Attempt:
     state: str
     reason: str
     traceback: str = ""
-    host: str = ""
+    host: str = field(default_factory=platform.node)
     resources: Mapping[str, Any] = field(default_factory=dict)
     alone: bool = True
 
@@ -56,18 +56,6 @@ class Attempt:
     def failed(self) -> bool:
         """Whether it counts as a failure: the next ``medbench run`` leaves it be unless asked."""
         return self.state in FAILURES and (self.alone or self.state != OUT_OF_MEMORY)
-
-
-def write_attempt(path: Path, attempt: Attempt) -> None:
-    """Keep an attempt; the file is whole or absent.
-
-    Raises
-    ------
-    UnwritableError
-        If it cannot be kept.
-    """
-    with writing(path):
-        write_text(path, json.dumps(asdict(attempt), indent=1))
 
 
 def read_attempt(path: Path) -> Attempt:
@@ -78,7 +66,5 @@ def read_attempt(path: Path) -> Attempt:
     StoreError
         If the file is damaged.
     """
-    try:
+    with reading(path, "remove it"):
         return Attempt(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); remove it") from error

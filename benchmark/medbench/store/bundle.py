@@ -28,7 +28,7 @@ from typing import Any
 import medbench
 from medbench.errors import RecordError, StoreError
 from medbench.plain import plain
-from medbench.store.atomic import atomic_path
+from medbench.store.atomic import atomic_path, reading
 from medbench.store.records import check_format, read_record
 from medbench.store.results import Results
 
@@ -108,12 +108,8 @@ def write_bundle(results: Results, path: Path, *, weights: bool = False) -> Bund
     for name in files:
         if name.startswith("runs/"):
             read_record(results.root / name)  # raises where a record is not whole
-    manifest = {
-        "format": FORMAT,
-        "medbench": medbench.__version__,
-        "protocol": bundle.protocol,
-        "files": files,
-    }
+    made_by = {"format": FORMAT, "medbench": medbench.__version__}
+    manifest = {**made_by, "protocol": bundle.protocol, "files": files}
     try:
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=1, sort_keys=True))
@@ -123,15 +119,9 @@ def write_bundle(results: Results, path: Path, *, weights: bool = False) -> Bund
                     raise StoreError(f"{name} has just changed; bundle again once runs have ended")
                 archive.writestr(_entry(name), content)
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}; choose another file with --out"
-        ) from error
+        why = f"{error.strerror or error}; choose another file with --out"
+        raise StoreError(f"{path} cannot be written: {why}") from error
     return bundle
-
-
-def is_bundle(path: Path) -> bool:
-    """Return whether a path is a file that could be a bundle."""
-    return path.is_file() and zipfile.is_zipfile(path)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -188,12 +178,9 @@ def unpack_bundle(path: Path, folder: Path) -> Bundle:
 
 
 def _described(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            return {"size": opened.tell(), "sha256": digest}
-    except OSError as error:
-        raise StoreError(f"{file} cannot be read: {error.strerror or error}") from error
+    with reading(file), file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return {"size": opened.tell(), "sha256": digest}
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
@@ -249,6 +236,5 @@ def _check_record(file: Path, path: Path, name: str) -> None:
 
 
 def _refused(path: Path, why: str) -> StoreError:
-    return StoreError(
-        f"{path} is not a sound bundle: {why}; ask for it again, or write it with `medbench bundle`"
-    )
+    fix = "ask for it again, or write it with `medbench bundle`"
+    return StoreError(f"{path} is not a sound bundle: {why}; {fix}")

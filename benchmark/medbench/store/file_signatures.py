@@ -12,18 +12,6 @@ from pathlib import Path
 FileSignature = tuple[str, int, int, int]
 
 
-def signature_of(entry: os.DirEntry[str] | Path, name: str) -> FileSignature:
-    """Return the signature of a file, under a name.
-
-    Raises
-    ------
-    OSError
-        If there is no file, or it cannot be looked at.
-    """
-    stat = entry.stat()
-    return name, stat.st_size, stat.st_ctime_ns, stat.st_ino
-
-
 def files_below(folder: Path, suffix: str) -> Iterator[os.DirEntry[str]]:
     """Yield the files in the subfolders of a folder; five times as fast as a glob."""
     for subfolder in _entries(folder):
@@ -38,7 +26,8 @@ def signatures_below(folder: Path, suffix: str) -> list[FileSignature]:
     signatures = []
     for entry in files_below(folder, suffix):
         with suppress(FileNotFoundError):  # removed since
-            signatures.append(signature_of(entry, entry.name.removesuffix(suffix)))
+            stat, name = entry.stat(), entry.name.removesuffix(suffix)
+            signatures.append((name, stat.st_size, stat.st_ctime_ns, stat.st_ino))
     return signatures
 
 

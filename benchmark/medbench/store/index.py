@@ -38,6 +38,7 @@ _CHUNK = 500
 
 _TEXT, _REAL, _INT = pa.string(), pa.float64(), pa.int64()
 _REALS = pa.list_(pa.field("element", _REAL))  # the name that Parquet gives to items
+_READING = {"epoch": _INT, **dict.fromkeys(METRICS, _REAL), "recalls": _REALS}
 #: JSON that many rows have in common.
 _JSON = pa.dictionary(pa.int32(), pa.string())
 
@@ -75,15 +76,10 @@ COLUMNS: Columns = {
     "device": (_TEXT, "metadata.provenance.device"),
     "plugins": (_JSON, "metadata.provenance.plugins"),
     "provenance": (_JSON, "metadata.provenance"),
-    **{f"{reading}_epoch": (_INT, f"summary.readings.{reading}.epoch") for reading in READINGS},
     **{
-        f"{reading}_{metric}": (_REAL, f"summary.readings.{reading}.{metric}")
+        f"{reading}_{value}": (column, f"summary.readings.{reading}.{value}")
         for reading in READINGS
-        for metric in METRICS
-    },
-    **{
-        f"{reading}_recalls": (_REALS, f"summary.readings.{reading}.recalls")
-        for reading in READINGS
+        for value, column in _READING.items()
     },
 }
 
@@ -224,12 +220,9 @@ def _table(
     except (RecordError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if len(signatures) > 1:  # find the file at fault
             return pa.concat_tables([_table([one], folder, kind, schema) for one in signatures])
-        fault = str(error)
-        if not isinstance(error, RecordError):
-            fault = (
-                f"the header of {kind}/{signatures[0][0]} is not as medbench writes it ({error}); "
-                "move the file away and run again to recreate it"
-            )
+        place = f"the header of {kind}/{signatures[0][0]} is not as medbench writes it ({error})"
+        fault = f"{place}; move the file away and run again to recreate it"
+        fault = str(error) if isinstance(error, RecordError) else fault
         row_at_fault = dict(zip(SIGNATURE, signatures[0], strict=True)) | {"fault": fault}
         return pa.Table.from_pylist([row_at_fault], schema)
 

@@ -268,6 +268,5 @@ def read_lock(path: Path) -> Lock | None:
 
 def locks_in(folder: Path) -> list[Lock]:
     """Return the locks in a folder, dead or alive, the oldest first."""
-    found = [read_lock(path) for path in folder.glob("*.json")]
-    locks = [lock for lock in found if lock is not None]
+    locks = filter(None, map(read_lock, folder.glob("*.json")))
     return sorted(locks, key=lambda lock: (lock.since, lock.key))

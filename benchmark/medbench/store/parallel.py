@@ -13,15 +13,10 @@ from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
 
+from medbench.store.processes import cores
+
 Given = TypeVar("Given")
 Found = TypeVar("Found")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def spread(

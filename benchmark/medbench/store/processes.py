@@ -67,6 +67,13 @@ def writer_gone(name: str) -> bool:
     return pid.isdigit() and Process("", place, int(pid), 0).gone() is True
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _state_and_start(pid: int) -> tuple[str, int]:
     """Return state and start of a process of this machine, as far as the system says."""
     with suppress(OSError, ValueError, IndexError):

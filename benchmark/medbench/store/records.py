@@ -216,9 +216,8 @@ def readable(path: Path, what: str) -> Iterator[None]:
         yield
     except (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RecordError(
-            f"{path} is not a whole {what} ({reason}); move it away and run again to recreate it"
-        ) from error
+        fix = "move it away and run again to recreate it"
+        raise RecordError(f"{path} is not a whole {what} ({reason}); {fix}") from error
 
 
 def check_format(what: str, found: int, known: int) -> None:
@@ -230,13 +229,11 @@ def check_format(what: str, found: int, known: int) -> None:
         Saying what to do.
     """
     if found < known:
-        raise RecordError(
-            f"{what} was made with an older version of medbench; run again in a new folder"
-        )
+        why = "was made with an older version of medbench; run again in a new folder"
+        raise RecordError(f"{what} {why}")
     if found > known:
-        raise RecordError(
-            f"{what} has format {found}, this medbench reads {known}: update medbench"
-        )
+        why = f"has format {found}, this medbench reads {known}: update medbench"
+        raise RecordError(f"{what} {why}")
 
 
 @contextmanager

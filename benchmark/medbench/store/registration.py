@@ -18,7 +18,7 @@ from typing import Any
 
 from medbench.canonical import canonical_json, sha256
 from medbench.errors import StoreError
-from medbench.store.atomic import new_path, write_text, writing
+from medbench.store.atomic import new_path, reading, write_text, writing
 from medbench.store.index import read_index
 from medbench.store.results import Results
 
@@ -147,20 +147,16 @@ def read_registrations(path: Path) -> list[Registration]:
     StoreError
         If a line cannot be read or does not hold the hash of the line before.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); restore it from a copy") from error
+    with reading(path, "restore it from a copy"):
+        text = path.read_text(encoding="utf-8")
     found: list[Registration] = []
     for number, line in enumerate(text.splitlines(), 1):
-        try:
+        with reading(f"{path}, line {number},"):
             values = json.loads(line)
             values["declaration"] = Declaration(**values["declaration"])
             registration = Registration(**values)
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path}, line {number}, cannot be read ({error})") from error
         if registration.previous != (found[-1].hash if found else ""):
             raise StoreError(
                 f"{path}, line {number}, does not hold the hash of the line before: the "
@@ -240,20 +236,18 @@ def undeclared(results: Results, lines: Sequence[Registration]) -> list[Change]:
 
 def _differences(before: Declaration, line: Registration) -> Iterable[Change]:
     after = line.declaration
-    names = sorted({*before.statistics, *after.statistics})
-    for name in names:
-        old, new = before.statistics.get(name), after.statistics.get(name)
-        if old != new:
-            detail = f"statistics.{name} was changed from {_shown(old)} to {_shown(new)}"
+    for name in sorted({*before.statistics, *after.statistics}):
+        was, becomes = before.statistics.get(name), after.statistics.get(name)
+        if was != becomes:
+            detail = f"statistics.{name} was changed from {_shown(was)} to {_shown(becomes)}"
             yield Change("statistics", detail, line.time, line.finished)
-    added = {key: label for key, label in after.runs.items() if key not in before.runs}
-    removed = {key: label for key, label in before.runs.items() if key not in after.runs}
-    if added:
-        detail = f"{_counted(added)} added"
-        yield Change("added", detail, line.time, line.finished, frozenset(added))
-    if removed:
-        detail = f"{_counted(removed)} taken out"
-        yield Change("removed", detail, line.time, line.finished, frozenset(removed))
+    for what, word, new, old in (
+        ("added", "added", after.runs, before.runs),
+        ("removed", "taken out", before.runs, after.runs),
+    ):
+        if runs := {key: label for key, label in new.items() if key not in old}:
+            detail = f"{_counted(runs)} {word}"
+            yield Change(what, detail, line.time, line.finished, frozenset(runs))
 
 
 def _counted(runs: Mapping[str, str]) -> str:

@@ -22,13 +22,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic_core import from_json
 
 from medbench.errors import StoreError
-from medbench.store.atomic import write_text, writing
-from medbench.store.attempts import Attempt, read_attempt, write_attempt
+from medbench.store.atomic import reading, write_text, writing
+from medbench.store.attempts import Attempt, read_attempt
 from medbench.store.checkpoints import Checkpoints
 from medbench.store.file_signatures import files_below
 from medbench.store.locks import Lock, locks_in
@@ -71,16 +72,12 @@ class Results:
             if marker.exists():
                 results._check(protocol)
             elif _others(root) and not marker.exists():
-                raise StoreError(
-                    f"{root} holds files that are not medbench's; "
-                    "choose an empty or new folder with --results"
-                )
+                fix = "choose an empty or new folder with --results"
+                raise StoreError(f"{root} holds files that are not medbench's; {fix}")
             write_text(marker, json.dumps({"format": FORMAT, "protocol": protocol}, indent=1))
         except OSError as error:
-            raise StoreError(
-                f"{root} cannot be written: {error.strerror or error}; "
-                "choose another folder with --results"
-            ) from error
+            why = f"{error.strerror or error}; choose another folder with --results"
+            raise StoreError(f"{root} cannot be written: {why}") from error
         return results
 
     @classmethod
@@ -93,30 +90,21 @@ class Results:
             If there is none, or it is of a newer version.
         """
         if not (root / "medbench.json").is_file():
-            raise StoreError(
-                f"{root} is no results folder; name one with --results, or make one with "
-                "`medbench run`"
-            )
+            fix = "name one with --results, or make one with `medbench run`"
+            raise StoreError(f"{root} is no results folder; {fix}")
         results = cls(root)
         results._check(None)
         return results
 
     def _check(self, protocol: str | None) -> None:
         marker = self.root / "medbench.json"
-        try:
+        with reading(marker, "restore it or choose another folder with --results"):
             values = json.loads(marker.read_text(encoding="utf-8"))
             version, owner = int(values["format"]), str(values["protocol"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{marker} cannot be read ({error}); restore it or choose another folder "
-                "with --results"
-            ) from error
         check_format(f"results folder {self.root}", version, FORMAT)
         if protocol is not None and owner != protocol:
-            raise StoreError(
-                f"{self.root} holds results of protocol {owner!r}, not {protocol!r}; "
-                "choose another folder with --results"
-            )
+            held = f"{self.root} holds results of protocol {owner!r}, not {protocol!r}"
+            raise StoreError(f"{held}; choose another folder with --results")
 
     @property
     def protocol_name(self) -> str:
@@ -220,16 +208,11 @@ class Results:
         StoreError
             If the plan is missing or damaged.
         """
-        path = self.plan_path
-        try:
+        advice = "`medbench run` with the same protocol and folder rewrites it and repeats no run"
+        with reading(self.plan_path, advice):
             # twice as fast as json.loads
-            rows = from_json(path.read_bytes())
+            rows = from_json(self.plan_path.read_bytes())
             return [PlannedRun(row.pop("key"), row, row.pop("pretraining")) for row in rows]
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise StoreError(
-                f"{path} cannot be read ({error}); `medbench run` with the same protocol and "
-                "folder writes it again and repeats no run"
-            ) from error
 
     def attempts(self) -> dict[str, list[Attempt]]:
         """Return all attempts that left no record, by key, in order.
@@ -275,8 +258,16 @@ class Results:
         return None
 
     def write_attempt(self, attempt: Attempt) -> None:
-        """Save an attempt that left no record."""
-        write_attempt(self.attempt_path(attempt.key, attempt.attempt), attempt)
+        """Save an attempt that left no record; the file is whole or absent.
+
+        Raises
+        ------
+        UnwritableError
+            If it cannot be saved.
+        """
+        path = self.attempt_path(attempt.key, attempt.attempt)
+        with writing(path):
+            write_text(path, json.dumps(asdict(attempt), indent=1))
 
     def done(self, kind: str) -> set[str]:
         """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""

@@ -22,17 +22,7 @@ SKIPPED = "skipped"
 UNREADABLE = "unreadable"
 
 #: Every state, in the order in which counts of them are shown.
-STATES = (
-    DONE,
-    RUNNING,
-    PENDING,
-    INTERRUPTED,
-    FAILED,
-    TIMEOUT,
-    OUT_OF_MEMORY,
-    SKIPPED,
-    UNREADABLE,
-)
+STATES = (DONE, RUNNING, PENDING, INTERRUPTED, FAILED, TIMEOUT, OUT_OF_MEMORY, SKIPPED, UNREADABLE)
 #: States of an attempt that count as failure: repeated only when asked for.
 FAILURES = frozenset({FAILED, TIMEOUT, OUT_OF_MEMORY})
 #: States in which a run is done by the next ``medbench run`` without being asked for.

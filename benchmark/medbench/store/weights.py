@@ -102,20 +102,11 @@ def write_weights(path: Path, weights: PretrainedWeights) -> None:
     UnwritableError
         If the disk is full, or the folder cannot be written for another reason.
     """
-    header = {
-        "key": weights.key,
-        "digest": weights.digest(),
-        "spec": weights.spec,
-        "metadata": weights.metadata,
-        "chance": weights.chance,
-        "loss": _last(weights.loss),
-        "accuracy": _last(weights.accuracy),
-    }
-    own = {
-        "curves": {"loss": weights.loss, "accuracy": weights.accuracy},
-        "initial": dict(weights.initial),
-    }
-    text = {"format": str(FORMAT), "header": canonical_json(header)}
+    curves = {"loss": weights.loss, "accuracy": weights.accuracy}
+    given = (weights.key, weights.digest(), weights.spec, weights.metadata, weights.chance)
+    header = WeightsHeader(*given, _last(weights.loss), _last(weights.accuracy))
+    text = {"format": str(FORMAT), "header": canonical_json(vars(header))}
+    own = {"curves": curves, "initial": dict(weights.initial)}
     with writing(path):
         save_file(path, {**weights.weights, "medbench": own}, "", text)
 
@@ -132,16 +123,9 @@ def read_weights(path: Path) -> PretrainedWeights:
     with readable(path, "pretraining"):
         weights = load_file(path)
         own = weights.pop("medbench")
-        found = PretrainedWeights(
-            key=header.key,
-            spec=header.spec,
-            weights=weights,
-            loss=own["curves"]["loss"],
-            accuracy=own["curves"]["accuracy"],
-            chance=header.chance,
-            metadata=header.metadata,
-            initial=own["initial"],
-        )
+        rest: dict[str, Any] = {**own["curves"], "initial": own["initial"]}
+        given = {"chance": header.chance, "metadata": header.metadata, **rest}
+        found = PretrainedWeights(header.key, header.spec, weights, **given)
         if found.digest() != header.digest:
             raise ValueError("its content does not match its digest")
         return found

@@ -14,7 +14,8 @@ from shelf import Shelf
 from medbench.errors import PluginError
 from medbench.interfaces import EpochEnded, JobEnded, JobStarted
 from medbench.interfaces.events import JobRequeued
-from medbench.plugins.callbacks import Callback, Callbacks, callbacks_of
+from medbench.plugins.callbacks import Callbacks, callbacks_of
+from medbench.plugins.manifest import EntryPointInfo
 from medbench.plugins.registry import discover
 
 GRACE = 60.0  # for those that end by themselves, on a machine however busy
@@ -84,7 +85,7 @@ def test_each_event_reaches_its_hook_and_other_events_reach_none(
         JobRequeued(**who, axes=axes, attempt=3, **end),
         JobEnded(**who, axes=axes, attempt=4, **end),
     ]
-    callbacks = Callbacks([Callback("notes", "notes")], tmp_path / "logs", GRACE)
+    callbacks = Callbacks([EntryPointInfo("notes", "notes")], tmp_path / "logs", GRACE)
     for event in events:
         callbacks.tell(event)
     assert callbacks.close() == []
@@ -124,8 +125,8 @@ def test_what_callbacks_do_wrong_is_one_line_each(shelf: Shelf, tmp_path: Path) 
     chosen = []
     for name, code in ODD.items():
         shelf.module(name, odd(code))
-        chosen.append(Callback(name, name))
-    chosen += [Callback("absent", "no_such_module"), Callback("notes", "notes")]
+        chosen.append(EntryPointInfo(name, name))
+    chosen += [EntryPointInfo("absent", "no_such_module"), EntryPointInfo("notes", "notes")]
     shelf.module("notes", NOTES)
     callbacks = Callbacks(chosen, tmp_path / "logs", GRACE)
     for _ in range(3):
@@ -161,7 +162,7 @@ def test_a_callback_that_hangs_is_ended_with_what_it_started(shelf: Shelf, tmp_p
                 time.sleep(1)
         """,
     )
-    callbacks = Callbacks([Callback("hangs", "hangs")], tmp_path / "logs", grace=1.0)
+    callbacks = Callbacks([EntryPointInfo("hangs", "hangs")], tmp_path / "logs", grace=1.0)
     began = time.monotonic()
     callbacks.tell(ended(tmp_path))
     assert time.monotonic() - began < 1.0, "nothing waits for a callback"
@@ -176,7 +177,7 @@ def test_a_callback_that_hangs_is_ended_with_what_it_started(shelf: Shelf, tmp_p
 
 def test_a_slow_callback_delays_nothing(shelf: Shelf, tmp_path: Path) -> None:
     shelf.module("sleeps", odd("import time; time.sleep(1000)"))
-    callbacks = Callbacks([Callback("sleeps", "sleeps")], tmp_path / "logs", grace=0.2)
+    callbacks = Callbacks([EntryPointInfo("sleeps", "sleeps")], tmp_path / "logs", grace=0.2)
     began = time.monotonic()
     for _ in range(20_000):  # 5 MB, more than a pipe holds
         callbacks.tell(ended(tmp_path))
@@ -199,7 +200,7 @@ def test_who_gets_events(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
         """,
     )
     registry = discover()
-    assert callbacks_of(registry, []) == [Callback("lab", "my_lab")]
+    assert [(c.name, c.value) for c in callbacks_of(registry, [])] == [("lab", "my_lab")]
     assert set(registry.loggers) == {"tensorboard", "mlflow", "chat"}
     with pytest.raises(PluginError, match="no logger is called 'tensorbord'; did you mean 'tens"):
         callbacks_of(registry, ["tensorbord"])

@@ -47,9 +47,8 @@ class Checkpointer:
 
     def with_state(self, message: Message) -> Message:
         """Return the message that starts training, with the state to continue from."""
-        if self.found is None:
+        if (found := self.found) is None:
             return message
-        found = self.found
         resume = {"epoch": found.epoch, "state": found.training, "sources": found.sources}
         return replace(message, values={**message.values, "resume": resume})
 
@@ -91,7 +90,9 @@ class Checkpointer:
             process.send(Message("checkpoint"))
             self._save(epoch, own(), process.receive())
         if stopping:
-            raise StoppedError(f"stopped after epoch {epoch}, {self._saved()}")
+            begin = f"continue after epoch {self._saved_epoch}"
+            plan = begin if self._saved_epoch else "start from its first epoch"
+            raise StoppedError(f"stopped after epoch {epoch}, it will {plan}")
         process.send(Message("continue"))
 
     @property
@@ -104,18 +105,11 @@ class Checkpointer:
         with suppress(OSError):  # the next `medbench run` tries again
             self._checkpoints.remove()
 
-    def _saved(self) -> str:
-        if not self._saved_epoch:
-            return "it will start from its first epoch"
-        return f"it will continue after epoch {self._saved_epoch}"
-
     def _due(self, epoch: int) -> bool:
-        job = self._job
-        if job.checkpoint_epochs:
-            return epoch - self._saved_epoch >= job.checkpoint_epochs
-        if job.checkpoint_seconds is not None:
-            return time.monotonic() - self._saved_at >= job.checkpoint_seconds
-        return False
+        if epochs := self._job.checkpoint_epochs:
+            return epoch - self._saved_epoch >= epochs
+        seconds = self._job.checkpoint_seconds
+        return seconds is not None and time.monotonic() - self._saved_at >= seconds
 
     def _save(self, epoch: int, own: Mapping[str, Any], message: Message) -> None:
         """Write a checkpoint; where that fails the run continues without."""

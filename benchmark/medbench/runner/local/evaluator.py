@@ -34,7 +34,6 @@ from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.local.channel import Message
 from medbench.runner.local.checkpointer import Checkpointer
-from medbench.runner.local.training import INITIAL, WEIGHTS
 from medbench.runner.local.training_process import TrainingFailedError, TrainingProcess
 from medbench.runner.local.usage import Meter
 from medbench.runner.provenance import made_by, provenance
@@ -93,13 +92,22 @@ class Evaluator:
         oracle = CountedOracle(spec.rate, noise.matrix, images.train.labels)
         pretrained = self._starting_weights(spec)
         clock.lap("data")
-        message = _training_message(self.job, spec, images, noise, pretrained)
-        training = self._train(message, oracle)
+        given = {
+            "train_images": images.train.images,
+            "train_labels": noise.train,
+            "validation_images": images.validation.images,
+            "validation_labels": noise.validation,
+            "test_images": images.test.images,
+            "num_classes": images.card.num_classes,
+            "training": spec.training.model_dump(),
+            "evaluation_batch": spec.evaluation.batch_size,
+            "training_seed": derive_seed(spec.root_seed, "training", *spec.axes.values()),
+        }
+        training = self._train({"method": spec.method.to_json()}, given, pretrained, oracle)
         clock.lap("training", before=training.checkpointer.seconds_before)
 
         arrays = _run_arrays(images, noise, training.epochs)
-        evaluation = spec.evaluation
-        readings, curves = read_run(arrays, evaluation.primary, evaluation.last_epochs)
+        readings, curves = read_run(arrays, spec.evaluation.primary, spec.evaluation.last_epochs)
         summary = {
             "card": images.card.to_json(),
             "classes": list(images.card.class_names),
@@ -116,8 +124,8 @@ class Evaluator:
         }
         clock.lap("evaluation")
         metadata = self._metadata(clock, training, meter.read(training.end.values))
-        arrays = {**arrays, **curves}
-        record = make_record(spec.key, spec.axes, spec.to_json(), summary, arrays, metadata)
+        named = (spec.key, spec.axes, spec.to_json())
+        record = make_record(*named, summary, {**arrays, **curves}, metadata)
         write_record(self._results.record_path(spec.key), record)
         training.checkpointer.remove()
 
@@ -126,28 +134,26 @@ class Evaluator:
         images = self._images(spec, train_only=True)
         before = self._starting_weights(spec)
         axes = (spec.dataset.name, spec.pretext.name, spec.seed, spec.step)
-        values = {
-            **_common_values(self.job),
-            "pretext": spec.pretext.to_json(),
+        clock.lap("data")
+        given = {
+            "images": images.train.images,
             "stage": spec.stage.model_dump(),
             "training_seed": derive_seed(spec.root_seed, "pretraining", *axes),
         }
-        clock.lap("data")
-        arrays = {"images": images.train.images, **_weight_arrays(before)}
-        training = self._train(Message("pretraining", values, arrays))
+        training = self._train({"pretext": spec.pretext.to_json()}, given, before)
         clock.lap("training", before=training.checkpointer.seconds_before)
-        end = training.end
+        end = training.end.values
         write_weights(
             self._results.pretraining_path(spec.key),
             PretrainedWeights(
                 key=spec.key,
                 spec=spec.to_json(),
-                weights=_prefixed(end.arrays, WEIGHTS),
-                initial=_prefixed(end.arrays, INITIAL),
+                weights=end["weights"],
+                initial=end["initial"],
                 loss=np.array([epoch.values["loss"] for epoch in training.epochs]),
                 accuracy=np.array([epoch.values["accuracy"] for epoch in training.epochs]),
-                chance=end.values["chance"],
-                metadata=self._metadata(clock, training, meter.read(end.values["usage"])),
+                chance=end["chance"],
+                metadata=self._metadata(clock, training, meter.read(end["usage"])),
             ),
         )
         training.checkpointer.remove()
@@ -173,15 +179,30 @@ class Evaluator:
     def _metadata(
         self, clock: Clock, training: Training, resources: Mapping[str, Any]
     ) -> dict[str, Any]:
-        return {
-            "provenance": provenance(self.registry, self.job),
-            "times": clock.times,
-            "resumed": training.checkpointer.resumed,
-            "resources": resources,
-        }
+        resumed, origin = training.checkpointer.resumed, provenance(self.registry, self.job)
+        about = {"times": clock.times, "resumed": resumed, "resources": resources}
+        return {"provenance": origin, **about}
 
-    def _train(self, message: Message, oracle: CountedOracle | None = None) -> Training:
-        """Start training and follow it to its end: answer questions, collect epochs."""
+    def _train(
+        self,
+        plugin: Mapping[str, Any],
+        given: Mapping[str, Any],
+        start: PretrainedWeights | None,
+        oracle: CountedOracle | None = None,
+    ) -> Training:
+        """Start training and follow it to its end: answer questions, collect epochs.
+
+        Parameters
+        ----------
+        plugin : mapping
+            The method or pretext by its kind, as JSON.
+        given : mapping
+            What it may see besides what all trainings get.
+        start : PretrainedWeights, optional
+            What it starts from.
+        oracle : CountedOracle, optional
+            Answers its questions.
+        """
         checkpoints = self._results.checkpoints(self.job.key)
         origin = made_by(self.registry, self.job)
         checkpointer = Checkpointer(self.job, checkpoints, origin, self.process.stop)
@@ -192,6 +213,7 @@ class Evaluator:
             saved = [(dict(epoch.values), dict(epoch.arrays)) for epoch in epochs]
             return {"epochs": saved, "oracle": dict(answers)}
 
+        message = _training_message(self.job, plugin, given, start)
         self.process.send(checkpointer.with_state(message))
         with _checkpoints_dropped_after_error(checkpointer):
             while True:
@@ -229,44 +251,28 @@ class Clock:
         self._since = now
 
 
-def _common_values(job: Job) -> dict[str, Any]:
-    """Return what runs and pretrainings both send to the training process."""
-    spec = job.spec
-    return {
-        "normalise": spec.images.normalise,
-        "compute": spec.compute.model_dump(),
-        "backbone": spec.backbone.to_json(),
-        "network_seed": network_seed(spec.root_seed, spec.dataset.name, spec.seed),
-        "device": job.device,
-        "memory": job.memory,
-    }
-
-
 def _training_message(
     job: Job,
-    spec: RunSpec,
-    images: RunImages,
-    noise: NoisyLabels,
-    pretrained: PretrainedWeights | None,
+    plugin: Mapping[str, Any],
+    given: Mapping[str, Any],
+    start: PretrainedWeights | None,
 ) -> Message:
-    """Return what a method may see, and no more."""
+    """Return what the training process may see, and no more."""
+    spec = job.spec
+    common = {
+        "normalise": spec.images.normalise,
+        "compute": spec.compute.model_dump(),
+        "network_seed": network_seed(spec.root_seed, spec.dataset.name, spec.seed),
+        "weights": dict(start.weights) if start else None,
+    }
     values = {
-        **_common_values(job),
-        "method": spec.method.to_json(),
-        "training": spec.training.model_dump(),
-        "num_classes": images.card.num_classes,
-        "evaluation_batch": spec.evaluation.batch_size,
-        "training_seed": derive_seed(spec.root_seed, "training", *spec.axes.values()),
+        **plugin,
+        "backbone": spec.backbone.to_json(),
+        "device": job.device,
+        "memory": job.memory,
+        "input": {**common, **given},
     }
-    arrays: dict[str, NDArray[Any]] = {
-        "train_images": images.train.images,
-        "train_labels": noise.train,
-        "validation_images": images.validation.images,
-        "validation_labels": noise.validation,
-        "test_images": images.test.images,
-        **_weight_arrays(pretrained),
-    }
-    return Message("training", values, arrays)
+    return Message("start", values)
 
 
 @contextmanager
@@ -285,17 +291,14 @@ def _checkpoints_dropped_after_error(checkpointer: Checkpointer) -> Iterator[Non
 
 
 def _answer(oracle: CountedOracle, message: Message) -> Message:
-    match message.values["question"]:
-        case "noise_rate":
-            return Message("answer", {"answer": oracle.noise_rate()})
-        case "noise_is_symmetric":
-            return Message("answer", {"answer": oracle.noise_is_symmetric()})
-        case "transition_matrix":
-            matrix = oracle.transition_matrix()
-            return Message("answer", {}, {} if matrix is None else {"answer": matrix})
-        case _:
-            labels = oracle.clean_labels(message.arrays["indices"])
-            return Message("answer", {}, {"answer": labels})
+    questions: Mapping[str, Callable[..., Any]] = {
+        "noise_rate": oracle.noise_rate,
+        "noise_is_symmetric": oracle.noise_is_symmetric,
+        "transition_matrix": oracle.transition_matrix,
+        "clean_labels": oracle.clean_labels,
+    }
+    answer = questions[message.values["question"]](*message.arrays.values())
+    return Message("answer", {"answer": answer})
 
 
 def _run_arrays(
@@ -337,18 +340,5 @@ def _stacked(epochs: list[Message]) -> dict[str, NDArray[Any]]:
 def _pretraining_summary(weights: PretrainedWeights | None) -> dict[str, Any] | None:
     if weights is None:
         return None
-    return {
-        "key": weights.key,
-        "loss": float(weights.loss[-1]),
-        "accuracy": float(weights.accuracy[-1]),
-        "chance": weights.chance,
-    }
-
-
-def _weight_arrays(weights: PretrainedWeights | None) -> dict[str, NDArray[Any]]:
-    found = weights.weights if weights else {}
-    return {WEIGHTS + name: array for name, array in found.items()}
-
-
-def _prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    last = {"loss": float(weights.loss[-1]), "accuracy": float(weights.accuracy[-1])}
+    return {"key": weights.key, **last, "chance": weights.chance}

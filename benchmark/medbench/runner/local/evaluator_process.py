@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import sys
 import traceback
@@ -20,15 +19,9 @@ from typing import NoReturn
 from medbench.errors import MedbenchError, UnwritableError
 from medbench.interfaces.executor import Job, JobState
 from medbench.plugins.registry import Registry
+from medbench.runner.local import processes
 from medbench.runner.local.checkpointer import note
 from medbench.runner.local.evaluator import Evaluator
-from medbench.runner.local.processes import (
-    EVALUATOR_SCORE,
-    adopt_orphans,
-    kill_below,
-    limit_memory,
-    prefer_for_killing,
-)
 from medbench.runner.local.resource_monitor import ResourceMonitor
 from medbench.runner.local.stopping import STOP_SECONDS, StoppedError, StopRequest
 from medbench.runner.local.training_process import (
@@ -47,8 +40,8 @@ def evaluator_main(connection: Connection, log: str, announced: str) -> NoReturn
     ``announced`` is a registry as JSON.
     """
     os.setsid()  # so that the job can be ended as one process group
-    adopt_orphans()
-    prefer_for_killing(EVALUATOR_SCORE)
+    processes.adopt_orphans()
+    processes.prefer_for_killing(processes.EVALUATOR_SCORE)
     stop = StopRequest()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the runner
     signal.signal(signal.SIGTERM, lambda *_: stop.ask(STOP_SECONDS))
@@ -131,7 +124,7 @@ class _Serving:
         """Carry the job out."""
         job = self._job
         if job.memory is not None and job.device == "cpu":
-            limit_memory(job.memory)
+            processes.limit_memory(job.memory)
         self._resource_monitor.start()
         evaluator = Evaluator(job, registry, process, self._line.progress)
         try:
@@ -151,7 +144,7 @@ class _Serving:
     def _violation(self, reason: str) -> NoReturn:
         """End a job that holds too much memory, from the resource monitor's thread."""
         self._ending.acquire()
-        kill_below(os.getpid())
+        processes.kill_below(os.getpid())
         self._fail(_attempt(MemoryLimitError(reason), self._job, self._meter))
 
     def _fail(self, attempt: Attempt) -> NoReturn:
@@ -164,7 +157,7 @@ class _Serving:
 
     def _leave(self, state: str, reason: str) -> NoReturn:
         """End the process and all below it, without waiting for anything that a plugin left."""
-        kill_below(os.getpid())
+        processes.kill_below(os.getpid())
         self._resource_monitor.end()
         with suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -179,7 +172,7 @@ class MemoryLimitError(MedbenchError):
 
 def abandon() -> NoReturn:
     """End this process and all below it, at once."""
-    kill_below(os.getpid())
+    processes.kill_below(os.getpid())
     os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
@@ -214,15 +207,5 @@ def _attempt(error: BaseException, job: Job, meter: Meter) -> Attempt:
     reason = (reason.splitlines() or [type(error).__name__])[0]
     if state == "out-of-memory" and job.memory is not None and "--memory" not in reason:
         reason = f"{reason.rstrip(': ')} (--memory allows {job.memory / 1024**3:g} GiB)"
-    return Attempt(
-        key=job.key,
-        label=job.label,
-        kind=job.kind,
-        attempt=job.attempt,
-        state=state,
-        reason=reason,
-        traceback=trace,
-        host=platform.node(),
-        resources=meter.read(),
-        alone=job.alone,
-    )
+    named = (job.key, job.label, job.kind, job.attempt)
+    return Attempt(*named, state, reason, trace, resources=meter.read(), alone=job.alone)

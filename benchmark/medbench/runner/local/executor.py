@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import sys
 import time
@@ -21,26 +20,11 @@ from typing import Any
 import psutil
 
 from medbench.errors import UnwritableError
-from medbench.interfaces.executor import (
-    Executor,
-    Job,
-    JobEnd,
-    JobHandle,
-    JobProgress,
-    JobState,
-)
+from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress, JobState
 from medbench.interfaces.settings import Settings
 from medbench.plugins.registry import discover
 from medbench.runner.local.entry import start_evaluator
-from medbench.runner.local.processes import (
-    children,
-    find,
-    kill,
-    kill_below,
-    parent_of,
-    runs,
-    suspend,
-)
+from medbench.runner.local.processes import children, find, kill, kill_below, runs
 from medbench.runner.local.usage import group_usage
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
@@ -92,9 +76,8 @@ class LocalExecutor(Executor):
         self, slots: int, settings: Settings | None = None, modules: Sequence[str] = ()
     ) -> None:
         super().__init__(slots, settings, modules)
-        method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-        self._context: Any = get_context(method)
-        self._forks = method == "forkserver"
+        self._forks = "forkserver" in get_all_start_methods()
+        self._context: Any = get_context("forkserver" if self._forks else "spawn")
         self._server: int | None = None
         if self._forks:
             self._context.set_forkserver_preload(["medbench.runner.local.preload"])
@@ -117,7 +100,8 @@ class LocalExecutor(Executor):
         # it includes the start time: a later process with the same number is another one
         evaluator = find(process.pid)
         if evaluator is not None and self._forks:
-            self._server = parent_of(evaluator) or self._server
+            with suppress(psutil.Error):  # it has ended
+                self._server = evaluator.ppid()
         self._running[job.key] = _Running(job, process, evaluator, mine, time.monotonic())
         return JobHandle(job.key, f"process {process.pid}")
 
@@ -129,7 +113,7 @@ class LocalExecutor(Executor):
             arguments = (theirs, str(log), self._announced)
             process = self._context.Process(target=start_evaluator, args=arguments)
             try:
-                with _server_environment(self.modules), _no_arguments():
+                with _server_environment(self.modules):
                     process.start()
             except (EOFError, OSError):
                 mine.close()
@@ -181,18 +165,15 @@ class LocalExecutor(Executor):
         try:
             message = json.loads(running.connection.recv_bytes())
         except (EOFError, OSError):
-            running.process.join(GRACE)
-            reason = f"the run's process died with exit status {running.process.exitcode}"
-            return [self._fail(running, "failed", reason)]
+            return [self._died(running)]
         if "state" not in message:
             return [JobProgress(job.key, message["done"], message["total"])]
         if message["state"] == "unwritable":
             self._clean_up(running)
             raise UnwritableError(message["reason"])
-        if message["state"] == "interrupted" and running.verdict is not None:
-            state, reason = running.verdict
-            if state != "interrupted":
-                return [self._fail(running, state, reason)]
+        asked = running.verdict
+        if message["state"] == "interrupted" and asked and asked[0] != "interrupted":
+            return [self._fail(running, *asked)]
         if message["state"] == "done":
             self._finished.append(self._running.pop(job.key))
         else:
@@ -206,9 +187,12 @@ class LocalExecutor(Executor):
         if running.evaluator is not None and runs(running.evaluator):
             running.watched = False  # the server died, the job did not
             return []
+        return [self._died(running)]
+
+    def _died(self, running: _Running) -> JobEnd:
         running.process.join(GRACE)
         reason = f"the run's process died with exit status {running.process.exitcode}"
-        return [self._fail(running, "failed", reason)]
+        return self._fail(running, "failed", reason)
 
     def _enforce_deadline(self, running: _Running) -> list[JobEnd]:
         """Ask a job to end after its timeout; kill one that was asked and did not end."""
@@ -234,17 +218,9 @@ class LocalExecutor(Executor):
         self._clean_up(running)
         if Results(job.results).has(job.key):  # it died after its work was done
             return JobEnd(job.key, "done")
-        attempt = Attempt(
-            key=job.key,
-            label=job.label,
-            kind=job.kind,
-            attempt=job.attempt,
-            state=state,
-            reason=reason,
-            host=platform.node(),
-            resources={**usage, "wall_seconds": round(time.monotonic() - running.began, 4)},
-            alone=job.alone,
-        )
+        usage["wall_seconds"] = round(time.monotonic() - running.began, 4)
+        named = (job.key, job.label, job.kind, job.attempt)
+        attempt = Attempt(*named, state, reason, resources=usage, alone=job.alone)
         Results(job.results).write_attempt(attempt)
         return JobEnd(job.key, state, reason)
 
@@ -254,13 +230,16 @@ class LocalExecutor(Executor):
         if pid is not None:
             if running.evaluator is not None and runs(running.evaluator):
                 # or it would report the training process's death as a failure of the run
-                suspend(running.evaluator)
+                with suppress(psutil.Error):
+                    running.evaluator.suspend()
                 kill_below(pid)
                 kill([running.evaluator])
             process.join(GRACE)
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
-            self._kill_orphans()
+            if self._server is not None:  # it has adopted what evaluators that died left
+                evaluators = {child.pid for child in active_children()}
+                kill([p for p in children(self._server) if p.pid not in evaluators])
         running.connection.close()
         self._running.pop(running.job.key, None)
         sweep_up(Results(running.job.results), running.job.key)
@@ -268,12 +247,6 @@ class LocalExecutor(Executor):
     def _clean_up_finished(self) -> None:
         while self._finished:
             self._clean_up(self._finished.pop())
-
-    def _kill_orphans(self) -> None:
-        """Kill processes of jobs whose evaluator died: the server has adopted them."""
-        if self._server is not None:
-            evaluators = {child.pid for child in active_children()}
-            kill([p for p in children(self._server) if p.pid not in evaluators])
 
 
 def sweep_up(results: Results, key: str) -> None:
@@ -286,29 +259,19 @@ def sweep_up(results: Results, key: str) -> None:
 
 
 @contextmanager
-def _no_arguments() -> Iterator[None]:
-    """Hide the command line, which may name a rate, from a process that is started."""
+def _server_environment(modules: Sequence[str]) -> Iterator[None]:
+    """Set environment and arguments for the server's start, and restore them."""
+    one_thread = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    # jobs run in parallel, and sums must not depend on the number of threads
+    new = {"MEDBENCH_PRELOAD": ",".join(modules), **dict.fromkeys(one_thread, "1")}
+    old = {name: os.environ[name] for name in new if name in os.environ}
     arguments = sys.argv
-    sys.argv = arguments[:1]
+    os.environ.update(new)
+    sys.argv = arguments[:1]  # the command line may name a rate
     try:
         yield
     finally:
         sys.argv = arguments
-
-
-@contextmanager
-def _server_environment(modules: Sequence[str]) -> Iterator[None]:
-    """Set the environment in which the server starts, and restore it."""
-    one_thread = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    # jobs run in parallel, and sums must not depend on the number of threads
-    new = {"MEDBENCH_PRELOAD": ",".join(modules), **dict.fromkeys(one_thread, "1")}
-    old = {name: os.environ.get(name) for name in new}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name, value in old.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        os.environ.update(old)
+        for name in new.keys() - old.keys():
+            del os.environ[name]

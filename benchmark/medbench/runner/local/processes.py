@@ -82,13 +82,10 @@ def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
         numbers = _listed(pid)
         for number in numbers if recursive else ():
             numbers += _listed(number)  # the loop continues through what is added
-        processes = [process for process in map(find, numbers) if process is not None]
-    else:
-        try:
-            processes = psutil.Process(pid).children(recursive=recursive)
-        except psutil.Error:
-            return []
-    return [process for process in processes if runs(process)]
+        return [process for process in map(find, numbers) if process and runs(process)]
+    with suppress(psutil.Error):
+        return [p for p in psutil.Process(pid).children(recursive=recursive) if runs(p)]
+    return []
 
 
 def _listed(pid: int) -> list[int]:
@@ -114,14 +111,6 @@ def find(pid: int | None) -> psutil.Process | None:
         return None
 
 
-def parent_of(process: psutil.Process) -> int | None:
-    """Return the number of a process's parent, if it is there."""
-    try:
-        return process.ppid()
-    except psutil.Error:
-        return None
-
-
 def kill_below(pid: int) -> None:
     """Kill all processes below one; those forked meanwhile are found in the next round."""
     quiet = 0
@@ -142,23 +131,14 @@ def kill(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
-def suspend(process: psutil.Process) -> None:
-    """Stop a process without ending it."""
-    with suppress(psutil.Error):
-        process.suspend()
-
-
 def memory_of(pid: int) -> int:
     """Return the bytes that a process and all below it hold.
 
     Pages that several of them share count once: each process counts with its
     proportional share; a plain sum would count torch in each of them.
     """
-    processes = [*below(pid)]
-    with suppress(psutil.Error):
-        processes.append(psutil.Process(pid))
     total = 0
-    for process in processes:
+    for process in filter(None, [find(pid), *below(pid)]):
         with suppress(psutil.Error):
             full = process.memory_full_info()
             total += getattr(full, "pss", full.rss)

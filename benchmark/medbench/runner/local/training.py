@@ -13,7 +13,6 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,13 @@ from numpy.typing import NDArray
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
 from medbench.engine.training import EpochResult, TrainingInput, TrainingStage
 from medbench.errors import MedbenchError
+from medbench.interfaces.backbone import Backbone
 from medbench.interfaces.options import ComputeOptions, PretrainingOptions, TrainingOptions
 from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PluginSpec
 from medbench.runner.local.channel import Channel, Message
 from medbench.runner.local.processes import limit_memory
 from medbench.store.arrays import dumps, loads
-
-#: Prefix of weight arrays in messages.
-WEIGHTS = "weights/"
-
-#: Prefix of the first layer's filters before any training.
-INITIAL = "initial/"
 
 
 class RemoteOracle:
@@ -45,26 +39,28 @@ class RemoteOracle:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
-    def _ask(self, question: str, **arrays: NDArray[Any]) -> Message:
+    def _ask(self, question: str, **arrays: NDArray[Any]) -> Any:
         self._channel.send(Message("question", {"question": question}, arrays))
-        return self._channel.receive()
+        return self._channel.receive().values["answer"]
 
     def noise_rate(self) -> float:
         """Return the nominal noise rate, in [0, 1]."""
-        return float(self._ask("noise_rate").values["answer"])
+        return float(self._ask("noise_rate"))
 
     def noise_is_symmetric(self) -> bool:
         """Return whether the noise is the same for all pairs of classes."""
-        return bool(self._ask("noise_is_symmetric").values["answer"])
+        return bool(self._ask("noise_is_symmetric"))
 
     def transition_matrix(self) -> NDArray[np.float64] | None:
         """Return the noise's transition matrix (K, K), where it has one."""
-        return self._ask("transition_matrix").arrays.get("answer")
+        matrix: NDArray[np.float64] | None = self._ask("transition_matrix")
+        return matrix
 
     def clean_labels(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the true labels at ``indices``: one answer each."""
         asked = np.asarray(indices, np.int64)
-        return self._ask("clean_labels", indices=asked).arrays["answer"]
+        labels: NDArray[np.int64] = self._ask("clean_labels", indices=asked)
+        return labels
 
 
 def training_main(channel: Channel, registry: Registry) -> None:
@@ -74,10 +70,9 @@ def training_main(channel: Channel, registry: Registry) -> None:
         job = channel.receive()
         if job.values["memory"] is not None and job.values["device"] == "cpu":
             limit_memory(job.values["memory"])
-        if job.kind == "pretraining":
-            _pretrain(job, channel, registry)
-        else:
-            _train(job, channel, registry)
+        backbone = PluginSpec(**job.values["backbone"]).create(registry, "backbone")
+        carry_out = _train if "method" in job.values else _pretrain
+        carry_out(job, channel, registry, backbone)
     except EOFError:
         return  # the evaluator is gone
     except BaseException as error:
@@ -96,54 +91,36 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _pretrain(job: Message, channel: Channel, registry: Registry) -> None:
-    values = job.values
-    stage = PretrainingStage(
-        PretrainingInput(
-            images=job.arrays["images"],
-            normalise=values["normalise"],
-            stage=PretrainingOptions.model_validate(values["stage"]),
-            compute=ComputeOptions.model_validate(values["compute"]),
-            network_seed=values["network_seed"],
-            training_seed=values["training_seed"],
-            weights=_weights(job.arrays),
-        ),
-        PluginSpec(**values["backbone"]).create(registry, "backbone"),
-        PluginSpec(**values["pretext"]).create(registry, "pretext"),
-        values["device"],
-    )
+def _pretrain(job: Message, channel: Channel, registry: Registry, backbone: Backbone) -> None:
+    values, given = job.values, job.values["input"]
+    options = {
+        "stage": PretrainingOptions.model_validate(given["stage"]),
+        "compute": ComputeOptions.model_validate(given["compute"]),
+    }
+    pretext = PluginSpec(**values["pretext"]).create(registry, "pretext")
+    given = PretrainingInput(**{**given, **options})
+    stage = PretrainingStage(given, backbone, pretext, values["device"])
     for epoch in stage.epochs(_resume(job, stage, channel)):
         channel.send(Message("epoch", {"loss": epoch.loss, "accuracy": epoch.accuracy}))
         _wait(channel, stage)
-    weights = {WEIGHTS + name: array for name, array in stage.weights().items()}
-    weights |= {INITIAL + name: array for name, array in stage.initial.items()}
-    chance = stage.pretext.chance(min(stage.given.stage.batch_size, len(stage.images)))
-    channel.send(Message("end", {"chance": chance, "usage": _resources(stage.device)}, weights))
+    end = {
+        "weights": stage.weights(),
+        "initial": dict(stage.initial),
+        "chance": stage.pretext.chance(min(given.stage.batch_size, len(stage.images))),
+        "usage": _resources(stage.device),
+    }
+    channel.send(Message("end", end))
 
 
-def _train(job: Message, channel: Channel, registry: Registry) -> None:
-    values, arrays = job.values, job.arrays
-    stage = TrainingStage(
-        TrainingInput(
-            train_images=arrays["train_images"],
-            train_labels=arrays["train_labels"],
-            validation_images=arrays["validation_images"],
-            validation_labels=arrays["validation_labels"],
-            test_images=arrays["test_images"],
-            num_classes=values["num_classes"],
-            normalise=values["normalise"],
-            training=TrainingOptions.model_validate(values["training"]),
-            compute=ComputeOptions.model_validate(values["compute"]),
-            evaluation_batch=values["evaluation_batch"],
-            network_seed=values["network_seed"],
-            training_seed=values["training_seed"],
-            weights=_weights(arrays),
-        ),
-        PluginSpec(**values["backbone"]).create(registry, "backbone"),
-        PluginSpec(**values["method"]).create(registry, "method"),
-        RemoteOracle(channel),
-        values["device"],
-    )
+def _train(job: Message, channel: Channel, registry: Registry, backbone: Backbone) -> None:
+    values, given = job.values, job.values["input"]
+    options = {
+        "training": TrainingOptions.model_validate(given["training"]),
+        "compute": ComputeOptions.model_validate(given["compute"]),
+    }
+    method = PluginSpec(**values["method"]).create(registry, "method")
+    given = TrainingInput(**{**given, **options})
+    stage = TrainingStage(given, backbone, method, RemoteOracle(channel), values["device"])
     for result in stage.epochs(_resume(job, stage, channel)):
         channel.send(_epoch_message(result))
         _wait(channel, stage)
@@ -201,11 +178,6 @@ def _epoch_message(result: EpochResult) -> Message:
     if report.corrected is not None:
         arrays["train/corrected"] = np.asarray(report.corrected, np.int16)
     return Message("epoch", {"loss": float(report.loss)}, arrays)
-
-
-def _weights(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
-    found = {n.removeprefix(WEIGHTS): a for n, a in arrays.items() if n.startswith(WEIGHTS)}
-    return found or None
 
 
 def _resources(device: torch.device) -> dict[str, Any]:

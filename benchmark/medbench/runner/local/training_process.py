@@ -17,13 +17,8 @@ from typing import Any
 
 from medbench.interfaces.executor import JobState
 from medbench.plugins.registry import Registry
+from medbench.runner.local import processes
 from medbench.runner.local.channel import Channel, Message
-from medbench.runner.local.processes import (
-    TRAINING_SCORE,
-    die_with_parent,
-    kills_for_memory,
-    prefer_for_killing,
-)
 from medbench.runner.local.stopping import StoppedError, StopRequest
 from medbench.runner.local.training import training_main
 
@@ -91,14 +86,13 @@ class TrainingProcess:
     def _death(self) -> TrainingFailedError:
         """Return why the process is gone."""
         status = self.process.exitcode
-        if status == -signal.SIGKILL and kills_for_memory() > self.killed_before:
+        if status == -signal.SIGKILL and processes.kills_for_memory() > self.killed_before:
             reason = "the machine ran out of memory, and the system killed the training process"
             return TrainingFailedError(reason, state="out-of-memory")
         if status is not None and status < 0:
             return TrainingFailedError(f"the training process was killed by signal {-status}")
-        return TrainingFailedError(
-            f"the training process ended by itself with exit status {status}"
-        )
+        reason = f"the training process ended by itself with exit status {status}"
+        return TrainingFailedError(reason)
 
     def _wait(self) -> None:
         """Wait for a message or the training process's death.
@@ -140,7 +134,7 @@ def start_training_process(
     inherited = (mine, parent) if forks else ()
     arguments = (os.getpid(), theirs, registry.to_json(), *inherited)
     process = context.Process(target=_training_entry, args=arguments)
-    killed_before = kills_for_memory()
+    killed_before = processes.kills_for_memory()
     process.start()
     theirs.close()
     return TrainingProcess(process, Channel(mine), stop, killed_before)
@@ -149,8 +143,8 @@ def start_training_process(
 def _training_entry(
     evaluator: int, connection: Connection, announced: str, *inherited: Connection
 ) -> None:
-    die_with_parent(evaluator)
-    prefer_for_killing(TRAINING_SCORE)
+    processes.die_with_parent(evaluator)
+    processes.prefer_for_killing(processes.TRAINING_SCORE)
     # Ctrl-C and a cluster's SIGTERM reach every process of a job; the evaluator decides
     # whether the training process finishes its epoch
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -34,13 +34,12 @@ class Meter:
         child = child or {}
         kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         usages = [resource.getrusage(kind) for kind in kinds]
+        cpu = child.get("cpu_seconds", 0) + sum(u.ru_utime + u.ru_stime for u in usages)
         return {
             **child,
             "wall_seconds": round(time.monotonic() - self._began, 4),
-            "cpu_seconds": round(
-                child.get("cpu_seconds", 0) + sum(u.ru_utime + u.ru_stime for u in usages), 4
-            ),
-            "peak_kib": max([child.get("peak_kib", 0), *(usage.ru_maxrss for usage in usages)]),
+            "cpu_seconds": round(cpu, 4),
+            "peak_kib": max(child.get("peak_kib", 0), *(usage.ru_maxrss for usage in usages)),
         }
 
 
