@@ -23,13 +23,7 @@ from medbench.data.decoding import PixelFormat, decode_image, decode_mask, read_
 from medbench.data.hashing import Fingerprints
 from medbench.data.hdf5_writing import Columns, ImageBatch, ImagesWriter
 from medbench.data.samples import DatasetIndex, PrepareOptions, Progress, Sample
-from medbench.data.sources import (
-    PrepareError,
-    UnreadableError,
-    check_space,
-    locked,
-    read_bytes,
-)
+from medbench.data.sources import PrepareError, UnreadableError, check_space, locked, read_bytes
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.store.parallel import spread
 

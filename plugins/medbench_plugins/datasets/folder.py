@@ -150,10 +150,7 @@ class FolderDataset(FilesDataset):
             licence="not stated",
             citation="not stated",
             source="the user's own images",
-            confounders=(
-                *confounders,
-                *(() if grouped else (_UNGROUPED,)),
-            ),
+            confounders=(*confounders, *(() if grouped else (_UNGROUPED,))),
             group_meaning="patient or other group, as the user states" if grouped else "",
         )
 

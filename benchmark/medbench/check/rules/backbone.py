@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medbench.check.compare import difference, require_equal
-from medbench.check.contract import Violation, refusal_is_not_applicable, rule_of
+from medbench.check.contract import Violation, refusal_allowed, require, rule_of
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.simulated_device import simulated_device
 from medbench.engine.networks import seeded_construction
@@ -26,7 +26,7 @@ def build(
 ) -> tuple[nn.Module, int]:
     """Build a backbone as the harness does; a size it refuses in one line is no violation."""
     made: Backbone = plugin.make()
-    with refusal_is_not_applicable(), seeded_construction(seed, "backbone"):
+    with refusal_allowed(), seeded_construction(seed, "backbone"):
         return made.build(ImageSpace(channels=channels, size=size))
 
 
@@ -41,8 +41,7 @@ def check_features(given: Any, count: int, features: int) -> None:
     if not isinstance(given, Tensor) or tuple(given.shape) != (count, features):
         shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise Violation(f"{count} images gave {shape}; build says D = {features}")
-    if not bool(torch.isfinite(given).all()):
-        raise Violation("features are not finite")
+    require(bool(torch.isfinite(given).all()), "features are not finite")
 
 
 @rule(
@@ -79,8 +78,7 @@ def repeats(plugin: PluginUnderTest) -> None:
 def seed_matters(plugin: PluginUnderTest) -> None:
     """Build under two seeds."""
     one, two = (dict(build(plugin, seed=seed)[0].state_dict()) for seed in (0, 1))
-    if not difference(one, two):
-        raise Violation("two seeds gave the same weights")
+    require(difference(one, two), "two seeds gave the same weights")
 
 
 @rule(

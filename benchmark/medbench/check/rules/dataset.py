@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 
 from medbench.check.compare import difference, require_equal
-from medbench.check.contract import (
-    NotApplicable,
-    Violation,
-    refusal_is_not_applicable,
-    rule_of,
-)
+from medbench.check.contract import NotApplicable, Violation, refusal_allowed, require, rule_of
 from medbench.check.plugin import PluginUnderTest
 from medbench.interfaces.dataset import SPLITS, Dataset, DatasetCard, LabelledImages
 
@@ -27,10 +22,9 @@ LOOKED_AT = 64
 
 def card_of(plugin: PluginUnderTest, **changes: Any) -> DatasetCard:
     """Return the card; a dataset that refuses in one line is no violation."""
-    with refusal_is_not_applicable():
+    with refusal_allowed():
         card: DatasetCard = plugin.make(**changes).card(plugin.context)
-    if not isinstance(card, DatasetCard):
-        raise Violation(f"card returned a {type(card).__name__}")
+    require(isinstance(card, DatasetCard), f"card returned a {type(card).__name__}")
     return card
 
 
@@ -39,7 +33,7 @@ def opened(plugin: PluginUnderTest) -> Iterator[LabelledImages]:
     """Open the data."""
     dataset: Dataset = plugin.make()
     with ExitStack() as stack:
-        with refusal_is_not_applicable():
+        with refusal_allowed():
             data = stack.enter_context(dataset.open(plugin.context))
         yield data
 
@@ -66,8 +60,7 @@ def card(plugin: PluginUnderTest) -> None:
     """Look at the card."""
     found = card_of(plugin)
     for name in ("name", "title", "modality", "licence", "citation", "source"):
-        if not str(getattr(found, name)).strip():
-            raise Violation(f"{name} is empty")
+        require(str(getattr(found, name)).strip(), f"{name} is empty")
     if len(found.class_names) < 2 or len(set(found.class_names)) < len(found.class_names):
         raise Violation(f"class_names are {found.class_names}")
 
@@ -115,10 +108,10 @@ def card_agrees(plugin: PluginUnderTest) -> None:
     if sizes != dict(found.split_sizes):
         raise Violation(f"the card says {dict(found.split_sizes)}, the splits are {sizes}")
     low, high = int(looked["labels"].min()), int(looked["labels"].max())
-    if low < 0 or high >= found.num_classes:
-        raise Violation(
-            f"labels go from {low} to {high}; the card names {found.num_classes} classes"
-        )
+    require(
+        0 <= low <= high < found.num_classes,
+        f"labels go from {low} to {high}; the card names {found.num_classes} classes",
+    )
 
 
 @rule(
@@ -131,12 +124,10 @@ def splits(plugin: PluginUnderTest) -> None:
     with opened(plugin) as data:
         looked = _arrays(data)
     unknown = set(np.unique(looked["split"]).tolist()) - set(SPLITS.values())
-    if unknown:
-        raise Violation(f"split holds {sorted(unknown)}, not only {dict(SPLITS)}")
+    require(not unknown, f"split holds {sorted(unknown)}, not only {dict(SPLITS)}")
     for name in ("train", "test"):
         classes = np.unique(looked["labels"][looked["split"] == SPLITS[name]])
-        if len(classes) < 2:
-            raise Violation(f"the {name} split has samples of {len(classes)} classes")
+        require(len(classes) >= 2, f"the {name} split has samples of {len(classes)} classes")
 
 
 @rule(
@@ -189,10 +180,8 @@ def sorted_reads(plugin: PluginUnderTest) -> None:
 def content_hash(plugin: PluginUnderTest) -> None:
     """Ask for the hash twice."""
     first, second = card_of(plugin).content_hash, card_of(plugin).content_hash
-    if not re.fullmatch(r"[0-9a-f]{64}", first):
-        raise Violation(f"content_hash is {first!r:.80}")
-    if first != second:
-        raise Violation(f"content_hash was {first[:12]}…, then {second[:12]}…")
+    require(re.fullmatch(r"[0-9a-f]{64}", first), f"content_hash is {first!r:.80}")
+    require(first == second, f"content_hash was {first[:12]}…, then {second[:12]}…")
 
 
 @rule(

@@ -10,13 +10,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from medbench.check.contract import rule_of
+from medbench.check.contract import require, rule_of
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.rules.executor_jobs import (
     carry_out,
     end_of,
     executor_and_jobs,
-    require,
     require_state,
     until_ended,
     until_running,

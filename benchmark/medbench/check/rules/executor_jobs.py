@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medbench.check.contract import Violation
+from medbench.check.contract import require
 from medbench.check.plugin import PluginUnderTest
 from medbench.errors import RecordError
 from medbench.interfaces.dataset import DataContext
@@ -28,12 +28,6 @@ from medbench.store.weights import read_weights
 
 #: Seconds within which a job must end, including the time it waits in a queue.
 PATIENCE = 240.0
-
-
-def require(condition: bool, otherwise: str) -> None:
-    """Raise a violation that says ``otherwise`` unless a condition holds."""
-    if not condition:
-        raise Violation(otherwise)
 
 
 @dataclass(frozen=True)

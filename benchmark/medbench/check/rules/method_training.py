@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medbench.check.compare import difference, require_equal
-from medbench.check.contract import NotApplicable, Violation, rule_of
+from medbench.check.contract import NotApplicable, Violation, require, rule_of
 from medbench.check.global_rngs import WHY, unchanged_global_rngs
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.simulated_device import simulated_device
@@ -24,17 +24,14 @@ rule = rule_of("method")
 
 def check_probabilities(given: Any, rows: int, num_classes: int) -> None:
     """Check that a value is the probabilities of ``rows`` images."""
-    if not isinstance(given, Tensor):
-        raise Violation(f"predict returned {type(given).__name__}, not a tensor")
-    if tuple(given.shape) != (rows, num_classes):
-        raise Violation(
-            f"predict returned shape {tuple(given.shape)} for {rows} images and {num_classes} "
-            f"classes, not {(rows, num_classes)}"
-        )
-    if given.dtype != torch.float32:
-        raise Violation(f"predict returned {given.dtype}, not torch.float32")
-    if not bool(torch.isfinite(given).all()):
-        raise Violation("predict returned values that are not finite")
+    require(isinstance(given, Tensor), f"predict returned {type(given).__name__}, not a tensor")
+    require(
+        tuple(given.shape) == (rows, num_classes),
+        f"predict returned shape {tuple(given.shape)} for {rows} images and {num_classes} "
+        f"classes, not {(rows, num_classes)}",
+    )
+    require(given.dtype == torch.float32, f"predict returned {given.dtype}, not torch.float32")
+    require(bool(torch.isfinite(given).all()), "predict returned values that are not finite")
     if float(given.min()) < 0 or float((given.sum(1) - 1).abs().max()) > 1e-3:
         row = given[int((given.sum(1) - 1).abs().argmax())]
         raise Violation(
@@ -54,8 +51,7 @@ def train(plugin: PluginUnderTest, *, epochs: int = EPOCHS, **data: Any) -> None
 def check_losses(run: MethodRun) -> None:
     """Train all epochs; check that losses are finite."""
     for epoch, report in enumerate(run.train_epochs(0, run.task.epochs)):
-        if not math.isfinite(report.loss):
-            raise Violation(f"the loss of epoch {epoch} is {report.loss}")
+        require(math.isfinite(report.loss), f"the loss of epoch {epoch} is {report.loss}")
 
 
 @rule(
@@ -85,8 +81,7 @@ def report(plugin: PluginUnderTest) -> None:
 
 
 def _check_report(given: Any, samples: int, num_classes: int) -> None:
-    if not isinstance(given, EpochReport):
-        raise Violation(f"train_epoch returned {type(given).__name__}")
+    require(isinstance(given, EpochReport), f"train_epoch returned {type(given).__name__}")
     if not isinstance(given.loss, float) or not math.isfinite(given.loss):
         raise Violation(f"loss is {given.loss!r:.60}, a {type(given.loss).__name__}")
     wanted = {
@@ -101,11 +96,10 @@ def _check_report(given: Any, samples: int, num_classes: int) -> None:
         if not isinstance(array, np.ndarray):
             raise Violation(f"{name} is a {type(array).__name__}, not a numpy array")
         same_shape = len(array.shape) == len(shape) and array.shape[-1] == samples
-        if array.dtype != dtype or not same_shape:
-            raise Violation(
-                f"{name} is {array.dtype} {array.shape}, not {dtype} "
-                f"{str(shape).replace('-1', 'M')}"
-            )
+        require(
+            array.dtype == dtype and same_shape,
+            f"{name} is {array.dtype} {array.shape}, not {dtype} {str(shape).replace('-1', 'M')}",
+        )
         if array.size and not (low <= array.min() and array.max() <= high):
             raise Violation(f"{name} goes from {array.min()} to {array.max()}, not {low} to {high}")
 
@@ -158,11 +152,11 @@ def named_streams(plugin: PluginUnderTest) -> None:
             if when != epoch:
                 raise Violation(f"in epoch {epoch} it asked for task.{which}({purpose!r}, {when})")
         ours = {id(generator) for generator in run.calls.generators[handed:]}
-        if any(id(generator) not in ours for generator in run.calls.batch_generators[used:]):
-            raise Violation(
-                f"in epoch {epoch} it drew mini-batches with a generator that task.rng "
-                "did not give in that epoch"
-            )
+        require(
+            all(id(generator) in ours for generator in run.calls.batch_generators[used:]),
+            f"in epoch {epoch} it drew mini-batches with a generator that task.rng "
+            "did not give in that epoch",
+        )
         twice = [words for words in set(of_epoch) if of_epoch.count(words) > 1]
         if twice:
             which, purpose, _ = sorted(twice)[0]
@@ -276,8 +270,7 @@ def prediction_by_image(plugin: PluginUnderTest) -> None:
     together = run.predict(images)
     alone = torch.cat([run.predict(images[i : i + 1]) for i in range(6)])
     off = float((together - alone).abs().max())
-    if off > 1e-4:
-        raise Violation(f"a probability differs by {off:.3g} when the image is alone in its batch")
+    require(off <= 1e-4, f"a probability differs by {off:.3g} when the image is alone in its batch")
 
 
 @rule(

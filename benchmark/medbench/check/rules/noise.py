@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from medbench.check.compare import require_equal
-from medbench.check.contract import (
-    NotApplicable,
-    Violation,
-    refusal_is_not_applicable,
-    rule_of,
-)
+from medbench.check.contract import NotApplicable, Violation, refusal_allowed, require, rule_of
 from medbench.check.global_rngs import FIX, WHY, unchanged_global_rngs
 from medbench.check.plugin import PluginUnderTest
 from medbench.interfaces.noise import CleanLabels, NoiseModel
@@ -43,7 +38,7 @@ def corrupted(
 ) -> NDArray[np.int64]:
     """Return noisy labels; a rate or data that the model refuses in one line are no violation."""
     made: NoiseModel = model or plugin.make()
-    with refusal_is_not_applicable():
+    with refusal_allowed():
         made.transition_matrix(data.class_names, data.dataset, rate)
         return made.corrupt(data, rate, np.random.default_rng(seed))
 
@@ -52,10 +47,10 @@ def check_labels(noisy: Any, data: CleanLabels) -> None:
     """Check that a value is noisy labels of the data."""
     if not isinstance(noisy, np.ndarray):
         raise Violation(f"corrupt returned a {type(noisy).__name__}, not a numpy array")
-    if noisy.shape != data.labels.shape or noisy.dtype != np.int64:
-        raise Violation(
-            f"corrupt returned {noisy.dtype} {noisy.shape}, not int64 {data.labels.shape}"
-        )
+    require(
+        noisy.shape == data.labels.shape and noisy.dtype == np.int64,
+        f"corrupt returned {noisy.dtype} {noisy.shape}, not int64 {data.labels.shape}",
+    )
     if noisy.size and not (noisy.min() >= 0 and noisy.max() < data.num_classes):
         raise Violation(
             f"noisy labels go from {noisy.min()} to {noisy.max()}, not 0 to {data.num_classes - 1}"
@@ -131,7 +126,7 @@ def data_untouched(plugin: PluginUnderTest) -> None:
 
 def stated(plugin: PluginUnderTest, data: CleanLabels, rate: float) -> NDArray[np.float64]:
     """Return the stated matrix."""
-    with refusal_is_not_applicable():
+    with refusal_allowed():
         matrix = plugin.make().transition_matrix(data.class_names, data.dataset, rate)
     if matrix is None:
         raise NotApplicable("it states no transition matrix")
@@ -180,10 +175,10 @@ def matrix_agrees(plugin: PluginUnderTest) -> str:
         for k in range(data.num_classes):
             counts = np.bincount(noisy[data.labels == k], minlength=data.num_classes)
             expected = counts.sum() * T[k]
-            if counts[expected < 1e-9].any():
-                raise Violation(
-                    f"at rate {rate} class {k} became one it has probability 0 of becoming"
-                )
+            require(
+                not counts[expected < 1e-9].any(),
+                f"at rate {rate} class {k} became one it has probability 0 of becoming",
+            )
             possible = expected > 1e-9
             statistic = float(((counts - expected)[possible] ** 2 / expected[possible]).sum())
             p = float(chi2.sf(statistic, possible.sum() - 1)) if possible.sum() > 1 else 1.0
@@ -207,8 +202,7 @@ def rate_zero(plugin: PluginUnderTest) -> None:
     """Draw at rate 0."""
     data = clean()
     changed = int((corrupted(plugin, data, 0.0) != data.labels).sum())
-    if changed:
-        raise Violation(f"{changed} of {len(data.labels)} labels changed at rate 0")
+    require(not changed, f"{changed} of {len(data.labels)} labels changed at rate 0")
 
 
 @rule(
