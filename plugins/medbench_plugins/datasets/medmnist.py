@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,11 +30,7 @@ from medbench.data import (
 )
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.interfaces.settings import Settings
-
-#: What the publisher states of each set, by name.
-SETS: dict[str, dict[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("medmnist.toml").read_text(encoding="utf-8")
-)
+from medbench_plugins.datasets import MEDMNIST
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 _BLOCK_BYTES = 16 * 1024**2
@@ -45,7 +40,7 @@ _DOWNLOADS = "https://zenodo.org/records/10519652"
 class MedMnistSettings(Settings):
     """Which set of MedMNIST, and at which size."""
 
-    set: Literal[tuple(SETS)] = Field("pathmnist", description="set of MedMNIST")  # type: ignore[valid-type]
+    set: Literal[tuple(MEDMNIST)] = Field("pathmnist", description="set of MedMNIST")  # type: ignore[valid-type]
     size: Literal[28, 64, 128, 224] = Field(28, description="height and width in pixels")
 
 
@@ -62,7 +57,7 @@ class MedMnist(PreparedDataset):
     @property
     def published(self) -> dict[str, Any]:
         """What the publisher states of the set."""
-        return SETS[self.settings.set]
+        return MEDMNIST[self.settings.set]
 
     def target(self, context: DataContext) -> Path:
         """Return where the file of this set and size is, or will be."""

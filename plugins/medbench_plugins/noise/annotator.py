@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from medbench.errors import MedbenchError
 from medbench.interfaces.noise import MatrixNoise
 from medbench.interfaces.settings import Settings
 from medbench_plugins.noise.confusions import Confusions, read_confusions
-from medbench_plugins.noise.limits import check
+from medbench_plugins.noise.limits import check, required
 from medbench_plugins.noise.scaling import own_rate, scaled
 
 #: How far the protocol's rate may be from the matrix's own: what three digits leave open,
@@ -53,8 +53,8 @@ class AnnotatorSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _move(cls, values: Any) -> Any:
-        """Hand paths to the fields that read them."""
+    def _read(cls, values: Any) -> Any:
+        """Replace paths by what the files say."""
         if not isinstance(values, Mapping):
             return values
         given = dict(values)
@@ -64,23 +64,15 @@ class AnnotatorSettings(Settings):
                 continue
             if given.get(target):
                 raise ValueError(f"{source} and {target} cannot both be given; drop one")
-            given[target] = paths
+            given[target] = _contents(paths)
         return given
 
-    @field_validator("matrix", mode="before")
-    @classmethod
-    def _read_one(cls, value: Any) -> Any:
-        return read_confusions(value) if isinstance(value, str) else value
 
-    @field_validator("matrices", mode="before")
-    @classmethod
-    def _read_each(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {
-            name: read_confusions(value) if isinstance(value, str) else value
-            for name, value in values.items()
-        }
+def _contents(paths: Any) -> Any:
+    """Return what the file with a path says, or each file of a mapping."""
+    if isinstance(paths, Mapping):
+        return {name: _contents(path) for name, path in paths.items()}
+    return read_confusions(paths) if isinstance(paths, str) else paths
 
 
 class Annotator(MatrixNoise):
@@ -131,13 +123,13 @@ class Annotator(MatrixNoise):
         """Return the words that name the matrix for ``dataset``, and the matrix (K, K)."""
         settings = self.settings
         key = f"files.{dataset}" if dataset in settings.matrices else "file"
-        confusions = settings.matrices.get(dataset, settings.matrix)
-        if confusions is None:
-            raise MedbenchError(
-                f"noise {self.name!r} has no confusions for dataset {dataset!r}: set 'file', or "
-                f"'files.{dataset}', to the path of a CSV in the protocol's table "
-                f"[noise.{self.name}]"
-            )
+        confusions = required(
+            settings.matrices.get(dataset, settings.matrix),
+            self.name,
+            dataset,
+            "confusions",
+            f"'file', or 'files.{dataset}', to the path of a CSV",
+        )
         where = f"[noise.{self.name}] {key} (for dataset {dataset!r})"
         if difference := confusions.difference(class_names):
             raise MedbenchError(

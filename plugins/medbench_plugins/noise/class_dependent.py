@@ -9,7 +9,7 @@ from pydantic import Field
 from medbench.errors import MedbenchError
 from medbench.interfaces.noise import MatrixNoise
 from medbench.interfaces.settings import Settings
-from medbench_plugins.noise.limits import check
+from medbench_plugins.noise.limits import check, required
 from medbench_plugins.noise.scaling import scaled
 
 #: How far a row of a matrix typed by hand may be from summing to 1.
@@ -60,11 +60,8 @@ class ClassDependent(MatrixNoise):
     def _shape(self, class_names: tuple[str, ...], dataset: str) -> NDArray[np.float64]:
         """Return the checked matrix M, shape (K, K), that holds for ``dataset``."""
         rows = self.settings.matrices.get(dataset, self.settings.matrix)
-        if rows is None:
-            raise MedbenchError(
-                f"noise {self.name!r} has no transition matrix for dataset {dataset!r}: set "
-                f"'matrix', or 'matrices.{dataset}', in the protocol's table [noise.{self.name}]"
-            )
+        where = f"'matrix', or 'matrices.{dataset}',"
+        rows = required(rows, self.name, dataset, "transition matrix", where)
         K = len(class_names)
         if len(rows) != K or any(len(row) != K for row in rows):
             lengths = sorted({len(row) for row in rows})

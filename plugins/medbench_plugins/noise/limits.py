@@ -1,8 +1,12 @@
-"""What every noise model asks of its rate and classes."""
+"""What every noise model asks of its rate, classes and settings."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from medbench.errors import MedbenchError
+
+_Value = TypeVar("_Value")
 
 
 def check(name: str, class_names: tuple[str, ...], dataset: str, rate: float) -> int:
@@ -39,3 +43,30 @@ def check(name: str, class_names: tuple[str, ...], dataset: str, rate: float) ->
             f"classes; the dataset has {len(class_names)}"
         )
     return len(class_names)
+
+
+def required(value: _Value | None, name: str, dataset: str, content: str, keys: str) -> _Value:
+    """Return a setting for a dataset, or say how to set it if it is missing.
+
+    Parameters
+    ----------
+    value : object, optional
+        The setting.
+    name : str
+        Name of the noise model.
+    dataset : str
+        Name of the dataset.
+    content, keys : str
+        What the setting holds, and which keys to set, for the message.
+
+    Raises
+    ------
+    medbench.errors.MedbenchError
+        If the setting is missing.
+    """
+    if value is None:
+        raise MedbenchError(
+            f"noise {name!r} has no {content} for dataset {dataset!r}: set {keys} in the "
+            f"protocol's table [noise.{name}]"
+        )
+    return value

@@ -51,8 +51,7 @@ def _arrays(data: LabelledImages) -> dict[str, Any]:
 
 
 @rule(
-    expects="the card is complete: title, modality, licence, citation, source, two or more "
-    "distinct class names",
+    expects="the card has title, modality, licence, citation, source and two distinct classes or more",
     why="Results on images of unknown origin cannot be interpreted, and nobody may use them.",
     fix='complete the DatasetCard; write "unknown" for what is not known',
 )
@@ -66,8 +65,7 @@ def card(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="images are uint8 (N, H, W, C) with C 1 or 3, labels int64 (N,), split uint8 (N,), ids"
-    " text (N,)",
+    expects="images are uint8 (N, H, W, C), C 1 or 3; labels int64 (N,), split uint8, ids text",
     why="All other code relies on it.",
     fix="convert in open: .astype(np.uint8), images[..., None] if grey, np.array(ids, str)",
 )
@@ -225,8 +223,7 @@ def _other_values(plugin: PluginUnderTest) -> Iterator[tuple[str, Any]]:
 
 
 @rule(
-    expects="no group (patient, slide, tile) is in training and in test, unless the card's "
-    "confounders say so",
+    expects="no group (patient, slide, tile) is in training and test, unless `confounders` says so",
     why="A patient seen in training is recognised in the test, and the score is too high.",
     fix="split by group; if the publisher's split does not, say so in `confounders`",
 )

@@ -124,8 +124,7 @@ def pretraining_then_run(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="a failed job leaves an attempt with state, reason and host, no record, and no harm to"
-    " other jobs",
+    expects="a failed job leaves an attempt (state, reason, host), no record and no other harm",
     why="Failures are data: the board counts them, and `medbench status` shows their reasons.",
     fix="run jobs by medbench.runner.one_job, which writes the attempt; write one yourself where a"
     " job ends without a word",
@@ -220,8 +219,7 @@ def cancel(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="asked to stop, jobs end in time as interrupted, where they can; after close none is "
-    "running",
+    expects="asked to stop, jobs end in time as interrupted if they can; after close none runs",
     why="Ctrl-C must not count as a failure, and must leave no process behind.",
     fix="send SIGTERM to the job's process in stop; kill what is left in close",
 )

@@ -70,8 +70,7 @@ def prediction(plugin: PluginUnderTest) -> None:
     expects="train_epoch returns an EpochReport: loss a finite float; if given, selected bool (M, "
     "N), clean_probability float32 (N,) in [0, 1], corrected int64 (N,) in [0, K-1]",
     why="Label quality is computed from them; a wrong shape or order looks like a bad method.",
-    fix="index by batch.indices, not by batch order; use .astype(); omit what the method does not "
-    "know",
+    fix="index by batch.indices, not batch order; use .astype(); omit what a method does not know",
 )
 def report(plugin: PluginUnderTest) -> None:
     """Look at the reports of some epochs with 53 samples and four classes."""
@@ -105,8 +104,7 @@ def _check_report(given: Any, samples: int, num_classes: int) -> None:
 
 
 @rule(
-    expects="two trainings on the same task give the same reports, predictions and state, bit for "
-    "bit",
+    expects="two trainings on one task give the same reports, predictions and state, bit for bit",
     why="Same run key, same result: otherwise no result can be checked.",
     fix="draw only from task.rng and task.numpy_rng; iterate over no set; keep nothing in class "
     "attributes or module variables",
@@ -134,8 +132,7 @@ def seed_matters(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="mini-batches are drawn with a generator from task.rng of the same epoch, asked for "
-    "once per purpose",
+    expects="mini-batches are drawn by task.rng of the same epoch, asked for once per purpose",
     why="A stream depends only on run, purpose and epoch, so a resumed run draws the same, and no "
     "two draws are equal by mistake.",
     fix='call task.rng("purpose", epoch) in train_epoch, once for each purpose',
@@ -195,8 +192,7 @@ def device(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="a training resumed from a checkpoint, after any epoch, gives the same bits as an "
-    "uninterrupted one",
+    expects="resumed from a checkpoint after any epoch, a training ends with the same bits",
     why="Otherwise a result would depend on when the run was interrupted.",
     fix="keep all that train_epoch changes in attributes of the method, not in closures, module "
     "variables or class attributes; keep no view of a tensor next to the tensor",
@@ -298,8 +294,7 @@ def oracle_declared(plugin: PluginUnderTest) -> str:
 @rule(
     expects="the images and labels that the method gets are not changed",
     why="Training, evaluation and later epochs share them.",
-    fix="labels = batch.labels.clone() before a change; no in-place operation on what the task "
-    "gives",
+    fix="labels = batch.labels.clone() before a change; nothing in place on what the task gives",
 )
 def data_untouched(plugin: PluginUnderTest) -> None:
     """Compare images and labels before and after."""

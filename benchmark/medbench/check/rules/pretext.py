@@ -83,8 +83,7 @@ def check_step(step: Any) -> None:
 
 
 @rule(
-    expects="loss returns a PretextStep: a finite scalar loss with a gradient, 0 <= correct <= "
-    "questions",
+    expects="loss returns PretextStep: finite scalar loss with gradient, 0 <= correct <= questions",
     why="The harness minimises the loss, and reports the accuracy as correct / questions.",
     fix="return PretextStep(loss.mean(), (answers == truth).sum(), len(truth))",
 )
@@ -255,11 +254,9 @@ def odd_size(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="after pretraining the backbone has the same weight names, finite values and distinct "
-    "features",
+    expects="after pretraining the backbone has its weight names, finite values, distinct features",
     why="Methods load the weights by name; features that are all equal are of no use.",
-    fix="add no layers to the backbone; a loss that only attracts features collapses, so repel "
-    "some",
+    fix="add no layers to the backbone; a loss that only attracts features collapses: repel some",
 )
 def backbone_usable(plugin: PluginUnderTest) -> str:
     """Pretrain on real images through the harness, and look at the features."""
