@@ -167,7 +167,7 @@ class MethodRun:
         A fresh instance.
     data : SyntheticData
         Training, validation and test images at once.
-    epochs, batch_size : int
+    epochs : int
         The task's.
     seed : int
         Seed of order and augmentation; initial weights do not depend on it.
@@ -185,7 +185,6 @@ class MethodRun:
         data: SyntheticData,
         *,
         epochs: int = EPOCHS,
-        batch_size: int = BATCH,
         seed: int = 0,
         precision: str = "float32",
         device: str = "cpu",
@@ -196,7 +195,7 @@ class MethodRun:
         self.calls = calls or TaskCalls()
         compute = ComputeOptions.model_validate({"precision": precision})
         place = torch.device(device)
-        training = TrainingOptions(epochs=epochs, batch_size=batch_size, optimiser=OPTIMISER)
+        training = TrainingOptions(epochs=epochs, batch_size=BATCH, optimiser=OPTIMISER)
         given = TrainingInput(
             train_images=data.images,
             train_labels=data.noisy,
@@ -220,7 +219,7 @@ class MethodRun:
         self.task = LearningTask(
             num_classes=data.num_classes,
             epochs=epochs,
-            batch_size=batch_size,
+            batch_size=BATCH,
             train=self.train,
             validation=_RecordingImages(self.images, labels.clone(), self.calls),
             device=place,

@@ -36,11 +36,16 @@ def images(count: int = 4, size: int = SIZE, channels: int = 1, device: str = "c
     return drawn.to(device)
 
 
-def check_features(given: Any, count: int, features: int) -> None:
-    """Check that a value is the features of ``count`` images."""
-    if not isinstance(given, Tensor) or tuple(given.shape) != (count, features):
+def check_features(plugin: PluginUnderTest, built: int, shown: int, channels: int = 1) -> None:
+    """Check the features of four images of a size, by a backbone built for another or the same."""
+    module, dim = build(plugin, size=built, channels=channels)
+    if not isinstance(module, nn.Module) or not isinstance(dim, int):
+        raise Violation(f"build returned {type(module).__name__} and {dim!r}")
+    with torch.no_grad():
+        given: Any = module.eval()(images(size=shown, channels=channels))
+    if not isinstance(given, Tensor) or tuple(given.shape) != (4, dim):
         shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-        raise Violation(f"{count} images gave {shape}; build says D = {features}")
+        raise Violation(f"4 images gave {shape}; build says D = {dim}")
     require(bool(torch.isfinite(given).all()), "features are not finite")
 
 
@@ -52,11 +57,7 @@ def check_features(given: Any, count: int, features: int) -> None:
 def features(plugin: PluginUnderTest) -> None:
     """Compute features of grey and colour images."""
     for channels in (1, 3):
-        module, dim = build(plugin, channels=channels)
-        if not isinstance(module, nn.Module) or not isinstance(dim, int):
-            raise Violation(f"build returned {type(module).__name__} and {dim!r}")
-        with torch.no_grad():
-            check_features(module.eval()(images(channels=channels)), 4, dim)
+        check_features(plugin, SIZE, SIZE, channels)
 
 
 @rule(
@@ -66,8 +67,7 @@ def features(plugin: PluginUnderTest) -> None:
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Build twice."""
-    one, two = (dict(build(plugin)[0].state_dict()) for _ in range(2))
-    require_equal(one, two, "built twice")
+    require_equal(*(dict(build(plugin)[0].state_dict()) for _ in range(2)), "built twice")
 
 
 @rule(
@@ -88,9 +88,7 @@ def seed_matters(plugin: PluginUnderTest) -> None:
 )
 def small_images(plugin: PluginUnderTest) -> None:
     """Show tiles."""
-    module, dim = build(plugin, size=48)
-    with torch.no_grad():
-        check_features(module.eval()(images(size=16)), 4, dim)
+    check_features(plugin, 48, 16)
 
 
 @rule(
@@ -100,9 +98,7 @@ def small_images(plugin: PluginUnderTest) -> None:
 )
 def odd_size(plugin: PluginUnderTest) -> None:
     """Show images of 33 px."""
-    module, dim = build(plugin, size=33)
-    with torch.no_grad():
-        check_features(module.eval()(images(size=33)), 4, dim)
+    check_features(plugin, 33, 33)
 
 
 @rule(

@@ -38,20 +38,22 @@ def opened(plugin: PluginUnderTest) -> Iterator[LabelledImages]:
         yield data
 
 
-def _arrays(data: LabelledImages) -> dict[str, Any]:
-    """Return labels, splits, ids and some of the images."""
-    count = len(data.labels)
-    places = np.unique(np.linspace(0, max(0, count - 1), LOOKED_AT).astype(int))
-    return {
-        "images": np.asarray(data.images[places]),
-        "labels": np.asarray(data.labels),
-        "split": np.asarray(data.split),
-        "ids": np.asarray(data.ids),
-    }
+def read_arrays(plugin: PluginUnderTest) -> dict[str, Any]:
+    """Open the data; return labels, splits, ids, some of the images, and the shape of all."""
+    with opened(plugin) as data:
+        last = max(0, len(data.labels) - 1)
+        places = np.unique(np.linspace(0, last, LOOKED_AT).astype(int))
+        return {
+            "shape": tuple(data.images.shape),
+            "images": np.asarray(data.images[places]),
+            "labels": np.asarray(data.labels),
+            "split": np.asarray(data.split),
+            "ids": np.asarray(data.ids),
+        }
 
 
 @rule(
-    expects="the card has title, modality, licence, citation, source and two distinct classes or more",
+    expects="a full card: title, modality, licence, citation, source, two or more distinct classes",
     why="Results on images of unknown origin cannot be interpreted, and nobody may use them.",
     fix='complete the DatasetCard; write "unknown" for what is not known',
 )
@@ -71,10 +73,8 @@ def card(plugin: PluginUnderTest) -> None:
 )
 def arrays(plugin: PluginUnderTest) -> None:
     """Look at types and shapes."""
-    with opened(plugin) as data:
-        looked = _arrays(data)
-        shape = tuple(data.images.shape)
-    count = len(looked["labels"])
+    looked = read_arrays(plugin)
+    shape, count = looked["shape"], len(looked["labels"])
     if len(shape) != 4 or shape[0] != count or shape[3] not in (1, 3):
         raise Violation(f"images have shape {shape} for {count} labels")
     wanted = {"images": "u1", "labels": "i8", "split": "u1"}
@@ -97,9 +97,8 @@ def arrays(plugin: PluginUnderTest) -> None:
 )
 def card_agrees(plugin: PluginUnderTest) -> None:
     """Compare the card with the arrays."""
-    found = card_of(plugin)
-    with opened(plugin) as data:
-        shape, looked = tuple(data.images.shape), _arrays(data)
+    found, looked = card_of(plugin), read_arrays(plugin)
+    shape = looked["shape"]
     if shape[1:] != tuple(found.image_shape):
         raise Violation(f"the card says images of {tuple(found.image_shape)}, they are {shape[1:]}")
     sizes = {name: int((looked["split"] == code).sum()) for name, code in SPLITS.items()}
@@ -119,8 +118,7 @@ def card_agrees(plugin: PluginUnderTest) -> None:
 )
 def splits(plugin: PluginUnderTest) -> None:
     """Count classes in each split."""
-    with opened(plugin) as data:
-        looked = _arrays(data)
+    looked = read_arrays(plugin)
     unknown = set(np.unique(looked["split"]).tolist()) - set(SPLITS.values())
     require(not unknown, f"split holds {sorted(unknown)}, not only {dict(SPLITS)}")
     for name in ("train", "test"):
@@ -148,11 +146,7 @@ def ids(plugin: PluginUnderTest) -> None:
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Open twice."""
-    with opened(plugin) as data:
-        first = _arrays(data)
-    with opened(plugin) as data:
-        second = _arrays(data)
-    require_equal(first, second, "opened twice")
+    require_equal(read_arrays(plugin), read_arrays(plugin), "opened twice")
 
 
 @rule(
@@ -189,16 +183,12 @@ def content_hash(plugin: PluginUnderTest) -> None:
 )
 def hash_follows_content(plugin: PluginUnderTest) -> str:
     """Change each setting that has another value, and compare data and hash."""
-    before = card_of(plugin).content_hash
-    with opened(plugin) as data:
-        first = _arrays(data)
+    before, first = card_of(plugin).content_hash, read_arrays(plugin)
     looked = 0
     for name, value in _other_values(plugin):
         changed = PluginUnderTest(plugin.entry, {**plugin.settings, name: value}, plugin.cache)
         try:
-            after = card_of(changed).content_hash
-            with opened(changed) as data:
-                second = _arrays(data)
+            after, second = card_of(changed).content_hash, read_arrays(changed)
         except Exception:  # noqa: BLE001 - a value the dataset does not take says nothing
             continue
         looked += 1

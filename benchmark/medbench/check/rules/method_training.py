@@ -111,9 +111,8 @@ def _check_report(given: Any, samples: int, num_classes: int) -> None:
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Train twice."""
-    first = MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS)
-    second = MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS)
-    require_equal(first, second, "the second training differs")
+    traces = [MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS) for _ in range(2)]
+    require_equal(*traces, "the second training differs")
 
 
 @rule(
@@ -154,12 +153,9 @@ def named_streams(plugin: PluginUnderTest) -> None:
             f"in epoch {epoch} it drew mini-batches with a generator that task.rng "
             "did not give in that epoch",
         )
-        twice = [words for words in set(of_epoch) if of_epoch.count(words) > 1]
-        if twice:
-            which, purpose, _ = sorted(twice)[0]
-            raise Violation(
-                f"in epoch {epoch} it asked for task.{which}({purpose!r}, {epoch}) twice"
-            )
+        for which, purpose, _ in of_epoch:
+            twice = of_epoch.count((which, purpose, epoch)) > 1
+            require(not twice, f"in epoch {epoch} it asked for task.{which}({purpose!r}) twice")
 
 
 @rule(
@@ -182,11 +178,9 @@ def global_generators(plugin: PluginUnderTest) -> None:
 )
 def device(plugin: PluginUnderTest) -> None:
     """Train on a simulated device."""
-    method = plugin.make()
     data, calls = synthetic_data(), TaskCalls()
     with simulated_device(calls.generators) as place:
-        run = MethodRun(method, data, device=place, calls=calls)
-        run.train_epochs(0, EPOCHS)
+        MethodRun(plugin.make(), data, device=place, calls=calls).train_epochs(0, EPOCHS)
     if torch.cuda.is_available():
         MethodRun(plugin.make(), data, device="cuda").train_epochs(0, EPOCHS)
 
@@ -240,17 +234,13 @@ def plain_state(plugin: PluginUnderTest) -> None:
 )
 def prediction_leaves_no_trace(plugin: PluginUnderTest) -> None:
     """Train with and without looking."""
-    trials = [MethodRun(plugin.make(), synthetic_data()) for _ in range(2)]
-    reports = [
-        run.train_epochs(0, EPOCHS, predict=look)
-        for run, look in zip(trials, (True, False), strict=True)
-    ]
-    for run in trials:
+    traces = []
+    for look in (True, False):
+        run = MethodRun(plugin.make(), synthetic_data())
+        reports = run.train_epochs(0, EPOCHS, predict=look)
         run.predict()  # leaves the networks of both in eval mode
-    one, two = (
-        {"report": r, "state": t.state.save()} for r, t in zip(reports, trials, strict=True)
-    )
-    require_equal(one, two, "with predictions after each epoch and without")
+        traces.append({"report": reports, "state": run.state.save()})
+    require_equal(*traces, "with predictions after each epoch and without")
 
 
 @rule(

@@ -43,6 +43,12 @@ def corrupted(
         return made.corrupt(data, rate, np.random.default_rng(seed))
 
 
+def check_draw(plugin: PluginUnderTest, rate: float = 0.2, **which: int) -> None:
+    """Check noisy labels of :func:`clean` data."""
+    data = clean(**which)
+    check_labels(corrupted(plugin, data, rate), data)
+
+
 def check_labels(noisy: Any, data: CleanLabels) -> None:
     """Check that a value is noisy labels of the data."""
     if not isinstance(noisy, np.ndarray):
@@ -64,9 +70,8 @@ def check_labels(noisy: Any, data: CleanLabels) -> None:
 )
 def labels(plugin: PluginUnderTest) -> None:
     """Look at draws at several rates."""
-    data = clean()
     for rate in RATES:
-        check_labels(corrupted(plugin, data, rate), data)
+        check_draw(plugin, rate)
 
 
 @rule(
@@ -140,8 +145,7 @@ def stated(plugin: PluginUnderTest, data: CleanLabels, rate: float) -> NDArray[n
 )
 def matrix(plugin: PluginUnderTest) -> None:
     """Look at matrices for two, three and five classes."""
-    refused = ""
-    looked = 0
+    refused, looked = "", 0
     for num_classes in (2, 3, 5):
         for rate in RATES:
             try:
@@ -187,8 +191,7 @@ def matrix_agrees(plugin: PluginUnderTest) -> str:
                 shares = (counts / counts.sum()).round(3).tolist()
                 raise Violation(
                     f"at rate {rate} class {k} became {shares}, by the matrix "
-                    f"{T[k].round(3).tolist()} "
-                    f"(chi-square p = {p:.2g})"
+                    f"{T[k].round(3).tolist()} (chi-square p = {p:.2g})"
                 )
     return f"least p of the rows {worst:.2g}"
 
@@ -227,8 +230,7 @@ def rate_grows(plugin: PluginUnderTest) -> str:
 )
 def two_classes(plugin: PluginUnderTest) -> None:
     """Draw with two classes."""
-    data = clean(num_classes=2)
-    check_labels(corrupted(plugin, data, 0.2), data)
+    check_draw(plugin, num_classes=2)
 
 
 @rule(
@@ -238,8 +240,7 @@ def two_classes(plugin: PluginUnderTest) -> None:
 )
 def missing_class(plugin: PluginUnderTest) -> None:
     """Draw where the last of three classes is absent."""
-    data = clean(classes=2)
-    check_labels(corrupted(plugin, data, 0.2), data)
+    check_draw(plugin, classes=2)
 
 
 @rule(
@@ -249,8 +250,7 @@ def missing_class(plugin: PluginUnderTest) -> None:
 )
 def one_sample(plugin: PluginUnderTest) -> None:
     """Draw for one sample."""
-    data = clean(1)
-    check_labels(corrupted(plugin, data, 0.2), data)
+    check_draw(plugin, samples=1)
 
 
 @rule(
@@ -261,5 +261,4 @@ def one_sample(plugin: PluginUnderTest) -> None:
 def grey_and_colour(plugin: PluginUnderTest) -> None:
     """Draw with images of one and of three channels."""
     for channels in (1, 3):
-        data = clean(channels=channels)
-        check_labels(corrupted(plugin, data, 0.2), data)
+        check_draw(plugin, channels=channels)
