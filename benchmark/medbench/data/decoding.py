@@ -205,9 +205,7 @@ def _scale(image: Image.Image, where: str, to: PixelFormat) -> Image.Image:
         )
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = (
-        image.crop((left, top, left + side, top + side)) if image.size != (side, side) else image
-    )
+    square = image.crop((left, top, left + side, top + side))
     return square.resize((to.width, to.height), Image.Resampling.BILINEAR)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 from xml.etree import ElementTree
 
@@ -57,17 +56,17 @@ class Bccd(FilesDataset):
             image = self._file(tree, "JPEGImages", f"{smear}.jpg", files)
             note = self._file(tree, "Annotations", f"{smear}.xml", files)
             cells, size = _read_annotation(note)
-            for number, cell in enumerate(cells):
+            for number, (kind, whole) in enumerate(cells):
                 name = f"{smear}#{number}"
-                if cell.name not in labels:
+                if kind not in labels:
                     raise LayoutError(
-                        f"{note.where}: names a {cell.name!r}; known are {', '.join(labels)}"
+                        f"{note.where}: names a {kind!r}; known are {', '.join(labels)}"
                     )
-                box = _square(cell.box, size)
+                box = _square(whole, size)
                 if box is None:
                     ignored.append(name)
                     continue
-                samples.append(Sample(image, labels[cell.name], split, name, smear, box=box))
+                samples.append(Sample(image, labels[kind], split, name, smear, box=box))
         samples.sort(key=lambda sample: sample.id)
         notes = [f"boxes without area left out: {', '.join(ignored)}"] if ignored else []
         return DatasetIndex(
@@ -126,12 +125,6 @@ class Bccd(FilesDataset):
         )
 
 
-@dataclass(frozen=True)
-class _Cell:
-    name: str
-    box: Box
-
-
 def _read(file: SourceFile) -> bytes:
     try:
         return read_bytes(file)
@@ -139,8 +132,8 @@ def _read(file: SourceFile) -> bytes:
         raise LayoutError(f"{file.where}: {error}") from error
 
 
-def _read_annotation(file: SourceFile) -> tuple[list[_Cell], tuple[int, int]]:
-    """Return the cells of a Pascal VOC file, and width and height of its image."""
+def _read_annotation(file: SourceFile) -> tuple[list[tuple[str, Box]], tuple[int, int]]:
+    """Return the names and boxes of a Pascal VOC file, and width and height of its image."""
     data = _read(file)
     if b"<!" in data:  # no annotation needs a document type, entities or comments
         raise LayoutError(f"{file.where}: holds a declaration ('<!'); remove it")
@@ -152,11 +145,11 @@ def _read_annotation(file: SourceFile) -> tuple[list[_Cell], tuple[int, int]]:
         raise LayoutError(f"{file.where}: no Pascal VOC annotation ({error})") from error
 
 
-def _cells(root: ElementTree.Element) -> Iterator[_Cell]:
+def _cells(root: ElementTree.Element) -> Iterator[tuple[str, Box]]:
     for entry in root.findall("object"):
         edges = [_whole(entry.find(f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax")]
         left, upper, right, lower = edges
-        yield _Cell(entry.findtext("name", ""), (left, upper, right, lower))
+        yield entry.findtext("name", ""), (left, upper, right, lower)
 
 
 def _whole(element: ElementTree.Element | None) -> int:

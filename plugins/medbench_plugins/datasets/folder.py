@@ -30,13 +30,9 @@ from medbench.interfaces.dataset import DataContext, DatasetCard
 
 #: Names of split folders and of values in the column ``split``, in lower case.
 SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 #: Shares of the splits, if the user gives none.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from medbench.data import (
     Progress,
     audited,
     check_space,
+    md5_of,
 )
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.interfaces.settings import Settings
@@ -118,15 +118,13 @@ class MedMnist(PreparedDataset):
 
     def _pixels(self, source: Path) -> int:
         """Return the size in pixels that is published with the file's MD5."""
-        with source.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
-        sums = self.published["md5"]
+        found, sums = md5_of(source), self.published["md5"]
         for pixels, md5 in sums.items():
-            if md5 == found.hexdigest():
+            if md5 == found:
                 return int(pixels)
         expected = ", ".join(f"{md5} ({pixels} px)" for pixels, md5 in sums.items())
         raise PrepareError(
-            f"{source}: MD5 {found.hexdigest()}, published for {self.settings.set} are {expected};"
+            f"{source}: MD5 {found}, published for {self.settings.set} are {expected};"
             f" download it again from {_DOWNLOADS}"
         )
 

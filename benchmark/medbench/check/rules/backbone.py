@@ -67,7 +67,8 @@ def features(plugin: PluginUnderTest) -> None:
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Build twice."""
-    require_equal(*(dict(build(plugin)[0].state_dict()) for _ in range(2)), "built twice")
+    one, two = (dict(build(plugin)[0].state_dict()) for _ in range(2))
+    require_equal(one, two, "built twice")
 
 
 @rule(

@@ -111,8 +111,8 @@ def _check_report(given: Any, samples: int, num_classes: int) -> None:
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Train twice."""
-    traces = [MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS) for _ in range(2)]
-    require_equal(*traces, "the second training differs")
+    one, two = (MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS) for _ in range(2))
+    require_equal(one, two, "the second training differs")
 
 
 @rule(
@@ -240,7 +240,7 @@ def prediction_leaves_no_trace(plugin: PluginUnderTest) -> None:
         reports = run.train_epochs(0, EPOCHS, predict=look)
         run.predict()  # leaves the networks of both in eval mode
         traces.append({"report": reports, "state": run.state.save()})
-    require_equal(*traces, "with predictions after each epoch and without")
+    require_equal(traces[0], traces[1], "with predictions after each epoch and without")
 
 
 @rule(
