@@ -210,9 +210,8 @@ class MethodRun:
             network_seed=0,
             training_seed=seed,
         )
-        self.oracle = CountedOracle(
-            data.rate, next_class_matrix(data.num_classes, data.rate), data.clean
-        )
+        matrix = next_class_matrix(data.num_classes, data.rate)
+        self.oracle = CountedOracle(data.rate, matrix, data.clean)
         self.images = DeviceImages(torch.from_numpy(data.images), place, memory_format(compute))
         labels = torch.from_numpy(data.noisy.copy()).to(place)
         self.train = _RecordingImages(self.images, labels, self.calls)

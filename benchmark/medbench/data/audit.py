@@ -69,9 +69,8 @@ def audited(
     """
     labels, split = np.asarray(columns.labels), np.asarray(columns.split)
     splits, classes = split.tolist(), labels.tolist()
-    names = [
-        f"{_SPLIT_NAMES[code]}: {name}" for code, name in zip(splits, columns.ids, strict=True)
-    ]
+    pairs = zip(splits, columns.ids, strict=True)
+    names = [f"{_SPLIT_NAMES[code]}: {name}" for code, name in pairs]
     keys = _keys(fingerprints, image)
 
     def across(values: Sequence[int], sets: Iterable[Sequence[int]]) -> list[Sequence[int]]:
@@ -84,11 +83,8 @@ def audited(
 
     equal = [rows for rows in _rows(keys).values() if len(rows) > 1]
     pairs, complete = _near_duplicates(splits, keys, fingerprints)
-    crossing = [
-        group
-        for group, rows in _rows(columns.groups or ()).items()
-        if group and across(splits, [rows])
-    ]
+    groups = _rows(columns.groups or ()).items()
+    crossing = [group for group, rows in groups if group and across(splits, [rows])]
     audit = {
         "class_counts": {
             name: {

@@ -81,11 +81,8 @@ class Columns:
             If they contradict one another, or a label is not below ``num_classes``.
         """
         labels, split = np.asarray(self.labels, np.int64), np.asarray(self.split, np.uint8)
-        columns: dict[str, NDArray[Any]] = {
-            "labels": labels,
-            "split": split,
-            "ids": _encoded(self.ids),
-        }
+        columns: dict[str, NDArray[Any]] = {"labels": labels, "split": split}
+        columns["ids"] = _encoded(self.ids)
         if self.groups is not None:
             columns["groups"] = _encoded(self.groups)
         if labels.ndim != 1 or len(labels) == 0:
@@ -219,7 +216,7 @@ class ImagesWriter:
         count = len(columns.ids)
         if self._done != count or card.image_shape != self._shape:
             raise ValueError(
-                f"{count} labels but {self._done} images; the card says {card.image_shape}"
+                f"{count} labels, {self._done} images; the card says {card.image_shape}"
             )
         with _writing(self._path):
             lines = {}
@@ -247,7 +244,7 @@ class ImagesWriter:
         images, masks = batch
         if images.dtype != np.uint8 or images.shape[1:] != self._shape:
             raise ValueError(
-                f"images are {images.dtype} {images.shape[1:]}, the card says uint8 {self._shape}"
+                f"images are {images.dtype} {images.shape[1:]}, not uint8 {self._shape}"
             )
         if self._done + len(images) > self._room:
             raise ValueError("more images than labels")

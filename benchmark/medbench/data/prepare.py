@@ -224,9 +224,8 @@ def _decode(
     """
     rows = min(_MOST_IN_BATCH, max(1, _BATCH_BYTES // pixels.image_bytes))
     lock = folder / "lock-large"
-    batches = [
-        Batch(samples[first : first + rows], pixels, lock) for first in range(0, len(samples), rows)
-    ]
+    starts = range(0, len(samples), rows)
+    batches = [Batch(samples[first : first + rows], pixels, lock) for first in starts]
     try:
         yield from spread(decode_batch, batches, workers=workers)
     except BrokenProcessPool as error:

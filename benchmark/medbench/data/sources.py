@@ -285,7 +285,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         raise RefusedError(f"{where}: encrypted; unpack the archive and give the folder")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise RefusedError(
-            f"{where}: packed by method {entry.compress_type}; repack the archive with deflate"
+            f"{where}: packed by method {entry.compress_type}; repack it with deflate"
         )
 
 

@@ -50,6 +50,7 @@ class Bccd(FilesDataset):
         """Return a sample for each box of each smear that is in a list."""
         tree = {file.parts[-2:]: file for file in files if len(file.parts) > 1}
         labels = {name: label for label, name in enumerate(self.classes)}
+        known = ", ".join(labels)
         samples: list[Sample] = []
         ignored: list[str] = []
         for smear, split in self._splits(files, tree).items():
@@ -59,9 +60,7 @@ class Bccd(FilesDataset):
             for number, (kind, whole) in enumerate(cells):
                 name = f"{smear}#{number}"
                 if kind not in labels:
-                    raise LayoutError(
-                        f"{note.where}: names a {kind!r}; known are {', '.join(labels)}"
-                    )
+                    raise LayoutError(f"{note.where}: names a {kind!r}; known are {known}")
                 box = _square(whole, size)
                 if box is None:
                     ignored.append(name)
@@ -69,9 +68,8 @@ class Bccd(FilesDataset):
                 samples.append(Sample(image, labels[kind], split, name, smear, box=box))
         samples.sort(key=lambda sample: sample.id)
         notes = [f"boxes without area left out: {', '.join(ignored)}"] if ignored else []
-        return DatasetIndex(
-            self._card(len(samples)), samples, channels=3, size=self.size, notes=notes
-        )
+        card = self._card(len(samples))
+        return DatasetIndex(card, samples, channels=3, size=self.size, notes=notes)
 
     def _splits(
         self, files: Sequence[SourceFile], tree: Mapping[tuple[str, ...], SourceFile]

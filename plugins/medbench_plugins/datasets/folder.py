@@ -194,11 +194,10 @@ def _rows_of_table(
     rows: dict[str, Row] = {}
     try:
         for values in reader:
-            row = _row(values, by_name, f"{table.where}, line {reader.line_num}")
+            where = f"{table.where}, line {reader.line_num}"
+            row = _row(values, by_name, where)
             if row.file.name in rows:
-                raise LayoutError(
-                    f"{table.where}, line {reader.line_num}: {row.file.name} is listed twice"
-                )
+                raise LayoutError(f"{where}: {row.file.name} is listed twice")
             rows[row.file.name] = row
     except csv.Error as error:
         raise LayoutError(f"{table.where}, line {reader.line_num}: {error}") from error
@@ -259,9 +258,8 @@ def _split(rows: Sequence[Row], shares: Mapping[str, float]) -> list[Row]:
 def protocol_text(card: DatasetCard) -> str:
     """Return a protocol to start with for a prepared dataset."""
     sizes = {"train": 480, "validation": 96, "test": 320}
-    limits = "\n".join(
-        f"{split} = {most}" for split, most in sizes.items() if card.split_sizes[split] > most
-    )
+    too_large = [split for split, most in sizes.items() if card.split_sizes[split] > most]
+    limits = "\n".join(f"{split} = {sizes[split]}" for split in too_large)
     size = min(32, card.image_shape[0])
     return f"""\
 # A first look at {card.name}: small images, a narrow network, minutes on a CPU.

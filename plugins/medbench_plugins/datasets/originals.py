@@ -147,14 +147,10 @@ class CovidQuEx(FilesDataset):
 
     def index(self, files: Sequence[SourceFile]) -> DatasetIndex:
         """Return the X-rays with their lung masks, in the provider's split."""
-        placed = {
-            self._place(file): file
-            for file in files
-            if file.suffix == ".png" and len(file.parts) > 4
-        }
-        part = next(
-            (part for part in self.published if any(place[0] == part for place in placed)), ""
-        )
+        images = [file for file in files if file.suffix == ".png" and len(file.parts) > 4]
+        placed = {self._place(file): file for file in images}
+        parts = {place[0] for place in placed}
+        part = next((part for part in self.published if part in parts), "")
         samples = []
         for place, file in placed.items():
             where, split, class_name, kind, name = place

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from medbench.errors import MedbenchError
 from medbench.interfaces.noise import MatrixNoise
 from medbench.interfaces.settings import Settings
 from medbench_plugins.noise.confusions import Confusions, read_confusions
-from medbench_plugins.noise.limits import check, required
+from medbench_plugins.noise.limits import Matrix, check, required
 from medbench_plugins.noise.scaling import own_rate, scaled
 
 #: How far the protocol's rate may be from the matrix's own: what three digits leave open,
@@ -36,12 +34,8 @@ class AnnotatorSettings(Settings):
         "header and first column; counts or probabilities. A relative path counts from the "
         "working directory",
     )
-    files: dict[str, str] = Field(
-        default_factory=dict, exclude=True, description="such files by dataset name"
-    )
-    matrix: Confusions | None = Field(
-        None, description="what `file` says; filled in when it is read"
-    )
+    files: dict[str, str] = Field({}, exclude=True, description="such files by dataset name")
+    matrix: Confusions | None = Field(None, description="what `file` says, filled in on reading")
     matrices: dict[str, Confusions] = Field(
         default_factory=dict, description="what `files` say; filled in when they are read"
     )
@@ -101,9 +95,7 @@ class Annotator(MatrixNoise):
     Settings = AnnotatorSettings
     settings: AnnotatorSettings
 
-    def transition_matrix(
-        self, class_names: tuple[str, ...], dataset: str, rate: float
-    ) -> NDArray[np.float64]:
+    def transition_matrix(self, class_names: tuple[str, ...], dataset: str, rate: float) -> Matrix:
         """Return T, shape (K, K); see :meth:`medbench.interfaces.NoiseModel.transition_matrix`."""
         check(self.name, class_names, dataset, rate)
         where, M = self._confusions(class_names, dataset)
@@ -117,9 +109,7 @@ class Annotator(MatrixNoise):
             )
         return M
 
-    def _confusions(
-        self, class_names: tuple[str, ...], dataset: str
-    ) -> tuple[str, NDArray[np.float64]]:
+    def _confusions(self, class_names: tuple[str, ...], dataset: str) -> tuple[str, Matrix]:
         """Return the words that name the matrix for ``dataset``, and the matrix (K, K)."""
         settings = self.settings
         key = f"files.{dataset}" if dataset in settings.matrices else "file"

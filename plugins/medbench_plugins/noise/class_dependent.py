@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from medbench.errors import MedbenchError
 from medbench.interfaces.noise import MatrixNoise
 from medbench.interfaces.settings import Settings
-from medbench_plugins.noise.limits import check, required
+from medbench_plugins.noise.limits import Matrix, check, required
 from medbench_plugins.noise.scaling import scaled
 
 #: How far a row of a matrix typed by hand may be from summing to 1.
@@ -49,15 +48,13 @@ class ClassDependent(MatrixNoise):
     Settings = ClassDependentSettings
     settings: ClassDependentSettings
 
-    def transition_matrix(
-        self, class_names: tuple[str, ...], dataset: str, rate: float
-    ) -> NDArray[np.float64]:
+    def transition_matrix(self, class_names: tuple[str, ...], dataset: str, rate: float) -> Matrix:
         """Return T, shape (K, K); see :meth:`medbench.interfaces.NoiseModel.transition_matrix`."""
         check(self.name, class_names, dataset, rate)
         M = self._shape(class_names, dataset)
         return scaled(M, rate, class_names, self._where(dataset))
 
-    def _shape(self, class_names: tuple[str, ...], dataset: str) -> NDArray[np.float64]:
+    def _shape(self, class_names: tuple[str, ...], dataset: str) -> Matrix:
         """Return the checked matrix M, shape (K, K), that holds for ``dataset``."""
         rows = self.settings.matrices.get(dataset, self.settings.matrix)
         where = f"'matrix', or 'matrices.{dataset}',"

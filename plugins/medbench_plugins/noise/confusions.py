@@ -25,9 +25,7 @@ _EXPECTED = "expected a header 'true,CLASS,CLASS,...' and a line 'CLASS,NUMBER,N
 class Confusions(Settings):
     """What was read from a file: it decides the run key, the file's place and layout do not."""
 
-    classes: tuple[str, ...] = Field(
-        min_length=2, description="names of the classes, in alphabetical order"
-    )
+    classes: tuple[str, ...] = Field(min_length=2, description="names of the classes, sorted")
     rows: tuple[tuple[float, ...], ...] = Field(
         description="row i: how often class i is given each of the names; sums to 1"
     )
@@ -93,23 +91,17 @@ def read_confusions(file: str) -> Confusions:
     if len(classes) < 2 or not all(classes):
         raise ValueError(f"{file} line {number} does not name two or more classes; {_EXPECTED}")
     if twice := [name for name in classes if classes.count(name) > 1]:
-        raise ValueError(
-            f"{file} line {number} names class {twice[0]!r} twice; keep one column of it"
-        )
+        raise ValueError(f"{file} line {number} names class {twice[0]!r} twice; keep one column")
     rows: dict[str, list[float]] = {}
     for number, cells in lines[1:]:
         name, values = cells[0], cells[1:]
         where = f"{file} line {number}"
         if name not in classes:
-            raise ValueError(
-                f"{where}: class {name!r} is not in the header; that names {', '.join(classes)}"
-            )
+            raise ValueError(f"{where}: class {name!r} is not in the header, {', '.join(classes)}")
         if name in rows:
             raise ValueError(f"{where}: a second row for class {name!r}; keep one")
         if len(values) != len(classes):
-            raise ValueError(
-                f"{where}: {len(values)} numbers for {len(classes)} classes; give one a class"
-            )
+            raise ValueError(f"{where}: {len(values)} numbers for {len(classes)} classes")
         numbers = [_number(where, cell) for cell in values]
         total = math.fsum(numbers)
         if total == 0:
@@ -120,7 +112,7 @@ def read_confusions(file: str) -> Confusions:
         rows[name] = [number / total for number in numbers]
     if missing := [name for name in classes if name not in rows]:
         raise ValueError(
-            f"{file} line {number}: the file ends without a row for class {missing[0]!r}; add it"
+            f"{file} line {number}: no row for class {missing[0]!r} before the end; add it"
         )
     names = sorted(classes)
     order = [classes.index(name) for name in names]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import ndtr, ndtri
@@ -89,9 +90,7 @@ class InstanceDependent(NoiseModel):
         """
         check(self.name, class_names, dataset, rate)
 
-    def corrupt(
-        self, data: CleanLabels, rate: float, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
+    def corrupt(self, data: CleanLabels, rate: float, rng: Generator) -> NDArray[np.int64]:
         """Draw noisy labels; see :meth:`medbench.interfaces.NoiseModel.corrupt`.
 
         The generator gives, in this order: N numbers for the flip rates, N to draw
@@ -115,9 +114,7 @@ class InstanceDependent(NoiseModel):
         return noisy
 
 
-def flip_rates(
-    count: int, rate: float, deviation: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def flip_rates(count: int, rate: float, deviation: float, rng: Generator) -> NDArray[np.float64]:
     r"""Draw from N(rate, deviation²) truncated to [0, 1], by inverse transform.
 
     .. math:: q = \rho + \sigma \Phi^{-1}(u), \qquad

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medbench.errors import MedbenchError
+
+#: A matrix of probabilities, shape (K, K).
+Matrix = NDArray[np.float64]
 
 _Value = TypeVar("_Value")
 

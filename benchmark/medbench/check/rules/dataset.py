@@ -81,9 +81,8 @@ def arrays(plugin: PluginUnderTest) -> None:
     for name, dtype in wanted.items():
         if looked[name].dtype != np.dtype(dtype):
             raise Violation(f"{name} are {looked[name].dtype}, not {np.dtype(dtype)}")
-    if looked["ids"].dtype.kind not in "UO" or not all(
-        isinstance(each, str) for each in looked["ids"].tolist()
-    ):
+    texts = all(isinstance(each, str) for each in looked["ids"].tolist())
+    if looked["ids"].dtype.kind not in "UO" or not texts:
         raise Violation(f"ids are {looked['ids'].dtype}, not text")
     for name in ("labels", "split", "ids"):
         if looked[name].shape != (count,):

@@ -138,18 +138,13 @@ def failure_is_kept(plugin: PluginUnderTest) -> None:
         events = until_ended(executor, [bad, good])
         end = end_of(bad, events)
         require(end.state == "failed", f"a run of an unknown method ended as {end.state}")
-        require(
-            bool(end.reason) and "\n" not in end.reason, f"the reason is no line: {end.reason!r}"
-        )
+        require(end.reason and "\n" not in end.reason, f"the reason is no line: {end.reason!r}")
         require(not jobs.results.record_path(bad.key).exists(), "it failed, but left a record")
         attempt = jobs.results.last_attempt(bad.key)
         require(attempt is not None and attempt.failed, "no attempt of the failed job is saved")
         assert attempt is not None
         require(bool(attempt.host), "the attempt does not name the host")
-        require(
-            attempt.reason == end.reason,
-            f"the attempt says {attempt.reason!r}, the end {end.reason!r}",
-        )
+        require(attempt.reason == end.reason, f"the attempt says {attempt.reason!r}, {end}")
         require_state(end_of(good, events), "done")
 
 
@@ -164,9 +159,7 @@ def timeout(plugin: PluginUnderTest) -> None:
         job = replace(jobs.endless(), timeout=3.0)
         require_state(carry_out(executor, job), "timeout")
         attempt = jobs.results.last_attempt(job.key)
-        require(
-            attempt is not None and attempt.state == "timeout", f"the saved attempt is {attempt}"
-        )
+        require(attempt and attempt.state == "timeout", f"the saved attempt is {attempt}")
         require(not jobs.results.record_path(job.key).exists(), "it left a record")
 
 

@@ -147,9 +147,7 @@ def learns(plugin: PluginUnderTest) -> str:
     stage = TrainingStage(task.given, tiny_backbone(), plugin.make(), task.oracle, "cpu")
     results = list(stage.epochs())
     # of the better half of the epochs: some methods spend the others on warming up
-    scores = sorted(
-        evaluate(task.test_labels, result.test)["balanced_accuracy"] for result in results
-    )
+    scores = sorted(evaluate(task.test_labels, one.test)["balanced_accuracy"] for one in results)
     score = float(np.mean(scores[len(scores) // 2 :]))
     chance = 1 / task.given.num_classes
     found = f"balanced accuracy {score:.3f} on {task.name} after {len(results)} epochs, chance "

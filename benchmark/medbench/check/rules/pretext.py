@@ -271,10 +271,8 @@ def backbone_usable(plugin: PluginUnderTest) -> str:
     if spread < 1e-3:
         raise Violation(f"features of 64 images are all equal (relative deviation {spread:.2g})")
     first, last = epochs[0], epochs[-1]
-    return (
-        f"loss {first.loss:.3f} to {last.loss:.3f}, "
-        f"accuracy {first.accuracy:.3f} to {last.accuracy:.3f}"
-    )
+    text = f"loss {first.loss:.3f} to {last.loss:.3f}"
+    return f"{text}, accuracy {first.accuracy:.3f} to {last.accuracy:.3f}"
 
 
 @rule(
@@ -289,8 +287,7 @@ def learns(plugin: PluginUnderTest) -> str:
     half = len(losses) // 2
     early, late = sum(losses[:half]) / half, sum(losses[-half:]) / half
     require(
-        late < early,
-        f"the mean loss of the first {half} epochs is {early:.4f}, of the last {late:.4f}",
+        late < early, f"the mean loss is {early:.4f} in the first {half} epochs, then {late:.4f}"
     )
     return f"mean loss {early:.4f} in the first {half} epochs, {late:.4f} in the last"
 
