@@ -19,14 +19,9 @@ from medbench.engine.oracle import CountedOracle
 from medbench.engine.state import PluginState
 from medbench.engine.training import TrainingHarness, TrainingInput, method_state
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
+from medbench.interfaces import EpochReport
 from medbench.interfaces.augmentation import AugmentationSettings
-from medbench.interfaces.method import (
-    Batch,
-    EpochReport,
-    LearningTask,
-    LNLMethod,
-    OptimiserSettings,
-)
+from medbench.interfaces.method import Batch, LearningTask, LNLMethod, OptimiserSettings
 from medbench.interfaces.options import ComputeOptions, TrainingOptions
 
 #: Epochs of most checks, enough for methods to get past their warm-up.

@@ -69,8 +69,8 @@ def audited(
     """
     labels, split = np.asarray(columns.labels), np.asarray(columns.split)
     splits, classes = split.tolist(), labels.tolist()
-    pairs = zip(splits, columns.ids, strict=True)
-    names = [f"{_SPLIT_NAMES[code]}: {name}" for code, name in pairs]
+    coded = zip(splits, columns.ids, strict=True)
+    names = [f"{_SPLIT_NAMES[code]}: {name}" for code, name in coded]
     keys = _keys(fingerprints, image)
 
     def across(values: Sequence[int], sets: Iterable[Sequence[int]]) -> list[Sequence[int]]:

@@ -111,9 +111,7 @@ def decode_image(
     """
     image = _open(data, where)
     if image.mode not in _GREY | _COLOUR:
-        raise UnreadableError(
-            f"mode {image.mode}: not 8 bits a channel; choose a window, convert it"
-        )
+        raise UnreadableError(f"mode {image.mode}: not 8 bits a channel; window and convert it")
     with large() if image.width * image.height > LARGE_PIXELS else nullcontext():
         return _scale(_convert(_load(image, box), where, to), where, to).tobytes()
 

@@ -215,9 +215,7 @@ class ImagesWriter:
         columns_by_name = columns.arrays(card.num_classes)
         count = len(columns.ids)
         if self._done != count or card.image_shape != self._shape:
-            raise ValueError(
-                f"{count} labels, {self._done} images; the card says {card.image_shape}"
-            )
+            raise ValueError(f"{count} labels, {self._done} images; card says {card.image_shape}")
         with _writing(self._path):
             lines = {}
             for name, array in self._arrays.items():
@@ -244,7 +242,7 @@ class ImagesWriter:
         images, masks = batch
         if images.dtype != np.uint8 or images.shape[1:] != self._shape:
             raise ValueError(
-                f"images are {images.dtype} {images.shape[1:]}, not uint8 {self._shape}"
+                f"images are {images.dtype} {images.shape[1:]}, the card says uint8 {self._shape}"
             )
         if self._done + len(images) > self._room:
             raise ValueError("more images than labels")

@@ -284,9 +284,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     if entry.flag_bits & 1:
         raise RefusedError(f"{where}: encrypted; unpack the archive and give the folder")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise RefusedError(
-            f"{where}: packed by method {entry.compress_type}; repack it with deflate"
-        )
+        raise RefusedError(f"{where}: packed by method {entry.compress_type}; repack with deflate")
 
 
 def _sized(file: SourceFile) -> SourceFile:

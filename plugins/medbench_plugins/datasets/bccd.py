@@ -20,6 +20,9 @@ from medbench.data import (
 from medbench.interfaces.dataset import DatasetCard
 from medbench_plugins.datasets.incomplete import incomplete
 
+#: Files by the last two parts of their paths.
+Tree = Mapping[tuple[str, ...], SourceFile]
+
 
 class Bccd(FilesDataset):
     """BCCD: 4,886 cells cut from 364 blood smears, 3 classes at 11.5 to 1, split by smear.
@@ -53,9 +56,9 @@ class Bccd(FilesDataset):
         known = ", ".join(labels)
         samples: list[Sample] = []
         ignored: list[str] = []
-        for smear, split in self._splits(files, tree).items():
-            image = self._file(tree, "JPEGImages", f"{smear}.jpg", files)
-            note = self._file(tree, "Annotations", f"{smear}.xml", files)
+        for smear, split in self._splits(tree).items():
+            image = _find(tree, "JPEGImages", f"{smear}.jpg")
+            note = _find(tree, "Annotations", f"{smear}.xml")
             cells, size = _read_annotation(note)
             for number, (kind, whole) in enumerate(cells):
                 name = f"{smear}#{number}"
@@ -71,41 +74,22 @@ class Bccd(FilesDataset):
         card = self._card(len(samples))
         return DatasetIndex(card, samples, channels=3, size=self.size, notes=notes)
 
-    def _splits(
-        self, files: Sequence[SourceFile], tree: Mapping[tuple[str, ...], SourceFile]
-    ) -> dict[str, str]:
+    def _splits(self, tree: Tree) -> dict[str, str]:
         """Return the split of each smear, by the publisher's lists."""
         splits: dict[str, str] = {}
         for word, split in self.lists.items():
-            listed = self._file(tree, "Main", f"{word}.txt", files)
+            listed = _find(tree, "Main", f"{word}.txt")
             for smear in _read(listed).decode("utf-8", "replace").split():
                 if smear in splits:
                     raise LayoutError(f"{listed.where}: lists {smear}, as another list does")
                 splits[smear] = split
         return splits
 
-    def _file(
-        self,
-        tree: Mapping[tuple[str, ...], SourceFile],
-        folder: str,
-        name: str,
-        files: Sequence[SourceFile],
-    ) -> SourceFile:
-        if (folder, name) not in tree:
-            raise LayoutError(
-                f"no {folder}/{name}: {summarize_files(files)}; expected BCCD/JPEGImages/*.jpg,"
-                " BCCD/Annotations/*.xml and BCCD/ImageSets/Main/{train,val,test}.txt"
-            )
-        return tree[folder, name]
-
     def _card(self, count: int) -> DatasetCard:
-        return DatasetCard(
-            name=self.name,
+        return self.draft_card(
             title="BCCD: cells cut from blood smears",
             modality="light microscopy",
             class_names=tuple(self.classes.values()),
-            image_shape=(0, 0, 3),
-            split_sizes={},
             licence="MIT",
             citation="Shenggan. BCCD Dataset (2017), https://github.com/Shenggan/BCCD_Dataset",
             source="BCCD Dataset, https://github.com/Shenggan/BCCD_Dataset",
@@ -121,6 +105,16 @@ class Bccd(FilesDataset):
             ),
             group_meaning="blood smear the cell was cut from",
         )
+
+
+def _find(tree: Tree, folder: str, name: str) -> SourceFile:
+    if (folder, name) not in tree:
+        raise LayoutError(
+            f"no {folder}/{name}: {summarize_files(list(tree.values()))}; expected"
+            " BCCD/JPEGImages/*.jpg, BCCD/Annotations/*.xml and"
+            " BCCD/ImageSets/Main/{train,val,test}.txt"
+        )
+    return tree[folder, name]
 
 
 def _read(file: SourceFile) -> bytes:

@@ -76,13 +76,10 @@ class Busi(FilesDataset):
         return f"expected CLASS/NAME.png and CLASS/NAME_mask.png, CLASS one of {known}"
 
     def _card(self, count: int) -> DatasetCard:
-        return DatasetCard(
-            name=self.name,
+        return self.draft_card(
             title="BUSI: breast ultrasound images with lesion masks",
             modality="ultrasound",
             class_names=self.classes,
-            image_shape=(0, 0, 1),
-            split_sizes={},
             licence="CC BY 4.0",
             citation=(
                 "Al-Dhabyani W, Gomaa M, Khaled H, Fahmy A. Dataset of breast ultrasound images."

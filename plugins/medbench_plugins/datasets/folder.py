@@ -81,9 +81,7 @@ class FolderDataset(FilesDataset):
         for source in sources:
             if source.suffix.lower() == ".csv" and source.is_file():
                 files = list_sources([source.parent])
-                found += [
-                    file for file in files if file.suffix != ".csv" or file.name == source.name
-                ]
+                found += [f for f in files if f.suffix != ".csv" or f.name == source.name]
             else:
                 found += list_sources([source])
         return found
@@ -136,13 +134,10 @@ class FolderDataset(FilesDataset):
         self, class_names: tuple[str, ...], rows: Sequence[Row], confounders: Sequence[str]
     ) -> DatasetCard:
         grouped = any(row.group for row in rows)
-        return DatasetCard(
-            name=self.name,
+        return self.draft_card(
             title=f"{self.name}: the user's own images",
             modality="not stated",
             class_names=class_names,
-            image_shape=(0, 0, 0),
-            split_sizes={},
             licence="not stated",
             citation="not stated",
             source="the user's own images",
@@ -173,9 +168,7 @@ def _rows_of_folders(files: Sequence[SourceFile], images: Sequence[SourceFile]) 
     return rows
 
 
-def _rows_of_table(
-    table: SourceFile, images: Sequence[SourceFile]
-) -> tuple[list[Row], tuple[str, ...]]:
+def _rows_of_table(table: SourceFile, images: Sequence[SourceFile]) -> tuple[list[Row], list[str]]:
     """Return the rows of a CSV file, and its columns that are not used."""
     try:
         text = read_bytes(table).decode("utf-8-sig")
@@ -203,7 +196,7 @@ def _rows_of_table(
         raise LayoutError(f"{table.where}, line {reader.line_num}: {error}") from error
     if not rows:
         raise LayoutError(f"{table.where}: lists no image; {_EXPECTED}")
-    unused = tuple(c for c in columns if c not in ("path", "label", "split", "group"))
+    unused = [c for c in columns if c not in ("path", "label", "split", "group")]
     return list(rows.values()), unused
 
 

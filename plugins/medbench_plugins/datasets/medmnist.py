@@ -94,9 +94,8 @@ class MedMnist(PreparedDataset):
                 f"{source}: holds images of {pixels} px, --size asks for {options.size}; give the"
                 " file of that size, or omit --size and set images.size in the protocol"
             )
-        path = type(self)(self.name, self.settings.model_copy(update={"size": pixels})).target(
-            context
-        )
+        settings = self.settings.model_copy(update={"size": pixels})
+        path = type(self)(self.name, settings).target(context)
         card = self._card(pixels)
         check_space(path, sum(self.published["counts"]) * math.prod(card.image_shape))
         with zipfile.ZipFile(source) as archive:

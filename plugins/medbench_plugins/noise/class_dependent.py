@@ -23,9 +23,7 @@ class ClassDependentSettings(Settings):
         description="transition matrix for every dataset without one of its own: row i holds the "
         "probabilities of the noisy classes of true class i; only its shape counts, not its rate",
     )
-    matrices: dict[str, list[list[float]]] = Field(
-        default_factory=dict, description="transition matrices by dataset name"
-    )
+    matrices: dict[str, list[list[float]]] = Field({}, description="matrices by dataset name")
 
 
 class ClassDependent(MatrixNoise):

@@ -97,11 +97,15 @@ def read_confusions(file: str) -> Confusions:
         name, values = cells[0], cells[1:]
         where = f"{file} line {number}"
         if name not in classes:
-            raise ValueError(f"{where}: class {name!r} is not in the header, {', '.join(classes)}")
+            raise ValueError(
+                f"{where}: class {name!r} is not in the header; that names {', '.join(classes)}"
+            )
         if name in rows:
             raise ValueError(f"{where}: a second row for class {name!r}; keep one")
         if len(values) != len(classes):
-            raise ValueError(f"{where}: {len(values)} numbers for {len(classes)} classes")
+            raise ValueError(
+                f"{where}: {len(values)} numbers for {len(classes)} classes; give one a class"
+            )
         numbers = [_number(where, cell) for cell in values]
         total = math.fsum(numbers)
         if total == 0:
@@ -112,14 +116,11 @@ def read_confusions(file: str) -> Confusions:
         rows[name] = [number / total for number in numbers]
     if missing := [name for name in classes if name not in rows]:
         raise ValueError(
-            f"{file} line {number}: no row for class {missing[0]!r} before the end; add it"
+            f"{file} line {number}: the file ends without a row for class {missing[0]!r}; add it"
         )
     names = sorted(classes)
-    order = [classes.index(name) for name in names]
-    return Confusions(
-        classes=tuple(names),
-        rows=tuple(tuple(rows[name][column] for column in order) for name in names),
-    )
+    table = [[rows[true][classes.index(given)] for given in names] for true in names]
+    return Confusions.model_validate({"classes": names, "rows": table})
 
 
 def _lines(file: str) -> list[tuple[int, list[str]]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -76,9 +77,7 @@ class Given(NoiseModel):
         check(self.name, class_names, dataset, rate)
         self._path(dataset)
 
-    def corrupt(
-        self, data: CleanLabels, rate: float, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
+    def corrupt(self, data: CleanLabels, rate: float, rng: Generator) -> NDArray[np.int64]:
         """Look the labels up by the samples' ids; the generator is not used.
 
         Raises

@@ -39,14 +39,13 @@ def check(name: str, class_names: tuple[str, ...], dataset: str, rate: float) ->
     medbench.errors.MedbenchError
         If the rate is not in [0, 1] or there are fewer than two classes.
     """
+    where = f"noise {name!r} on dataset {dataset!r}"
     if not 0.0 <= rate <= 1.0:  # also refuses NaN
-        raise MedbenchError(
-            f"noise {name!r} on dataset {dataset!r}: the rate must be between 0 and 1, not {rate}"
-        )
+        raise MedbenchError(f"{where}: the rate must be between 0 and 1, not {rate}")
     if len(class_names) < 2:
         raise MedbenchError(
-            f"noise {name!r} on dataset {dataset!r}: labels cannot flip between fewer than two "
-            f"classes; the dataset has {len(class_names)}"
+            f"{where}: labels cannot flip between fewer than two classes; the dataset has "
+            f"{len(class_names)}"
         )
     return len(class_names)
 

@@ -286,9 +286,7 @@ def learns(plugin: PluginUnderTest) -> str:
     losses = [epoch.loss for epoch in stage.epochs()]
     half = len(losses) // 2
     early, late = sum(losses[:half]) / half, sum(losses[-half:]) / half
-    require(
-        late < early, f"the mean loss is {early:.4f} in the first {half} epochs, then {late:.4f}"
-    )
+    require(late < early, f"mean loss {early:.4f} in the first {half} epochs, then {late:.4f}")
     return f"mean loss {early:.4f} in the first {half} epochs, {late:.4f} in the last"
 
 
