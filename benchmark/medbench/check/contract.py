@@ -22,6 +22,12 @@ class NotApplicable(Exception):  # noqa: N818 - no error: there is nothing to ch
     """Raised by a rule's check that has no meaning for this plugin; says why."""
 
 
+def require(condition: object, otherwise: str) -> None:
+    """Raise a violation that says ``otherwise`` unless a condition holds."""
+    if not condition:
+        raise Violation(otherwise)
+
+
 Check = Callable[[PluginUnderTest], str | None]
 
 
@@ -99,7 +105,7 @@ def check_rule(rule: Rule, plugin: PluginUnderTest) -> RuleResult:
 
 
 @contextmanager
-def refusal_is_not_applicable() -> Iterator[None]:
+def refusal_allowed() -> Iterator[None]:
     """Take a refusal that a user can read, a MedbenchError of one line, for not applicable."""
     try:
         yield

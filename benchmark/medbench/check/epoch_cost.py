@@ -70,9 +70,7 @@ class MemoryMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             del self._known[number]
         return sum(size for _, size in self._known.values())
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         new = [self._add(t) for t in tree_leaves(result) if isinstance(t, Tensor)]
         if any(new):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from medbench.check.compare import difference
-from medbench.check.contract import Violation
+from medbench.check.contract import require
 
 #: Why plugins must leave them alone; the same for all kinds.
 WHY = "They are shared by the whole process: what one part draws changes what another gets."
@@ -31,8 +31,7 @@ def unchanged_global_rngs() -> Iterator[None]:
         now["torch"] = torch.get_rng_state()
         before = {"random": python, "numpy.random": numpy, "torch": own}
         for name, state in now.items():
-            if difference(before[name], state):
-                raise Violation(f"the global generator of {name} was used")
+            require(not difference(before[name], state), f"the global generator of {name} was used")
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002

@@ -53,6 +53,5 @@ class PluginUnderTest:
         """
         from medbench.protocol.read import checked
 
-        checked(
-            self.entry.load_settings(), self.values, f"{self.entry.kind.name} {self.entry.name}"
-        )
+        where = f"{self.entry.kind.name} {self.entry.name}"
+        checked(self.entry.load_settings(), self.values, where)

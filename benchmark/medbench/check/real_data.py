@@ -100,9 +100,7 @@ def real_task() -> RealTask:
 def real_images(count: int, size: int) -> NDArray[np.uint8]:
     """Return some images of all classes, uint8 (N, size, size, C), enlarged."""
     small = torch.from_numpy(_content()[2][:: max(1, len(_content()[2]) // count)][:count].copy())
-    large = F.interpolate(
-        small.permute(0, 3, 1, 2).float(), (size, size), mode="bilinear", align_corners=False
-    )
+    large = F.interpolate(small.permute(0, 3, 1, 2).float(), (size, size), mode="bilinear")
     return large.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
@@ -141,8 +139,6 @@ def _easiest(registry: Registry) -> tuple[str, Any, DatasetCard, DataContext]:
         size = sum(card.split_sizes.values()) * prod(card.image_shape)
         found.append(((card.num_classes, size), entry.name, dataset, card))
     if not found:
-        raise MedbenchError(
-            "no dataset without preparation is available; medbench ships some, so reinstall it"
-        )
+        raise MedbenchError("no dataset that ships with medbench is available; reinstall it")
     _, name, dataset, card = min(found, key=lambda each: each[:2])
     return name, dataset, card, context

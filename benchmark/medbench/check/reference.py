@@ -7,14 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medbench.interfaces import (
-    Backbone,
-    EpochReport,
-    ImageSpace,
-    LearningTask,
-    LNLMethod,
-    Settings,
-)
+from medbench.interfaces import Backbone, EpochReport, ImageSpace, LearningTask, LNLMethod, Settings
 
 #: Features of :class:`TinyBackbone`.
 FEATURES = 32

@@ -54,9 +54,7 @@ class _SimulatedDevice(TorchFunctionMode):
         self._there = WeakTensorKeyDictionary()
         self._generators = generators
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name, attribute = _named(func)
         if attribute == "device":
@@ -75,22 +73,16 @@ class _SimulatedDevice(TorchFunctionMode):
 
     def _check(self, name: str, given: list[Tensor], kwargs: Any) -> None:
         if name in _MAKERS and self._of_task(kwargs) and kwargs.get("device") is None:
-            raise DeviceMismatch(
-                f"{name} with a generator of the task's device, but without device=, {_line()}"
-            )
+            raise DeviceMismatch(f"{name} with a generator of the device but no device=, {_line()}")
         there = [tensor for tensor in given if self._is_there(tensor)]
         if name in _HOST_ONLY and there:
             raise DeviceMismatch(f"{name.strip('_')}() of a tensor on the device, {_line()}")
         # a single number may be on the host, as on a GPU
         here = [tensor for tensor in given if not self._is_there(tensor) and tensor.dim() > 0]
         if there and here and name not in _MIXERS:
-            raise DeviceMismatch(
-                f"{name} of tensors on the task's device and on the default one, {_line()}"
-            )
+            raise DeviceMismatch(f"{name} of tensors on the device and the default one, {_line()}")
 
-    def _goes_there(
-        self, name: str, args: tuple[Any, ...], kwargs: Any, given: list[Tensor]
-    ) -> bool:
+    def _goes_there(self, name: str, args: Any, kwargs: Any, given: list[Tensor]) -> bool:
         """Return whether the result of an operation is on the task's device."""
         named = kwargs.get("device")
         if name == "to":

@@ -19,14 +19,9 @@ from medbench.engine.oracle import CountedOracle
 from medbench.engine.state import PluginState
 from medbench.engine.training import TrainingHarness, TrainingInput, method_state
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
+from medbench.interfaces import EpochReport
 from medbench.interfaces.augmentation import AugmentationSettings
-from medbench.interfaces.method import (
-    Batch,
-    EpochReport,
-    LearningTask,
-    LNLMethod,
-    OptimiserSettings,
-)
+from medbench.interfaces.method import Batch, LearningTask, LNLMethod, OptimiserSettings
 from medbench.interfaces.options import ComputeOptions, TrainingOptions
 
 #: Epochs of most checks, enough for methods to get past their warm-up.
@@ -167,7 +162,7 @@ class MethodRun:
         A fresh instance.
     data : SyntheticData
         Training, validation and test images at once.
-    epochs, batch_size : int
+    epochs : int
         The task's.
     seed : int
         Seed of order and augmentation; initial weights do not depend on it.
@@ -185,7 +180,6 @@ class MethodRun:
         data: SyntheticData,
         *,
         epochs: int = EPOCHS,
-        batch_size: int = BATCH,
         seed: int = 0,
         precision: str = "float32",
         device: str = "cpu",
@@ -196,7 +190,7 @@ class MethodRun:
         self.calls = calls or TaskCalls()
         compute = ComputeOptions.model_validate({"precision": precision})
         place = torch.device(device)
-        training = TrainingOptions(epochs=epochs, batch_size=batch_size, optimiser=OPTIMISER)
+        training = TrainingOptions(epochs=epochs, batch_size=BATCH, optimiser=OPTIMISER)
         given = TrainingInput(
             train_images=data.images,
             train_labels=data.noisy,
@@ -211,16 +205,15 @@ class MethodRun:
             network_seed=0,
             training_seed=seed,
         )
-        self.oracle = CountedOracle(
-            data.rate, next_class_matrix(data.num_classes, data.rate), data.clean
-        )
+        matrix = next_class_matrix(data.num_classes, data.rate)
+        self.oracle = CountedOracle(data.rate, matrix, data.clean)
         self.images = DeviceImages(torch.from_numpy(data.images), place, memory_format(compute))
         labels = torch.from_numpy(data.noisy.copy()).to(place)
         self.train = _RecordingImages(self.images, labels, self.calls)
         self.task = LearningTask(
             num_classes=data.num_classes,
             epochs=epochs,
-            batch_size=batch_size,
+            batch_size=BATCH,
             train=self.train,
             validation=_RecordingImages(self.images, labels.clone(), self.calls),
             device=place,

@@ -29,6 +29,7 @@ from medbench.data.sources import (
     UnreadableError,
     check_space,
     list_sources,
+    md5_of,
     read_bytes,
     summarize_files,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "audited",
     "check_space",
     "list_sources",
+    "md5_of",
     "open_images",
     "read_bytes",
     "read_card",

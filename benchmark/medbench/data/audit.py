@@ -57,24 +57,6 @@ def audited(
     ----------
     card : DatasetCard
         The card.
-    columns, fingerprints, image, unreadable
-        See :func:`audit_images`.
-    """
-    audit = audit_images(columns, fingerprints, image, card.class_names, unreadable)
-    return replace(card, audit=audit, confounders=(*card.confounders, *findings(audit)))
-
-
-def audit_images(
-    columns: Columns,
-    fingerprints: Fingerprints,
-    image: Callable[[int], NDArray[np.uint8]],
-    class_names: Sequence[str],
-    unreadable: Sequence[tuple[str, str]] = (),
-) -> dict[str, Any]:
-    """Return the audit of a dataset.
-
-    Parameters
-    ----------
     columns : Columns
         Labels, splits, ids and groups of the stored images.
     fingerprints : Fingerprints
@@ -82,16 +64,13 @@ def audit_images(
     image : callable
         Returns the pixels of a stored image by its row number; called for images that may be
         equal to others.
-    class_names : sequence of str
-        Names of the classes.
     unreadable : sequence of (str, str)
         Ids of the images that were left out, with the reasons.
     """
     labels, split = np.asarray(columns.labels), np.asarray(columns.split)
     splits, classes = split.tolist(), labels.tolist()
-    names = [
-        f"{_SPLIT_NAMES[code]}: {name}" for code, name in zip(splits, columns.ids, strict=True)
-    ]
+    coded = zip(splits, columns.ids, strict=True)
+    names = [f"{_SPLIT_NAMES[code]}: {name}" for code, name in coded]
     keys = _keys(fingerprints, image)
 
     def across(values: Sequence[int], sets: Iterable[Sequence[int]]) -> list[Sequence[int]]:
@@ -104,16 +83,13 @@ def audit_images(
 
     equal = [rows for rows in _rows(keys).values() if len(rows) > 1]
     pairs, complete = _near_duplicates(splits, keys, fingerprints)
-    crossing = [
-        group
-        for group, rows in _rows(columns.groups or ()).items()
-        if group and across(splits, [rows])
-    ]
-    return {
+    groups = _rows(columns.groups or ()).items()
+    crossing = [group for group, rows in groups if group and across(splits, [rows])]
+    audit = {
         "class_counts": {
             name: {
                 class_name: int(np.count_nonzero((split == code) & (labels == label)))
-                for label, class_name in enumerate(class_names)
+                for label, class_name in enumerate(card.class_names)
             }
             for name, code in SPLITS.items()
         },
@@ -139,6 +115,7 @@ def audit_images(
         },
         "crossing_groups": {"count": len(crossing), "groups": sorted(crossing)[:MOST_LISTED]},
     }
+    return replace(card, audit=audit, confounders=(*card.confounders, *findings(audit)))
 
 
 def findings(audit: Mapping[str, Any]) -> tuple[str, ...]:

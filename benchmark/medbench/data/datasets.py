@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from medbench.data.hdf5_reading import open_images, read_card
 from medbench.data.samples import DatasetIndex, Prepared, PrepareOptions, Progress
@@ -156,6 +156,10 @@ class FilesDataset(PreparedDataset):
     def find_files(self, sources: Sequence[Path]) -> list[SourceFile]:
         """List the files of the sources; see :func:`medbench.data.list_sources`."""
         return list_sources(sources)
+
+    def draft_card(self, **known: Any) -> DatasetCard:
+        """Return a card for :meth:`index`; image shape and split sizes are filled in later."""
+        return DatasetCard(name=self.name, image_shape=(0, 0, 0), split_sizes={}, **known)
 
     @abstractmethod
     def index(self, files: Sequence[SourceFile]) -> DatasetIndex:

@@ -111,9 +111,7 @@ def decode_image(
     """
     image = _open(data, where)
     if image.mode not in _GREY | _COLOUR:
-        raise UnreadableError(
-            f"mode {image.mode}: not 8 bits a channel; choose a window and convert it"
-        )
+        raise UnreadableError(f"mode {image.mode}: not 8 bits a channel; window and convert it")
     with large() if image.width * image.height > LARGE_PIXELS else nullcontext():
         return _scale(_convert(_load(image, box), where, to), where, to).tobytes()
 
@@ -205,9 +203,7 @@ def _scale(image: Image.Image, where: str, to: PixelFormat) -> Image.Image:
         )
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = (
-        image.crop((left, top, left + side, top + side)) if image.size != (side, side) else image
-    )
+    square = image.crop((left, top, left + side, top + side))
     return square.resize((to.width, to.height), Image.Resampling.BILINEAR)
 
 

@@ -6,7 +6,6 @@ a transfer breaks off, the bytes received are kept and the next attempt continue
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import time
 import urllib.error
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from medbench.data.samples import Progress
-from medbench.data.sources import Download, PrepareError, check_space, locked
+from medbench.data.sources import Download, PrepareError, check_space, locked, md5_of
 
 #: Seconds without a byte after which a connection counts as stalled.
 STALL = 30.0
@@ -76,26 +75,23 @@ def fetch_file(
     """
     target = folder / download.name
     if target.exists():
-        if _md5(target) == download.md5:
+        if md5_of(target) == download.md5:
             return target
         target.unlink()  # changed since it was fetched, for it appears only when whole
     part = folder / f"{download.name}.part"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(part, f"{part.name} is being fetched by another process; wait for it") as file:
         check_space(target, max(0, (download.size or 0) - _length(file)))
-        _complete(download, file, progress, stall, pause)
-        if _md5(part) != download.md5:
+        for _ in range(2):  # the second time from the first byte
+            _complete(download, file, progress, stall, pause)
+            found = md5_of(part)
+            if found == download.md5:
+                return part.replace(target)
             file.truncate(0)
-            _complete(download, file, progress, stall, pause)  # once more, from the first byte
-        found = _md5(part)
-        if found != download.md5:
-            file.truncate(0)
-            raise DownloadError(
-                f"{download.url}: MD5 {found}, published is {download.md5}; what was received is"
-                " removed. Try again later, or get the file elsewhere and give it as SOURCE"
-            )
-        part.replace(target)
-    return target
+        raise DownloadError(
+            f"{download.url}: MD5 {found}, published is {download.md5}; what was received is"
+            " removed. Try again later, or get the file elsewhere and give it as SOURCE"
+        )
 
 
 def _complete(
@@ -126,7 +122,7 @@ def _transfer(download: Download, file: IO[bytes], progress: Progress, stall: fl
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        with _opener().open(request, timeout=stall) as answer:
+        with urllib.request.build_opener(_NoDowngrade).open(request, timeout=stall) as answer:
             if have and answer.status != http.HTTPStatus.PARTIAL_CONTENT:
                 have = 0  # the server sends it from the beginning
                 file.truncate(0)
@@ -192,14 +188,5 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(_NoDowngrade)
-
-
 def _length(file: IO[bytes]) -> int:
     return file.seek(0, 2)
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

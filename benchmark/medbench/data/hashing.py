@@ -161,8 +161,5 @@ def _centred(thumbs: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Count set bits; ``numpy.bitwise_count`` came with numpy 2."""
     octets = np.ascontiguousarray(values).view(np.uint8).reshape(-1, 8)
-    counts: NDArray[np.int64] = _BITS[octets].sum(axis=1)
+    counts: NDArray[np.int64] = np.unpackbits(octets, axis=1).sum(axis=1, dtype=np.int64)
     return counts
-
-
-_BITS = np.array([value.bit_count() for value in range(256)], np.int64)

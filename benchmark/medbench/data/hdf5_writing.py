@@ -81,11 +81,8 @@ class Columns:
             If they contradict one another, or a label is not below ``num_classes``.
         """
         labels, split = np.asarray(self.labels, np.int64), np.asarray(self.split, np.uint8)
-        columns: dict[str, NDArray[Any]] = {
-            "labels": labels,
-            "split": split,
-            "ids": _encoded(self.ids),
-        }
+        columns: dict[str, NDArray[Any]] = {"labels": labels, "split": split}
+        columns["ids"] = _encoded(self.ids)
         if self.groups is not None:
             columns["groups"] = _encoded(self.groups)
         if labels.ndim != 1 or len(labels) == 0:
@@ -173,21 +170,16 @@ class ImagesWriter:
             If the file cannot be written.
         """
         self._check(batch)
-        parts = {"images": batch.images}
+        parts = [("images", batch.images, self._level, _IMAGE_CHUNK_BYTES)]
         if batch.masks is not None:
-            parts["masks"] = batch.masks
-        if self._done and parts.keys() != self._arrays.keys():
+            parts.append(("masks", batch.masks, max(1, self._level), _CHUNK_BYTES))
+        if self._done and len(parts) != len(self._arrays):
             raise ValueError("either all batches have masks or none has")
         with _writing(self._path):
-            for name, part in parts.items():
+            for name, part, level, chunk in parts:
                 if name not in self._arrays:
-                    level, chunk_bytes = (
-                        (self._level, _IMAGE_CHUNK_BYTES)
-                        if name == "images"
-                        else (max(1, self._level), _CHUNK_BYTES)
-                    )
-                    shape, dtype = (self._room, *part.shape[1:]), np.dtype(np.uint8)
-                    self._arrays[name] = _create(self._file, name, shape, dtype, level, chunk_bytes)
+                    shape = self._room, *part.shape[1:]
+                    self._arrays[name] = _create(self._file, name, shape, part.dtype, level, chunk)
                     self._digests[name] = hashlib.sha256()
                 self._arrays[name][self._done : self._done + len(part)] = part
                 self._digests[name].update(np.ascontiguousarray(part))
@@ -223,9 +215,7 @@ class ImagesWriter:
         columns_by_name = columns.arrays(card.num_classes)
         count = len(columns.ids)
         if self._done != count or card.image_shape != self._shape:
-            raise ValueError(
-                f"{count} labels but {self._done} images; the card says {card.image_shape}"
-            )
+            raise ValueError(f"{count} labels, {self._done} images; card says {card.image_shape}")
         with _writing(self._path):
             lines = {}
             for name, array in self._arrays.items():
@@ -235,7 +225,10 @@ class ImagesWriter:
             del array  # HDF5 completes an array when it is closed
             self._arrays.clear()
             for name, column in columns_by_name.items():
-                lines[name] = _write_column(self._file, name, column)
+                array = _create(self._file, name, column.shape, column.dtype, 9, _CHUNK_BYTES)
+                array[...] = column
+                lines[name] = _with_digest(name, array, digest([column]))
+            del array
             sizes = split_sizes(columns_by_name["split"])
             card = replace(card, split_sizes=sizes, content_hash=content_hash_of(lines))
             self._file.attrs["format"] = np.bytes_(FORMAT)
@@ -259,29 +252,13 @@ class ImagesWriter:
             raise ValueError("masks may hold only 0 and 1")
 
 
-def _write_column(file: h5py.File, name: str, column: NDArray[Any]) -> str:
-    """Write an array whole; return its hash line."""
-    array = _create(file, name, column.shape, column.dtype, 9, _CHUNK_BYTES)
-    array[...] = column
-    return _with_digest(name, array, digest([column]))
-
-
 def _create(
-    file: h5py.File,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    gzip_level: int,
-    chunk_bytes: int,
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], level: int, chunk: int
 ) -> h5py.Dataset:
-    """Create an array of chunks with checksums, compressed if ``gzip_level`` is not 0."""
+    """Create an array of checksummed chunks (bytes), compressed if ``level`` is not 0."""
     row_bytes = max(1, dtype.itemsize * int(np.prod(shape[1:])))
-    rows_per_chunk = min(shape[0], max(1, chunk_bytes // row_bytes))
-    compressed: dict[str, Any] = {
-        "compression": "gzip",
-        "compression_opts": gzip_level,
-        "shuffle": True,
-    }
+    rows_per_chunk = min(shape[0], max(1, chunk // row_bytes))
+    compressed: dict[str, Any] = {"compression": "gzip", "compression_opts": level, "shuffle": True}
     return file.create_dataset(
         name,
         shape,
@@ -289,7 +266,7 @@ def _create(
         chunks=(rows_per_chunk, *shape[1:]),
         fletcher32=True,
         track_times=False,  # a time stamp would make equal data differ
-        **(compressed if gzip_level else {}),
+        **(compressed if level else {}),
     )
 
 

@@ -23,13 +23,7 @@ from medbench.data.decoding import PixelFormat, decode_image, decode_mask, read_
 from medbench.data.hashing import Fingerprints
 from medbench.data.hdf5_writing import Columns, ImageBatch, ImagesWriter
 from medbench.data.samples import DatasetIndex, PrepareOptions, Progress, Sample
-from medbench.data.sources import (
-    PrepareError,
-    UnreadableError,
-    check_space,
-    locked,
-    read_bytes,
-)
+from medbench.data.sources import PrepareError, UnreadableError, check_space, locked, read_bytes
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.store.parallel import spread
 
@@ -142,7 +136,13 @@ def prepare_images(
             writer.append(decoded.readable)
             progress(len(reasons), len(samples))
         kept, unreadable = _kept(index, reasons, options)
-        columns = _columns(kept.samples)
+        groups = [sample.group for sample in kept.samples]
+        columns = Columns(
+            [sample.label for sample in kept.samples],
+            [SPLITS[sample.split] for sample in kept.samples],
+            [sample.id for sample in kept.samples],
+            groups if any(groups) else None,
+        )
         card = replace(kept.card, image_shape=pixels.shape)
         seen = Fingerprints.concatenate(fingerprints)
         card = writer.finish(audited(card, columns, seen, writer.image, unreadable), columns)
@@ -172,8 +172,7 @@ def work_folder(path: Path) -> Iterator[Path]:
     folder = path.with_name(f".{path.stem}.part")
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / "lock"
-    busy = f"{path.name} is being prepared by another process; wait for it"
-    with locked(lock, busy):
+    with locked(lock, f"{path.name} is being prepared by another process; wait for it"):
         for leftover in folder.iterdir():  # of a process that was killed
             if leftover != lock:
                 leftover.unlink()
@@ -187,10 +186,8 @@ def _pixel_format(index: DatasetIndex, options: PrepareOptions) -> PixelFormat:
     """Decide the shape of the stored images, from a few of them if nothing else says it."""
     samples, size = index.samples, options.size or index.size
     known = {"grey": 1, "colour": 3}.get(options.channels or "", index.channels)
-    shapes: list[tuple[int, int, int]] = []
-    if known is None or size is None:
-        step = max(1, len(samples) // _PROBES)
-        shapes = _probe(samples[::step] if known is None else samples)
+    step = max(1, len(samples) // _PROBES) if known is None else 1
+    shapes = _probe(samples[::step]) if known is None or size is None else []
     channels = known or max(shape[2] for shape in shapes)
     height, width = (size, size) if size is not None else shapes[0][:2]
     return PixelFormat(height, width, channels, size is not None, known is not None)
@@ -227,9 +224,8 @@ def _decode(
     """
     rows = min(_MOST_IN_BATCH, max(1, _BATCH_BYTES // pixels.image_bytes))
     lock = folder / "lock-large"
-    batches = [
-        Batch(samples[first : first + rows], pixels, lock) for first in range(0, len(samples), rows)
-    ]
+    starts = range(0, len(samples), rows)
+    batches = [Batch(samples[first : first + rows], pixels, lock) for first in starts]
     try:
         yield from spread(decode_batch, batches, workers=workers)
     except BrokenProcessPool as error:
@@ -287,13 +283,3 @@ def _kept(
     kept = replace(index, samples=[sample for sample, reason in found if not reason])
     kept.check()
     return kept, unreadable
-
-
-def _columns(samples: Sequence[Sample]) -> Columns:
-    groups = [sample.group for sample in samples]
-    return Columns(
-        [sample.label for sample in samples],
-        [SPLITS[sample.split] for sample in samples],
-        [sample.id for sample in samples],
-        groups if any(groups) else None,
-    )

@@ -6,6 +6,7 @@ accident (a path that leaves its archive, a link, a decompression bomb) is refus
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -184,6 +185,12 @@ def check_space(path: Path, needed: int) -> None:
         )
 
 
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file, 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 @contextmanager
 def locked(path: Path, busy: str = "") -> Iterator[IO[bytes]]:
     """Open a file, created if missing, and lock it against other processes.
@@ -277,9 +284,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     if entry.flag_bits & 1:
         raise RefusedError(f"{where}: encrypted; unpack the archive and give the folder")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise RefusedError(
-            f"{where}: packed by method {entry.compress_type}; repack the archive with deflate"
-        )
+        raise RefusedError(f"{where}: packed by method {entry.compress_type}; repack with deflate")
 
 
 def _sized(file: SourceFile) -> SourceFile:
@@ -304,15 +309,16 @@ def _is_ignored(name: str) -> bool:
 
 
 def _read_plain(file: SourceFile) -> bytes:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(os.path.join(file.container, file.name), flags)  # noqa: PTH118
-    try:
-        data = os.read(descriptor, file.size + 1)
-    finally:
-        os.close(descriptor)
+    path = f"{file.container}/{file.name}"
+    with open(path, "rb", buffering=0, opener=_open_no_link) as stream:
+        data = stream.read(file.size + 1)
     if len(data) != file.size:
         raise UnreadableError("changed while it was being read")
     return data
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _read_archived(file: SourceFile) -> bytes:

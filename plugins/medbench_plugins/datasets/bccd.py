@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 from xml.etree import ElementTree
 
@@ -20,6 +19,9 @@ from medbench.data import (
 )
 from medbench.interfaces.dataset import DatasetCard
 from medbench_plugins.datasets.incomplete import incomplete
+
+#: Files by the last two parts of their paths.
+Tree = Mapping[tuple[str, ...], SourceFile]
 
 
 class Bccd(FilesDataset):
@@ -51,64 +53,43 @@ class Bccd(FilesDataset):
         """Return a sample for each box of each smear that is in a list."""
         tree = {file.parts[-2:]: file for file in files if len(file.parts) > 1}
         labels = {name: label for label, name in enumerate(self.classes)}
+        known = ", ".join(labels)
         samples: list[Sample] = []
         ignored: list[str] = []
-        for smear, split in self._splits(files, tree).items():
-            image = self._file(tree, "JPEGImages", f"{smear}.jpg", files)
-            note = self._file(tree, "Annotations", f"{smear}.xml", files)
+        for smear, split in self._splits(tree).items():
+            image = _find(tree, "JPEGImages", f"{smear}.jpg")
+            note = _find(tree, "Annotations", f"{smear}.xml")
             cells, size = _read_annotation(note)
-            for number, cell in enumerate(cells):
+            for number, (kind, whole) in enumerate(cells):
                 name = f"{smear}#{number}"
-                if cell.name not in labels:
-                    raise LayoutError(
-                        f"{note.where}: names a {cell.name!r}; known are {', '.join(labels)}"
-                    )
-                box = _square(cell.box, size)
+                if kind not in labels:
+                    raise LayoutError(f"{note.where}: names a {kind!r}; known are {known}")
+                box = _square(whole, size)
                 if box is None:
                     ignored.append(name)
                     continue
-                samples.append(Sample(image, labels[cell.name], split, name, smear, box=box))
+                samples.append(Sample(image, labels[kind], split, name, smear, box=box))
         samples.sort(key=lambda sample: sample.id)
         notes = [f"boxes without area left out: {', '.join(ignored)}"] if ignored else []
-        return DatasetIndex(
-            self._card(len(samples)), samples, channels=3, size=self.size, notes=notes
-        )
+        card = self._card(len(samples))
+        return DatasetIndex(card, samples, channels=3, size=self.size, notes=notes)
 
-    def _splits(
-        self, files: Sequence[SourceFile], tree: Mapping[tuple[str, ...], SourceFile]
-    ) -> dict[str, str]:
+    def _splits(self, tree: Tree) -> dict[str, str]:
         """Return the split of each smear, by the publisher's lists."""
         splits: dict[str, str] = {}
         for word, split in self.lists.items():
-            listed = self._file(tree, "Main", f"{word}.txt", files)
+            listed = _find(tree, "Main", f"{word}.txt")
             for smear in _read(listed).decode("utf-8", "replace").split():
                 if smear in splits:
                     raise LayoutError(f"{listed.where}: lists {smear}, as another list does")
                 splits[smear] = split
         return splits
 
-    def _file(
-        self,
-        tree: Mapping[tuple[str, ...], SourceFile],
-        folder: str,
-        name: str,
-        files: Sequence[SourceFile],
-    ) -> SourceFile:
-        if (folder, name) not in tree:
-            raise LayoutError(
-                f"no {folder}/{name}: {summarize_files(files)}; expected BCCD/JPEGImages/*.jpg,"
-                " BCCD/Annotations/*.xml and BCCD/ImageSets/Main/{train,val,test}.txt"
-            )
-        return tree[folder, name]
-
     def _card(self, count: int) -> DatasetCard:
-        return DatasetCard(
-            name=self.name,
+        return self.draft_card(
             title="BCCD: cells cut from blood smears",
             modality="light microscopy",
             class_names=tuple(self.classes.values()),
-            image_shape=(0, 0, 3),
-            split_sizes={},
             licence="MIT",
             citation="Shenggan. BCCD Dataset (2017), https://github.com/Shenggan/BCCD_Dataset",
             source="BCCD Dataset, https://github.com/Shenggan/BCCD_Dataset",
@@ -126,10 +107,14 @@ class Bccd(FilesDataset):
         )
 
 
-@dataclass(frozen=True)
-class _Cell:
-    name: str
-    box: Box
+def _find(tree: Tree, folder: str, name: str) -> SourceFile:
+    if (folder, name) not in tree:
+        raise LayoutError(
+            f"no {folder}/{name}: {summarize_files(list(tree.values()))}; expected"
+            " BCCD/JPEGImages/*.jpg, BCCD/Annotations/*.xml and"
+            " BCCD/ImageSets/Main/{train,val,test}.txt"
+        )
+    return tree[folder, name]
 
 
 def _read(file: SourceFile) -> bytes:
@@ -139,8 +124,8 @@ def _read(file: SourceFile) -> bytes:
         raise LayoutError(f"{file.where}: {error}") from error
 
 
-def _read_annotation(file: SourceFile) -> tuple[list[_Cell], tuple[int, int]]:
-    """Return the cells of a Pascal VOC file, and width and height of its image."""
+def _read_annotation(file: SourceFile) -> tuple[list[tuple[str, Box]], tuple[int, int]]:
+    """Return the names and boxes of a Pascal VOC file, and width and height of its image."""
     data = _read(file)
     if b"<!" in data:  # no annotation needs a document type, entities or comments
         raise LayoutError(f"{file.where}: holds a declaration ('<!'); remove it")
@@ -152,11 +137,11 @@ def _read_annotation(file: SourceFile) -> tuple[list[_Cell], tuple[int, int]]:
         raise LayoutError(f"{file.where}: no Pascal VOC annotation ({error})") from error
 
 
-def _cells(root: ElementTree.Element) -> Iterator[_Cell]:
+def _cells(root: ElementTree.Element) -> Iterator[tuple[str, Box]]:
     for entry in root.findall("object"):
         edges = [_whole(entry.find(f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax")]
         left, upper, right, lower = edges
-        yield _Cell(entry.findtext("name", ""), (left, upper, right, lower))
+        yield entry.findtext("name", ""), (left, upper, right, lower)
 
 
 def _whole(element: ElementTree.Element | None) -> int:

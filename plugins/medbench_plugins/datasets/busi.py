@@ -36,9 +36,7 @@ class Busi(FilesDataset):
     """
 
     plugin = "busi"
-    by_hand = (
-        "its publisher states no checksum: download https://scholar.cu.edu.eg/Dataset_BUSI.zip"
-    )
+    by_hand = "publisher states no checksum: download https://scholar.cu.edu.eg/Dataset_BUSI.zip"
 
     classes = ("normal", "benign", "malignant")
     published = 780
@@ -74,19 +72,14 @@ class Busi(FilesDataset):
 
     @property
     def _expected(self) -> str:
-        return (
-            "expected CLASS/NAME.png and CLASS/NAME_mask.png,"
-            f" CLASS one of {', '.join(self.classes)}"
-        )
+        known = ", ".join(self.classes)
+        return f"expected CLASS/NAME.png and CLASS/NAME_mask.png, CLASS one of {known}"
 
     def _card(self, count: int) -> DatasetCard:
-        return DatasetCard(
-            name=self.name,
+        return self.draft_card(
             title="BUSI: breast ultrasound images with lesion masks",
             modality="ultrasound",
             class_names=self.classes,
-            image_shape=(0, 0, 1),
-            split_sizes={},
             licence="CC BY 4.0",
             citation=(
                 "Al-Dhabyani W, Gomaa M, Khaled H, Fahmy A. Dataset of breast ultrasound images."

@@ -30,13 +30,9 @@ from medbench.interfaces.dataset import DataContext, DatasetCard
 
 #: Names of split folders and of values in the column ``split``, in lower case.
 SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 #: Shares of the splits, if the user gives none.
@@ -85,9 +81,7 @@ class FolderDataset(FilesDataset):
         for source in sources:
             if source.suffix.lower() == ".csv" and source.is_file():
                 files = list_sources([source.parent])
-                found += [
-                    file for file in files if file.suffix != ".csv" or file.name == source.name
-                ]
+                found += [f for f in files if f.suffix != ".csv" or f.name == source.name]
             else:
                 found += list_sources([source])
         return found
@@ -140,20 +134,14 @@ class FolderDataset(FilesDataset):
         self, class_names: tuple[str, ...], rows: Sequence[Row], confounders: Sequence[str]
     ) -> DatasetCard:
         grouped = any(row.group for row in rows)
-        return DatasetCard(
-            name=self.name,
+        return self.draft_card(
             title=f"{self.name}: the user's own images",
             modality="not stated",
             class_names=class_names,
-            image_shape=(0, 0, 0),
-            split_sizes={},
             licence="not stated",
             citation="not stated",
             source="the user's own images",
-            confounders=(
-                *confounders,
-                *(() if grouped else (_UNGROUPED,)),
-            ),
+            confounders=(*confounders, *(() if grouped else (_UNGROUPED,))),
             group_meaning="patient or other group, as the user states" if grouped else "",
         )
 
@@ -180,9 +168,7 @@ def _rows_of_folders(files: Sequence[SourceFile], images: Sequence[SourceFile]) 
     return rows
 
 
-def _rows_of_table(
-    table: SourceFile, images: Sequence[SourceFile]
-) -> tuple[list[Row], tuple[str, ...]]:
+def _rows_of_table(table: SourceFile, images: Sequence[SourceFile]) -> tuple[list[Row], list[str]]:
     """Return the rows of a CSV file, and its columns that are not used."""
     try:
         text = read_bytes(table).decode("utf-8-sig")
@@ -201,17 +187,16 @@ def _rows_of_table(
     rows: dict[str, Row] = {}
     try:
         for values in reader:
-            row = _row(values, by_name, f"{table.where}, line {reader.line_num}")
+            where = f"{table.where}, line {reader.line_num}"
+            row = _row(values, by_name, where)
             if row.file.name in rows:
-                raise LayoutError(
-                    f"{table.where}, line {reader.line_num}: {row.file.name} is listed twice"
-                )
+                raise LayoutError(f"{where}: {row.file.name} is listed twice")
             rows[row.file.name] = row
     except csv.Error as error:
         raise LayoutError(f"{table.where}, line {reader.line_num}: {error}") from error
     if not rows:
         raise LayoutError(f"{table.where}: lists no image; {_EXPECTED}")
-    unused = tuple(c for c in columns if c not in ("path", "label", "split", "group"))
+    unused = [c for c in columns if c not in ("path", "label", "split", "group")]
     return list(rows.values()), unused
 
 
@@ -266,9 +251,8 @@ def _split(rows: Sequence[Row], shares: Mapping[str, float]) -> list[Row]:
 def protocol_text(card: DatasetCard) -> str:
     """Return a protocol to start with for a prepared dataset."""
     sizes = {"train": 480, "validation": 96, "test": 320}
-    limits = "\n".join(
-        f"{split} = {most}" for split, most in sizes.items() if card.split_sizes[split] > most
-    )
+    too_large = [split for split, most in sizes.items() if card.split_sizes[split] > most]
+    limits = "\n".join(f"{split} = {sizes[split]}" for split in too_large)
     size = min(32, card.image_shape[0])
     return f"""\
 # A first look at {card.name}: small images, a narrow network, minutes on a CPU.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,14 +26,11 @@ from medbench.data import (
     Progress,
     audited,
     check_space,
+    md5_of,
 )
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.interfaces.settings import Settings
-
-#: What the publisher states of each set, by name.
-SETS: dict[str, dict[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("medmnist.toml").read_text(encoding="utf-8")
-)
+from medbench_plugins.datasets import MEDMNIST
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 _BLOCK_BYTES = 16 * 1024**2
@@ -45,7 +40,7 @@ _DOWNLOADS = "https://zenodo.org/records/10519652"
 class MedMnistSettings(Settings):
     """Which set of MedMNIST, and at which size."""
 
-    set: Literal[tuple(SETS)] = Field("pathmnist", description="set of MedMNIST")  # type: ignore[valid-type]
+    set: Literal[tuple(MEDMNIST)] = Field("pathmnist", description="set of MedMNIST")  # type: ignore[valid-type]
     size: Literal[28, 64, 128, 224] = Field(28, description="height and width in pixels")
 
 
@@ -62,7 +57,7 @@ class MedMnist(PreparedDataset):
     @property
     def published(self) -> dict[str, Any]:
         """What the publisher states of the set."""
-        return SETS[self.settings.set]
+        return MEDMNIST[self.settings.set]
 
     def target(self, context: DataContext) -> Path:
         """Return where the file of this set and size is, or will be."""
@@ -99,9 +94,8 @@ class MedMnist(PreparedDataset):
                 f"{source}: holds images of {pixels} px, --size asks for {options.size}; give the"
                 " file of that size, or omit --size and set images.size in the protocol"
             )
-        path = type(self)(self.name, self.settings.model_copy(update={"size": pixels})).target(
-            context
-        )
+        settings = self.settings.model_copy(update={"size": pixels})
+        path = type(self)(self.name, settings).target(context)
         card = self._card(pixels)
         check_space(path, sum(self.published["counts"]) * math.prod(card.image_shape))
         with zipfile.ZipFile(source) as archive:
@@ -123,15 +117,13 @@ class MedMnist(PreparedDataset):
 
     def _pixels(self, source: Path) -> int:
         """Return the size in pixels that is published with the file's MD5."""
-        with source.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
-        sums = self.published["md5"]
+        found, sums = md5_of(source), self.published["md5"]
         for pixels, md5 in sums.items():
-            if md5 == found.hexdigest():
+            if md5 == found:
                 return int(pixels)
         expected = ", ".join(f"{md5} ({pixels} px)" for pixels, md5 in sums.items())
         raise PrepareError(
-            f"{source}: MD5 {found.hexdigest()}, published for {self.settings.set} are {expected};"
+            f"{source}: MD5 {found}, published for {self.settings.set} are {expected};"
             f" download it again from {_DOWNLOADS}"
         )
 

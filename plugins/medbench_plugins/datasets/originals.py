@@ -94,13 +94,10 @@ class NctCrcHe100k(FilesDataset):
 
     def _card(self, tiles: Sequence[SourceFile]) -> DatasetCard:
         parts = [tile.parts[-3] for tile in tiles]
-        return DatasetCard(
-            name=self.name,
+        return self.draft_card(
             title="NCT-CRC-HE-100K with CRC-VAL-HE-7K: tiles of colorectal tissue",
             modality="H&E histology",
             class_names=tuple(self.classes.values()),
-            image_shape=(0, 0, 3),
-            split_sizes={},
             licence="CC BY 4.0",
             citation=(
                 "Kather JN, Krisam J, Charoentong P, et al. Predicting survival from colorectal"
@@ -147,14 +144,10 @@ class CovidQuEx(FilesDataset):
 
     def index(self, files: Sequence[SourceFile]) -> DatasetIndex:
         """Return the X-rays with their lung masks, in the provider's split."""
-        placed = {
-            self._place(file): file
-            for file in files
-            if file.suffix == ".png" and len(file.parts) > 4
-        }
-        part = next(
-            (part for part in self.published if any(place[0] == part for place in placed)), ""
-        )
+        images = [file for file in files if file.suffix == ".png" and len(file.parts) > 4]
+        placed = {self._place(file): file for file in images}
+        parts = {place[0] for place in placed}
+        part = next((part for part in self.published if part in parts), "")
         samples = []
         for place, file in placed.items():
             where, split, class_name, kind, name = place
@@ -194,13 +187,10 @@ class CovidQuEx(FilesDataset):
         )
 
     def _card(self, part: str, count: int) -> DatasetCard:
-        return DatasetCard(
-            name=self.name,
+        return self.draft_card(
             title="COVID-QU-Ex: chest X-rays with lung masks",
             modality="chest X-ray",
             class_names=self.classes,
-            image_shape=(0, 0, 1),
-            split_sizes={},
             licence="CC BY-SA 4.0",
             citation=(
                 "Tahir AM, Chowdhury MEH, Khandakar A, et al. COVID-19 infection localization and"

@@ -2,50 +2,36 @@
 
 from medbench import Plugin
 
-NOISE_MODELS: tuple[Plugin, ...] = (
-    Plugin(
-        name="symmetric",
-        target="medbench_plugins.noise.symmetric:SymmetricExclusive",
-        summary="flips to any OTHER class, all equally likely: P(true) = 1 - rate",
-        interface=1,
+# name: class in this package, summary
+_MODELS = {
+    "symmetric": (
+        "symmetric:SymmetricExclusive",
+        "flips to any OTHER class, all equally likely: P(true) = 1 - rate",
     ),
-    Plugin(
-        name="symmetric-inclusive",
-        target="medbench_plugins.noise.symmetric:SymmetricInclusive",
-        summary="redraws from ALL classes, the true one too: P(true) = 1 - rate + rate/K",
-        interface=1,
+    "symmetric-inclusive": (
+        "symmetric:SymmetricInclusive",
+        "redraws from ALL classes, the true one too: P(true) = 1 - rate + rate/K",
     ),
-    Plugin(
-        name="pair-flip",
-        target="medbench_plugins.noise.pair_flip:PairFlip",
-        summary="each class is taken for the next one, the last for the first",
-        interface=1,
+    "pair-flip": (
+        "pair_flip:PairFlip",
+        "each class is taken for the next one, the last for the first",
     ),
-    Plugin(
-        name="class-dependent",
-        target="medbench_plugins.noise.class_dependent:ClassDependent",
-        summary="follows a matrix of confusions given in the protocol, scaled to the rate",
-        interface=1,
+    "class-dependent": (
+        "class_dependent:ClassDependent",
+        "follows a matrix of confusions given in the protocol, scaled to the rate",
     ),
-    Plugin(
-        name="annotator",
-        target="medbench_plugins.noise.annotator:Annotator",
-        settings="medbench_plugins.noise.annotator:AnnotatorSettings",
-        summary="confuses classes as annotators did, by a matrix given as a CSV file",
-        interface=1,
+    "annotator": (
+        "annotator:Annotator",
+        "confuses classes as annotators did, by a matrix given as a CSV file",
     ),
-    Plugin(
-        name="instance-dependent",
-        target="medbench_plugins.noise.instance_dependent:InstanceDependent",
-        settings="medbench_plugins.noise.instance_dependent:InstanceDependentSettings",
-        summary="what an image shows decides its rate and wrong class (Xia et al. 2020)",
-        interface=1,
+    "instance-dependent": (
+        "instance_dependent:InstanceDependent",
+        "what an image shows decides its rate and wrong class (Xia et al. 2020)",
     ),
-    Plugin(
-        name="given",
-        target="medbench_plugins.noise.given:Given",
-        settings="medbench_plugins.noise.given:GivenSettings",
-        summary="labels somebody gave, by sample id, read from a CSV file",
-        interface=1,
-    ),
+    "given": ("given:Given", "labels somebody gave, by sample id, read from a CSV file"),
+}
+
+NOISE_MODELS: tuple[Plugin, ...] = tuple(
+    Plugin(name=name, target=f"medbench_plugins.noise.{target}", summary=summary, interface=1)
+    for name, (target, summary) in _MODELS.items()
 )

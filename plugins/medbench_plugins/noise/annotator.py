@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from medbench.errors import MedbenchError
 from medbench.interfaces.noise import MatrixNoise
 from medbench.interfaces.settings import Settings
 from medbench_plugins.noise.confusions import Confusions, read_confusions
-from medbench_plugins.noise.limits import check
+from medbench_plugins.noise.limits import Matrix, check, required
 from medbench_plugins.noise.scaling import own_rate, scaled
 
 #: How far the protocol's rate may be from the matrix's own: what three digits leave open,
@@ -36,12 +34,8 @@ class AnnotatorSettings(Settings):
         "header and first column; counts or probabilities. A relative path counts from the "
         "working directory",
     )
-    files: dict[str, str] = Field(
-        default_factory=dict, exclude=True, description="such files by dataset name"
-    )
-    matrix: Confusions | None = Field(
-        None, description="what `file` says; filled in when it is read"
-    )
+    files: dict[str, str] = Field({}, exclude=True, description="such files by dataset name")
+    matrix: Confusions | None = Field(None, description="what `file` says, filled in on reading")
     matrices: dict[str, Confusions] = Field(
         default_factory=dict, description="what `files` say; filled in when they are read"
     )
@@ -53,8 +47,8 @@ class AnnotatorSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _move(cls, values: Any) -> Any:
-        """Hand paths to the fields that read them."""
+    def _read(cls, values: Any) -> Any:
+        """Replace paths by what the files say."""
         if not isinstance(values, Mapping):
             return values
         given = dict(values)
@@ -64,23 +58,15 @@ class AnnotatorSettings(Settings):
                 continue
             if given.get(target):
                 raise ValueError(f"{source} and {target} cannot both be given; drop one")
-            given[target] = paths
+            given[target] = _contents(paths)
         return given
 
-    @field_validator("matrix", mode="before")
-    @classmethod
-    def _read_one(cls, value: Any) -> Any:
-        return read_confusions(value) if isinstance(value, str) else value
 
-    @field_validator("matrices", mode="before")
-    @classmethod
-    def _read_each(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {
-            name: read_confusions(value) if isinstance(value, str) else value
-            for name, value in values.items()
-        }
+def _contents(paths: Any) -> Any:
+    """Return what the file with a path says, or each file of a mapping."""
+    if isinstance(paths, Mapping):
+        return {name: _contents(path) for name, path in paths.items()}
+    return read_confusions(paths) if isinstance(paths, str) else paths
 
 
 class Annotator(MatrixNoise):
@@ -109,9 +95,7 @@ class Annotator(MatrixNoise):
     Settings = AnnotatorSettings
     settings: AnnotatorSettings
 
-    def transition_matrix(
-        self, class_names: tuple[str, ...], dataset: str, rate: float
-    ) -> NDArray[np.float64]:
+    def transition_matrix(self, class_names: tuple[str, ...], dataset: str, rate: float) -> Matrix:
         """Return T, shape (K, K); see :meth:`medbench.interfaces.NoiseModel.transition_matrix`."""
         check(self.name, class_names, dataset, rate)
         where, M = self._confusions(class_names, dataset)
@@ -125,19 +109,17 @@ class Annotator(MatrixNoise):
             )
         return M
 
-    def _confusions(
-        self, class_names: tuple[str, ...], dataset: str
-    ) -> tuple[str, NDArray[np.float64]]:
+    def _confusions(self, class_names: tuple[str, ...], dataset: str) -> tuple[str, Matrix]:
         """Return the words that name the matrix for ``dataset``, and the matrix (K, K)."""
         settings = self.settings
         key = f"files.{dataset}" if dataset in settings.matrices else "file"
-        confusions = settings.matrices.get(dataset, settings.matrix)
-        if confusions is None:
-            raise MedbenchError(
-                f"noise {self.name!r} has no confusions for dataset {dataset!r}: set 'file', or "
-                f"'files.{dataset}', to the path of a CSV in the protocol's table "
-                f"[noise.{self.name}]"
-            )
+        confusions = required(
+            settings.matrices.get(dataset, settings.matrix),
+            self.name,
+            dataset,
+            "confusions",
+            f"'file', or 'files.{dataset}', to the path of a CSV",
+        )
         where = f"[noise.{self.name}] {key} (for dataset {dataset!r})"
         if difference := confusions.difference(class_names):
             raise MedbenchError(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from medbench.errors import MedbenchError
 from medbench.interfaces.noise import MatrixNoise
 from medbench.interfaces.settings import Settings
-from medbench_plugins.noise.limits import check
+from medbench_plugins.noise.limits import Matrix, check, required
 from medbench_plugins.noise.scaling import scaled
 
 #: How far a row of a matrix typed by hand may be from summing to 1.
@@ -24,9 +23,7 @@ class ClassDependentSettings(Settings):
         description="transition matrix for every dataset without one of its own: row i holds the "
         "probabilities of the noisy classes of true class i; only its shape counts, not its rate",
     )
-    matrices: dict[str, list[list[float]]] = Field(
-        default_factory=dict, description="transition matrices by dataset name"
-    )
+    matrices: dict[str, list[list[float]]] = Field({}, description="matrices by dataset name")
 
 
 class ClassDependent(MatrixNoise):
@@ -49,22 +46,17 @@ class ClassDependent(MatrixNoise):
     Settings = ClassDependentSettings
     settings: ClassDependentSettings
 
-    def transition_matrix(
-        self, class_names: tuple[str, ...], dataset: str, rate: float
-    ) -> NDArray[np.float64]:
+    def transition_matrix(self, class_names: tuple[str, ...], dataset: str, rate: float) -> Matrix:
         """Return T, shape (K, K); see :meth:`medbench.interfaces.NoiseModel.transition_matrix`."""
         check(self.name, class_names, dataset, rate)
         M = self._shape(class_names, dataset)
         return scaled(M, rate, class_names, self._where(dataset))
 
-    def _shape(self, class_names: tuple[str, ...], dataset: str) -> NDArray[np.float64]:
+    def _shape(self, class_names: tuple[str, ...], dataset: str) -> Matrix:
         """Return the checked matrix M, shape (K, K), that holds for ``dataset``."""
         rows = self.settings.matrices.get(dataset, self.settings.matrix)
-        if rows is None:
-            raise MedbenchError(
-                f"noise {self.name!r} has no transition matrix for dataset {dataset!r}: set "
-                f"'matrix', or 'matrices.{dataset}', in the protocol's table [noise.{self.name}]"
-            )
+        where = f"'matrix', or 'matrices.{dataset}',"
+        rows = required(rows, self.name, dataset, "transition matrix", where)
         K = len(class_names)
         if len(rows) != K or any(len(row) != K for row in rows):
             lengths = sorted({len(row) for row in rows})

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from medbench.interfaces.settings import Settings
+from medbench_plugins.noise.files import read_file
 
 #: Largest file read, in bytes: a thousand classes with room to spare.
 LARGEST_FILE = 16 * 1024**2
@@ -26,9 +25,7 @@ _EXPECTED = "expected a header 'true,CLASS,CLASS,...' and a line 'CLASS,NUMBER,N
 class Confusions(Settings):
     """What was read from a file: it decides the run key, the file's place and layout do not."""
 
-    classes: tuple[str, ...] = Field(
-        min_length=2, description="names of the classes, in alphabetical order"
-    )
+    classes: tuple[str, ...] = Field(min_length=2, description="names of the classes, sorted")
     rows: tuple[tuple[float, ...], ...] = Field(
         description="row i: how often class i is given each of the names; sums to 1"
     )
@@ -84,7 +81,7 @@ def read_confusions(file: str) -> Confusions:
     Raises
     ------
     ValueError
-        In one line, with file, line and cure.
+        In one line, with file, line and fix.
     """
     lines = _lines(file)
     if not lines:
@@ -93,8 +90,8 @@ def read_confusions(file: str) -> Confusions:
     classes = header[1:]
     if len(classes) < 2 or not all(classes):
         raise ValueError(f"{file} line {number} does not name two or more classes; {_EXPECTED}")
-    if twice := _repeated(classes):
-        raise ValueError(f"{file} line {number} names class {twice!r} twice; keep one column of it")
+    if twice := [name for name in classes if classes.count(name) > 1]:
+        raise ValueError(f"{file} line {number} names class {twice[0]!r} twice; keep one column")
     rows: dict[str, list[float]] = {}
     for number, cells in lines[1:]:
         name, values = cells[0], cells[1:]
@@ -109,35 +106,30 @@ def read_confusions(file: str) -> Confusions:
             raise ValueError(
                 f"{where}: {len(values)} numbers for {len(classes)} classes; give one a class"
             )
-        rows[name] = _normalised(where, name, [_number(where, cell) for cell in values])
+        numbers = [_number(where, cell) for cell in values]
+        total = math.fsum(numbers)
+        if total == 0:
+            raise ValueError(
+                f"{where}: the row of class {name!r} is all 0; say what it is taken for, "
+                f"with a 1 under {name!r} if it is never mistaken"
+            )
+        rows[name] = [number / total for number in numbers]
     if missing := [name for name in classes if name not in rows]:
         raise ValueError(
             f"{file} line {number}: the file ends without a row for class {missing[0]!r}; add it"
         )
     names = sorted(classes)
-    order = [classes.index(name) for name in names]
-    return Confusions(
-        classes=tuple(names),
-        rows=tuple(tuple(rows[name][column] for column in order) for name in names),
-    )
+    table = [[rows[true][classes.index(given)] for given in names] for true in names]
+    return Confusions.model_validate({"classes": names, "rows": table})
 
 
 def _lines(file: str) -> list[tuple[int, list[str]]]:
     """Return the lines that hold something, with their numbers, cells stripped."""
-    path = Path(file)
+    content = read_file(file, LARGEST_FILE, "a matrix of confusions")
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(
-                f"{file} is larger than {LARGEST_FILE >> 20} MiB; give a matrix of confusions"
-            )
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         read = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except OSError as error:
-        raise ValueError(
-            f"{file} cannot be read ({error.strerror or error}); give the path of a CSV file, "
-            f"absolute or from {Path.cwd()}"
-        ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file} is no CSV in UTF-8 ({error}); {_EXPECTED}") from error
     return [(number, cells) for number, cells in read if any(cells)]
@@ -151,17 +143,3 @@ def _number(where: str, cell: str) -> float:
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{where}: {cell} cannot be a count or probability; give 0 or more")
     return value
-
-
-def _normalised(where: str, name: str, row: list[float]) -> list[float]:
-    total = math.fsum(row)
-    if total == 0:
-        raise ValueError(
-            f"{where}: the row of class {name!r} is all 0; say what it is taken for, "
-            f"with a 1 under {name!r} if it is never mistaken"
-        )
-    return [value / total for value in row]
-
-
-def _repeated(names: list[str]) -> Any:
-    return next((name for name in names if names.count(name) > 1), None)

@@ -6,17 +6,18 @@ import csv
 import hashlib
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from medbench.errors import MedbenchError
 from medbench.interfaces.noise import CleanLabels, NoiseModel
 from medbench.interfaces.settings import Settings
-from medbench_plugins.noise.limits import check
+from medbench_plugins.noise.files import read_file
+from medbench_plugins.noise.limits import check, required
 
 #: Largest file read, in bytes: some millions of labels.
 LARGEST_FILE = 512 * 1024**2
@@ -76,9 +77,7 @@ class Given(NoiseModel):
         check(self.name, class_names, dataset, rate)
         self._path(dataset)
 
-    def corrupt(
-        self, data: CleanLabels, rate: float, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
+    def corrupt(self, data: CleanLabels, rate: float, rng: Generator) -> NDArray[np.int64]:
         """Look the labels up by the samples' ids; the generator is not used.
 
         Raises
@@ -110,27 +109,12 @@ class Given(NoiseModel):
 
     def _path(self, dataset: str) -> str:
         path = self.settings.files.get(dataset, self.settings.file)
-        if path is None:
-            raise MedbenchError(
-                f"noise {self.name!r} has no labels for dataset {dataset!r}: set 'file', or "
-                f"'files.{dataset}', to the path of a CSV in the protocol's table "
-                f"[noise.{self.name}]"
-            )
-        return path
+        where = f"'file', or 'files.{dataset}', to the path of a CSV"
+        return required(path, self.name, dataset, "labels", where)
 
 
 def _content(path: str) -> bytes:
-    try:
-        if Path(path).stat().st_size > LARGEST_FILE:
-            raise ValueError(
-                f"{path} is larger than {LARGEST_FILE >> 20} MiB; give a CSV of labels"
-            )
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be read ({error.strerror or error}); give the path of a CSV file, "
-            f"absolute or from {Path.cwd()}"
-        ) from error
+    return read_file(path, LARGEST_FILE, "a CSV of labels")
 
 
 def _sha256(content: bytes) -> str:
@@ -143,7 +127,7 @@ def _read_labels(path: str, content: bytes, class_names: tuple[str, ...]) -> dic
     Raises
     ------
     MedbenchError
-        In one line, with file, line and cure.
+        In one line, with file, line and fix.
     """
     known = {str(label): label for label in range(len(class_names))}
     known |= {name: label for label, name in enumerate(class_names)}  # a name goes before a number

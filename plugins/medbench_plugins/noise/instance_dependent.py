@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import ndtr, ndtri
@@ -55,9 +56,8 @@ class InstanceDependent(NoiseModel):
     There is no matrix to state: whether a class can still be learned is decided
     by the realised one. What follows from the definition:
 
-    * Truncation moves the mean flip rate towards 1/2
-      (:func:`mean_flip_rate`): .129 at a rate of .1, .206 at .2, .3 at .3, and
-      .871 at .9.
+    * Truncation moves the mean flip rate towards 1/2: .129 at a rate of .1, .206 at .2,
+      .3 at .3, and .871 at .9.
     * The entries of a have a standard deviation of about the root of D, so
       softmax is nearly certain: images that look alike get the same wrong class.
       That is the source's, where D is larger still.
@@ -90,9 +90,7 @@ class InstanceDependent(NoiseModel):
         """
         check(self.name, class_names, dataset, rate)
 
-    def corrupt(
-        self, data: CleanLabels, rate: float, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
+    def corrupt(self, data: CleanLabels, rate: float, rng: Generator) -> NDArray[np.int64]:
         """Draw noisy labels; see :meth:`medbench.interfaces.NoiseModel.corrupt`.
 
         The generator gives, in this order: N numbers for the flip rates, N to draw
@@ -116,9 +114,7 @@ class InstanceDependent(NoiseModel):
         return noisy
 
 
-def flip_rates(
-    count: int, rate: float, deviation: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def flip_rates(count: int, rate: float, deviation: float, rng: Generator) -> NDArray[np.float64]:
     r"""Draw from N(rate, deviation²) truncated to [0, 1], by inverse transform.
 
     .. math:: q = \rho + \sigma \Phi^{-1}(u), \qquad
@@ -144,29 +140,6 @@ def flip_rates(
     u = low + (high - low) * rng.random(count)
     q: NDArray[np.float64] = np.clip(rate + deviation * ndtri(u), 0.0, 1.0)
     return q
-
-
-def mean_flip_rate(rate: float, deviation: float) -> float:
-    r"""Return the mean of the truncated normal, which the realised rate goes to.
-
-    .. math:: \rho + \sigma \frac{\phi(a) - \phi(b)}{\Phi(b) - \Phi(a)},
-              \qquad a = -\rho / \sigma, \quad b = (1 - \rho) / \sigma
-
-    Parameters
-    ----------
-    rate : float
-        rho in [0, 1].
-    deviation : float
-        sigma > 0.
-
-    Returns
-    -------
-    float
-        In [0, 1]; at a rate of 0 nothing is flipped.
-    """
-    a, b = -rate / deviation, (1.0 - rate) / deviation
-    density = (np.exp(-0.5 * a * a) - np.exp(-0.5 * b * b)) / np.sqrt(2.0 * np.pi)
-    return float(rate + deviation * density / (ndtr(b) - ndtr(a)))
 
 
 def pixels(images: ArrayLike, count: int, cells: int) -> NDArray[np.float32]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medbench.interfaces.noise import MatrixNoise
-from medbench_plugins.noise.limits import check
+from medbench_plugins.noise.limits import Matrix, check
 
 
 class PairFlip(MatrixNoise):
@@ -16,9 +15,7 @@ class PairFlip(MatrixNoise):
     rho = 1/2 the wrong class is the most frequent one for every K.
     """
 
-    def transition_matrix(
-        self, class_names: tuple[str, ...], dataset: str, rate: float
-    ) -> NDArray[np.float64]:
+    def transition_matrix(self, class_names: tuple[str, ...], dataset: str, rate: float) -> Matrix:
         """Return T, shape (K, K); see :meth:`medbench.interfaces.NoiseModel.transition_matrix`."""
         K = check(self.name, class_names, dataset, rate)
         identity = np.eye(K, dtype=np.float64)

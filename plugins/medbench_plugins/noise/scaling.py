@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medbench.errors import MedbenchError
+from medbench_plugins.noise.limits import Matrix
 
 
-def own_rate(matrix: NDArray[np.float64]) -> float:
+def own_rate(matrix: Matrix) -> float:
     r"""Return :math:`\rho_M = \tfrac{1}{K} \sum_i (1 - M_{ii})`.
 
     Parameters
@@ -24,9 +24,7 @@ def own_rate(matrix: NDArray[np.float64]) -> float:
     return float(_flips(matrix).sum(axis=1).mean())
 
 
-def scaled(
-    matrix: NDArray[np.float64], rate: float, class_names: tuple[str, ...], where: str
-) -> NDArray[np.float64]:
+def scaled(matrix: Matrix, rate: float, class_names: tuple[str, ...], where: str) -> Matrix:
     r"""Return :math:`T = I + s (M - I)` with :math:`s = \rho / \rho_M`.
 
     Parameters
@@ -70,13 +68,13 @@ def scaled(
             f"{class_names[worst]!r} would flip with probability {rate / largest:.4g}; the "
             f"largest possible rate is {np.floor(largest * 1e6) / 1e6:g}"
         )
-    T: NDArray[np.float64] = flips * (rate / mean)
+    T: Matrix = flips * (rate / mean)
     # From the row sums rather than from M, so that every row of T sums to 1.
     np.fill_diagonal(T, np.maximum(0.0, 1.0 - T.sum(axis=1)))
     return T
 
 
-def _flips(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _flips(matrix: Matrix) -> Matrix:
     """Return the matrix with zeros on its diagonal."""
     flips = matrix.copy()
     np.fill_diagonal(flips, 0.0)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medbench.interfaces.noise import MatrixNoise
-from medbench_plugins.noise.limits import check
+from medbench_plugins.noise.limits import Matrix, check
 
 
 class SymmetricExclusive(MatrixNoise):
@@ -17,9 +16,7 @@ class SymmetricExclusive(MatrixNoise):
     true class is in the minority and the labels mislead a perfect learner.
     """
 
-    def transition_matrix(
-        self, class_names: tuple[str, ...], dataset: str, rate: float
-    ) -> NDArray[np.float64]:
+    def transition_matrix(self, class_names: tuple[str, ...], dataset: str, rate: float) -> Matrix:
         """Return T, shape (K, K); see :meth:`medbench.interfaces.NoiseModel.transition_matrix`."""
         K = check(self.name, class_names, dataset, rate)
         T = np.full((K, K), rate / (K - 1), dtype=np.float64)
@@ -36,9 +33,7 @@ class SymmetricInclusive(MatrixNoise):
     nothing of the class.
     """
 
-    def transition_matrix(
-        self, class_names: tuple[str, ...], dataset: str, rate: float
-    ) -> NDArray[np.float64]:
+    def transition_matrix(self, class_names: tuple[str, ...], dataset: str, rate: float) -> Matrix:
         """Return T, shape (K, K); see :meth:`medbench.interfaces.NoiseModel.transition_matrix`."""
         K = check(self.name, class_names, dataset, rate)
         T = np.full((K, K), rate / K, dtype=np.float64)

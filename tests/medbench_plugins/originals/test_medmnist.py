@@ -13,7 +13,8 @@ from original_trees import embedded_images, prepare
 
 from medbench.data import LayoutError, PrepareError, open_images
 from medbench.interfaces import SPLITS, DataContext
-from medbench_plugins.datasets.medmnist import SETS, MedMnist, MedMnistSettings
+from medbench_plugins.datasets import MEDMNIST
+from medbench_plugins.datasets.medmnist import MedMnist, MedMnistSettings
 
 
 def npz(path: Path, **changes: Any) -> Path:
@@ -31,8 +32,8 @@ def npz(path: Path, **changes: Any) -> Path:
 def publish(monkeypatch: pytest.MonkeyPatch, source: Path, pixels: int = 28) -> Path:
     """Take a small file for the published one: its MD5 is now that of the set."""
     md5 = hashlib.md5(source.read_bytes()).hexdigest()
-    sums = {**SETS["pneumoniamnist"]["md5"], str(pixels): md5}
-    monkeypatch.setitem(SETS, "pneumoniamnist", {**SETS["pneumoniamnist"], "md5": sums})
+    sums = {**MEDMNIST["pneumoniamnist"]["md5"], str(pixels): md5}
+    monkeypatch.setitem(MEDMNIST, "pneumoniamnist", {**MEDMNIST["pneumoniamnist"], "md5": sums})
     return source
 
 
@@ -87,12 +88,12 @@ def test_another_md5_is_refused_with_both(tmp_path: Path) -> None:
 
 
 def test_published_sums_are_complete() -> None:
-    assert SETS["pathmnist"]["md5"]["28"] == "a8b06965200029087d5bd730944a56c1"
-    assert SETS["pathmnist"]["md5"]["64"] == "55aa9c1e0525abe5a6b9d8343a507616"
-    sums = [value for published in SETS.values() for value in published["md5"].values()]
-    assert len(set(sums)) == 4 * len(SETS) == 44
+    assert MEDMNIST["pathmnist"]["md5"]["28"] == "a8b06965200029087d5bd730944a56c1"
+    assert MEDMNIST["pathmnist"]["md5"]["64"] == "55aa9c1e0525abe5a6b9d8343a507616"
+    sums = [value for published in MEDMNIST.values() for value in published["md5"].values()]
+    assert len(set(sums)) == 4 * len(MEDMNIST) == 44
     assert all(len(value) == 32 for value in sums)
-    assert all(sum(published["counts"]) >= 780 for published in SETS.values())
+    assert all(sum(published["counts"]) >= 780 for published in MEDMNIST.values())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medbench.check.compare import difference, require_equal
-from medbench.check.contract import Violation, refusal_is_not_applicable, rule_of
+from medbench.check.contract import Violation, refusal_allowed, require, rule_of
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.simulated_device import simulated_device
 from medbench.engine.networks import seeded_construction
@@ -26,7 +26,7 @@ def build(
 ) -> tuple[nn.Module, int]:
     """Build a backbone as the harness does; a size it refuses in one line is no violation."""
     made: Backbone = plugin.make()
-    with refusal_is_not_applicable(), seeded_construction(seed, "backbone"):
+    with refusal_allowed(), seeded_construction(seed, "backbone"):
         return made.build(ImageSpace(channels=channels, size=size))
 
 
@@ -36,13 +36,17 @@ def images(count: int = 4, size: int = SIZE, channels: int = 1, device: str = "c
     return drawn.to(device)
 
 
-def check_features(given: Any, count: int, features: int) -> None:
-    """Check that a value is the features of ``count`` images."""
-    if not isinstance(given, Tensor) or tuple(given.shape) != (count, features):
+def check_features(plugin: PluginUnderTest, built: int, shown: int, channels: int = 1) -> None:
+    """Check the features of four images of a size, by a backbone built for another or the same."""
+    module, dim = build(plugin, size=built, channels=channels)
+    if not isinstance(module, nn.Module) or not isinstance(dim, int):
+        raise Violation(f"build returned {type(module).__name__} and {dim!r}")
+    with torch.no_grad():
+        given: Any = module.eval()(images(size=shown, channels=channels))
+    if not isinstance(given, Tensor) or tuple(given.shape) != (4, dim):
         shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-        raise Violation(f"{count} images gave {shape}; build says D = {features}")
-    if not bool(torch.isfinite(given).all()):
-        raise Violation("features are not finite")
+        raise Violation(f"4 images gave {shape}; build says D = {dim}")
+    require(bool(torch.isfinite(given).all()), "features are not finite")
 
 
 @rule(
@@ -53,11 +57,7 @@ def check_features(given: Any, count: int, features: int) -> None:
 def features(plugin: PluginUnderTest) -> None:
     """Compute features of grey and colour images."""
     for channels in (1, 3):
-        module, dim = build(plugin, channels=channels)
-        if not isinstance(module, nn.Module) or not isinstance(dim, int):
-            raise Violation(f"build returned {type(module).__name__} and {dim!r}")
-        with torch.no_grad():
-            check_features(module.eval()(images(channels=channels)), 4, dim)
+        check_features(plugin, SIZE, SIZE, channels)
 
 
 @rule(
@@ -79,8 +79,7 @@ def repeats(plugin: PluginUnderTest) -> None:
 def seed_matters(plugin: PluginUnderTest) -> None:
     """Build under two seeds."""
     one, two = (dict(build(plugin, seed=seed)[0].state_dict()) for seed in (0, 1))
-    if not difference(one, two):
-        raise Violation("two seeds gave the same weights")
+    require(difference(one, two), "two seeds gave the same weights")
 
 
 @rule(
@@ -90,9 +89,7 @@ def seed_matters(plugin: PluginUnderTest) -> None:
 )
 def small_images(plugin: PluginUnderTest) -> None:
     """Show tiles."""
-    module, dim = build(plugin, size=48)
-    with torch.no_grad():
-        check_features(module.eval()(images(size=16)), 4, dim)
+    check_features(plugin, 48, 16)
 
 
 @rule(
@@ -102,9 +99,7 @@ def small_images(plugin: PluginUnderTest) -> None:
 )
 def odd_size(plugin: PluginUnderTest) -> None:
     """Show images of 33 px."""
-    module, dim = build(plugin, size=33)
-    with torch.no_grad():
-        check_features(module.eval()(images(size=33)), 4, dim)
+    check_features(plugin, 33, 33)
 
 
 @rule(

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medbench.check.contract import NotApplicable, Violation, rule_of
+from medbench.check.contract import NotApplicable, Violation, require, rule_of
 from medbench.check.plugin import PluginUnderTest
 
 rule = rule_of("plugin")
@@ -39,8 +39,7 @@ def summary(plugin: PluginUnderTest) -> None:
 def description(plugin: PluginUnderTest) -> None:
     """Look at the docstring."""
     text = inspect.cleandoc(plugin.entry.load().__doc__ or "")
-    if len(text) < 40:
-        raise Violation(f"its docstring is {text!r}" if text else "it has none")
+    require(len(text) >= 40, f"its docstring is {text!r}" if text else "it has none")
 
 
 @rule(
@@ -67,10 +66,8 @@ def source(plugin: PluginUnderTest) -> None:
 def settings_described(plugin: PluginUnderTest) -> None:
     """Look at each field of the settings."""
     for name, field in plugin.entry.load_settings().model_fields.items():
-        if not (field.description or "").strip():
-            raise Violation(f"setting {name!r} has no description")
-        if field.annotation is Any:
-            raise Violation(f"setting {name!r} has the type Any")
+        require((field.description or "").strip(), f"setting {name!r} has no description")
+        require(field.annotation is not Any, f"setting {name!r} has the type Any")
 
 
 @rule(

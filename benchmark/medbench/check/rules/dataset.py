@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 
 from medbench.check.compare import difference, require_equal
-from medbench.check.contract import (
-    NotApplicable,
-    Violation,
-    refusal_is_not_applicable,
-    rule_of,
-)
+from medbench.check.contract import NotApplicable, Violation, refusal_allowed, require, rule_of
 from medbench.check.plugin import PluginUnderTest
 from medbench.interfaces.dataset import SPLITS, Dataset, DatasetCard, LabelledImages
 
@@ -27,10 +22,9 @@ LOOKED_AT = 64
 
 def card_of(plugin: PluginUnderTest, **changes: Any) -> DatasetCard:
     """Return the card; a dataset that refuses in one line is no violation."""
-    with refusal_is_not_applicable():
+    with refusal_allowed():
         card: DatasetCard = plugin.make(**changes).card(plugin.context)
-    if not isinstance(card, DatasetCard):
-        raise Violation(f"card returned a {type(card).__name__}")
+    require(isinstance(card, DatasetCard), f"card returned a {type(card).__name__}")
     return card
 
 
@@ -39,26 +33,27 @@ def opened(plugin: PluginUnderTest) -> Iterator[LabelledImages]:
     """Open the data."""
     dataset: Dataset = plugin.make()
     with ExitStack() as stack:
-        with refusal_is_not_applicable():
+        with refusal_allowed():
             data = stack.enter_context(dataset.open(plugin.context))
         yield data
 
 
-def _arrays(data: LabelledImages) -> dict[str, Any]:
-    """Return labels, splits, ids and some of the images."""
-    count = len(data.labels)
-    places = np.unique(np.linspace(0, max(0, count - 1), LOOKED_AT).astype(int))
-    return {
-        "images": np.asarray(data.images[places]),
-        "labels": np.asarray(data.labels),
-        "split": np.asarray(data.split),
-        "ids": np.asarray(data.ids),
-    }
+def read_arrays(plugin: PluginUnderTest) -> dict[str, Any]:
+    """Open the data; return labels, splits, ids, some of the images, and the shape of all."""
+    with opened(plugin) as data:
+        last = max(0, len(data.labels) - 1)
+        places = np.unique(np.linspace(0, last, LOOKED_AT).astype(int))
+        return {
+            "shape": tuple(data.images.shape),
+            "images": np.asarray(data.images[places]),
+            "labels": np.asarray(data.labels),
+            "split": np.asarray(data.split),
+            "ids": np.asarray(data.ids),
+        }
 
 
 @rule(
-    expects="the card is complete: title, modality, licence, citation, source, two or more "
-    "distinct class names",
+    expects="a full card: title, modality, licence, citation, source, two or more distinct classes",
     why="Results on images of unknown origin cannot be interpreted, and nobody may use them.",
     fix='complete the DatasetCard; write "unknown" for what is not known',
 )
@@ -66,33 +61,28 @@ def card(plugin: PluginUnderTest) -> None:
     """Look at the card."""
     found = card_of(plugin)
     for name in ("name", "title", "modality", "licence", "citation", "source"):
-        if not str(getattr(found, name)).strip():
-            raise Violation(f"{name} is empty")
+        require(str(getattr(found, name)).strip(), f"{name} is empty")
     if len(found.class_names) < 2 or len(set(found.class_names)) < len(found.class_names):
         raise Violation(f"class_names are {found.class_names}")
 
 
 @rule(
-    expects="images are uint8 (N, H, W, C) with C 1 or 3, labels int64 (N,), split uint8 (N,), ids"
-    " text (N,)",
+    expects="images are uint8 (N, H, W, C), C 1 or 3; labels int64 (N,), split uint8, ids text",
     why="All other code relies on it.",
     fix="convert in open: .astype(np.uint8), images[..., None] if grey, np.array(ids, str)",
 )
 def arrays(plugin: PluginUnderTest) -> None:
     """Look at types and shapes."""
-    with opened(plugin) as data:
-        looked = _arrays(data)
-        shape = tuple(data.images.shape)
-    count = len(looked["labels"])
+    looked = read_arrays(plugin)
+    shape, count = looked["shape"], len(looked["labels"])
     if len(shape) != 4 or shape[0] != count or shape[3] not in (1, 3):
         raise Violation(f"images have shape {shape} for {count} labels")
     wanted = {"images": "u1", "labels": "i8", "split": "u1"}
     for name, dtype in wanted.items():
         if looked[name].dtype != np.dtype(dtype):
             raise Violation(f"{name} are {looked[name].dtype}, not {np.dtype(dtype)}")
-    if looked["ids"].dtype.kind not in "UO" or not all(
-        isinstance(each, str) for each in looked["ids"].tolist()
-    ):
+    texts = all(isinstance(each, str) for each in looked["ids"].tolist())
+    if looked["ids"].dtype.kind not in "UO" or not texts:
         raise Violation(f"ids are {looked['ids'].dtype}, not text")
     for name in ("labels", "split", "ids"):
         if looked[name].shape != (count,):
@@ -106,19 +96,18 @@ def arrays(plugin: PluginUnderTest) -> None:
 )
 def card_agrees(plugin: PluginUnderTest) -> None:
     """Compare the card with the arrays."""
-    found = card_of(plugin)
-    with opened(plugin) as data:
-        shape, looked = tuple(data.images.shape), _arrays(data)
+    found, looked = card_of(plugin), read_arrays(plugin)
+    shape = looked["shape"]
     if shape[1:] != tuple(found.image_shape):
         raise Violation(f"the card says images of {tuple(found.image_shape)}, they are {shape[1:]}")
     sizes = {name: int((looked["split"] == code).sum()) for name, code in SPLITS.items()}
     if sizes != dict(found.split_sizes):
         raise Violation(f"the card says {dict(found.split_sizes)}, the splits are {sizes}")
     low, high = int(looked["labels"].min()), int(looked["labels"].max())
-    if low < 0 or high >= found.num_classes:
-        raise Violation(
-            f"labels go from {low} to {high}; the card names {found.num_classes} classes"
-        )
+    require(
+        0 <= low <= high < found.num_classes,
+        f"labels go from {low} to {high}; the card names {found.num_classes} classes",
+    )
 
 
 @rule(
@@ -128,15 +117,12 @@ def card_agrees(plugin: PluginUnderTest) -> None:
 )
 def splits(plugin: PluginUnderTest) -> None:
     """Count classes in each split."""
-    with opened(plugin) as data:
-        looked = _arrays(data)
+    looked = read_arrays(plugin)
     unknown = set(np.unique(looked["split"]).tolist()) - set(SPLITS.values())
-    if unknown:
-        raise Violation(f"split holds {sorted(unknown)}, not only {dict(SPLITS)}")
+    require(not unknown, f"split holds {sorted(unknown)}, not only {dict(SPLITS)}")
     for name in ("train", "test"):
         classes = np.unique(looked["labels"][looked["split"] == SPLITS[name]])
-        if len(classes) < 2:
-            raise Violation(f"the {name} split has samples of {len(classes)} classes")
+        require(len(classes) >= 2, f"the {name} split has samples of {len(classes)} classes")
 
 
 @rule(
@@ -159,11 +145,7 @@ def ids(plugin: PluginUnderTest) -> None:
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Open twice."""
-    with opened(plugin) as data:
-        first = _arrays(data)
-    with opened(plugin) as data:
-        second = _arrays(data)
-    require_equal(first, second, "opened twice")
+    require_equal(read_arrays(plugin), read_arrays(plugin), "opened twice")
 
 
 @rule(
@@ -189,10 +171,8 @@ def sorted_reads(plugin: PluginUnderTest) -> None:
 def content_hash(plugin: PluginUnderTest) -> None:
     """Ask for the hash twice."""
     first, second = card_of(plugin).content_hash, card_of(plugin).content_hash
-    if not re.fullmatch(r"[0-9a-f]{64}", first):
-        raise Violation(f"content_hash is {first!r:.80}")
-    if first != second:
-        raise Violation(f"content_hash was {first[:12]}…, then {second[:12]}…")
+    require(re.fullmatch(r"[0-9a-f]{64}", first), f"content_hash is {first!r:.80}")
+    require(first == second, f"content_hash was {first[:12]}…, then {second[:12]}…")
 
 
 @rule(
@@ -202,16 +182,12 @@ def content_hash(plugin: PluginUnderTest) -> None:
 )
 def hash_follows_content(plugin: PluginUnderTest) -> str:
     """Change each setting that has another value, and compare data and hash."""
-    before = card_of(plugin).content_hash
-    with opened(plugin) as data:
-        first = _arrays(data)
+    before, first = card_of(plugin).content_hash, read_arrays(plugin)
     looked = 0
     for name, value in _other_values(plugin):
         changed = PluginUnderTest(plugin.entry, {**plugin.settings, name: value}, plugin.cache)
         try:
-            after = card_of(changed).content_hash
-            with opened(changed) as data:
-                second = _arrays(data)
+            after, second = card_of(changed).content_hash, read_arrays(changed)
         except Exception:  # noqa: BLE001 - a value the dataset does not take says nothing
             continue
         looked += 1
@@ -236,8 +212,7 @@ def _other_values(plugin: PluginUnderTest) -> Iterator[tuple[str, Any]]:
 
 
 @rule(
-    expects="no group (patient, slide, tile) is in training and in test, unless the card's "
-    "confounders say so",
+    expects="no group (patient, slide, tile) is in training and test, unless `confounders` says so",
     why="A patient seen in training is recognised in the test, and the score is too high.",
     fix="split by group; if the publisher's split does not, say so in `confounders`",
 )

@@ -10,13 +10,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from medbench.check.contract import rule_of
+from medbench.check.contract import require, rule_of
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.rules.executor_jobs import (
     carry_out,
     end_of,
     executor_and_jobs,
-    require,
     require_state,
     until_ended,
     until_running,
@@ -125,8 +124,7 @@ def pretraining_then_run(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="a failed job leaves an attempt with state, reason and host, no record, and no harm to"
-    " other jobs",
+    expects="a failed job leaves an attempt (state, reason, host), no record and no other harm",
     why="Failures are data: the board counts them, and `medbench status` shows their reasons.",
     fix="run jobs by medbench.runner.one_job, which writes the attempt; write one yourself where a"
     " job ends without a word",
@@ -140,18 +138,13 @@ def failure_is_kept(plugin: PluginUnderTest) -> None:
         events = until_ended(executor, [bad, good])
         end = end_of(bad, events)
         require(end.state == "failed", f"a run of an unknown method ended as {end.state}")
-        require(
-            bool(end.reason) and "\n" not in end.reason, f"the reason is no line: {end.reason!r}"
-        )
+        require(end.reason and "\n" not in end.reason, f"the reason is no line: {end.reason!r}")
         require(not jobs.results.record_path(bad.key).exists(), "it failed, but left a record")
         attempt = jobs.results.last_attempt(bad.key)
         require(attempt is not None and attempt.failed, "no attempt of the failed job is saved")
         assert attempt is not None
         require(bool(attempt.host), "the attempt does not name the host")
-        require(
-            attempt.reason == end.reason,
-            f"the attempt says {attempt.reason!r}, the end {end.reason!r}",
-        )
+        require(attempt.reason == end.reason, f"the attempt says {attempt.reason!r}, {end}")
         require_state(end_of(good, events), "done")
 
 
@@ -166,9 +159,7 @@ def timeout(plugin: PluginUnderTest) -> None:
         job = replace(jobs.endless(), timeout=3.0)
         require_state(carry_out(executor, job), "timeout")
         attempt = jobs.results.last_attempt(job.key)
-        require(
-            attempt is not None and attempt.state == "timeout", f"the saved attempt is {attempt}"
-        )
+        require(attempt and attempt.state == "timeout", f"the saved attempt is {attempt}")
         require(not jobs.results.record_path(job.key).exists(), "it left a record")
 
 
@@ -221,8 +212,7 @@ def cancel(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="asked to stop, jobs end in time as interrupted, where they can; after close none is "
-    "running",
+    expects="asked to stop, jobs end in time as interrupted if they can; after close none runs",
     why="Ctrl-C must not count as a failure, and must leave no process behind.",
     fix="send SIGTERM to the job's process in stop; kill what is left in close",
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medbench.check.contract import Violation
+from medbench.check.contract import require
 from medbench.check.plugin import PluginUnderTest
 from medbench.errors import RecordError
 from medbench.interfaces.dataset import DataContext
@@ -29,11 +29,7 @@ from medbench.store.weights import read_weights
 #: Seconds within which a job must end, including the time it waits in a queue.
 PATIENCE = 240.0
 
-
-def require(condition: bool, otherwise: str) -> None:
-    """Raise a violation that says ``otherwise`` unless a condition holds."""
-    if not condition:
-        raise Violation(otherwise)
+Events = list[JobProgress | JobEnd]
 
 
 @dataclass(frozen=True)
@@ -104,14 +100,12 @@ def carry_out(executor: Executor, job: Job) -> JobEnd:
     return end_of(job, until_ended(executor, [job]))
 
 
-def until_ended(
-    executor: Executor, jobs: Sequence[Job], cancelled: str = ""
-) -> list[JobProgress | JobEnd]:
+def until_ended(executor: Executor, jobs: Sequence[Job], cancelled: str = "") -> Events:
     """Collect events until all jobs have ended; each must end once, without later events.
 
     ``cancelled`` is the key of a job of which no event may come.
     """
-    events: list[JobProgress | JobEnd] = []
+    events: Events = []
     left = {job.key: job for job in jobs}
     until = time.monotonic() + PATIENCE
     while left:
@@ -153,7 +147,7 @@ def until_running(executor: Executor, job: Job) -> None:
                 return
 
 
-def end_of(job: Job, events: Sequence[JobProgress | JobEnd]) -> JobEnd:
+def end_of(job: Job, events: Events) -> JobEnd:
     """Return the end of a job among events."""
     ends = [event for event in events if isinstance(event, JobEnd) and event.key == job.key]
     require(len(ends) == 1, f"one job ended {len(ends)} times")

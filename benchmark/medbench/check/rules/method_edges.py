@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from medbench.check.contract import Violation, rule_of
+from medbench.check.contract import require, rule_of
 from medbench.check.epoch_cost import EpochCost, MemoryMeter, measure
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.real_data import real_task
@@ -147,15 +147,12 @@ def learns(plugin: PluginUnderTest) -> str:
     stage = TrainingStage(task.given, tiny_backbone(), plugin.make(), task.oracle, "cpu")
     results = list(stage.epochs())
     # of the better half of the epochs: some methods spend the others on warming up
-    scores = sorted(
-        evaluate(task.test_labels, result.test)["balanced_accuracy"] for result in results
-    )
+    scores = sorted(evaluate(task.test_labels, one.test)["balanced_accuracy"] for one in results)
     score = float(np.mean(scores[len(scores) // 2 :]))
     chance = 1 / task.given.num_classes
     found = f"balanced accuracy {score:.3f} on {task.name} after {len(results)} epochs, chance "
     found += f"{chance:.3f}"
-    if score < chance + LEARNED * (1 - chance):
-        raise Violation(found)
+    require(score >= chance + LEARNED * (1 - chance), found)
     return found
 
 
@@ -169,10 +166,10 @@ def cost(plugin: PluginUnderTest) -> str:
     """Compare the cost of epochs with plain cross-entropy."""
     theirs = _cost(plugin.make())
     plain = _cost(ReferenceMethod("plain", ReferenceMethod.Settings()))
-    if theirs.passes > MOST_PASSES:
-        raise Violation(
-            f"{theirs.passes:.0f} passes an image and epoch; cross-entropy needs {plain.passes:.0f}"
-        )
+    require(
+        theirs.passes <= MOST_PASSES,
+        f"{theirs.passes:.0f} passes an image and epoch; cross-entropy needs {plain.passes:.0f}",
+    )
     return (
         f"{theirs.passes:.1f} passes an image and epoch (cross-entropy {plain.passes:.1f}); "
         f"{theirs.seconds / max(plain.seconds, 1e-9):.1f} times its seconds, "
@@ -197,8 +194,8 @@ def steady_memory(plugin: PluginUnderTest) -> None:
         for epoch in range(8):
             run.train_epochs(epoch, epoch + 1, predict=False)
             held.append(memory.live)
-    if held[3] < held[5] < held[7] and held[7] - held[3] > 4 * len(run.images):
-        raise Violation(
-            f"tensors made in training held {held[3]:,} bytes after epoch 3, {held[5]:,} after "
-            f"epoch 5, {held[7]:,} after epoch 7"
-        )
+    require(
+        not held[3] < held[5] < held[7] or held[7] - held[3] <= 4 * len(run.images),
+        f"tensors made in training held {held[3]:,} bytes after epoch 3, {held[5]:,} after "
+        f"epoch 5, {held[7]:,} after epoch 7",
+    )

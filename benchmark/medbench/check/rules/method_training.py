@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medbench.check.compare import difference, require_equal
-from medbench.check.contract import NotApplicable, Violation, rule_of
+from medbench.check.contract import NotApplicable, Violation, require, rule_of
 from medbench.check.global_rngs import WHY, unchanged_global_rngs
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.simulated_device import simulated_device
@@ -24,17 +24,14 @@ rule = rule_of("method")
 
 def check_probabilities(given: Any, rows: int, num_classes: int) -> None:
     """Check that a value is the probabilities of ``rows`` images."""
-    if not isinstance(given, Tensor):
-        raise Violation(f"predict returned {type(given).__name__}, not a tensor")
-    if tuple(given.shape) != (rows, num_classes):
-        raise Violation(
-            f"predict returned shape {tuple(given.shape)} for {rows} images and {num_classes} "
-            f"classes, not {(rows, num_classes)}"
-        )
-    if given.dtype != torch.float32:
-        raise Violation(f"predict returned {given.dtype}, not torch.float32")
-    if not bool(torch.isfinite(given).all()):
-        raise Violation("predict returned values that are not finite")
+    require(isinstance(given, Tensor), f"predict returned {type(given).__name__}, not a tensor")
+    require(
+        tuple(given.shape) == (rows, num_classes),
+        f"predict returned shape {tuple(given.shape)} for {rows} images and {num_classes} "
+        f"classes, not {(rows, num_classes)}",
+    )
+    require(given.dtype == torch.float32, f"predict returned {given.dtype}, not torch.float32")
+    require(bool(torch.isfinite(given).all()), "predict returned values that are not finite")
     if float(given.min()) < 0 or float((given.sum(1) - 1).abs().max()) > 1e-3:
         row = given[int((given.sum(1) - 1).abs().argmax())]
         raise Violation(
@@ -54,8 +51,7 @@ def train(plugin: PluginUnderTest, *, epochs: int = EPOCHS, **data: Any) -> None
 def check_losses(run: MethodRun) -> None:
     """Train all epochs; check that losses are finite."""
     for epoch, report in enumerate(run.train_epochs(0, run.task.epochs)):
-        if not math.isfinite(report.loss):
-            raise Violation(f"the loss of epoch {epoch} is {report.loss}")
+        require(math.isfinite(report.loss), f"the loss of epoch {epoch} is {report.loss}")
 
 
 @rule(
@@ -74,8 +70,7 @@ def prediction(plugin: PluginUnderTest) -> None:
     expects="train_epoch returns an EpochReport: loss a finite float; if given, selected bool (M, "
     "N), clean_probability float32 (N,) in [0, 1], corrected int64 (N,) in [0, K-1]",
     why="Label quality is computed from them; a wrong shape or order looks like a bad method.",
-    fix="index by batch.indices, not by batch order; use .astype(); omit what the method does not "
-    "know",
+    fix="index by batch.indices, not batch order; use .astype(); omit what a method does not know",
 )
 def report(plugin: PluginUnderTest) -> None:
     """Look at the reports of some epochs with 53 samples and four classes."""
@@ -85,8 +80,7 @@ def report(plugin: PluginUnderTest) -> None:
 
 
 def _check_report(given: Any, samples: int, num_classes: int) -> None:
-    if not isinstance(given, EpochReport):
-        raise Violation(f"train_epoch returned {type(given).__name__}")
+    require(isinstance(given, EpochReport), f"train_epoch returned {type(given).__name__}")
     if not isinstance(given.loss, float) or not math.isfinite(given.loss):
         raise Violation(f"loss is {given.loss!r:.60}, a {type(given.loss).__name__}")
     wanted = {
@@ -101,27 +95,24 @@ def _check_report(given: Any, samples: int, num_classes: int) -> None:
         if not isinstance(array, np.ndarray):
             raise Violation(f"{name} is a {type(array).__name__}, not a numpy array")
         same_shape = len(array.shape) == len(shape) and array.shape[-1] == samples
-        if array.dtype != dtype or not same_shape:
-            raise Violation(
-                f"{name} is {array.dtype} {array.shape}, not {dtype} "
-                f"{str(shape).replace('-1', 'M')}"
-            )
+        require(
+            array.dtype == dtype and same_shape,
+            f"{name} is {array.dtype} {array.shape}, not {dtype} {str(shape).replace('-1', 'M')}",
+        )
         if array.size and not (low <= array.min() and array.max() <= high):
             raise Violation(f"{name} goes from {array.min()} to {array.max()}, not {low} to {high}")
 
 
 @rule(
-    expects="two trainings on the same task give the same reports, predictions and state, bit for "
-    "bit",
+    expects="two trainings on one task give the same reports, predictions and state, bit for bit",
     why="Same run key, same result: otherwise no result can be checked.",
     fix="draw only from task.rng and task.numpy_rng; iterate over no set; keep nothing in class "
     "attributes or module variables",
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Train twice."""
-    first = MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS)
-    second = MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS)
-    require_equal(first, second, "the second training differs")
+    one, two = (MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS) for _ in range(2))
+    require_equal(one, two, "the second training differs")
 
 
 @rule(
@@ -140,8 +131,7 @@ def seed_matters(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="mini-batches are drawn with a generator from task.rng of the same epoch, asked for "
-    "once per purpose",
+    expects="mini-batches are drawn by task.rng of the same epoch, asked for once per purpose",
     why="A stream depends only on run, purpose and epoch, so a resumed run draws the same, and no "
     "two draws are equal by mistake.",
     fix='call task.rng("purpose", epoch) in train_epoch, once for each purpose',
@@ -158,17 +148,14 @@ def named_streams(plugin: PluginUnderTest) -> None:
             if when != epoch:
                 raise Violation(f"in epoch {epoch} it asked for task.{which}({purpose!r}, {when})")
         ours = {id(generator) for generator in run.calls.generators[handed:]}
-        if any(id(generator) not in ours for generator in run.calls.batch_generators[used:]):
-            raise Violation(
-                f"in epoch {epoch} it drew mini-batches with a generator that task.rng "
-                "did not give in that epoch"
-            )
-        twice = [words for words in set(of_epoch) if of_epoch.count(words) > 1]
-        if twice:
-            which, purpose, _ = sorted(twice)[0]
-            raise Violation(
-                f"in epoch {epoch} it asked for task.{which}({purpose!r}, {epoch}) twice"
-            )
+        require(
+            all(id(generator) in ours for generator in run.calls.batch_generators[used:]),
+            f"in epoch {epoch} it drew mini-batches with a generator that task.rng "
+            "did not give in that epoch",
+        )
+        for which, purpose, _ in of_epoch:
+            twice = of_epoch.count((which, purpose, epoch)) > 1
+            require(not twice, f"in epoch {epoch} it asked for task.{which}({purpose!r}) twice")
 
 
 @rule(
@@ -191,18 +178,15 @@ def global_generators(plugin: PluginUnderTest) -> None:
 )
 def device(plugin: PluginUnderTest) -> None:
     """Train on a simulated device."""
-    method = plugin.make()
     data, calls = synthetic_data(), TaskCalls()
     with simulated_device(calls.generators) as place:
-        run = MethodRun(method, data, device=place, calls=calls)
-        run.train_epochs(0, EPOCHS)
+        MethodRun(plugin.make(), data, device=place, calls=calls).train_epochs(0, EPOCHS)
     if torch.cuda.is_available():
         MethodRun(plugin.make(), data, device="cuda").train_epochs(0, EPOCHS)
 
 
 @rule(
-    expects="a training resumed from a checkpoint, after any epoch, gives the same bits as an "
-    "uninterrupted one",
+    expects="resumed from a checkpoint after any epoch, a training ends with the same bits",
     why="Otherwise a result would depend on when the run was interrupted.",
     fix="keep all that train_epoch changes in attributes of the method, not in closures, module "
     "variables or class attributes; keep no view of a tensor next to the tensor",
@@ -250,17 +234,13 @@ def plain_state(plugin: PluginUnderTest) -> None:
 )
 def prediction_leaves_no_trace(plugin: PluginUnderTest) -> None:
     """Train with and without looking."""
-    trials = [MethodRun(plugin.make(), synthetic_data()) for _ in range(2)]
-    reports = [
-        run.train_epochs(0, EPOCHS, predict=look)
-        for run, look in zip(trials, (True, False), strict=True)
-    ]
-    for run in trials:
+    traces = []
+    for look in (True, False):
+        run = MethodRun(plugin.make(), synthetic_data())
+        reports = run.train_epochs(0, EPOCHS, predict=look)
         run.predict()  # leaves the networks of both in eval mode
-    one, two = (
-        {"report": r, "state": t.state.save()} for r, t in zip(reports, trials, strict=True)
-    )
-    require_equal(one, two, "with predictions after each epoch and without")
+        traces.append({"report": reports, "state": run.state.save()})
+    require_equal(traces[0], traces[1], "with predictions after each epoch and without")
 
 
 @rule(
@@ -276,8 +256,7 @@ def prediction_by_image(plugin: PluginUnderTest) -> None:
     together = run.predict(images)
     alone = torch.cat([run.predict(images[i : i + 1]) for i in range(6)])
     off = float((together - alone).abs().max())
-    if off > 1e-4:
-        raise Violation(f"a probability differs by {off:.3g} when the image is alone in its batch")
+    require(off <= 1e-4, f"a probability differs by {off:.3g} when the image is alone in its batch")
 
 
 @rule(
@@ -305,8 +284,7 @@ def oracle_declared(plugin: PluginUnderTest) -> str:
 @rule(
     expects="the images and labels that the method gets are not changed",
     why="Training, evaluation and later epochs share them.",
-    fix="labels = batch.labels.clone() before a change; no in-place operation on what the task "
-    "gives",
+    fix="labels = batch.labels.clone() before a change; nothing in place on what the task gives",
 )
 def data_untouched(plugin: PluginUnderTest) -> None:
     """Compare images and labels before and after."""

@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from medbench.check.compare import require_equal
-from medbench.check.contract import (
-    NotApplicable,
-    Violation,
-    refusal_is_not_applicable,
-    rule_of,
-)
+from medbench.check.contract import NotApplicable, Violation, refusal_allowed, require, rule_of
 from medbench.check.global_rngs import FIX, WHY, unchanged_global_rngs
 from medbench.check.plugin import PluginUnderTest
 from medbench.interfaces.noise import CleanLabels, NoiseModel
@@ -43,19 +38,25 @@ def corrupted(
 ) -> NDArray[np.int64]:
     """Return noisy labels; a rate or data that the model refuses in one line are no violation."""
     made: NoiseModel = model or plugin.make()
-    with refusal_is_not_applicable():
+    with refusal_allowed():
         made.transition_matrix(data.class_names, data.dataset, rate)
         return made.corrupt(data, rate, np.random.default_rng(seed))
+
+
+def check_draw(plugin: PluginUnderTest, rate: float = 0.2, **which: int) -> None:
+    """Check noisy labels of :func:`clean` data."""
+    data = clean(**which)
+    check_labels(corrupted(plugin, data, rate), data)
 
 
 def check_labels(noisy: Any, data: CleanLabels) -> None:
     """Check that a value is noisy labels of the data."""
     if not isinstance(noisy, np.ndarray):
         raise Violation(f"corrupt returned a {type(noisy).__name__}, not a numpy array")
-    if noisy.shape != data.labels.shape or noisy.dtype != np.int64:
-        raise Violation(
-            f"corrupt returned {noisy.dtype} {noisy.shape}, not int64 {data.labels.shape}"
-        )
+    require(
+        noisy.shape == data.labels.shape and noisy.dtype == np.int64,
+        f"corrupt returned {noisy.dtype} {noisy.shape}, not int64 {data.labels.shape}",
+    )
     if noisy.size and not (noisy.min() >= 0 and noisy.max() < data.num_classes):
         raise Violation(
             f"noisy labels go from {noisy.min()} to {noisy.max()}, not 0 to {data.num_classes - 1}"
@@ -69,9 +70,8 @@ def check_labels(noisy: Any, data: CleanLabels) -> None:
 )
 def labels(plugin: PluginUnderTest) -> None:
     """Look at draws at several rates."""
-    data = clean()
     for rate in RATES:
-        check_labels(corrupted(plugin, data, rate), data)
+        check_draw(plugin, rate)
 
 
 @rule(
@@ -131,7 +131,7 @@ def data_untouched(plugin: PluginUnderTest) -> None:
 
 def stated(plugin: PluginUnderTest, data: CleanLabels, rate: float) -> NDArray[np.float64]:
     """Return the stated matrix."""
-    with refusal_is_not_applicable():
+    with refusal_allowed():
         matrix = plugin.make().transition_matrix(data.class_names, data.dataset, rate)
     if matrix is None:
         raise NotApplicable("it states no transition matrix")
@@ -145,8 +145,7 @@ def stated(plugin: PluginUnderTest, data: CleanLabels, rate: float) -> NDArray[n
 )
 def matrix(plugin: PluginUnderTest) -> None:
     """Look at matrices for two, three and five classes."""
-    refused = ""
-    looked = 0
+    refused, looked = "", 0
     for num_classes in (2, 3, 5):
         for rate in RATES:
             try:
@@ -180,10 +179,10 @@ def matrix_agrees(plugin: PluginUnderTest) -> str:
         for k in range(data.num_classes):
             counts = np.bincount(noisy[data.labels == k], minlength=data.num_classes)
             expected = counts.sum() * T[k]
-            if counts[expected < 1e-9].any():
-                raise Violation(
-                    f"at rate {rate} class {k} became one it has probability 0 of becoming"
-                )
+            require(
+                not counts[expected < 1e-9].any(),
+                f"at rate {rate} class {k} became one it has probability 0 of becoming",
+            )
             possible = expected > 1e-9
             statistic = float(((counts - expected)[possible] ** 2 / expected[possible]).sum())
             p = float(chi2.sf(statistic, possible.sum() - 1)) if possible.sum() > 1 else 1.0
@@ -192,8 +191,7 @@ def matrix_agrees(plugin: PluginUnderTest) -> str:
                 shares = (counts / counts.sum()).round(3).tolist()
                 raise Violation(
                     f"at rate {rate} class {k} became {shares}, by the matrix "
-                    f"{T[k].round(3).tolist()} "
-                    f"(chi-square p = {p:.2g})"
+                    f"{T[k].round(3).tolist()} (chi-square p = {p:.2g})"
                 )
     return f"least p of the rows {worst:.2g}"
 
@@ -207,8 +205,7 @@ def rate_zero(plugin: PluginUnderTest) -> None:
     """Draw at rate 0."""
     data = clean()
     changed = int((corrupted(plugin, data, 0.0) != data.labels).sum())
-    if changed:
-        raise Violation(f"{changed} of {len(data.labels)} labels changed at rate 0")
+    require(not changed, f"{changed} of {len(data.labels)} labels changed at rate 0")
 
 
 @rule(
@@ -233,8 +230,7 @@ def rate_grows(plugin: PluginUnderTest) -> str:
 )
 def two_classes(plugin: PluginUnderTest) -> None:
     """Draw with two classes."""
-    data = clean(num_classes=2)
-    check_labels(corrupted(plugin, data, 0.2), data)
+    check_draw(plugin, num_classes=2)
 
 
 @rule(
@@ -244,8 +240,7 @@ def two_classes(plugin: PluginUnderTest) -> None:
 )
 def missing_class(plugin: PluginUnderTest) -> None:
     """Draw where the last of three classes is absent."""
-    data = clean(classes=2)
-    check_labels(corrupted(plugin, data, 0.2), data)
+    check_draw(plugin, classes=2)
 
 
 @rule(
@@ -255,8 +250,7 @@ def missing_class(plugin: PluginUnderTest) -> None:
 )
 def one_sample(plugin: PluginUnderTest) -> None:
     """Draw for one sample."""
-    data = clean(1)
-    check_labels(corrupted(plugin, data, 0.2), data)
+    check_draw(plugin, samples=1)
 
 
 @rule(
@@ -267,5 +261,4 @@ def one_sample(plugin: PluginUnderTest) -> None:
 def grey_and_colour(plugin: PluginUnderTest) -> None:
     """Draw with images of one and of three channels."""
     for channels in (1, 3):
-        data = clean(channels=channels)
-        check_labels(corrupted(plugin, data, 0.2), data)
+        check_draw(plugin, channels=channels)

@@ -9,12 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medbench.check.compare import require_equal
-from medbench.check.contract import (
-    NotApplicable,
-    Violation,
-    refusal_is_not_applicable,
-    rule_of,
-)
+from medbench.check.contract import NotApplicable, Violation, refusal_allowed, require, rule_of
 from medbench.check.global_rngs import FIX, WHY, unchanged_global_rngs
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.real_data import real_images
@@ -52,7 +47,7 @@ class PretextSetup:
         half = (0.5,) * channels
         self.backbone: nn.Module
         self.backbone, features = build_backbone(tiny_backbone(), self.space, half, half, 0)
-        with refusal_is_not_applicable(), seeded_construction(0, "pretext head"):
+        with refusal_allowed(), seeded_construction(0, "pretext head"):
             self.head = self.pretext.make_head(features, self.space)
         if not isinstance(self.head, nn.Module):
             raise Violation(f"make_head returned a {type(self.head).__name__}, not a module")
@@ -79,20 +74,16 @@ def check_step(step: Any) -> None:
         raise Violation(f"loss returned a {type(step).__name__}, not a PretextStep")
     if not isinstance(step.loss, Tensor) or step.loss.dim() != 0:
         raise Violation(f"the loss is no tensor of shape (): {step.loss!r:.80}")
-    if not math.isfinite(float(step.loss.detach())):
-        raise Violation(f"the loss is {float(step.loss.detach())}")
-    if not step.loss.requires_grad:
-        raise Violation("the loss carries no gradient")
+    require(math.isfinite(float(step.loss.detach())), f"the loss is {float(step.loss.detach())}")
+    require(step.loss.requires_grad, "the loss carries no gradient")
     correct = float(torch.as_tensor(step.correct))
     if not isinstance(step.questions, int) or step.questions < 0:
         raise Violation(f"questions is {step.questions!r}, no count")
-    if not 0 <= correct <= step.questions:
-        raise Violation(f"{correct:g} of {step.questions} answers are correct")
+    require(0 <= correct <= step.questions, f"{correct:g} of {step.questions} answers are correct")
 
 
 @rule(
-    expects="loss returns a PretextStep: a finite scalar loss with a gradient, 0 <= correct <= "
-    "questions",
+    expects="loss returns PretextStep: finite scalar loss with gradient, 0 <= correct <= questions",
     why="The harness minimises the loss, and reports the accuracy as correct / questions.",
     fix="return PretextStep(loss.mean(), (answers == truth).sum(), len(truth))",
 )
@@ -110,13 +101,9 @@ def gradient(plugin: PluginUnderTest) -> None:
     """Go backward once."""
     setup = PretextSetup(plugin)
     setup.step().loss.backward()  # type: ignore[no-untyped-call]
-    without = [
-        name
-        for name, grad in setup.gradients().items()
-        if grad is None or not bool((grad != 0).any())
-    ]
-    if without:
-        raise Violation(f"no gradient reaches {', '.join(without)}")
+    gradients = setup.gradients().items()
+    without = [name for name, grad in gradients if grad is None or not bool(grad.any())]
+    require(not without, f"no gradient reaches {', '.join(without)}")
 
 
 @rule(
@@ -126,9 +113,9 @@ def gradient(plugin: PluginUnderTest) -> None:
 )
 def repeats(plugin: PluginUnderTest) -> None:
     """Compute losses with two instances."""
-    first, second = PretextSetup(plugin), PretextSetup(plugin)
     losses: list[Any] = []
-    for setup in (first, second):
+    for _ in range(2):
+        setup = PretextSetup(plugin)
         one = setup.step()
         one.loss.backward()  # type: ignore[no-untyped-call]
         losses.append({"loss": one.loss.detach(), "gradient": setup.gradients()})
@@ -142,11 +129,8 @@ def repeats(plugin: PluginUnderTest) -> None:
 )
 def generator_matters(plugin: PluginUnderTest) -> None:
     """Compute losses with several generators."""
-    losses = set()
-    for seed in range(4):
-        losses.add(float(PretextSetup(plugin).step(seed).loss.detach()))
-    if len(losses) == 1:
-        raise Violation("four generators gave the same loss")
+    losses = {float(PretextSetup(plugin).step(seed).loss.detach()) for seed in range(4)}
+    require(len(losses) != 1, "four generators gave the same loss")
 
 
 @rule(
@@ -213,8 +197,7 @@ def chance(plugin: PluginUnderTest) -> str:
     setup = PretextSetup(plugin)
     count = len(setup.images)
     stated = setup.pretext.chance(count)
-    if not isinstance(stated, (int, float)) or not 0 <= stated <= 1:
-        raise Violation(f"chance({count}) is {stated!r}")
+    require(isinstance(stated, (int, float)) and 0 <= stated <= 1, f"chance({count}) is {stated!r}")
     setup.backbone = NormalisedBackbone(Guessing(), (0.5,), (0.5,))
     correct, questions = 0.0, 0
     with torch.no_grad():
@@ -227,10 +210,10 @@ def chance(plugin: PluginUnderTest) -> str:
     reached = correct / questions
     # questions of a batch are not independent: five deviations of as many batches
     allowed = 5 * math.sqrt(max(stated * (1 - stated), 1e-3) / min(questions, 60 * count)) + 0.02
-    if abs(reached - stated) > allowed:
-        raise Violation(
-            f"guessing reached {reached:.3f} over {questions} questions; it states {stated:.3f}"
-        )
+    require(
+        abs(reached - stated) <= allowed,
+        f"guessing reached {reached:.3f} over {questions} questions; it states {stated:.3f}",
+    )
     return f"stated {stated:.3f}, guessing reached {reached:.3f}"
 
 
@@ -266,11 +249,9 @@ def odd_size(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="after pretraining the backbone has the same weight names, finite values and distinct "
-    "features",
+    expects="after pretraining the backbone has its weight names, finite values, distinct features",
     why="Methods load the weights by name; features that are all equal are of no use.",
-    fix="add no layers to the backbone; a loss that only attracts features collapses, so repel "
-    "some",
+    fix="add no layers to the backbone; a loss that only attracts features collapses: repel some",
 )
 def backbone_usable(plugin: PluginUnderTest) -> str:
     """Pretrain on real images through the harness, and look at the features."""
@@ -290,10 +271,8 @@ def backbone_usable(plugin: PluginUnderTest) -> str:
     if spread < 1e-3:
         raise Violation(f"features of 64 images are all equal (relative deviation {spread:.2g})")
     first, last = epochs[0], epochs[-1]
-    return (
-        f"loss {first.loss:.3f} to {last.loss:.3f}, "
-        f"accuracy {first.accuracy:.3f} to {last.accuracy:.3f}"
-    )
+    text = f"loss {first.loss:.3f} to {last.loss:.3f}"
+    return f"{text}, accuracy {first.accuracy:.3f} to {last.accuracy:.3f}"
 
 
 @rule(
@@ -307,10 +286,7 @@ def learns(plugin: PluginUnderTest) -> str:
     losses = [epoch.loss for epoch in stage.epochs()]
     half = len(losses) // 2
     early, late = sum(losses[:half]) / half, sum(losses[-half:]) / half
-    if not late < early:
-        raise Violation(
-            f"the mean loss of the first {half} epochs is {early:.4f}, of the last {late:.4f}"
-        )
+    require(late < early, f"mean loss {early:.4f} in the first {half} epochs, then {late:.4f}")
     return f"mean loss {early:.4f} in the first {half} epochs, {late:.4f} in the last"
 
 
