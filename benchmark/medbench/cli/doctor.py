@@ -19,7 +19,7 @@ from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import KINDS, kind_named
 from medbench.plugins.registry import discover
-from medbench.store.parallel import cores
+from medbench.store.processes import cores
 
 State = Literal["ok", "note", "fault"]
 
