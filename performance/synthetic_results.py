@@ -239,6 +239,7 @@ def _predictions(classes: int, skill: float, rng: np.random.Generator) -> dict[s
         "train/noisy_labels": noisy,
         "train/ids": np.array([f"s{i}" for i in range(TRAIN)]),
         "train/predicted": rng.integers(0, classes, (EPOCHS, TRAIN)).astype(np.int16),
+        "train/noisy_loss": rng.random((EPOCHS, TRAIN), np.float32),
         "noise/realised_matrix": np.full((classes, classes), 1 / classes),
         "train/loss": np.linspace(1, 0.5, EPOCHS),
     }

@@ -272,7 +272,8 @@ class Results:
         """Return one row for each training image, as it was in the last epoch.
 
         Columns: ``id``; ``clean_label`` and ``noisy_label``; ``mislabelled``;
-        ``predicted``, the label predicted; and, where the method reports them,
+        ``predicted``, the label predicted; ``loss``, the cross-entropy with the noisy label,
+        without augmentation; and, where the method reports them,
         ``selected`` (share of its networks that selected the sample, 0 to 1),
         ``clean_probability`` (0 to 1) and ``corrected`` (the label trained on; -1 where it
         reports none). Labels are numbers: places in ``header(run).summary["classes"]``.
@@ -295,6 +296,7 @@ class Results:
             "noisy_label": np.tile(noisy, epochs),
             "mislabelled": np.tile(clean != noisy, epochs),
             "predicted": arrays["train/predicted"].ravel(),
+            "loss": arrays["train/noisy_loss"].ravel(),
         }
         if "train/selected" in arrays:
             columns["selected"] = arrays["train/selected"].mean(axis=1).ravel()

@@ -70,6 +70,7 @@ def finish(
         "test/probabilities": _predictions(rng, arrays["test/labels"], skill),
         "validation/probabilities": _predictions(rng, arrays["validation/noisy_labels"], skill),
         "train/predicted": rng.integers(0, CLASSES, (EPOCHS, TRAIN)),
+        "train/noisy_loss": np.ones((EPOCHS, TRAIN), np.float32),
         "train/loss": np.linspace(1, 0.5, EPOCHS),
     }
     if one_class:

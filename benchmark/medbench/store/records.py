@@ -8,6 +8,7 @@ Layout of a record::
     test/            labels (N,) ids (N,) groups (N,)? probabilities (E, N, K)
     validation/      noisy_labels (V,) probabilities (E, V, K)
     train/           clean_labels (T,) noisy_labels (T,) ids (T,) predicted (E, T)
+                     noisy_loss (E, T): cross-entropy with the noisy labels
                      selected (E, M, T)? clean_probability (E, T)? corrected (E, T)?
                      loss (E,)
     noise/           transition_matrix (K, K)?  realised_matrix (K, K)

@@ -168,6 +168,7 @@ def _epoch_message(result: EpochResult) -> Message:
     report = result.report
     arrays: dict[str, NDArray[Any]] = {
         "train/predicted": result.predicted,
+        "train/noisy_loss": result.loss,
         "validation/probabilities": result.validation,
         "test/probabilities": result.test,
     }
