@@ -23,8 +23,8 @@ class Forward(OneNetwork):
 
     T[i, j] = P(noisy = j | true = i) is the true matrix of the noise, asked of the
     oracle: an upper bound for methods that estimate it. Or it is estimated after a
-    warm-up with cross-entropy: row i is the network's prediction for the sample that it
-    holds for class i with the most certainty [P], with the likeliest 3 % left out [R].
+    warm-up with cross-entropy: row i is the network's prediction for the sample with the
+    largest probability of class i [P], after the largest 3 % are left out [R].
     The source then trains a new network; here the same one continues, as both phases
     share one budget [I].
 
@@ -39,7 +39,7 @@ class Forward(OneNetwork):
     asks = ("transition_matrix",)
 
     def start(self, task: LearningTask) -> None:
-        """Build the network; T is not known yet, which the identity stands for."""
+        """Build the network; T is the identity until it is known."""
         super().start(task)
         estimated = self.settings.matrix == "estimate"
         self.known_from = warmup_length(self.settings.warmup_epochs, task.epochs) * estimated

@@ -45,7 +45,7 @@ def reverse_cross_entropy(logits: Tensor, labels: Tensor, log_zero: float) -> Te
     labels : torch.Tensor of int64, shape (B,)
         Noisy labels y.
     log_zero : float
-        A < 0, what stands for log 0.
+        A < 0, the value used for log 0.
 
     Returns
     -------
