@@ -8,8 +8,8 @@ compared with an undisturbed one and the next begins, until all kills are spent.
 every record is there, with the digest of the undisturbed grid; no finished run was done
 again; no file is left half-written, no lock and no checkpoint; no process is left.
 
-Ctrl-C kills no more, lets the grid at hand come to its end and tells what was found so
-far. Prints one JSON line. Exit status 0 if all holds.
+Ctrl-C: no more kills; the current grid is completed and what was found so far is printed.
+Prints one JSON line. Exit status 0 if all holds.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def records(results: Path) -> dict[str, tuple[int, int]]:
     """Return what changes if a record is written again, by path."""
     return {
         str(path.relative_to(results)): (path.stat().st_mtime_ns, path.stat().st_ino)
-        for kind in ("runs", "pretrainings")
-        for path in results.glob(f"{kind}/*/*.h5")
+        for pattern in ("runs/*/*.h5", "pretrainings/*/*.safetensors")
+        for path in results.glob(pattern)
     }
 
 
@@ -151,7 +151,7 @@ def disturbed_grid(
             break
         running = command(folder, results)
         found.commands += 1
-    if command(folder, results).wait() != 0:  # once more, with nothing to do but to tidy up
+    if command(folder, results).wait() != 0:  # once more, with nothing to do but to clean up
         found.wrong.append("the command does not end well though all is done")
     now = records(results)
     found.wrong += [f"{name} was done again" for name in seen if now.get(name) != seen[name]]
@@ -173,7 +173,7 @@ def inspect(results: Path, expected: Mapping[str, str], found: Findings) -> None
     got = digests(results)
     found.wrong += [f"record {key} is missing" for key in expected if key not in got]
     found.wrong += [f"digest of {k} differs" for k in got if got[k] != expected.get(k)]
-    for pattern in (".*.part", "checkpoints/*/*.h5", "locks/*.json"):
+    for pattern in (".*.part", "checkpoints/*/*.safetensors", "locks/*.json"):
         where = results.rglob(pattern) if pattern.startswith(".") else results.glob(pattern)
         found.wrong += [f"{path.relative_to(results)} is left" for path in where if path.is_file()]
     headers = [read_header(path) for path in results.glob("runs/*/*.h5")]

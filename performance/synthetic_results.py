@@ -1,6 +1,6 @@
 """A results folder of made-up records: `python performance/synthetic_results.py FOLDER`.
 
-The records are whole: they stand under the keys of a protocol's runs, `medbench verify`
+The records are whole: they have the keys of a protocol's runs, `medbench verify`
 finds nothing wrong with them, and the commands and the board read them as any others.
 Only their predictions are invented, and few (a dozen test images, two epochs), so that
 100,000 of them take minutes and some GB. Entrants differ by their names' places: later
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,10 +24,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import h5py
 import numpy as np
 
-from medbench.canonical import canonical_json
 from medbench.engine.readings import read_run
 from medbench.engine.samples import labels_hash
 from medbench.engine.streams import derive_seed
@@ -40,26 +37,15 @@ from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.plan import planned
 from medbench.store.parallel import cores
-from medbench.store.preface import write_preface
-from medbench.store.records import (
-    Header,
-    created,
-    make_record,
-    preface_of,
-    write_arrays,
-    write_attribute,
-)
+from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
 from medbench.store.weights import PretrainedWeights, write_weights
 
 EPOCHS, TEST, VALIDATION, TRAIN = 2, 24, 12, 16
 
-#: Invented outcomes to choose from, worst to best: computing metrics anew for
+#: Invented outcomes to choose from, worst to best: computing metrics for each of
 #: 100,000 runs would take longer than writing them.
 OUTCOMES = 400
-
-#: Bytes kept for a header in JSON.
-ROOM = 7000
 
 #: Plugins behind the invented names, in turn.
 DATASETS = ("pneumonia-mnist", "covid-qu-ex-mini", "kather-texture-mini")
@@ -162,35 +148,22 @@ def write_run(results: Results, run: RunSpec) -> None:
     metadata = {
         "provenance": {"device": "cpu", "medbench": "synthetic", "plugins": _plugins(run)},
         "times": {"data": 0.02, "training": 3 + float(rng.random()), "evaluation": 0.05},
-        "resources": {"judge_peak_kib": 500_000, "trainer_peak_kib": 600_000, "gpu_bytes": None},
+        "resources": {
+            "evaluator_peak_kib": 500_000,
+            "training_peak_kib": 600_000,
+            "gpu_bytes": None,
+        },
     }
     record = make_record(run.key, run.axes, run.to_json(), summary, outcome.arrays, metadata)
-    _fill(results.record_path(run.key), outcome.template, record.header)
-
-
-def _fill(path: Path, template: bytes, header: Header) -> None:
-    """Write a record as a copy of one with the same arrays: ten times as fast as anew."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(template)
-    with h5py.File(path, "r+") as file:
-        file.attrs.modify("key", np.bytes_(header.key.encode()))
-        file.attrs.modify("digest", np.bytes_(header.digest.encode()))
-        for name, value in {
-            ".header": [header.axes, header.spec, header.summary],
-            ".metadata": header.metadata,
-        }.items():
-            text = canonical_json(value).encode().ljust(ROOM)  # spaces mean nothing to JSON
-            file[name].write_direct(np.frombuffer(text, np.uint8))
-    write_preface(path, preface_of(header))
+    write_record(results.record_path(run.key), record)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Predictions with their curves and readings, and a record of them to be filled in."""
+    """Predictions with their curves and readings."""
 
     arrays: dict[str, Any]
     readings: dict[str, Any]
-    template: bytes
 
     @property
     def realised_rate(self) -> float:
@@ -211,15 +184,7 @@ def _outcome(classes: int, place: int) -> Outcome:
     arrays = _predictions(classes, place / OUTCOMES, _rng("outcome", classes, place))
     readings, curves = read_run(arrays, "balanced_accuracy", EPOCHS)
     arrays |= curves
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "template.h5"
-        with created(path, [" " * ROOM]) as file:
-            write_attribute(file, "key", "0" * 64)
-            write_attribute(file, "digest", "0" * 64)
-            for name in (".header", ".metadata"):
-                file.create_dataset(name, data=np.zeros(ROOM, np.uint8), track_times=False)
-            write_arrays(file, arrays)
-        return Outcome(arrays, readings, path.read_bytes())
+    return Outcome(arrays, readings)
 
 
 def write_pretraining(results: Results, step: PretrainingSpec) -> None:

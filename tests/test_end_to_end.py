@@ -121,7 +121,7 @@ def test_a_curriculum_starts_each_step_from_the_one_before(example: SimpleNamesp
     assert last["parent"]["parent"] is None
     weights = {
         (found.spec["pretext"]["plugin"], found.spec["dataset"]["name"], found.spec["step"]): found
-        for path in (example.results / "pretrainings").rglob("*.h5")
+        for path in (example.results / "pretrainings").rglob("*.safetensors")
         for found in [read_weights(path)]
     }
     # the first step, the second, and hidden-cell alone on each of two datasets

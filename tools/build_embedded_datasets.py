@@ -1,4 +1,4 @@
-"""Build the image files that ship with medbench.
+"""Build the dataset files that ship with medbench.
 
 Usage::
 
@@ -16,7 +16,7 @@ refused. What is done to the images, and nothing else:
     PneumoniaMNIST, 28 px, as it is, in its own split.
 ``kather-texture-mini``
     100 tiles of 224 px, each cut without overlap into 4x4 patches of 56 px.
-    Patches of one tile stay in one split; tiles are dealt to the splits class
+    Patches of one tile stay in one split; tiles are assigned to the splits class
     by class, in the order of a seeded hash of their names.
 
 The same input gives the same content hash everywhere, and the same bytes with
@@ -35,7 +35,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.data.images_writing import ImageBatch, write_images
+from medbench.data import Columns, ImageBatch, write_images
 from medbench.interfaces.dataset import SPLITS, DatasetCard
 from medbench_plugins.datasets.busi import CONFOUNDERS
 
@@ -84,8 +84,8 @@ COVID_QU_EX_MINI = DatasetCard(
     confounders=(
         "Class is confounded with source hospital and patient age: a high score need not mean"
         " that disease was recognised.",
-        "No patient ids: images of one patient may stand in several splits.",
-        "One exact duplicate stands in two splits: Train/COVID-19/images/covid_686.png and"
+        "No patient ids: images of one patient may occur in several splits.",
+        "One exact duplicate occurs in two splits: Train/COVID-19/images/covid_686.png and"
         " Test/COVID-19/images/covid_3155.png; the provider's split was kept.",
     ),
 )
@@ -110,7 +110,7 @@ PNEUMONIA_MNIST = DatasetCard(
     ),
     confounders=(
         "All patients are children of one to five years from one hospital.",
-        "No patient ids: images of one patient may stand in several splits.",
+        "No patient ids: images of one patient may occur in several splits.",
         "Exact duplicates at 28 px: 27 sets, 56 images in all, each set of one class; 8 sets span"
         " the training and validation splits, none spans test and another split.",
         "The share of pneumonia differs: 74 % in training and validation, 62.5 % in test.",
@@ -147,7 +147,7 @@ KATHER_TEXTURE_MINI = DatasetCard(
         " tile (group).",
         "A patch has its tile's label and may show little of that tissue: 8 patches of adipose"
         " tissue are nearly blank.",
-        "No patient ids: tiles of one patient may stand in several splits.",
+        "No patient ids: tiles of one patient may occur in several splits.",
         "The tiles were enlarged from 150 px to 224 px before they were cut: a patch of 56 px holds"
         " the detail of about 38 px.",
     ),
@@ -178,7 +178,7 @@ def main() -> None:
     """Check the input, then build all files."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("raw", type=Path, help="folder with the source arrays")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder for the image files")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for the dataset files")
     arguments = parser.parse_args()
     check_inputs(arguments.raw)
     for card in (
@@ -211,9 +211,11 @@ def build_covid_qu_ex_mini(raw: Path, out: Path) -> DatasetCard:
             out / "covid-qu-ex-mini.h5",
             COVID_QU_EX_MINI,
             (batch for part in parts for batch in halved_batches(part)),
-            labels=np.concatenate([part["labels"][:] for part in parts]),
-            split=np.concatenate([part["split"][:] for part in parts]),
-            ids=[name.decode() for part in parts for name in part["source_file"][:]],
+            Columns(
+                labels=np.concatenate([part["labels"][:] for part in parts]),
+                split=np.concatenate([part["split"][:] for part in parts]),
+                ids=[name.decode() for part in parts for name in part["source_file"][:]],
+            ),
             gzip_level=9,
         )
 
@@ -245,9 +247,7 @@ def build_pneumonia_mnist(raw: Path, out: Path) -> DatasetCard:
         out / "pneumonia-mnist.h5",
         PNEUMONIA_MNIST,
         [ImageBatch(arrays["images"][..., None])],
-        labels=arrays["labels"],
-        split=split,
-        ids=ids_by_order(split),
+        Columns(arrays["labels"], split, ids_by_order(split)),
         gzip_level=9,
     )
 
@@ -267,21 +267,23 @@ def build_kather_texture_mini(raw: Path, out: Path) -> DatasetCard:
     """Write ``kather-texture-mini.h5``."""
     arrays = np.load(raw / "kather2016_sample100_224.npz")
     tiles, labels = arrays["source_file"].tolist(), arrays["labels"]
-    split_of = deal_tiles(tiles, labels)
+    split_of = split_tiles(tiles, labels)
     places = [f"r{row}c{column}" for row in range(GRID) for column in range(GRID)]
     return write_images(
         out / "kather-texture-mini.h5",
         KATHER_TEXTURE_MINI,
         [ImageBatch(cut(arrays["images"]))],
-        labels=np.repeat(labels, len(places)),
-        split=[split_of[tile] for tile in tiles for _ in places],
-        ids=[f"{tile}/{place}" for tile in tiles for place in places],
-        groups=[tile for tile in tiles for _ in places],
+        Columns(
+            labels=np.repeat(labels, len(places)),
+            split=[split_of[tile] for tile in tiles for _ in places],
+            ids=[f"{tile}/{place}" for tile in tiles for place in places],
+            groups=[tile for tile in tiles for _ in places],
+        ),
         gzip_level=9,
     )
 
 
-def deal_tiles(tiles: list[str], labels: NDArray[np.int64]) -> dict[str, int]:
+def split_tiles(tiles: list[str], labels: NDArray[np.int64]) -> dict[str, int]:
     """Return the split code of each tile, stratified by class.
 
     The order is that of a hash rather than a generator's, so that it depends
@@ -314,9 +316,7 @@ def build_busi_mini(raw: Path, out: Path) -> DatasetCard:
         out / "busi-mini.h5",
         BUSI_MINI,
         [ImageBatch(area_means(arrays["images"], PATCH)[..., None])],
-        labels=arrays["labels"],
-        split=arrays["split"],
-        ids=arrays["source_file"].tolist(),
+        Columns(arrays["labels"], arrays["split"], arrays["source_file"].tolist()),
         gzip_level=9,
     )
 

@@ -13,6 +13,7 @@ from medbench.plugins.markers import Command, Logger, Plugin, hookimpl
 if TYPE_CHECKING:
     from medbench.protocol.schema import Protocol
     from medbench.results import Results, load
+    from medbench.running import run
 
 __all__ = [
     "ENGINE_REVISION",
@@ -26,6 +27,7 @@ __all__ = [
     "__version__",
     "hookimpl",
     "load",
+    "run",
 ]
 
 __version__ = "0.1.0"
@@ -48,6 +50,7 @@ _LAZY = {
     "Protocol": "medbench.protocol.schema",
     "Results": "medbench.results",
     "load": "medbench.results",
+    "run": "medbench.running",
 }
 
 

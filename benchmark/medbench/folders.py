@@ -1,13 +1,19 @@
-"""The cache folder, for files that can be made again."""
+"""Folders that are used where none is given."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+#: Folder of results folders, in the working folder.
+RESULTS = Path("medbench-results")
+
 
 def default_cache() -> Path:
-    """Return ``MEDBENCH_CACHE``, or the folder ``medbench`` in the user's cache folder."""
+    """Return the folder of prepared datasets.
+
+    ``MEDBENCH_CACHE``, or the folder ``medbench`` in the user's cache folder.
+    """
     if given := os.environ.get("MEDBENCH_CACHE"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

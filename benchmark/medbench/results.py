@@ -22,10 +22,11 @@ from medbench.metrics import METRICS
 from medbench.runs_table import AXES, COLUMNS, SCORES, leave_out, merge_runs, read_runs
 from medbench.store.bundle import unpack_bundle
 from medbench.store.file_signatures import signatures_below
-from medbench.store.records import Header, Record, opened, read_header, read_record
+from medbench.store.records import Header, Record, read_arrays, read_header, read_record
+from medbench.store.results import SUFFIXES
 from medbench.store.results import Results as Folder
 from medbench.store.states import DONE
-from medbench.store.weights import read_weights
+from medbench.store.weights import read_weights, read_weights_arrays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -374,21 +375,11 @@ class Results:
             below. What is not there is left out.
         """
         key = self._key(name)
-        path = self._file(Folder.record_path, key) or self._file(Folder.pretraining_path, key)
-        if path is None:
-            raise self._not_done(key)
-        found: Arrays = {}
-        with opened(path, "record") as file:
-            for place in wanted:
-                names = [place]
-                if place.endswith("/") and place in file:
-                    names = []
-                    file[place].visit(names.append)
-                    names = [place + each for each in names]
-                for each in names:
-                    if hasattr(file.get(each), "dtype"):  # a dataset, not a group
-                        found[each] = file[each][()]
-        return found
+        if path := self._file(Folder.record_path, key):
+            return read_arrays(path, wanted)
+        if path := self._file(Folder.pretraining_path, key):
+            return read_weights_arrays(path, wanted)
+        raise self._not_done(key)
 
     def signature(self, run: str) -> str:
         """Return what changes whenever the file of a run's record changes."""
@@ -413,8 +404,10 @@ class Results:
                 parts = [
                     folder.label,
                     [path.read_bytes() for path in texts],
-                    sorted(signatures_below(folder.root / "runs")),
-                    sorted(signatures_below(folder.root / "pretrainings")),
+                    sorted(signatures_below(folder.root / "runs", SUFFIXES["runs"])),
+                    sorted(
+                        signatures_below(folder.root / "pretrainings", SUFFIXES["pretrainings"])
+                    ),
                     sorted(signatures_below(folder.root / "attempts", ".json")),
                     sorted((lock.key, lock.holder.gone()) for lock in folder.locks()),
                 ]

@@ -91,10 +91,11 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     import pandas as pd
 
     from medbench.store.index import read_index
+    from medbench.store.status import run_statuses
 
     states = [
         (state.run.key, *(state.run.axes.get(axis) for axis in AXES), state.status, state.reason)
-        for state in folder.statuses()
+        for state in run_statuses(folder, {})
     ]
     planned = pd.DataFrame(states, columns=list(_PLANNED))
     index = read_index(folder)

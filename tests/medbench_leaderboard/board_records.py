@@ -14,7 +14,7 @@ from medbench.metrics import LOWER_IS_BETTER, METRICS, READINGS
 from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
-from medbench.store.survey import PlannedRun
+from medbench.store.status import PlannedRun
 from medbench.store.weights import PretrainedWeights, write_weights
 from medbench_leaderboard import medbench_build_board
 

@@ -12,7 +12,7 @@ from medbench.canonical import canonical_json, sha256
 from medbench.engine.readings import read_run
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
-from medbench.store.survey import PlannedRun
+from medbench.store.status import PlannedRun
 
 EPOCHS, TEST, VALIDATION, TRAIN, CLASSES = 3, 60, 12, 20, 3
 

@@ -171,9 +171,9 @@ def test_whether_a_run_goes_on_or_was_interrupted_counts(results: Results) -> No
     update_board(load(results.root), out)
     # another process holds the lock, and is killed
     program = (
-        "import sys; from pathlib import Path; from medbench.store.locks import Locks\n"
+        "import sys; from pathlib import Path; from medbench.store.locks import Locks, RunningJob\n"
         "locks = Locks(Path(sys.argv[1])); locks.__enter__()\n"
-        "assert locks.take(sys.argv[2], 'a run'); print(flush=True); input()"
+        "assert locks.acquire(RunningJob(sys.argv[2], 'a run')); print(flush=True); input()"
     )
     command = [sys.executable, "-c", program, str(results.locks_folder), last]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

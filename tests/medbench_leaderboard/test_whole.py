@@ -14,7 +14,7 @@ import pytest
 
 from medbench.errors import MedbenchError, StoreError
 from medbench.results import load
-from medbench.runner.verification import verify_run
+from medbench.runner.verification import check_record
 from medbench.store.results import Results
 from medbench_leaderboard.advising import advice_text, ask_advice
 from medbench_leaderboard.board import Board, read_board
@@ -63,7 +63,7 @@ def test_an_edited_prediction_is_named_and_its_record_left_out(make: Make) -> No
     assert unread(whole) == []
     assert sum(state.counted for state in whole.blocks) == 4
     edit(path)
-    assert "does not match its digest" in verify_run(path)
+    assert "does not match its digest" in check_record(path).fault
     board = read_board(results.root)
     assert unread(board) == [key]
     (warning,) = [w for w in board.findings.warnings if "digest" in w]

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from medbench.check import Case, contract_cases
-from medbench.check.contract import examine
+from medbench.check import ContractCase, check_rule, contract_cases
 from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import discover
 
@@ -20,7 +19,7 @@ SETTINGS: dict[str, dict[str, Any]] = {"class-dependent": {"matrix": CONFUSIONS}
 def cases() -> list[Any]:
     found = []
     for (_, name), entry in discover().entries.items():
-        if entry.distribution != PROJECT or entry.kind.name == "executor":
+        if entry.distribution != PROJECT:
             continue
         large = entry.kind.name == "backbone" and name != "narrow"
         marks = [pytest.mark.slow] if large else []
@@ -32,14 +31,14 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize("case", cases())
-def test_contract(case: Case) -> None:
+def test_contract(case: ContractCase) -> None:
     case.check()
 
 
 def test_what_needs_no_preparation_is_really_checked() -> None:
     for name in ("pneumonia-mnist", "symmetric", "class-dependent", "rotation", "dividemix"):
         states = [
-            examine(c.rule, c.subject).state
+            check_rule(c.rule, c.plugin).state
             for c in contract_cases(name, settings=SETTINGS.get(name))
             if c.rule.name in ("arrays", "labels", "step", "report")
         ]

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import medbench_plugins.datasets
-from medbench.data.hdf5_dataset import Hdf5Dataset
-from medbench.data.images_file import verify_images
+from medbench.data import Hdf5Dataset, verify_images
 from medbench.errors import MedbenchError, NotPreparedError
 from medbench.interfaces import SPLITS, DataContext, LabelledImages, Settings
 from medbench_plugins.datasets import DATASETS, embedded, originals
@@ -186,7 +185,7 @@ def test_the_duplicates_on_the_pneumonia_card_are_counted_right() -> None:
     assert not any(SPLITS["test"] in found and len(found) > 1 for found in splits)
 
 
-def test_no_tile_stands_in_two_splits_or_classes() -> None:
+def test_no_tile_is_in_two_splits_or_classes() -> None:
     with dataset("kather-texture-mini").open(CONTEXT) as data:
         assert data.groups is not None
         tiles = np.unique(data.groups)

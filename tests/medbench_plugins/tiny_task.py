@@ -7,7 +7,6 @@ that methods can be tested without the networks and loops of the engine.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -27,7 +26,7 @@ from medbench.interfaces.method import (
     LNLMethod,
     OptimiserSettings,
 )
-from medbench.store.packing import pack, unpack
+from medbench.store.arrays import dumps, loads
 
 CPU = torch.device("cpu")
 
@@ -256,8 +255,7 @@ def predict(method: LNLMethod, images: Tensor) -> Tensor:
 
 def frozen_state(method: LNLMethod) -> dict[str, Any]:
     """Return the state as a checkpoint on disk would hold it: nothing shared."""
-    tree, content = pack(STATES[method].save())
-    state: dict[str, Any] = unpack(json.loads(json.dumps(tree)), content)
+    state: dict[str, Any] = loads(dumps(STATES[method].save()))
     return state
 
 

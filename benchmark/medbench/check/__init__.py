@@ -10,19 +10,19 @@ A plugin's test file is three lines::
         rule.check()
 """
 
-from medbench.check.cases import contract_cases, find_entry
-from medbench.check.catalogue import rules_of
-from medbench.check.contract import Case, ContractError, NotApplicable, Outcome, Rule, Violation
-from medbench.check.subject import Subject
+from medbench.check.cases import ContractCase, ContractError, contract_cases, find_entry, rules_of
+from medbench.check.contract import NotApplicable, Rule, RuleResult, Violation, check_rule
+from medbench.check.plugin import PluginUnderTest
 
 __all__ = [
-    "Case",
+    "ContractCase",
     "ContractError",
     "NotApplicable",
-    "Outcome",
+    "PluginUnderTest",
     "Rule",
-    "Subject",
+    "RuleResult",
     "Violation",
+    "check_rule",
     "contract_cases",
     "find_entry",
     "rules_of",

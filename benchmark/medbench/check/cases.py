@@ -1,18 +1,80 @@
-"""Rules as test cases: what a plugin's own tests are made of."""
+"""The rules of each kind, and rules as test cases for a plugin's own tests."""
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medbench.check.catalogue import rules_of
-from medbench.check.contract import Case
-from medbench.check.subject import Subject
+from medbench.check.contract import Rule, check_rule
+from medbench.check.plugin import PluginUnderTest
 from medbench.errors import PluginError
 from medbench.plugins.kinds import KINDS, kind_named
 from medbench.plugins.registry import Entry, Registry, discover
+from medbench.suggest import did_you_mean
+
+#: The modules of each kind's rules, in the order in which they are checked.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "plugin": ("common",),
+    "dataset": ("dataset",),
+    "noise": ("noise",),
+    "pretext": ("pretext",),
+    "method": ("method_training", "method_edges"),
+    "backbone": ("backbone",),
+    "executor": ("executor",),
+}
+
+
+def rules_of(kind: str) -> list[Rule]:
+    """Return the rules for plugins of a kind: those for all kinds first.
+
+    Parameters
+    ----------
+    kind : str
+        Name of a kind, or ``"plugin"`` for the rules of all kinds.
+    """
+    names = [name for each in dict.fromkeys(("plugin", kind)) for name in _MODULES[each]]
+    modules = [importlib.import_module(f"medbench.check.rules.{name}") for name in names]
+    return [rule for module in modules for rule in vars(module).values() if isinstance(rule, Rule)]
+
+
+class ContractError(AssertionError):
+    """A plugin breaks a rule: what was expected, what it did, and how to fix it."""
+
+
+@dataclass(frozen=True)
+class ContractCase:
+    """One rule to be checked on one plugin, as a test takes it.
+
+    ``pytest`` shows it by ``__name__``, the rule's name.
+    """
+
+    rule: Rule
+    plugin: PluginUnderTest
+
+    @property
+    def __name__(self) -> str:
+        return self.rule.name
+
+    def check(self) -> None:
+        """Check the rule.
+
+        Raises
+        ------
+        ContractError
+            If the plugin breaks it.
+        """
+        result = check_rule(self.rule, self.plugin)
+        if result.state == "broken":
+            raise ContractError(
+                f"{self.plugin.entry.who} breaks the rule {self.rule.name}\n"
+                f"  expected: {self.rule.expects}\n"
+                f"  got:      {result.found}\n"
+                f"  fix:      {self.rule.fix}"
+            )
 
 
 def contract_cases(
@@ -21,26 +83,26 @@ def contract_cases(
     kind: str | None = None,
     settings: Mapping[str, Any] | None = None,
     cache: Path | None = None,
-) -> list[Case]:
-    """Return one case for each rule that a plugin owes.
+) -> list[ContractCase]:
+    """Return one case for each rule of a plugin's kind.
 
     Parameters
     ----------
     name : str
         The plugin's name, as ``medbench list`` shows it.
     kind : str, optional
-        Its kind; needed only if plugins of several kinds are called so.
+        Its kind; needed only if plugins of several kinds have this name.
     settings : mapping, optional
-        Settings to check it with, beside its defaults.
+        Settings to check it with, in addition to its defaults.
     cache : pathlib.Path, optional
         Folder of prepared datasets.
 
     Raises
     ------
     PluginError
-        If no plugin, or more than one, is called so.
+        If no plugin, or more than one, has this name.
     MedbenchError
-        If the settings are not the plugin's.
+        If the plugin does not have one of the settings.
 
     Examples
     --------
@@ -53,17 +115,17 @@ def contract_cases(
         def test_contract(rule):
             rule.check()
     """
-    subject = Subject(
+    plugin = PluginUnderTest(
         find_entry(discover(), name, kind),
         settings or {},
         cache or Path(os.environ.get("MEDBENCH_CACHE", "medbench-cache")),
     )
-    subject.check_settings()
-    return [Case(rule, subject) for rule in rules_of(subject.entry.kind.name)]
+    plugin.check_settings()
+    return [ContractCase(rule, plugin) for rule in rules_of(plugin.entry.kind.name)]
 
 
 def find_entry(registry: Registry, name: str, kind: str | None = None) -> Entry:
-    """Return the plugin called ``name``, of whatever kind if that is plain.
+    """Return the plugin with a name, of any kind if only one kind has it.
 
     Raises
     ------
@@ -72,21 +134,13 @@ def find_entry(registry: Registry, name: str, kind: str | None = None) -> Entry:
     """
     if kind is not None:
         return registry.get(kind_named(kind), name)
-    found = [entry for (_, each), entry in registry.entries.items() if each == name]
+    entries = [entry for each in KINDS for entry in registry.of_kind(each)]
+    found = [entry for entry in entries if entry.name == name]
     if len(found) > 1:
         kinds = " and a ".join(entry.kind.name for entry in found)
         raise PluginError(f"{name!r} is a {kinds}; say which with --kind, or kind=")
     if not found:
-        names = [entry for each in KINDS for entry in registry.of_kind(each)]
-        raise PluginError(_unknown(name, [entry.name for entry in names], registry))
+        hint = did_you_mean(name, [entry.name for entry in entries])
+        broken = f"; broken: {registry.broken[0].reason}" if registry.broken else ""
+        raise PluginError(f"no plugin is called {name!r}{hint}{broken}")
     return found[0]
-
-
-def _unknown(name: str, names: list[str], registry: Registry) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    broken = [fault.reason for fault in registry.broken]
-    why = f"; broken: {broken[0]}" if broken else "; is its package installed?" if not near else ""
-    return f"no plugin is called {name!r}{hint}{why}"

@@ -1,29 +1,28 @@
-"""What a rule of the contract is, and what it says when a plugin breaks it."""
+"""What a rule of the contract is, and checking a plugin against one."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from medbench.check.subject import Subject
+from medbench.check.plugin import PluginUnderTest
+from medbench.errors import MedbenchError
 
-_HERE = Path(__file__).parent
+_CORE = Path(__file__).parents[1]
 
 
 class Violation(Exception):  # noqa: N818 - it is what a rule finds, no error of ours
-    """Raised by a rule's check: says what came instead of what was expected."""
+    """Raised by a rule's check; says what the plugin did instead of what was expected."""
 
 
 class NotApplicable(Exception):  # noqa: N818 - no error: there is nothing to check
-    """Raised by a rule's check where it has no meaning for this plugin; says why."""
+    """Raised by a rule's check that has no meaning for this plugin; says why."""
 
 
-class ContractError(AssertionError):
-    """A plugin breaks a rule: what was expected, what came, and how to fix it."""
+Check = Callable[[PluginUnderTest], str | None]
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,10 @@ class Rule:
     why : str
         What goes wrong for whom if it does not.
     fix : str
-        How to put it right.
+        How to correct the plugin.
     check : callable
-        Takes the :class:`Subject`; raises :class:`Violation` with what came
-        instead. It may return a line about what was measured.
+        Takes the :class:`PluginUnderTest`; raises :class:`Violation` or
+        :class:`NotApplicable`. It may return a line about what was measured.
     """
 
     kind: str
@@ -52,12 +51,12 @@ class Rule:
     expects: str
     why: str
     fix: str
-    check: Callable[[Subject], str | None] = field(compare=False)
+    check: Check = field(compare=False)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one rule for one plugin.
+class RuleResult:
+    """The result of checking one rule on one plugin.
 
     Parameters
     ----------
@@ -66,7 +65,7 @@ class Outcome:
     state : {"kept", "broken", "not applicable"}
         Whether the plugin keeps it.
     found : str
-        What came instead; why it is not applicable; or what was measured.
+        What the plugin did instead; why the rule is not applicable; or what was measured.
     """
 
     rule: Rule
@@ -74,91 +73,52 @@ class Outcome:
     found: str = ""
 
 
-#: All rules by kind, in the order in which they are checked and documented.
-_RULES: dict[str, dict[str, Rule]] = {}
+def rule_of(kind: str) -> Callable[..., Callable[[Check], Rule]]:
+    """Return a decorator that makes a rule for a kind of a check; the check names it.
 
-
-def rule(
-    kind: str, name: str, *, expects: str, why: str, fix: str
-) -> Callable[[Callable[[Subject], str | None]], Rule]:
-    """Make a rule of a check, and enter it in the catalogue; see :class:`Rule`."""
-
-    def enter(check: Callable[[Subject], str | None]) -> Rule:
-        made = Rule(kind, name, expects, why, fix, check)
-        of_kind = _RULES.setdefault(kind, {})
-        assert name not in of_kind, f"there are two rules {kind} {name}"
-        of_kind[name] = made
-        return made
-
-    return enter
-
-
-def entered(kind: str) -> list[Rule]:
-    """Return the rules entered for a kind alone, without those for all kinds."""
-    return list(_RULES.get(kind, {}).values())
-
-
-def examine(checked: Rule, subject: Subject) -> Outcome:
-    """Check one rule; whatever the plugin raises is a violation of it."""
-    try:
-        measured = checked.check(subject)
-    except Violation as violation:
-        return Outcome(checked, "broken", str(violation))
-    except NotApplicable as reason:
-        return Outcome(checked, "not applicable", str(reason))
-    except Exception as error:  # noqa: BLE001 - any fault of foreign code
-        return Outcome(checked, "broken", _told(error))
-    return Outcome(checked, "kept", measured or "")
-
-
-def _told(error: Exception) -> str:
-    """Tell of an exception where it came out of the plugin: type, message, file and line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not Path(frame.filename).is_relative_to(_HERE)]
-    own = _in_plugin(frames) or (theirs or list(frames))[-1]
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text} ({own.filename}, line {own.lineno}, in {own.name})"
-
-
-def _in_plugin(frames: traceback.StackSummary) -> traceback.FrameSummary | None:
-    """Return the innermost frame that is neither medbench's core nor a library's."""
-    core = _HERE.parent
-    found = [
-        frame
-        for frame in frames
-        if not Path(frame.filename).is_relative_to(core)
-        and not {"torch", "numpy", "pydantic", "sklearn"} & set(Path(frame.filename).parts)
-    ]
-    return found[-1] if found else None
-
-
-@dataclass(frozen=True)
-class Case:
-    """One rule to be checked on one plugin, as a test takes it.
-
-    ``pytest`` shows it by ``__name__``, the rule's name.
+    The decorator takes ``expects``, ``why`` and ``fix``; see :class:`Rule`.
     """
 
-    rule: Rule
-    subject: Subject
+    def rule(*, expects: str, why: str, fix: str) -> Callable[[Check], Rule]:
+        return lambda check: Rule(kind, check.__name__.replace("_", "-"), expects, why, fix, check)
 
-    @property
-    def __name__(self) -> str:
-        return self.rule.name
+    return rule
 
-    def check(self) -> None:
-        """Check the rule.
 
-        Raises
-        ------
-        ContractError
-            If the plugin breaks it.
-        """
-        outcome = examine(self.rule, self.subject)
-        if outcome.state == "broken":
-            raise ContractError(
-                f"{self.subject.entry.who} breaks the rule {self.rule.name}\n"
-                f"  expected: {self.rule.expects}\n"
-                f"  came:     {outcome.found}\n"
-                f"  fix:     {self.rule.fix}"
-            )
+def check_rule(rule: Rule, plugin: PluginUnderTest) -> RuleResult:
+    """Check one rule; any exception that the plugin raises is a violation of it."""
+    try:
+        measured = rule.check(plugin)
+    except Violation as violation:
+        return RuleResult(rule, "broken", str(violation))
+    except NotApplicable as reason:
+        return RuleResult(rule, "not applicable", str(reason))
+    except Exception as error:  # noqa: BLE001 - any fault of foreign code
+        return RuleResult(rule, "broken", _located(error))
+    return RuleResult(rule, "kept", measured or "")
+
+
+@contextmanager
+def refusal_is_not_applicable() -> Iterator[None]:
+    """Take a refusal that a user can read, a MedbenchError of one line, for not applicable."""
+    try:
+        yield
+    except MedbenchError as error:
+        if "\n" in str(error).strip():
+            raise
+        raise NotApplicable(str(error)) from error
+
+
+def _located(error: Exception) -> str:
+    """Return an exception's type and message, and the plugin's file and line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    libraries = {"torch", "numpy", "pydantic", "sklearn"}
+    theirs = [
+        frame
+        for frame in frames
+        if not Path(frame.filename).is_relative_to(_CORE)
+        and not libraries & set(Path(frame.filename).parts)
+    ]
+    at = (theirs or list(frames))[-1]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text} ({at.filename}, line {at.lineno}, in {at.name})"

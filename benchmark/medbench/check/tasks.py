@@ -1,18 +1,18 @@
-"""Small learning tasks, on the harness that real runs use, with everything watched."""
+"""Small learning tasks on the harness of real runs, which record the calls of a method."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medbench.check.sound import tiny_backbone
+from medbench.check.reference import tiny_backbone
 from medbench.engine.device import memory_format
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.oracle import CountedOracle
@@ -29,6 +29,9 @@ from medbench.interfaces.method import (
 )
 from medbench.interfaces.options import ComputeOptions, TrainingOptions
 
+#: Epochs of most checks, enough for methods to get past their warm-up.
+EPOCHS = 4
+
 #: Mini-batch size of the checks.
 BATCH = 16
 
@@ -41,8 +44,8 @@ MIRRORED = AugmentationSettings(rotation_degrees=0, sharpness=0, autocontrast=0,
 
 
 @dataclass(frozen=True)
-class Data:
-    """Drawn images with clean and noisy labels.
+class SyntheticData:
+    """Synthetic images with clean and noisy labels.
 
     Parameters
     ----------
@@ -63,7 +66,7 @@ class Data:
     rate: float
 
 
-def draw(
+def synthetic_data(
     samples: int = 48,
     num_classes: int = 3,
     *,
@@ -71,116 +74,126 @@ def draw(
     channels: int = 1,
     rate: float = 0.25,
     classes: tuple[int, ...] = (),
-    seed: int = 0,
-) -> Data:
-    """Draw the data of a check; ``classes`` are those that occur, all by default."""
-    rng = np.random.default_rng(seed)
+    black: bool = False,
+) -> SyntheticData:
+    """Return the data of a check; ``classes`` are those that occur, all by default."""
+    rng = np.random.default_rng(0)
     occurring = np.array(classes or range(num_classes))
     clean = rng.permutation(occurring[np.arange(samples) % len(occurring)]).astype(np.int64)
     images = rng.integers(0, 60, (samples, size, size, channels))
     rows = (clean * size) // num_classes
     images[np.arange(samples), rows] += 180
+    images *= not black
     flipped = rng.random(samples) < rate
     others = occurring[(np.searchsorted(occurring, clean) + 1) % len(occurring)]
     noisy = np.where(flipped, others, clean).astype(np.int64)
-    return Data(images.astype(np.uint8), clean, noisy, num_classes, rate)
+    return SyntheticData(images.astype(np.uint8), clean, noisy, num_classes, rate)
 
 
 @dataclass
-class Watched:
-    """What a method asked of its task."""
+class TaskCalls:
+    """What a method called on its task.
 
-    asked: list[tuple[str, str, int]] = field(default_factory=list)
-    handed: list[Any] = field(default_factory=list)
-    drawn_from: list[Any] = field(default_factory=list)
+    Parameters
+    ----------
+    streams : list of tuple
+        Function, purpose and epoch of each generator that it asked for.
+    generators : list
+        Those generators.
+    batch_generators : list
+        Generators with which mini-batches were drawn.
+    optimisers : list
+        Settings of the optimisers that it made.
+    networks : list
+        Networks that it made.
+    """
+
+    streams: list[tuple[str, str, int]] = field(default_factory=list)
+    generators: list[Any] = field(default_factory=list)
+    batch_generators: list[Any] = field(default_factory=list)
     optimisers: list[OptimiserSettings | None] = field(default_factory=list)
     networks: list[nn.Module] = field(default_factory=list)
 
 
-class _WatchedImages(NoisyDeviceImages):
-    def __init__(self, images: DeviceImages, labels: Tensor, watched: Watched) -> None:
+_Generator = TypeVar("_Generator")
+
+
+class _RecordingImages(NoisyDeviceImages):
+    def __init__(self, images: DeviceImages, labels: Tensor, calls: TaskCalls) -> None:
         super().__init__(images, labels, MIRRORED)
-        self.watched = watched
+        self.calls = calls
 
-    def batches(
-        self,
-        batch_size: int,
-        rng: torch.Generator,
-        *,
-        indices: Tensor | None = None,
-        views: int = 1,
-    ) -> Iterator[Batch]:
-        self.watched.drawn_from.append(rng)
-        yield from super().batches(batch_size, rng, indices=indices, views=views)
+    def batches(self, batch_size: int, rng: torch.Generator, **options: Any) -> Iterator[Batch]:
+        self.calls.batch_generators.append(rng)
+        yield from super().batches(batch_size, rng, **options)
 
 
-class _WatchedHarness(TrainingHarness):
+class _RecordingHarness(TrainingHarness):
     def __init__(
-        self, given: TrainingInput, oracle: CountedOracle, device: torch.device, watched: Watched
+        self, given: TrainingInput, oracle: CountedOracle, device: torch.device, calls: TaskCalls
     ) -> None:
         super().__init__(given, tiny_backbone(), oracle, device)
-        self.watched = watched
+        self.calls = calls
 
     def make_network(self, index: int) -> nn.Module:
         network = super().make_network(index)
-        self.watched.networks.append(network)
+        self.calls.networks.append(network)
         return network
 
     def make_optimiser(
         self, network: nn.Module, settings: OptimiserSettings | None
     ) -> ScheduledOptimiser:
-        self.watched.optimisers.append(settings)
+        self.calls.optimisers.append(settings)
         return super().make_optimiser(network, settings)
 
     def rng(self, purpose: str, epoch: int) -> torch.Generator:
-        generator = super().rng(purpose, epoch)
-        self.watched.asked.append(("rng", purpose, epoch))
-        self.watched.handed.append(generator)
-        return generator
+        return self._recorded(super().rng(purpose, epoch), ("rng", purpose, epoch))
 
     def numpy_rng(self, purpose: str, epoch: int) -> np.random.Generator:
-        generator = super().numpy_rng(purpose, epoch)
-        self.watched.asked.append(("numpy_rng", purpose, epoch))
-        self.watched.handed.append(generator)
+        return self._recorded(super().numpy_rng(purpose, epoch), ("numpy_rng", purpose, epoch))
+
+    def _recorded(self, generator: _Generator, stream: tuple[str, str, int]) -> _Generator:
+        self.calls.streams.append(stream)
+        self.calls.generators.append(generator)
         return generator
 
 
-class Trial:
+class MethodRun:
     """A method started on a small task.
 
     Parameters
     ----------
     method : LNLMethod
         A fresh instance.
-    data : Data
+    data : SyntheticData
         Training, validation and test images at once.
     epochs, batch_size : int
         The task's.
     seed : int
-        Of order and augmentation; initial weights do not depend on it.
+        Seed of order and augmentation; initial weights do not depend on it.
     precision : {"float32", "bfloat16"}
         Of forward passes.
     device : str
         Where to train.
-    watched : Watched, optional
-        Where to note what the method asks of its task.
+    calls : TaskCalls, optional
+        Where to record what the method calls on its task.
     """
 
     def __init__(
         self,
         method: LNLMethod,
-        data: Data,
+        data: SyntheticData,
         *,
-        epochs: int = 3,
+        epochs: int = EPOCHS,
         batch_size: int = BATCH,
         seed: int = 0,
         precision: str = "float32",
         device: str = "cpu",
-        watched: Watched | None = None,
+        calls: TaskCalls | None = None,
     ) -> None:
         self.method = method
         self.data = data
-        self.watched = watched or Watched()
+        self.calls = calls or TaskCalls()
         compute = ComputeOptions.model_validate({"precision": precision})
         place = torch.device(device)
         training = TrainingOptions(epochs=epochs, batch_size=batch_size, optimiser=OPTIMISER)
@@ -198,18 +211,20 @@ class Trial:
             network_seed=0,
             training_seed=seed,
         )
-        self.oracle = CountedOracle(data.rate, _matrix(data), data.clean)
+        self.oracle = CountedOracle(
+            data.rate, next_class_matrix(data.num_classes, data.rate), data.clean
+        )
         self.images = DeviceImages(torch.from_numpy(data.images), place, memory_format(compute))
         labels = torch.from_numpy(data.noisy.copy()).to(place)
-        self.train = _WatchedImages(self.images, labels, self.watched)
+        self.train = _RecordingImages(self.images, labels, self.calls)
         self.task = LearningTask(
             num_classes=data.num_classes,
             epochs=epochs,
             batch_size=batch_size,
             train=self.train,
-            validation=_WatchedImages(self.images, labels.clone(), self.watched),
+            validation=_RecordingImages(self.images, labels.clone(), self.calls),
             device=place,
-            harness=_WatchedHarness(given, self.oracle, place, self.watched),
+            harness=_RecordingHarness(given, self.oracle, place, self.calls),
         )
         method.start(self.task)
 
@@ -218,12 +233,12 @@ class Trial:
         """Everything that the method holds; ask for it before training to restore it."""
         return method_state(self.method, self.task)
 
-    def train_epochs(self, first: int, last: int, *, look: bool = True) -> list[EpochReport]:
+    def train_epochs(self, first: int, last: int, *, predict: bool = True) -> list[EpochReport]:
         """Train from epoch ``first`` up to, not including, ``last``; predict after each."""
         reports = []
         for epoch in range(first, last):
             reports.append(self.method.train_epoch(epoch))
-            if look:
+            if predict:
                 self.predict()
         return reports
 
@@ -233,11 +248,11 @@ class Trial:
             return self.method.predict(self.images.take(slice(None)) if images is None else images)
 
     def trace(self, epochs: int) -> dict[str, Any]:
-        """Train so many epochs; return all that can be seen of it."""
+        """Train some epochs; return reports, prediction and state."""
         reports = self.train_epochs(0, epochs)
         return {"report": reports, "prediction": self.predict(), "state": self.state.save()}
 
 
-def _matrix(data: Data) -> NDArray[np.float64]:
-    K, rate = data.num_classes, data.rate
+def next_class_matrix(K: int, rate: float) -> NDArray[np.float64]:
+    """Return the transition matrix of labels that change to the next class at a rate."""
     return np.eye(K) * (1 - rate) + np.roll(np.eye(K), 1, axis=1) * rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,14 @@ from medbench.cli.common import (
     print_json,
     set_option,
 )
-from medbench.errors import PluginError
+from medbench.errors import MedbenchError, PluginError
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import Entry, Registry
+from medbench.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from medbench.check.contract import Outcome
-    from medbench.check.report import Checked
-    from medbench.check.subject import Subject
+    from medbench.check import PluginUnderTest, RuleResult
 
 
 @click.command(
@@ -35,7 +35,7 @@ Examples:
   medbench check my-method --rule resume     one rule, while fixing it
   medbench check --plugin mine.py            what a file brings, not installed
   medbench check                             all plugins of other packages
-  medbench check --rules method              what is asked of a method"""
+  medbench check --rules method              what a method must do"""
 )
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All plugins, the built-in ones too.")
@@ -57,14 +57,13 @@ def check(
     cache: Path,
     as_json: bool,
 ) -> int:
-    """Hold plugins against the contract of their kind.
+    """Check plugins against the contract of their kind.
 
-    Without NAMES, all plugins that are not medbench's own. Each broken rule is
-    told with what was expected, what came and how to fix it. Exit status: 0 all
-    rules kept, 1 some broken, 2 wrong usage.
+    Without NAMES, all plugins that are not medbench's own. For each broken rule
+    it prints what was expected, what the plugin did, and how to fix it. Exit status:
+    0 all rules kept, 1 some broken, 2 wrong usage.
     """
-    from medbench.check.catalogue import kinds_with_rules
-    from medbench.check.subject import Subject
+    from medbench.check import PluginUnderTest
 
     if rules_of_kind:
         _list_rules(kind_named(rules_of_kind).name, as_json=as_json)
@@ -75,27 +74,60 @@ def check(
         entries = [entry for entry in registry.entries.values() if entry.path in paths]
     else:
         entries = _chosen(registry, names, kind, everything=everything)
-    entries = [entry for entry in entries if names or entry.kind.name in kinds_with_rules()]
     if not entries:
         raise PluginError(
-            "no plugin of another package is installed; name one, or say --all for medbench's own"
+            "no plugin of another package is installed; name one, or use --all for medbench's own"
         )
     given = _settings(settings, entries)
-    done = [
-        _check(Subject(entry, given.get(entry.name, {}), cache), only, quiet=as_json)
+    reports = [
+        _check(PluginUnderTest(entry, given.get(entry.name, {}), cache), only, quiet=as_json)
         for entry in entries
     ]
     if as_json:
-        print_json([each.to_json() for each in done])
+        print_json([report.to_json() for report in reports])
     else:
-        _conclude(done)
-    return 1 if any(each.broken for each in done) else 0
+        _conclude(reports)
+    return 1 if any(report.broken for report in reports) else 0
+
+
+@dataclass(frozen=True)
+class _Report:
+    """The results of checking one plugin; ``not_checked`` says why there are none."""
+
+    plugin: PluginUnderTest
+    results: Sequence[RuleResult]
+    not_checked: str = ""
+
+    @property
+    def broken(self) -> list[RuleResult]:
+        return [result for result in self.results if result.state == "broken"]
+
+    def to_json(self) -> dict[str, Any]:
+        entry = self.plugin.entry
+        return {
+            "kind": entry.kind.name,
+            "name": entry.name,
+            "from": entry.distribution,
+            "version": entry.version,
+            "kept": not self.broken and not self.not_checked,
+            "not_checked": self.not_checked,
+            "rules": [
+                {
+                    "rule": result.rule.name,
+                    "state": result.state,
+                    "expected": result.rule.expects,
+                    "found": result.found,
+                    "fix": result.rule.fix if result.state == "broken" else "",
+                }
+                for result in self.results
+            ],
+        }
 
 
 def _chosen(
     registry: Registry, names: Sequence[str], kind: str | None, *, everything: bool
 ) -> list[Entry]:
-    from medbench.check.cases import find_entry
+    from medbench.check import find_entry
 
     if names:
         return [find_entry(registry, name, kind) for name in names]
@@ -116,7 +148,7 @@ def _settings(given: Sequence[str], entries: Sequence[Entry]) -> dict[str, dict[
         path, _, text = each.partition("=")
         name, _, key = path.partition(".")
         if not key or not text or name not in [entry.name for entry in entries]:
-            raise PluginError(f"--set {each}: say NAME.KEY=VALUE of a plugin that is checked")
+            raise PluginError(f"--set {each}: write NAME.KEY=VALUE of a plugin that is checked")
         *tables, last = key.split(".")
         table = found.setdefault(name, {})
         for word in tables:
@@ -125,75 +157,80 @@ def _settings(given: Sequence[str], entries: Sequence[Entry]) -> dict[str, dict[
     return found
 
 
-def _check(subject: Subject, only: Sequence[str], *, quiet: bool) -> Checked:
-    """Check one plugin, telling of each rule as it is done."""
-    from medbench.check.catalogue import rules_of
-    from medbench.check.report import Checked, outcomes, why_not_checkable
+def _check(plugin: PluginUnderTest, only: Sequence[str], *, quiet: bool) -> _Report:
+    """Check one plugin and print each result as it comes."""
+    from medbench.check import check_rule, rules_of
 
-    subject.check_settings()
-    entry = subject.entry
-    known = [rule.name for rule in rules_of(entry.kind.name)]
+    plugin.check_settings()
+    entry = plugin.entry
+    rules = rules_of(entry.kind.name)
+    known = [rule.name for rule in rules]
     for name in only:
         if name not in known:
             raise PluginError(
-                f"there is no rule {name!r} for a {entry.kind.name}; there are {', '.join(known)}"
+                f"there is no rule {name!r} for a {entry.kind.name}{did_you_mean(name, known)}"
             )
     screen = None if quiet else console()
     if screen is not None:
-        screen.print(f"[bold]{_head(subject)}[/bold]")
-    if reason := why_not_checkable(subject):
+        head = f"{entry.kind.name} {entry.name} ({entry.distribution} {entry.version})"
+        screen.print(f"[bold]{head}[/bold]")
+    if reason := _not_checkable(plugin):
         if screen is not None:
             screen.print(f"  not checked: {reason}", markup=False, soft_wrap=True)
-        return Checked(subject, (), reason)
-    found = []
-    for _, outcome in outcomes(subject, only):
-        found.append(outcome)
-        if screen is not None:
-            _tell(screen, outcome)
-    return Checked(subject, tuple(found))
+        return _Report(plugin, (), reason)
+    results = []
+    for rule in rules:
+        if not only or rule.name in only:
+            results.append(check_rule(rule, plugin))
+            if screen is not None:
+                _print_result(screen, results[-1])
+    return _Report(plugin, results)
 
 
-def _head(subject: Subject) -> str:
-    entry = subject.entry
-    return f"{entry.kind.name} {entry.name} ({entry.distribution} {entry.version})"
+def _not_checkable(plugin: PluginUnderTest) -> str:
+    """Return why a dataset cannot be checked yet, because it must be prepared, say."""
+    if plugin.entry.kind.name == "dataset":
+        try:
+            plugin.make().card(plugin.context)
+        except MedbenchError as error:
+            return str(error)
+        except Exception:  # noqa: BLE001 - a fault, which the rules report
+            return ""
+    return ""
 
 
-def _tell(screen: Any, outcome: Outcome) -> None:
+def _print_result(screen: Any, result: RuleResult) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
+    broken = result.state == "broken"
     mark, style = {"kept": ("✓", "green"), "broken": ("✗", "bold red")}.get(
-        outcome.state, ("-", "dim")
+        result.state, ("-", "dim")
     )
-    line = Text.assemble((f"  {mark} ", style), f"{outcome.rule.name:<28}")
-    if outcome.state != "broken":
-        line.append(outcome.found, style="dim")
-    screen.print(line, soft_wrap=True)
-    if outcome.state == "broken":
-        for word, text in (
-            ("expected", outcome.rule.expects),
-            ("came", outcome.found),
-            ("fix", outcome.rule.fix),
-        ):
+    line = Text.assemble((f"  {mark} ", style), f"{result.rule.name:<28}")
+    screen.print(line if broken else line.append(result.found, style="dim"), soft_wrap=True)
+    if broken:
+        said = {"expected": result.rule.expects, "got": result.found, "fix": result.rule.fix}
+        for word, text in said.items():
             screen.print(Padding(Text.assemble((f"{word:<10}", "bold"), text), (0, 0, 0, 6)))
 
 
-def _conclude(done: Sequence[Checked]) -> None:
-    broken = sum(len(each.broken) for each in done)
-    rules = sum(len(each.outcomes) for each in done)
-    skipped = sum(bool(each.not_checked) for each in done)
-    text = f"{rules - broken} of {rules} rules kept by {len(done) - skipped} plugins"
+def _conclude(reports: Sequence[_Report]) -> None:
+    broken = sum(len(report.broken) for report in reports)
+    rules = sum(len(report.results) for report in reports)
+    skipped = sum(bool(report.not_checked) for report in reports)
+    text = f"{rules - broken} of {rules} rules kept by {len(reports) - skipped} plugins"
     text += f", {broken} broken" if broken else ""
     click.echo(text + (f"; {skipped} plugins not checked" if skipped else "") + ".", err=True)
 
 
 def _list_rules(kind: str, *, as_json: bool) -> None:
-    from medbench.check.catalogue import rules_of
+    from medbench.check import rules_of
 
-    found = rules_of(kind)
+    rules = rules_of(kind)
     if as_json:
         words = ("name", "expects", "why", "fix")
-        print_json([{word: getattr(rule, word) for word in words} for rule in found])
+        print_json([{word: getattr(rule, word) for word in words} for rule in rules])
         return
-    for rule in found:
+    for rule in rules:
         click.echo(f"{rule.name}\n    {rule.expects}")

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from medbench.errors import PluginError, StoreError
-from medbench.folders import default_cache
+from medbench.errors import StoreError
+from medbench.folders import RESULTS, default_cache
 from medbench.plain import plain
-from medbench.plugins.local import VARIABLE
+from medbench.plugins.local import plugin_files
 from medbench.plugins.registry import Registry, discover
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-#: Folder of results folders.
-RESULTS = Path("medbench-results")
 
 
 def find_results(given: Path | None) -> Path:
@@ -99,32 +95,15 @@ set_option = click.option(
 def discover_with(paths: Sequence[Path], *, thorough: bool = False) -> Registry:
     """Find all plugins, also those of files and folders given on the command line.
 
-    Until the command ends, the environment names these files and folders for job
-    processes.
+    Until the command ends, job processes find them, too.
 
     Raises
     ------
     PluginError
         If something is wrong with one of those given.
     """
-    if not paths:
-        return discover(thorough=thorough)
-    before = os.environ.get(VARIABLE)
-    words = [*(before or "").split(os.pathsep), *(str(path.absolute()) for path in paths)]
-    click.get_current_context().call_on_close(lambda: _restore(before))
-    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, words)))
-    registry = discover(thorough=thorough)
-    given = {f"file:{path.absolute().name}" for path in paths}
-    for fault in registry.broken:
-        if fault.distribution in given:
-            raise PluginError(fault.reason)
-    return registry
-
-
-def _restore(before: str | None) -> None:
-    os.environ.pop(VARIABLE, None)
-    if before is not None:
-        os.environ[VARIABLE] = before
+    click.get_current_context().with_resource(plugin_files(paths))
+    return discover(thorough=thorough, required=paths)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")

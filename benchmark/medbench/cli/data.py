@@ -21,8 +21,7 @@ from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Entry, Registry, discover
 
 if TYPE_CHECKING:
-    from medbench.data.hdf5_dataset import PreparedDataset
-    from medbench.data.prepare import Observer, Prepared
+    from medbench.data import Prepared, PreparedDataset, Progress
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -79,7 +78,7 @@ def data_list(cache: Path, as_json: bool) -> None:
     screen.print(table)
     for row in rows:
         if row["state"] == "broken":
-            screen.print(Text(row["cure"]))
+            screen.print(Text(row["fix"]))
     if any(row["state"] == "not prepared" for row in rows):
         screen.print(
             "To prepare one: medbench data prepare NAME SOURCE. "
@@ -88,33 +87,32 @@ def data_list(cache: Path, as_json: bool) -> None:
 
 
 def _row(entry: Entry, context: DataContext) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": entry.name, "state": "broken", "card": None, "fix": ""}
     try:
         card = entry.create(entry.name, entry.plugin.defaults).card(context)
+        return {**row, "state": "ready", "card": card.to_json()}
     except NotPreparedError as error:
-        return {"name": entry.name, "state": "not prepared", "card": None, "cure": str(error)}
+        return {**row, "state": "not prepared", "fix": str(error)}
     except MedbenchError as error:
-        return {"name": entry.name, "state": "broken", "card": None, "cure": str(error)}
-    except Exception as error:  # noqa: BLE001 - a third party's fault must not hide the others
-        cure = f"{entry.who} is broken: {type(error).__name__}: {error}"
-        return {"name": entry.name, "state": "broken", "card": None, "cure": cure}
-    return {"name": entry.name, "state": "ready", "card": card.to_json(), "cure": ""}
+        return {**row, "fix": str(error)}
+    except Exception as error:  # noqa: BLE001 - a fault of one plugin must not hide the others
+        return {**row, "fix": f"{entry.who} is broken: {type(error).__name__}: {error}"}
 
 
 def _other_rows(rows: list[dict[str, Any]], context: DataContext) -> list[dict[str, Any]]:
-    """Return rows for prepared files that no registered name reads: a protocol may name them."""
-    from medbench.data.images_file import read_card
+    """Return rows for prepared files of no registered name: a protocol may name them."""
+    from medbench.data import read_card
 
     known = {row["name"] for row in rows}
-    found = []
+    found: list[dict[str, Any]] = []
     for path in sorted(context.cache.glob("*.h5")):
         if path.stem in known:
             continue
         try:
-            card: dict[str, Any] | None = read_card(path).to_json()
-            state, cure = "ready", ""
+            row: dict[str, Any] = {"state": "ready", "card": read_card(path).to_json(), "fix": ""}
         except MedbenchError as error:
-            card, state, cure = None, "broken", str(error)
-        found.append({"name": path.stem, "state": state, "card": card, "cure": cure})
+            row = {"state": "broken", "card": None, "fix": str(error)}
+        found.append({"name": path.stem, **row})
     return found
 
 
@@ -140,19 +138,19 @@ Examples:
     "--size",
     type=click.IntRange(8, 1024),
     metavar="PX",
-    help="Cut the largest centred square and scale it.  [default: images stay as they are]",
+    help="Cut the largest centred square and scale it.  [default: images are not changed]",
 )
 @click.option(
     "--channels",
     type=click.Choice(["grey", "colour"]),
-    help="Store images so.  [default: as the dataset, or its images, are]",
+    help="Store images in grey or colour.  [default: as the dataset, or its images, are]",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
     default=lambda: min(8, os.cpu_count() or 1),
     show_default="one a core, at most 8",
-    help="Processes that decode, as far as memory allows.",
+    help="Processes that decode, fewer if memory is short.",
 )
 @click.option(
     "--download",
@@ -181,10 +179,10 @@ def data_prepare(
 
     NAME is a dataset of `medbench data list`, or folder:NAME for images of your
     own; SOURCE is a folder, zip archive, CSV or npz file. Without --download
-    nothing is fetched. An interrupted preparation or transfer goes on where it
-    stopped when the command is repeated.
+    nothing is fetched. An interrupted transfer continues when the command is
+    repeated; an interrupted preparation starts again.
     """
-    from medbench.data.prepare import PrepareOptions
+    from medbench.data import PrepareOptions
 
     dataset = _preparable(discover(), name)
     if download and sources:
@@ -196,8 +194,8 @@ def data_prepare(
     options = PrepareOptions(size, channels, allow_unreadable)
     if download:
         sources = _fetched(dataset, size, cache)
-    with _progress("preparing", "images") as observer:
-        prepared = dataset.prepare(sources, DataContext(cache, workers), options, observer)
+    with _progress("preparing", "images") as progress:
+        prepared = dataset.prepare(sources, DataContext(cache, workers), options, progress)
     if as_json:
         print_json({"file": str(prepared.path), "card": prepared.card.to_json()})
     else:
@@ -205,14 +203,14 @@ def data_prepare(
 
 
 def _preparable(registry: Registry, name: str) -> PreparedDataset:
-    """Return the dataset to prepare: a registered NAME, or PLUGIN:NAME for a name of one's own.
+    """Return the dataset to prepare: a registered NAME, or PLUGIN:NAME.
 
     Raises
     ------
     PluginError
         If there is no such plugin, it needs no preparation, or NAME is taken.
     """
-    from medbench.data.hdf5_dataset import PreparedDataset
+    from medbench.data import PreparedDataset
 
     kind = kind_named("dataset")
     plugin, own = name, name
@@ -234,7 +232,7 @@ def _preparable(registry: Registry, name: str) -> PreparedDataset:
 
 
 def _fetched(dataset: PreparedDataset, size: int | None, cache: Path) -> tuple[Path, ...]:
-    """Fetch a dataset's files into the cache; say what and from whom before.
+    """Fetch a dataset's files into the cache; first print what and from where.
 
     Raises
     ------
@@ -248,9 +246,9 @@ def _fetched(dataset: PreparedDataset, size: int | None, cache: Path) -> tuple[P
         raise PluginError(f"{dataset.name} cannot be fetched: {dataset.by_hand}")
     folder = cache.absolute() / "downloads"
     for file in downloads:
-        click.echo(f"{file.name} from {file.host}, kept in {folder}", err=True)
-        with _progress("fetching", "bytes") as observer:
-            fetch_file(file, folder, observer)
+        click.echo(f"{file.name} from {file.host}, stored in {folder}", err=True)
+        with _progress("fetching", "bytes") as progress:
+            fetch_file(file, folder, progress)
     return tuple(folder / file.name for file in downloads)
 
 
@@ -272,58 +270,50 @@ def _say_prepared(prepared: Prepared, cache: Path) -> None:
 
 
 @contextmanager
-def _progress(doing: str, unit: Literal["images", "bytes"]) -> Iterator[Observer]:
+def _progress(doing: str, unit: Literal["images", "bytes"]) -> Iterator[Progress]:
     """Show progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
     screen = console(stderr=True)
     if not screen.is_terminal:
-        yield _Lines(unit)
+        yield _progress_lines(unit)
         return
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    amount = (
-        (DownloadColumn(), TextColumn(","))
-        if unit == "bytes"
-        else (MofNCompleteColumn(), TextColumn("images,"))
-    )
+    amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
-        *amount,
+        amount,
         TimeLeft(compact=True, elapsed_when_finished=True),
         TextColumn("left"),
     )
-    with Progress(*columns, console=screen, transient=True) as progress:
-        task = progress.add_task(doing, total=None)
-
-        def observe(done: int, total: int, found: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        yield observe
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-class _Lines:
-    """Plain lines of progress; bytes are told in megabytes."""
+def _progress_lines(unit: Literal["images", "bytes"], every: float = 5.0) -> Progress:
+    """Return a function that prints a line every few seconds; bytes are shown in megabytes."""
+    scale, digits, shown = (1e6, 1, "MB") if unit == "bytes" else (1, 0, unit)
+    began = printed = time.monotonic()
+    first: int | None = None  # how much was done at the start
 
-    def __init__(self, unit: Literal["images", "bytes"], every: float = 5.0) -> None:
-        self._unit, self._scale = ("MB", 1_000_000) if unit == "bytes" else (unit, 1)
-        self._every = every
-        self._began = self._said = time.monotonic()
-
-    def __call__(self, done: int, total: int, found: int) -> None:
+    def show(done: int, total: int) -> None:
+        nonlocal printed, first
         now = time.monotonic()
-        if done < total and now - self._said < self._every:
+        first = done if first is None else first
+        if done < total and now - printed < every:
             return
-        self._said = now
-        rate = (done - found) / max(1e-3, now - self._began)
-        there, whole, before = (self._shown(count) for count in (done, total, found))
-        kept = f" ({before} from before)" if found else ""
-        speed = f", {self._shown(rate)} a second" if done > found else ""
-        left = f", {(total - done) / rate:,.0f} s left" if speed and done < total else ""
-        click.echo(f"{there}/{whole} {self._unit}{kept}{speed}{left}", err=True)
+        printed = now
+        rate = (done - first) / max(1e-3, now - began)
+        left = f", {(total - done) / rate:,.0f} s left" if done < total and rate else ""
+        click.echo(
+            f"{done / scale:,.{digits}f}/{total / scale:,.{digits}f} {shown},"
+            f" {rate / scale:,.{digits}f} a second{left}",
+            err=True,
+        )
 
-    def _shown(self, count: float) -> str:
-        return f"{count / self._scale:,.{0 if self._scale == 1 else 1}f}"
+    return show
 
 
 @data.command(
@@ -337,24 +327,24 @@ Examples:
 @cache_option
 @json_option
 def data_verify(names: tuple[str, ...], cache: Path, as_json: bool) -> int:
-    """Read datasets' files whole and recompute their hashes.
+    """Read dataset files whole and recompute their hashes.
 
     Without NAME: all embedded and all prepared ones. Exit status: 0, or 1 if a
     file is damaged, altered or missing; each is named.
     """
-    from medbench.data.images_file import verify_images
+    from medbench.data import verify_images
 
-    files = _image_files(discover(), DataContext(cache))
+    files = _dataset_files(discover(), DataContext(cache))
     for name in names:
         if name not in files:
             known = ", ".join(files)
             raise PluginError(f"no file of a dataset {name!r} is here; there are {known}")
     rows = []
     for name in names or files:
-        path, cure = files[name]
+        path, fix = files[name]
         row = {"name": name, "file": str(path), "content_hash": "", "fault": ""}
         try:
-            row["content_hash"] = verify_images(path, cure).content_hash
+            row["content_hash"] = verify_images(path, fix).content_hash
         except MedbenchError as error:
             row["fault"] = str(error)
         rows.append(row)
@@ -369,21 +359,21 @@ def data_verify(names: tuple[str, ...], cache: Path, as_json: bool) -> int:
     return 1 if faults else 0
 
 
-def _image_files(registry: Registry, context: DataContext) -> dict[str, tuple[Path, str]]:
-    """Return the image files there are: by name of the dataset, else of the file; with the cure."""
-    from medbench.data.hdf5_dataset import Hdf5Dataset
-    from medbench.data.images_format import DEFAULT_CURE
+def _dataset_files(registry: Registry, context: DataContext) -> dict[str, tuple[Path, str]]:
+    """Return the dataset files and the fix of each, by name of the dataset or else of the file."""
+    from medbench.data import Hdf5Dataset
+    from medbench.data.hdf5_format import DEFAULT_FIX
 
     files: dict[str, tuple[Path, str]] = {}
     for entry in registry.of_kind(kind_named("dataset")):
         try:
             dataset = entry.create(entry.name, entry.plugin.defaults)
             if isinstance(dataset, Hdf5Dataset):
-                files[entry.name] = (dataset.path(context), dataset.cure())
+                files[entry.name] = (dataset.path(context), dataset.fix())
         except MedbenchError:
             continue  # not prepared, or broken, which `data list` says
     covered = {path for path, _ in files.values()}
     for path in sorted(context.cache.glob("*.h5")):
         if path not in covered:
-            files[path.stem] = (path, DEFAULT_CURE)
+            files[path.stem] = (path, DEFAULT_FIX)
     return files

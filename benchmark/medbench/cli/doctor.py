@@ -14,8 +14,9 @@ from typing import Literal
 import click
 
 from medbench import __version__
-from medbench.cli.common import RESULTS, cache_option, json_option, print_json
+from medbench.cli.common import cache_option, json_option, print_json
 from medbench.errors import MedbenchError, NotPreparedError
+from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
 from medbench.plain import format_error
 from medbench.plugins.kinds import KINDS, kind_named

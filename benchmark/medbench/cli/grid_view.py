@@ -9,7 +9,7 @@ from rich.text import Text
 
 from medbench.cli.common import clock
 from medbench.runner.status import Status, Trouble
-from medbench.store.heartbeat import JobHeartbeat
+from medbench.store.locks import RunningJob
 from medbench.store.states import DONE, FAILURES, RUNNING, SKIPPED, STATES, UNREADABLE
 
 #: Jobs shown; more of them are counted.
@@ -74,16 +74,18 @@ def _time_left(status: Status) -> Text:
     return Text(", ".join(parts), style="cyan")
 
 
-def _jobs(jobs: tuple[JobHeartbeat, ...]) -> Table:
+def _jobs(jobs: tuple[RunningJob, ...]) -> Table:
     hosts = {job.host for job in jobs}
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("running", no_wrap=True, overflow="ellipsis", min_width=12)
+    table.add_column("running", no_wrap=True, width=8)
+    table.add_column("", no_wrap=True, overflow="ellipsis", min_width=12)
     for heading, width in (("epoch", 7), ("rate", 8), ("since", 12)):
         table.add_column(heading, justify="right", no_wrap=True, min_width=width)
     if len(hosts) > 1:
         table.add_column("on", no_wrap=True, overflow="ellipsis", min_width=8)
     for job in jobs[:_JOBS]:
         cells = [
+            job.key[:8],
             job.label,
             f"{job.done}/{job.total}" if job.total else "",
             pace(job.rate),
@@ -91,12 +93,12 @@ def _jobs(jobs: tuple[JobHeartbeat, ...]) -> Table:
         ]
         table.add_row(*(Text(cell) for cell in (cells + [job.host] * (len(hosts) > 1))))
     if len(jobs) > _JOBS:
-        table.add_row(Text(f"and {len(jobs) - _JOBS} more", style="dim"))
+        table.add_row("", Text(f"and {len(jobs) - _JOBS} more", style="dim"))
     return table
 
 
 def pace(rate: float) -> str:
-    """Return epochs a second, a minute or an hour, whichever reads best."""
+    """Return epochs a second, or where there are fewer than one, a minute or an hour."""
     if not rate:
         return ""
     units = ((1, "s"), (60, "min"), (3600, "h"))

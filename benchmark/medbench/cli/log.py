@@ -6,19 +6,19 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from medbench.cli.common import find_results, json_option, print_json, results_option
 from medbench.errors import StoreError
-from medbench.runner.status import label_of
+from medbench.labels import pretraining_label
+from medbench.runner.status import running_jobs
 from medbench.store.attempts import Attempt, read_attempt
 from medbench.store.results import Results
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING
 
-#: Seconds between two looks at a log that is followed.
-_LOOK = 0.5
+#: Seconds between two reads of a log that is followed.
+_POLL = 0.5
 #: Keys named when a prefix fits several.
 _NAMED = 5
 
@@ -37,7 +37,7 @@ class Found:
     epilog="""\b
 Examples:
   medbench log 3f00            the newest attempt at the run whose key begins so
-  medbench log 3f00 --follow   go on until it ends
+  medbench log 3f00 --follow   print what is added until it ends
   medbench log 3f00 --attempt 1"""
 )
 @click.argument("prefix", metavar="KEY")
@@ -48,7 +48,7 @@ Examples:
 def log(
     prefix: str, results_dir: Path | None, attempt: int | None, follow: bool, as_json: bool
 ) -> int:
-    """Print what a run or pretraining printed, and why it failed.
+    """Show the log of a run or pretraining, and why it failed.
 
     KEY is a key's first digits, as `status` and `results` show them. The reason
     and the traceback of an attempt that failed come last. Exit status: 0, or 1
@@ -58,21 +58,34 @@ def log(
     found = find_by_prefix(results, prefix.lower())
     number = attempt or max(1, results.next_attempt(found.key) - 1)
     text = _text(results, found, number, wait=follow)
-    if as_json:
-        end = _ended(results, found.key, number)
-        print_json(_values(results, found, number, end, text))
-        return _exit_status(end)
-    head = f"{found.kind} {found.label}\n{found.key}, attempt {number}"
-    click.echo(f"{head}: {_state(results, found.key, number)}", err=True)
-    sys.stdout.write(text)
-    if follow:
-        _follow(results, found.key, number, len(text.encode()))
+    state = _state(results, found.key, number)
+    if not as_json:
+        click.echo(f"{found.label}\n{found.key}, attempt {number}: {state}", err=True)
+        sys.stdout.write(text)
+        if follow:
+            _follow(results, found.key, number, len(text.encode()))
     end = _ended(results, found.key, number)
-    if end is not None:
+    if as_json:
+        print_json(
+            {
+                "key": found.key,
+                "kind": found.kind,
+                "label": found.label,
+                "attempt": number,
+                "attempts": results.next_attempt(found.key) - 1,
+                "state": state,
+                "reason": end.reason if end else "",
+                "traceback": end.traceback if end else "",
+                "host": end.host if end else "",
+                "resources": dict(end.resources) if end else {},
+                "log": text,
+            }
+        )
+    elif end is not None:
         click.echo(f"{end.state}: {end.reason}")
         if end.traceback and end.traceback.strip() not in text:
             click.echo(end.traceback.rstrip())
-    return _exit_status(end)
+    return 1 if end is not None and end.failed else 0
 
 
 def find_by_prefix(results: Results, prefix: str) -> Found:
@@ -83,23 +96,17 @@ def find_by_prefix(results: Results, prefix: str) -> Found:
     StoreError
         If none does, or several.
     """
-    runs = results.plan()
-    found = [
-        Found(run.key, label_of(run), "run", run.pretraining)
-        for run in runs
-        if run.key.startswith(prefix)
-    ]
-    shared: dict[str, str] = {}
-    for run in runs:
-        if run.pretraining is not None and run.pretraining.startswith(prefix):
-            axes = run.axes
-            label = f"{axes['dataset']} {axes['pretext']} seed {axes['seed']}"
-            shared.setdefault(run.pretraining, label)
-    found += [Found(key, label, "pretraining") for key, label in shared.items()]
-    known = {one.key for one in found}
+    by_key: dict[str, Found] = {}
+    for run in results.plan():
+        start = run.pretraining
+        if run.key.startswith(prefix):
+            by_key[run.key] = Found(run.key, run.label, "run", start)
+        if start is not None and start.startswith(prefix):
+            by_key.setdefault(start, Found(start, pretraining_label(run.axes), "pretraining"))
     # earlier steps of curricula, and runs of settings no longer in the plan
-    others = {key for key in _logged(results, prefix) if key not in known}
-    found += [Found(key, "not in the plan", "job") for key in sorted(others)]
+    for key in sorted(_logged(results, prefix) - by_key.keys()):
+        by_key[key] = Found(key, "job not in the plan", "job")
+    found = list(by_key.values())
     if not found:
         raise StoreError(
             f"no run or pretraining in {results.root} has a key that begins with {prefix!r}; "
@@ -136,19 +143,18 @@ def _text(results: Results, found: Found, number: int, *, wait: bool) -> str:
         newest = results.next_attempt(found.key) - 1
         if newest > 0:
             raise StoreError(
-                f"there is no attempt {number} at {found.kind} {found.key[:12]}; "
+                f"there is no attempt {number} at {found.key[:12]} ({found.label}); "
                 f"the newest is {newest}"
             )
         if not wait:
             raise StoreError(_no_log(results, found))
-        time.sleep(_LOOK)
+        time.sleep(_POLL)
     return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _no_log(results: Results, found: Found) -> str:
-    what = f"{found.kind} {found.key[:12]} ({found.label})"
-    path = results.record_path if found.kind == "run" else results.pretraining_path
-    if path(found.key).exists():
+    what = f"{found.key[:12]} ({found.label})"
+    if results.has(found.key):
         return f"{what} is done, and its log is not in {results.root}"
     start = found.start
     if start is not None and not results.pretraining_path(start).exists():
@@ -164,17 +170,17 @@ def _follow(results: Results, key: str, number: int, place: int) -> None:
     with results.log_path(key, number).open("rb") as file:
         file.seek(place)
         while True:
-            over = not _runs(results, key) or _ended(results, key, number) is not None
+            over = not _is_running(results, key) or _ended(results, key, number) is not None
             if added := file.read():
                 sys.stdout.write(added.decode("utf-8", errors="replace"))
                 sys.stdout.flush()
             if over:
                 return
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
 
 
-def _runs(results: Results, key: str) -> bool:
-    return any(lock.key == key and not lock.holder.gone() for lock in results.locks())
+def _is_running(results: Results, key: str) -> bool:
+    return any(job.key == key for job in running_jobs(results))
 
 
 def _ended(results: Results, key: str, number: int) -> Attempt | None:
@@ -186,30 +192,8 @@ def _state(results: Results, key: str, number: int) -> str:
     end = _ended(results, key, number)
     if end is not None:
         return end.state
-    if results.record_path(key).exists() or results.pretraining_path(key).exists():
+    if results.has(key):
         return DONE
-    if _runs(results, key):
+    if _is_running(results, key):
         return RUNNING
     return INTERRUPTED if results.log_path(key, number).exists() else PENDING
-
-
-def _values(
-    results: Results, found: Found, number: int, end: Attempt | None, text: str
-) -> dict[str, Any]:
-    return {
-        "key": found.key,
-        "kind": found.kind,
-        "label": found.label,
-        "attempt": number,
-        "attempts": results.next_attempt(found.key) - 1,
-        "state": _state(results, found.key, number),
-        "reason": end.reason if end else "",
-        "traceback": end.traceback if end else "",
-        "host": end.host if end else "",
-        "resources": dict(end.resources) if end else {},
-        "log": text,
-    }
-
-
-def _exit_status(end: Attempt | None) -> int:
-    return 1 if end is not None and end.failed else 0

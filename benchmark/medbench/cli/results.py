@@ -16,8 +16,8 @@ from medbench.errors import MedbenchError
 from medbench.metrics import METRICS, READINGS
 from medbench.store.index import read_index
 from medbench.store.results import Results
-from medbench.store.states import DONE, UNREADABLE
-from medbench.store.survey import RunState
+from medbench.store.states import UNREADABLE
+from medbench.store.status import RunStatus, run_statuses
 
 Row = Mapping[str, Any]
 
@@ -35,21 +35,20 @@ def rows_of(results: Results) -> list[Row]:
     """Return each planned run as a flat row: key, status, digest, axes, then metrics by reading."""
     index = read_index(results, ("run_key", "fault", *_INDEXED)).to_pylist()
     found = {row["run_key"]: row for row in index}
-    return [_row_of(state, found.get(state.run.key, {})) for state in results.statuses()]
+    unreadable = {key: row["fault"] for key, row in found.items() if row["fault"]}
+    statuses = run_statuses(results, unreadable)
+    return [_row_of(status, found.get(status.run.key, {})) for status in statuses]
 
 
-def _row_of(state: RunState, found: Row) -> Row:
-    status, reason = state.status, state.reason
-    if status == DONE and found.get("fault"):
-        status, reason = UNREADABLE, found["fault"]
+def _row_of(status: RunStatus, found: Row) -> Row:
     digest, *others = _INDEXED
     return {
-        "run_key": state.run.key,
-        "status": status,
+        "run_key": status.run.key,
+        "status": status.status,
         digest: found.get(digest),
-        **state.run.axes,
+        **status.run.axes,
         **{name: found.get(name) for name in others},
-        "reason": reason,
+        "reason": status.reason,
     }
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
 from medbench.cli.common import (
-    RESULTS,
     add_option,
     axis_option,
     cache_option,
-    discover_with,
     json_option,
     plugin_option,
     protocol_option,
@@ -23,35 +20,15 @@ from medbench.cli.common import (
 from medbench.cli.interval import Interval
 from medbench.cli.run_end import conclude
 from medbench.cli.run_plan import show_plan
-from medbench.cli.run_stop import StoppedCommand, StopSignals
 from medbench.errors import ProtocolError
+from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
-from medbench.interfaces.executor import Executor
 from medbench.plain import plain
-from medbench.plugins.callbacks import Callback, Callbacks, callbacks_of
-from medbench.plugins.kinds import kind_named
-from medbench.protocol.changes import Changes, changed, unlisted
-from medbench.protocol.read import find_protocol, read_protocol
+from medbench.plugins.local import plugin_files
 from medbench.protocol.runs import Filters, expand
-from medbench.protocol.shipped import protocol_paths
-from medbench.runner.callbacks import CallbackListener
-from medbench.runner.machine import default_jobs, devices_of, resolve_device
-from medbench.runner.modules import built_in_modules
-from medbench.runner.origin import origin, plugin_distributions
-from medbench.runner.plan import (
-    JobMaker,
-    Plan,
-    check_prepared,
-    declaration,
-    failed_part,
-    make_plan,
-    planned,
-)
-from medbench.runner.scheduler import Outcome, Scheduler
-from medbench.runner.sharing import Share
-from medbench.runner.slots import Slots
-from medbench.store.locks import Locks
-from medbench.store.registration import register
+from medbench.runner.machine import default_jobs
+from medbench.runner.plan import failed_part
+from medbench.running import RunOptions, execute, open_protocol
 from medbench.store.results import Results
 
 
@@ -62,9 +39,9 @@ Examples:
   medbench run --all --protocol my.toml      your own protocol
   medbench run --method dividemix --seed 0   a part of `quick`
   medbench run --all --dry-run               what there is to do
-  medbench run --all                         again: goes on where it stopped
+  medbench run --all                         again: continues where it stopped
   medbench run --only-failed                 once the cause is fixed
-  medbench run --all --plugin mine.py        your method beside those of `quick`
+  medbench run --all --plugin mine.py        your method next to those of `quick`
   medbench run --all --add mine --set mine.alpha=0.3"""
 )
 @click.option("--all", "everything", is_flag=True, help="Every run of the protocol.")
@@ -103,7 +80,7 @@ Examples:
     "--memory",
     type=click.FloatRange(min=0, min_open=True),
     metavar="GIB",
-    help="Memory that a run may hold, with all its processes, in GiB.",
+    help="Memory that a run may use, with all its processes, in GiB.",
 )
 @click.option(
     "--checkpoint-every",
@@ -111,19 +88,21 @@ Examples:
     type=Interval(),
     default="1m",
     show_default=True,
-    help="When to keep how far a run is: 30s, 5m, 1h, '10 epochs' or never.",
+    help="How often to save a checkpoint: 30s, 5m, 1h, '10 epochs' or never.",
 )
 @click.option(
     "--log",
     "loggers",
     multiple=True,
     metavar="NAME",
-    help="Log to tensorboard or mlflow, or whatever `medbench list loggers` shows.",
+    help="Log to tensorboard, mlflow or another of `medbench list loggers`.",
 )
-@click.option("--executor", default="local", show_default=True, help="Where jobs are carried out.")
-@click.option("--retry-failed", is_flag=True, help="Do failed runs again, with all others.")
-@click.option("--only-failed", is_flag=True, help="Do failed runs again, and no others.")
-@click.option("--dry-run", is_flag=True, help="Only say what there is to do, and what it costs.")
+@click.option("--executor", default="local", show_default=True, help="Where jobs run.")
+@click.option("--retry-failed", is_flag=True, help="Also repeat failed runs.")
+@click.option("--only-failed", is_flag=True, help="Repeat failed runs, and nothing else.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only show what there is to do and what it will cost."
+)
 @click.option(
     "--estimate-from",
     type=click.Path(path_type=Path, file_okay=False),
@@ -154,33 +133,28 @@ def run(
 ) -> int:
     """Run a protocol, or a part of it, and make the board.
 
-    What is done already is not done again: rerunning the command goes on where
-    it stopped. Exit status: 0 all done, 1 some runs failed, 2 wrong usage,
-    128 and the signal's number if stopped by one.
+    Finished runs are not repeated: the same command continues where it stopped.
+    Exit status: 0 all done, 1 some runs failed, 2 wrong usage, 128 plus the
+    signal's number if stopped by one.
 
-    Ctrl-C or SIGTERM: runs keep how far they are, within 10 seconds. Once more: now.
+    Ctrl-C or SIGTERM: runs save a checkpoint within 10 seconds. Again: end now.
     """
     if not (everything or any(axes.values()) or dry_run or only_failed):
         raise ProtocolError(
-            "say --all to run the whole protocol, or choose with --dataset, --noise, --rate, "
+            "give --all to run the whole protocol, or choose with --dataset, --noise, --rate, "
             "--pretext, --method, --seed"
         )
-    registry = discover_with(plugins)
-    file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))
-    if any("*" in (g.datasets, g.noise, g.pretexts, g.methods) for g in file.protocol.grid):
-        # "*" takes whatever is sound: classes are looked at, and what is broken is left out
-        registry = discover_with(plugins, thorough=True)
-        for fault in registry.broken:
-            click.echo(f"left out: {plain(fault.distribution)}: {fault.reason}", err=True)
-    joining = unlisted(file.protocol, registry, plugins)
-    file = changed(file, Changes([*joining, *additions], settings), registry)
-    for word in joining:
+    click.get_current_context().with_resource(plugin_files(plugins))
+    opened = open_protocol(protocol_name, plugins, additions, settings)
+    registry, file = opened.registry, opened.file
+    for fault in opened.left_out:
+        click.echo(f"left out: {plain(fault.distribution)}: {fault.reason}", err=True)
+    for word in opened.joining:
         click.echo(f"{word} joins the grid of {file.protocol.name}", err=True)
     context = DataContext(cache.absolute())
-    expansion = expand(file, registry, context, Filters(axes))
+    asked = expand(file, registry, context, Filters(axes))
     root = (results_dir or RESULTS / file.protocol.name).absolute()
-    chosen = failed_part(expansion, Results.open(root)) if only_failed else expansion
-    retry_failed = retry_failed or only_failed
+    chosen = failed_part(asked, Results.open(root)) if only_failed else asked
     if only_failed and not chosen.runs:
         click.echo("No run has failed.", err=True)
         return 0
@@ -189,104 +163,41 @@ def run(
             file,
             chosen,
             root,
-            retry_failed=retry_failed,
+            retry_failed=retry_failed or only_failed,
             jobs=jobs or default_jobs([device], file.protocol.compute.threads),
             estimate_from=estimate_from,
             as_json=as_json,
         )
-
-    check_prepared(expansion)
-    callbacks = callbacks_of(registry, loggers)
-    device = resolve_device(device)
-    results = Results.create(root, file.protocol.name)
-    whole = expansion if not any(axes.values()) else expand(file, registry, context)
-    results.write_plan(file.text, [planned(run) for run in whole.runs])
-    versions = plugin_distributions(registry.entries.values())
-    finished = len(results.done("runs"))
-    declared = declaration(file, whole.runs, versions)
-    registration = register(results.registration_path, declared, finished)
-    plan = make_plan(chosen, results, retry_failed=retry_failed)
-    _tidy(results, plan)
-
-    devices = devices_of(device)
-    slots = Slots(devices, jobs or default_jobs(devices, file.protocol.compute.threads))
-    carrier = registry.get(kind_named("executor"), executor).load()
-    outcome = _carry_out(
-        plan,
-        JobMaker(
-            root,
-            context.cache,
-            timeout,
-            *interval,
-            memory=round(memory * 2**30) if memory else None,
-            origin=origin(file, versions, registration),
-        ),
-        carrier(slots.jobs, None, built_in_modules(registry, expansion)),
-        slots,
-        device,
-        callbacks,
+    options = RunOptions(
+        results=root,
+        cache=context.cache,
+        jobs=jobs,
+        device=device,
+        timeout=timeout,
+        memory=round(memory * 2**30) if memory else None,
+        interval=interval,
+        executor=executor,
+        loggers=loggers,
+        retry_failed=retry_failed or only_failed,
     )
-    return conclude(registry, plan, outcome, results, as_json=as_json)
+    whole = asked if not any(axes.values()) else expand(file, registry, context)
+    from medbench.cli.progress import progress_view
 
-
-def _tidy(results: Results, plan: Plan) -> None:
-    """Remove what commands that were killed left behind."""
-    results.drop_checkpoints()
-    if not results.locks():
-        results.pixels.drop()
-    else:
-        with Locks(results.locks_folder) as locks:
-            Share(results, locks, plan.attempts).tidy()
-
-
-def _carry_out(
-    plan: Plan,
-    maker: JobMaker,
-    executor: Executor,
-    slots: Slots,
-    device: str,
-    callbacks: Sequence[Callback],
-) -> Outcome:
-    """Do what there is to do; interrupted, end the jobs and say how to go on."""
-    if not plan.to_do:
-        return Outcome()
-    from medbench.cli.progress import show_progress
-    from medbench.runner.costs import costs_seen
-    from medbench.runner.progress import GridProgress
-
-    results = Results(maker.results)
-    costs = costs_seen(results)
-    before = (
-        f"{len(plan.to_do)} runs and {len(plan.pretrainings_to_do)} pretrainings to do, "
-        f"{slots.jobs} at once on {device}"
-    )
     try:
-        # locks are given up last, when all jobs have ended
-        with (
-            Locks(results.locks_folder) as locks,
-            closing(executor),
-            Callbacks(callbacks, results.root / "logs" / "callbacks") as told,
-            show_progress(
-                GridProgress(plan, results, slots.jobs, costs, locks.heartbeat_path), before
-            ) as shown,
-        ):
-            observer = CallbackListener(shown, told) if callbacks else shown
-            share = Share(results, locks, plan.attempts)
-            scheduler = Scheduler(plan, maker, executor, observer, share, slots)
-            with StopSignals(scheduler.stop) as signals:
-                outcome = scheduler.run()
+        ended = execute(registry, file, whole, chosen, options, progress_view)
     except KeyboardInterrupt:
-        raise StoppedCommand(
-            "ended at once; finished runs and earlier checkpoints are kept. "
-            "The same command goes on from here",
-            status=130,
-        ) from None
-    finally:
-        results.pixels.drop()
-    if signals.received:
-        raise StoppedCommand(
-            "stopped; finished runs are kept, and how far the others are. "
-            "The same command goes on from here",
-            status=128 + signals.received,
-        )
-    return outcome
+        raise StoppedCommand(f"ended at once; finished runs and earlier {_KEPT}", 130) from None
+    if ended.signal:
+        raise StoppedCommand(f"stopped; finished runs and {_KEPT}", 128 + ended.signal)
+    return conclude(registry, ended.plan, ended.summary, ended.results, as_json=as_json)
+
+
+_KEPT = "checkpoints are kept. The same command continues from here"
+
+
+class StoppedCommand(click.exceptions.Abort):
+    """The command was stopped by a signal; ``status`` is its exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

@@ -10,7 +10,7 @@ import click
 from medbench.cli.common import print_json, short_path
 from medbench.plugins.registry import Registry
 from medbench.runner.plan import Plan
-from medbench.runner.scheduler import Outcome
+from medbench.runner.progress import Summary
 from medbench.store.index import faults
 from medbench.store.results import Results
 
@@ -18,12 +18,12 @@ _NOT_WELL = ("failed", "skipped", "interrupted", "unreadable")
 
 
 def conclude(
-    registry: Registry, plan: Plan, outcome: Outcome, results: Results, *, as_json: bool
+    registry: Registry, plan: Plan, summary: Summary, results: Results, *, as_json: bool
 ) -> int:
-    """Make the board, say what became of the runs and return the exit status."""
+    """Make the board, print what became of the runs and return the exit status."""
     unreadable = _unreadable(plan, results)
-    counts = _counts(plan, outcome, len(unreadable))
-    changed = bool(outcome.done or outcome.elsewhere)
+    counts = _counts(plan, summary, len(unreadable))
+    changed = bool(summary.done or summary.elsewhere)
     board = results.board if _any_done(counts) else None
     table = None
     if board and (changed or not (board / "index.html").exists()):
@@ -49,16 +49,16 @@ def _unreadable(plan: Plan, results: Results) -> list[str]:
     return [wrong[run.key] for run in plan.runs if run.key in plan.done and run.key in wrong]
 
 
-def _counts(plan: Plan, outcome: Outcome, unreadable: int) -> dict[str, int]:
-    asked, done_now = {run.key for run in plan.runs}, set(outcome.done)
+def _counts(plan: Plan, summary: Summary, unreadable: int) -> dict[str, int]:
+    asked, done_now = {run.key for run in plan.runs}, set(summary.done)
     return {
         "runs": len(plan.runs),
         "done_before": len(asked & plan.done) - unreadable,
         "done_now": len(asked & done_now),
-        "done_elsewhere": len(asked & set(outcome.elsewhere)),
-        "failed": len(asked & set(outcome.failed)) + len(plan.runs_failed),
-        "skipped": len(outcome.skipped),
-        "interrupted": len(asked & set(outcome.interrupted)),
+        "done_elsewhere": len(asked & set(summary.elsewhere)),
+        "failed": len(asked & set(summary.failed)) + len(plan.runs_failed),
+        "skipped": len(summary.skipped),
+        "interrupted": len(asked & set(summary.interrupted)),
         "unreadable": unreadable,
     }
 

@@ -1,8 +1,8 @@
-"""``medbench run --dry-run``: what there is to do, and nothing done."""
+"""``medbench run --dry-run``: what there is to do, without doing it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +13,10 @@ from medbench.protocol.decidable import Decidability, decidability
 from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import AXES
-from medbench.runner.costs import amount, costs_seen
+from medbench.runner.costs import costs_seen, count_work
 from medbench.runner.plan import Plan, make_plan
 from medbench.runner.status import running_jobs
 from medbench.store.results import Results
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a plan is expected to cost, by what was seen before.
-
-    Parameters
-    ----------
-    seen : int
-        Runs and pretrainings that it rests on.
-    folder : pathlib.Path
-        The results folder they are in.
-    work : float
-        Seconds of all jobs, one after the other.
-    jobs : int
-        Jobs at once.
-    size : float
-        Bytes of all records and weights.
-    """
-
-    seen: int
-    folder: Path
-    work: float
-    jobs: int
-    size: float
-
-    @property
-    def seconds(self) -> float:
-        """Wall seconds."""
-        return self.work / self.jobs
 
 
 def show_plan(
@@ -59,7 +29,7 @@ def show_plan(
     estimate_from: Path | None,
     as_json: bool,
 ) -> int:
-    """Say what a ``medbench run`` would do; makes no folder and, but for the index, no file."""
+    """Print what a ``medbench run`` would do; creates no folder, and no file but the index."""
     exists = (root / "medbench.json").exists()
     results = Results.create(root, file.protocol.name) if exists else None
     plan = make_plan(expansion, results, retry_failed=retry_failed)
@@ -70,7 +40,7 @@ def show_plan(
     if as_json:
         print_json(values)
     else:
-        _say(values, expansion, estimate, root)
+        _say(values, expansion, root)
         for found in decidability_of(file, expansion):
             click.echo(f"Question {found}")
     return 0
@@ -82,18 +52,24 @@ def decidability_of(file: ProtocolFile, expansion: Expansion) -> tuple[Decidabil
     return decidability(points, file.protocol.statistics, expansion.unlearnable)
 
 
-def _estimate(plan: Plan, source: Results, jobs: int) -> Estimate | None:
-    """Return what the plan will cost, or ``None`` if nothing was seen yet."""
+def _estimate(plan: Plan, source: Results, jobs: int) -> dict[str, Any] | None:
+    """Return what the plan will cost, or ``None`` if no job was seen yet."""
     costs = costs_seen(source)
-    left = amount([*plan.pretrainings_to_do, *plan.to_do])
-    work, size = costs.total_seconds(left), costs.total_size(left)
-    if work is None or size is None:
+    left = count_work([*plan.pretrainings_to_do, *plan.to_do])
+    seconds = costs.time_left(left, (), jobs)
+    if seconds is None:
         return None
-    return Estimate(costs.seen, source.root, work, jobs, size)
+    return {
+        "seconds": round(seconds, 1),
+        "jobs": jobs,
+        "bytes": round(costs.total(left)[1]),
+        "seen": costs.seen,
+        "results": str(source.root),
+    }
 
 
 def _values(
-    file: ProtocolFile, expansion: Expansion, plan: Plan, root: Path, estimate: Estimate | None
+    file: ProtocolFile, expansion: Expansion, plan: Plan, root: Path, estimate: Any
 ) -> dict[str, Any]:
     return {
         "protocol": file.protocol.name,
@@ -104,14 +80,7 @@ def _values(
         "to_do": len(plan.to_do),
         "pretrainings": len(expansion.pretrainings()),
         "pretrainings_to_do": len(plan.pretrainings_to_do),
-        "estimate": estimate
-        and {
-            "seconds": round(estimate.seconds, 1),
-            "jobs": estimate.jobs,
-            "bytes": round(estimate.size),
-            "seen": estimate.seen,
-            "results": str(estimate.folder),
-        },
+        "estimate": estimate,
         "not_prepared": dict(expansion.not_prepared),
         "unlearnable": [list(block) for block in expansion.unlearnable],
         "questions": [
@@ -122,9 +91,7 @@ def _values(
     }
 
 
-def _say(
-    values: dict[str, Any], expansion: Expansion, estimate: Estimate | None, root: Path
-) -> None:
+def _say(values: dict[str, Any], expansion: Expansion, root: Path) -> None:
     shape = " x ".join(f"{n} {axis}{'s' * (n > 1)}" for axis, n in values["grid"].items())
     elsewhere = f", {values['running']} jobs running now" if values["running"] else ""
     click.echo(f"Protocol {values['protocol']}: {shape}")
@@ -136,7 +103,7 @@ def _say(
         f"{values['pretrainings']} pretrainings shared by them, "
         f"{values['pretrainings_to_do']} to do"
     )
-    click.echo(_expectation(values, estimate))
+    click.echo(_expectation(values, values["estimate"]))
     click.echo(f"Results folder: {short_path(root)}")
     for dataset, noise, rate in expansion.unlearnable:
         click.echo(
@@ -147,18 +114,18 @@ def _say(
         click.echo(f"Not prepared: {message}")
 
 
-def _expectation(values: dict[str, Any], estimate: Estimate | None) -> str:
+def _expectation(values: dict[str, Any], estimate: dict[str, Any] | None) -> str:
     if not values["to_do"]:
         return "Nothing to do."
     if estimate is None:
         return (
-            "Time and disk: no run was seen yet to estimate them from; "
+            "Time and disk: no finished run to estimate them from; "
             "--estimate-from FOLDER takes those of another results folder"
         )
     return (
-        f"About {clock(estimate.seconds)} with {estimate.jobs} at once, and "
-        f"{_size(estimate.size)} of disk, by the {estimate.seen} runs and pretrainings in "
-        f"{short_path(estimate.folder)}"
+        f"About {clock(estimate['seconds'])} with {estimate['jobs']} at once, and "
+        f"{_size(estimate['bytes'])} of disk, from the {estimate['seen']} runs and pretrainings "
+        f"in {short_path(Path(estimate['results']))}"
     )
 
 

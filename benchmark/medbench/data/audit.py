@@ -1,4 +1,4 @@
-"""What stands on the card of a prepared dataset about its images.
+"""What the card of a prepared dataset says about its images.
 
 The audit is a mapping of plain JSON values:
 
@@ -14,7 +14,7 @@ The audit is a mapping of plain JSON values:
     Different images that look the same: their perceptual hashes differ in at
     most ``bits`` bits and their thumbnails correlate by ``correlation``.
     ``pairs``, ``pairs_across_splits``, ``pairs_across_classes``, whether all
-    were looked at (``complete``) and, for the first pairs, the ids in
+    were compared (``complete``) and, for the first pairs, the ids in
     ``listed``, across splits first. Copies of one image in one split count once.
 ``crossing_groups``
     Groups with images in several splits: ``count``, and the first ``groups``.
@@ -22,16 +22,18 @@ The audit is a mapping of plain JSON values:
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.data.hashing import NEAR_BITS, NEAR_CORRELATION, alike, near_pairs
-from medbench.interfaces.dataset import SPLITS
+from medbench.data.hashing import NEAR_BITS, NEAR_CORRELATION, Fingerprints, alike, near_pairs
+from medbench.data.hdf5_writing import Columns
+from medbench.interfaces.dataset import SPLITS, DatasetCard
 
 #: Most entries of any list in an audit.
 MOST_LISTED = 20
@@ -42,158 +44,152 @@ MOST_UNREADABLE = 1000
 _SPLIT_NAMES = {code: name for name, code in SPLITS.items()}
 
 
-@dataclass(frozen=True)
-class AuditedImages:
-    """What the audit looks at; all of length N.
+def audited(
+    card: DatasetCard,
+    columns: Columns,
+    fingerprints: Fingerprints,
+    image: Callable[[int], NDArray[np.uint8]],
+    unreadable: Sequence[tuple[str, str]] = (),
+) -> DatasetCard:
+    """Return the card with an audit, and what it found among the confounders.
 
     Parameters
     ----------
-    labels : ndarray of int64
-        Classes.
-    split : ndarray of uint8
-        Codes of :data:`medbench.interfaces.SPLITS`.
-    ids : sequence of str
-        Ids of the images.
-    groups : sequence of str, optional
-        Their groups.
-    hashes : ndarray of uint64
-        Perceptual hashes.
-    thumbs : ndarray of uint8, shape (N, 16, 16)
-        Thumbnails.
-    keys : sequence of hashable
-        Equal if and only if the pixels are.
+    card : DatasetCard
+        The card.
+    columns, fingerprints, image, unreadable
+        See :func:`audit_images`.
     """
-
-    labels: NDArray[np.int64]
-    split: NDArray[np.uint8]
-    ids: Sequence[str]
-    groups: Sequence[str] | None
-    hashes: NDArray[np.uint64]
-    thumbs: NDArray[np.uint8]
-    keys: Sequence[Hashable]
+    audit = audit_images(columns, fingerprints, image, card.class_names, unreadable)
+    return replace(card, audit=audit, confounders=(*card.confounders, *findings(audit)))
 
 
 def audit_images(
-    data: AuditedImages, class_names: Sequence[str], unreadable: Sequence[tuple[str, str]] = ()
+    columns: Columns,
+    fingerprints: Fingerprints,
+    image: Callable[[int], NDArray[np.uint8]],
+    class_names: Sequence[str],
+    unreadable: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Return the audit of a dataset.
 
     Parameters
     ----------
-    data : AuditedImages
-        The images that were stored.
+    columns : Columns
+        Labels, splits, ids and groups of the stored images.
+    fingerprints : Fingerprints
+        Fingerprints of the stored images.
+    image : callable
+        Returns the pixels of a stored image by its row number; called for images that may be
+        equal to others.
     class_names : sequence of str
         Names of the classes.
     unreadable : sequence of (str, str)
-        Ids of the images that were not, with the reasons.
+        Ids of the images that were left out, with the reasons.
     """
+    labels, split = np.asarray(columns.labels), np.asarray(columns.split)
+    splits, classes = split.tolist(), labels.tolist()
+    names = [
+        f"{_SPLIT_NAMES[code]}: {name}" for code, name in zip(splits, columns.ids, strict=True)
+    ]
+    keys = _keys(fingerprints, image)
+
+    def across(values: Sequence[int], sets: Iterable[Sequence[int]]) -> list[Sequence[int]]:
+        return [rows for rows in sets if len({values[row] for row in rows}) > 1]
+
+    def listed(sets: Sequence[Sequence[int]]) -> list[list[str]]:
+        # those across splits first
+        ordered = sorted(sets, key=lambda rows: len({splits[row] for row in rows}) < 2)
+        return [[names[row] for row in rows[:MOST_LISTED]] for rows in ordered[:MOST_LISTED]]
+
+    equal = [rows for rows in _rows(keys).values() if len(rows) > 1]
+    pairs, complete = _near_duplicates(splits, keys, fingerprints)
+    crossing = [
+        group
+        for group, rows in _rows(columns.groups or ()).items()
+        if group and across(splits, [rows])
+    ]
     return {
-        "class_counts": _class_counts(data, class_names),
+        "class_counts": {
+            name: {
+                class_name: int(np.count_nonzero((split == code) & (labels == label)))
+                for label, class_name in enumerate(class_names)
+            }
+            for name, code in SPLITS.items()
+        },
         "unreadable": {
             "count": len(unreadable),
-            "files": [{"id": name, "reason": reason} for name, reason in unreadable][
-                :MOST_UNREADABLE
-            ],
+            "files": [{"id": name, "reason": why} for name, why in unreadable[:MOST_UNREADABLE]],
         },
-        "exact_duplicates": _exact_duplicates(data),
-        "near_duplicates": _near_duplicates(data),
-        "crossing_groups": _crossing_groups(data),
+        "exact_duplicates": {
+            "sets": len(equal),
+            "images": sum(map(len, equal)),
+            "sets_across_splits": len(across(splits, equal)),
+            "sets_across_classes": len(across(classes, equal)),
+            "listed": listed(equal),
+        },
+        "near_duplicates": {
+            "bits": NEAR_BITS,
+            "correlation": NEAR_CORRELATION,
+            "complete": complete,
+            "pairs": len(pairs),
+            "pairs_across_splits": len(across(splits, pairs)),
+            "pairs_across_classes": len(across(classes, pairs)),
+            "listed": listed(pairs),
+        },
+        "crossing_groups": {"count": len(crossing), "groups": sorted(crossing)[:MOST_LISTED]},
     }
 
 
 def findings(audit: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say in sentences what in an audit may make a score look better than it is."""
+    """Describe what in an audit may make a score look better than it is, in sentences."""
     exact, near = audit["exact_duplicates"], audit["near_duplicates"]
     groups, unreadable = audit["crossing_groups"], audit["unreadable"]
-    said = []
+    found = []
     if groups["count"]:
-        said.append(f"Groups with images in several splits: {groups['count']}.")
+        found.append(f"Groups with images in several splits: {groups['count']}.")
     if exact["sets"]:
-        said.append(
+        found.append(
             f"Exact duplicates: {exact['sets']} sets, {exact['images']} images in all;"
             f" {exact['sets_across_splits']} sets span splits,"
             f" {exact['sets_across_classes']} span classes."
         )
     if near["pairs"]:
         least = "" if near["complete"] else "at least "
-        said.append(
+        found.append(
             f"Near-duplicates by perceptual hash: {least}{near['pairs']} pairs of different"
             f" images; {near['pairs_across_splits']} span splits,"
             f" {near['pairs_across_classes']} span classes."
         )
     if unreadable["count"]:
-        said.append(f"Images left out because they cannot be read: {unreadable['count']}.")
-    return tuple(said)
+        found.append(f"Images left out because they cannot be read: {unreadable['count']}.")
+    return tuple(found)
 
 
-def _class_counts(data: AuditedImages, class_names: Sequence[str]) -> dict[str, dict[str, int]]:
-    return {
-        split: {
-            name: int(np.count_nonzero((data.split == code) & (data.labels == label)))
-            for label, name in enumerate(class_names)
-        }
-        for split, code in SPLITS.items()
-    }
+def _keys(fingerprints: Fingerprints, image: Callable[[int], NDArray[np.uint8]]) -> list[Hashable]:
+    """Return a key for each image; two are equal if and only if the pixels are."""
+    keys: list[Hashable] = list(range(len(fingerprints.hashes)))
+    looks = zip(fingerprints.hashes.tolist(), map(bytes, fingerprints.thumbnails), strict=True)
+    for rows in _rows(looks).values():
+        for row in rows if len(rows) > 1 else ():
+            keys[row] = hashlib.sha256(image(row).tobytes()).digest()
+    return keys
 
 
-def _exact_duplicates(data: AuditedImages) -> dict[str, Any]:
-    sets = _equal(data.keys)
-    across = [places for places in sets if len(set(data.split[places].tolist())) > 1]
-    classes = [places for places in sets if len(set(data.labels[places].tolist())) > 1]
-    crossing = {id(places) for places in across}
-    ordered = across + [places for places in sets if id(places) not in crossing]
-    return {
-        "sets": len(sets),
-        "images": sum(map(len, sets)),
-        "sets_across_splits": len(across),
-        "sets_across_classes": len(classes),
-        "listed": [
-            [_described(data, place) for place in places[:MOST_LISTED]]
-            for places in ordered[:MOST_LISTED]
-        ],
-    }
+def _near_duplicates(
+    splits: Sequence[int], keys: Sequence[Hashable], fingerprints: Fingerprints
+) -> tuple[list[list[int]], bool]:
+    """Return pairs of row numbers of near-duplicates, and whether all images were compared."""
+    # of equal images in one split, the first
+    first = np.array([rows[0] for rows in _rows(zip(keys, splits, strict=True)).values()])
+    pairs, complete = near_pairs(fingerprints.hashes[first])
+    pairs = first[pairs[alike(fingerprints.thumbnails[first], pairs)]]
+    return [pair for pair in pairs.tolist() if keys[pair[0]] != keys[pair[1]]], complete
 
 
-def _near_duplicates(data: AuditedImages) -> dict[str, Any]:
-    # one image of each set of equal ones a split
-    codes = data.split.tolist()
-    first = {key: n for n, key in reversed([*enumerate(zip(data.keys, codes, strict=True))])}
-    places = np.array(sorted(first.values()))
-    pairs, complete = near_pairs(data.hashes[places])
-    pairs = places[pairs[alike(data.thumbs[places], pairs)]]
-    different = [data.keys[left] != data.keys[right] for left, right in pairs.tolist()]
-    pairs = pairs[np.array(different, bool)]
-    across = data.split[pairs[:, 0]] != data.split[pairs[:, 1]]
-    classes = data.labels[pairs[:, 0]] != data.labels[pairs[:, 1]]
-    return {
-        "bits": NEAR_BITS,
-        "correlation": NEAR_CORRELATION,
-        "complete": complete,
-        "pairs": len(pairs),
-        "pairs_across_splits": int(across.sum()),
-        "pairs_across_classes": int(classes.sum()),
-        "listed": [
-            [_described(data, place) for place in pair]
-            for pair in pairs[np.argsort(~across, kind="stable")][:MOST_LISTED].tolist()
-        ],
-    }
-
-
-def _crossing_groups(data: AuditedImages) -> dict[str, Any]:
-    splits: defaultdict[str, set[int]] = defaultdict(set)
-    for group, code in zip(data.groups or (), data.split.tolist(), strict=False):
-        if group:
-            splits[group].add(code)
-    crossing = sorted(group for group, codes in splits.items() if len(codes) > 1)
-    return {"count": len(crossing), "groups": crossing[:MOST_LISTED]}
-
-
-def _equal(keys: Sequence[Hashable]) -> list[list[int]]:
-    places: defaultdict[Hashable, list[int]] = defaultdict(list)
-    for place, key in enumerate(keys):
-        places[key].append(place)
-    return [equal for equal in places.values() if len(equal) > 1]
-
-
-def _described(data: AuditedImages, place: int) -> str:
-    return f"{_SPLIT_NAMES[int(data.split[place])]}: {data.ids[place]}"
+def _rows(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
+    """Return the row numbers of each key."""
+    rows: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for row, key in enumerate(keys):
+        rows[key].append(row)
+    return rows

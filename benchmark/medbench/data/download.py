@@ -1,8 +1,7 @@
 """Fetching a dataset's files from their publisher: only when asked, resumed, checked.
 
-A file is written beside its place as ``NAME.part`` and renamed once its checksum
-is the published one. Whatever breaks the transfer, what has come is kept and the
-next attempt goes on from there.
+A file is written as ``NAME.part`` and renamed once its checksum is the published one. When
+a transfer breaks off, the bytes received are kept and the next attempt continues from there.
 """
 
 from __future__ import annotations
@@ -12,15 +11,11 @@ import http.client
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
-from medbench.data.prepare import check_space
-from medbench.data.sources import PrepareError
+from medbench.data.samples import Progress
+from medbench.data.sources import Download, PrepareError, check_space, locked
 
 #: Seconds without a byte after which a connection counts as stalled.
 STALL = 30.0
@@ -30,82 +25,52 @@ ATTEMPTS = 5
 
 _BLOCK = 1024**2
 
-# Answers of a server that may be better soon.
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-#: Told how far it is: bytes there, bytes in all, bytes found from an earlier attempt.
-Observer = Callable[[int, int, int], None]
+# Answers of a server that are worth another attempt.
+_TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class DownloadError(PrepareError):
-    """A file could not be fetched; what has come of it is kept."""
+    """A file could not be fetched; the bytes received are kept."""
 
 
 class _InterruptedError(Exception):
-    """A transfer broke off; another attempt may go on."""
-
-
-@dataclass(frozen=True)
-class Download:
-    """A file a publisher offers.
-
-    Parameters
-    ----------
-    url : str
-        The publisher's own address.
-    name : str
-        Name of the file.
-    md5 : str
-        The published MD5, 32 hexadecimal digits. It guards against damage; of
-        what a publisher would forge it says nothing.
-    size : int, optional
-        The published size in bytes.
-    """
-
-    url: str
-    name: str
-    md5: str
-    size: int | None = None
-
-    @property
-    def host(self) -> str:
-        """Whose address it is."""
-        return urlsplit(self.url).netloc
+    """A transfer broke off; another attempt may continue it."""
 
 
 def fetch_file(
     download: Download,
     folder: Path,
-    observer: Observer = lambda done, total, found: None,
+    progress: Progress = lambda done, total: None,
     *,
     stall: float = STALL,
     pause: float = 1.0,
 ) -> Path:
-    """Fetch a file unless it is there already, whole.
+    """Fetch a file unless it is already there, whole.
 
     Parameters
     ----------
     download : Download
-        Which.
+        The file.
     folder : pathlib.Path
-        Where it is kept; made if it is not there.
-    observer : callable
-        Told after every block.
+        Where it is stored; created if missing.
+    progress : callable
+        Called with the numbers of bytes received and of all bytes, first before anything is
+        received.
     stall : float
-        Seconds without a byte after which the connection is opened anew.
+        Seconds without a byte after which a new connection is opened.
     pause : float
         Seconds before the second attempt; doubled before each further one.
 
     Returns
     -------
     pathlib.Path
-        The file, its MD5 the published one.
+        The file, whose MD5 is the published one.
 
     Raises
     ------
     DownloadError
-        If the server cannot be reached, refuses, breaks off again and again or
-        sends something else than what is published.
+        If the server cannot be reached, refuses, breaks off repeatedly or sends something
+        other than the published file.
     PrepareError
         If the disk cannot hold the file, or another process is fetching it.
     """
@@ -113,51 +78,49 @@ def fetch_file(
     if target.exists():
         if _md5(target) == download.md5:
             return target
-        target.unlink()  # it can only be a file changed since: this one is written when whole
+        target.unlink()  # changed since it was fetched, for it appears only when whole
     part = folder / f"{download.name}.part"
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(part) as file:
+    with locked(part, f"{part.name} is being fetched by another process; wait for it") as file:
         check_space(target, max(0, (download.size or 0) - _length(file)))
-        _complete(download, file, observer, stall, pause)
+        _complete(download, file, progress, stall, pause)
         if _md5(part) != download.md5:
             file.truncate(0)
-            _complete(download, file, observer, stall, pause)  # once more, from the first byte
+            _complete(download, file, progress, stall, pause)  # once more, from the first byte
         found = _md5(part)
         if found != download.md5:
             file.truncate(0)
             raise DownloadError(
-                f"{download.url}: MD5 {found}, published is {download.md5}; what came was thrown"
-                " away. Try again later, or get the file elsewhere and give it as SOURCE"
+                f"{download.url}: MD5 {found}, published is {download.md5}; what was received is"
+                " removed. Try again later, or get the file elsewhere and give it as SOURCE"
             )
         part.replace(target)
     return target
 
 
 def _complete(
-    download: Download, file: IO[bytes], observer: Observer, stall: float, pause: float
+    download: Download, file: IO[bytes], progress: Progress, stall: float, pause: float
 ) -> None:
-    """Bring a partial file to its full length, over as many connections as it takes."""
-    found, failures = _length(file), 0
+    """Receive the rest of a partial file, over as many connections as it takes."""
+    failures = 0
     while True:
         before = _length(file)
         try:
-            _transfer(download, file, observer, stall, found)
+            _transfer(download, file, progress, stall)
             return
         except _InterruptedError as error:
             failures = 1 if _length(file) > before else failures + 1
             if failures >= ATTEMPTS:
                 raise DownloadError(
                     f"{download.url}: {error}, {ATTEMPTS} times in a row;"
-                    f" {_length(file):,} bytes are kept. Check the connection and give the command"
+                    f" {_length(file):,} bytes are kept. Check the connection and run the command"
                     " again, or get the file by other means and give it as SOURCE"
                 ) from error
         time.sleep(pause * 2 ** (failures - 1))
 
 
-def _transfer(
-    download: Download, file: IO[bytes], observer: Observer, stall: float, found: int
-) -> None:
-    """Append what one connection brings; return if that was all of it."""
+def _transfer(download: Download, file: IO[bytes], progress: Progress, stall: float) -> None:
+    """Append what one connection sends; return if the file is then complete."""
     have = _length(file)
     request = urllib.request.Request(download.url, headers={"User-Agent": "medbench"})
     if have:
@@ -165,10 +128,11 @@ def _transfer(
     try:
         with _opener().open(request, timeout=stall) as answer:
             if have and answer.status != http.HTTPStatus.PARTIAL_CONTENT:
-                have = found = 0  # the server sends it from the beginning
+                have = 0  # the server sends it from the beginning
                 file.truncate(0)
             total = _total(download, answer, have)
             file.seek(have)
+            progress(have, total or have)
             while block := answer.read1(_BLOCK):
                 have += len(block)
                 if have > total > 0:
@@ -178,11 +142,11 @@ def _transfer(
                         " not the published file"
                     )
                 file.write(block)
-                observer(have, total or have, min(found, have))
+                progress(have, total or have)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # there is no more than we have; the checksum decides
-        if error.code in _PASSING:
+            return  # the server has no more bytes; the checksum decides
+        if error.code in _TEMPORARY:
             raise _InterruptedError(f"the server answers {error.code} {error.reason}") from error
         raise DownloadError(
             f"{download.url}: the server answers {error.code} {error.reason}; get the file by"
@@ -191,7 +155,7 @@ def _transfer(
     except urllib.error.URLError as error:
         raise _InterruptedError(f"{download.host} cannot be reached ({error.reason})") from error
     except TimeoutError as error:
-        raise _InterruptedError(f"nothing came for {stall:g} s") from error
+        raise _InterruptedError(f"nothing received for {stall:g} s") from error
     except (http.client.HTTPException, ConnectionError) as error:
         raise _InterruptedError(f"the connection broke ({type(error).__name__})") from error
     if have < total:
@@ -230,21 +194,6 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
 
 def _opener() -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(_NoDowngrade)
-
-
-@contextmanager
-def _alone(part: Path) -> Iterator[IO[bytes]]:
-    """Open a partial file for this process alone."""
-    import fcntl
-
-    with part.open("ab+", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PrepareError(
-                f"{part.name} is being fetched by another process; wait for it"
-            ) from error
-        yield file
 
 
 def _length(file: IO[bytes]) -> int:

@@ -1,22 +1,21 @@
-"""Perceptual hashes: a number that two pictures of the same thing share, or nearly share."""
+"""Fingerprints of images, by which images that look alike are found."""
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-_ROWS, _COLUMNS = 8, 9
-_CELL = 8  # samples a cell and axis, at most
-
 #: Side of a thumbnail.
-THUMB = 16
+THUMBNAIL = 16
 
 #: Hashes that differ in at most this many of their 64 bits are near.
 NEAR_BITS = 3
 
-#: Thumbnails that correlate at least so much are alike.
+#: Thumbnails whose correlation is at least this are alike.
 NEAR_CORRELATION = 0.99
 
 # 64 bits in 6 blocks: of two near hashes at least 3 blocks are equal.
@@ -31,61 +30,47 @@ _MOST_PAIRS = 2_000_000
 _PAIRS_AT_ONCE = 50_000
 
 
-def sampled(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return every n-th pixel of the green (or only) channel: what hashes and thumbnails see.
+@dataclass(frozen=True)
+class Fingerprints:
+    """What the audit needs to know of N images.
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (n, H, W, C)
-        The images.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, h, w)
-        At least 64 x 72 samples where there are as many pixels, at most four times that.
+    hashes : ndarray of uint64, shape (N,)
+        Difference hashes: means over a grid of 8 rows and 9 columns; a bit says whether a
+        cell is darker than its right neighbour, the first bit is the upper left one. A
+        change of size, brightness or compression changes few bits.
+    thumbnails : ndarray of uint8, shape (N, 16, 16)
+        Means over a grid of 16 rows and columns.
     """
-    _, height, width, channels = images.shape
-    down, across = max(1, height // (_ROWS * _CELL)), max(1, width // (_COLUMNS * _CELL))
-    return np.ascontiguousarray(images[:, ::down, ::across, channels // 2])
 
+    hashes: NDArray[np.uint64]
+    thumbnails: NDArray[np.uint8]
 
-def difference_hashes(samples: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the 64-bit difference hash of each image.
+    @classmethod
+    def of(cls, images: Iterable[NDArray[np.uint8]]) -> Fingerprints:
+        """Compute the fingerprints of images (H, W, C), one after the other."""
+        from PIL import Image  # which reading a dataset file does not need
 
-    The samples are averaged over a grid of 8 rows and 9 columns; a bit says
-    whether a cell is darker than its right neighbour. A change of size,
-    brightness or compression changes few bits.
+        cells, small = [], []
+        for image in images:
+            height, width, channels = image.shape
+            # every n-th pixel of the green (or only) channel
+            step = max(1, height // 64), max(1, width // 64)
+            pixels = image[:: step[0], :: step[1], channels // 2]
+            reduced = Image.fromarray(np.ascontiguousarray(pixels))
+            cells.append(np.asarray(reduced.resize((9, 8), Image.Resampling.BOX)))
+            small.append(np.asarray(reduced.resize((THUMBNAIL,) * 2, Image.Resampling.BOX)))
+        grid = np.array(cells, np.uint8).reshape(-1, 8, 9)
+        bits = (grid[:, :, :-1] < grid[:, :, 1:]).reshape(-1, 64)
+        hashes = np.packbits(bits, axis=1).view(">u8").reshape(-1).astype(np.uint64)
+        return cls(hashes, np.array(small, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL))
 
-    Parameters
-    ----------
-    samples : ndarray of uint8, shape (n, h, w)
-        See :func:`sampled`.
-
-    Returns
-    -------
-    ndarray of uint64, shape (n,)
-        The first bit is the upper left one.
-    """
-    cells = _means(samples, _ROWS, _COLUMNS)
-    bits = cells[:, :, :-1] < cells[:, :, 1:]
-    packed = np.packbits(bits.reshape(len(samples), 64), axis=1)
-    return packed.view(">u8").reshape(-1).astype(np.uint64)
-
-
-def thumbnails(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return images of 16 x 16 means.
-
-    Parameters
-    ----------
-    samples : ndarray of uint8, shape (n, h, w)
-        See :func:`sampled`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, 16, 16)
-        Means, rounded down.
-    """
-    return _means(samples, THUMB, THUMB).astype(np.uint8)
+    @classmethod
+    def concatenate(cls, parts: Iterable[Fingerprints]) -> Fingerprints:
+        """Join fingerprints of consecutive images."""
+        columns = zip(*((part.hashes, part.thumbnails) for part in parts), strict=True)
+        return cls(*map(np.concatenate, columns))
 
 
 def near_pairs(
@@ -107,7 +92,7 @@ def near_pairs(
     Returns
     -------
     pairs : ndarray of int64, shape (m, 2)
-        Places in ``hashes``, the smaller first, sorted.
+        Positions in ``hashes``, the smaller first, sorted.
     complete : bool
         Whether all pairs were compared.
     """
@@ -117,7 +102,7 @@ def near_pairs(
         keys = hashes & mask
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        # members of a group stand side by side: compare each with the lag-th after it
+        # members of a group are neighbours: compare each with the lag-th after it
         here, lag, compared = np.arange(len(order)), 1, 0
         while True:
             here = here[here + lag < len(order)]
@@ -142,43 +127,35 @@ def near_pairs(
 def alike(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which pairs of thumbnails correlate by :data:`NEAR_CORRELATION` or more.
 
-    A hash of 64 bits cannot tell one X-ray of the chest from another; this can.
-    Thumbnails without contrast are like nothing.
+    A hash of 64 bits cannot tell one chest X-ray from another; thumbnails can.
+    Thumbnails without contrast are like no other.
 
     Parameters
     ----------
     thumbs : ndarray of uint8, shape (n, 16, 16)
         Thumbnails.
     pairs : ndarray of int64, shape (m, 2)
-        Places in ``thumbs``.
+        Positions in ``thumbs``.
 
     Returns
     -------
     ndarray of bool, shape (m,)
         Whether each pair is alike.
     """
-    verdict = np.zeros(len(pairs), np.bool_)
+    result = np.zeros(len(pairs), np.bool_)
     for first in range(0, len(pairs), _PAIRS_AT_ONCE):
         chunk = pairs[first : first + _PAIRS_AT_ONCE]
         left, right = (_centred(thumbs[chunk[:, side]]) for side in (0, 1))
         norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
         products = np.einsum("ij,ij->i", left, right)
-        verdict[first : first + len(chunk)] = (products >= NEAR_CORRELATION * norms) & (norms > 0)
-    return verdict
+        result[first : first + len(chunk)] = (products >= NEAR_CORRELATION * norms) & (norms > 0)
+    return result
 
 
 def _centred(thumbs: NDArray[np.uint8]) -> NDArray[np.float64]:
     flat = thumbs.reshape(len(thumbs), -1).astype(np.float64)
     centred: NDArray[np.float64] = flat - flat.mean(axis=1, keepdims=True)
     return centred
-
-
-def _means(samples: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
-    """Average over a grid of cells as equal as whole samples allow."""
-    counts = _sums(_sums(np.ones((1, *samples.shape[1:]), np.int32), rows, 1), columns, 2)
-    sums = _sums(_sums(samples, rows, 1), columns, 2)
-    means: NDArray[np.float64] = sums / counts
-    return means
 
 
 def _bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -189,19 +166,3 @@ def _bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 _BITS = np.array([value.bit_count() for value in range(256)], np.int64)
-
-
-def _sums(
-    values: NDArray[np.uint8] | NDArray[np.int32], cells: int, axis: int
-) -> NDArray[np.int32]:
-    """Sum over groups of neighbours; where a group is empty stands the next value, alone."""
-    edges = [cell * values.shape[axis] // cells for cell in range(cells + 1)]
-    lines = np.moveaxis(values, axis, 0)
-    # several times as fast as np.add.reduceat, which does not add line to line
-    return np.stack(
-        [
-            np.add.reduce(lines[first : max(end, first + 1)], axis=0, dtype=np.int32)
-            for first, end in pairwise(edges)
-        ],
-        axis=axis,
-    )

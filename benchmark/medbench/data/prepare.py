@@ -1,120 +1,111 @@
-"""Preparing a dataset: from the user's files to one checked image file.
+"""Preparing a dataset: from the user's files to one checked dataset file.
 
-Worker processes decode shards (:mod:`medbench.data.shards`) straight into the
-image file, which is laid out beforehand in a folder of work in progress,
-``.NAME.part``. Whatever ends the work, finished shards are found and used by the next
-attempt; when all are there the file is completed and moved to its place.
+Worker processes decode batches of images; this process appends them, in order, to the
+dataset file. The file is written in a folder of work in progress, ``.NAME.part``, and appears
+when it is whole.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+import warnings
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from medbench.data.arrangement import Arrangement, Sample, check_arrangement
-from medbench.data.audit import AuditedImages, audit_images, findings
-from medbench.data.canvas import lay_out_images, seal_images, without_gaps
-from medbench.data.decoding import Header, PixelFormat, read_header
-from medbench.data.images_format import DIGEST_BYTES
-from medbench.data.shards import (
-    Canvas,
-    Picture,
-    Shard,
-    ShardTask,
-    do_shard,
-    start_worker,
-    stored_rows,
+from medbench.data.audit import audited
+from medbench.data.decoding import PixelFormat, decode_image, decode_mask, read_shape
+from medbench.data.hashing import Fingerprints
+from medbench.data.hdf5_writing import Columns, ImageBatch, ImagesWriter
+from medbench.data.samples import DatasetIndex, PrepareOptions, Progress, Sample
+from medbench.data.sources import (
+    PrepareError,
+    UnreadableError,
+    check_space,
+    locked,
+    read_bytes,
 )
-from medbench.data.sources import PrepareError, UnreadableError, read_bytes
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
+from medbench.store.parallel import spread
 
-_SHARD_BYTES = 16 * 1024**2
-_MOST_IN_SHARD = 256
+_BATCH_BYTES = 4 * 1024**2
+_MOST_IN_BATCH = 1024
 _PROBES = 64
 _MOST_UNREADABLE_SHARE = 0.01
 
-# Upper bounds of memory: this process; a worker; one large image (decoding.MAX_PIXELS) at a time.
+# Upper bounds of memory: this process; a worker, and what it holds for each entry of an
+# archive; one large image (decoding.MAX_PIXELS) at a time.
 _OWN_BYTES, _WORKER_BYTES, _LARGE_BYTES = 400 * 1024**2, 150 * 1024**2, 700 * 1024**2
-
-#: Told after every shard: images done, images in all, images found done by an earlier attempt.
-Observer = Callable[[int, int, int], None]
+_ENTRY_BYTES = 1024
 
 
 @dataclass(frozen=True)
-class PrepareOptions:
-    """What the user may say about the preparation.
+class Batch:
+    """Consecutive samples that one process decodes.
 
     Parameters
     ----------
-    size : int, optional
-        Height and width in pixels; without it the dataset says, or else images
-        keep theirs, which must then be one and the same.
-    channels : {"grey", "colour"}, optional
-        Without it the dataset says, or else the images.
-    allow_unreadable : bool
-        Go on even if more than 1 % of the images cannot be read.
+    samples : sequence of Sample
+        What to decode.
+    pixels : PixelFormat
+        Shape and colour of the result.
+    lock : pathlib.Path
+        A file to lock while a large image is decoded.
     """
 
-    size: int | None = None
-    channels: Literal["grey", "colour"] | None = None
-    allow_unreadable: bool = False
+    samples: Sequence[Sample]
+    pixels: PixelFormat
+    lock: Path
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What a preparation leaves.
+class Decoded:
+    """A decoded batch.
 
     Parameters
     ----------
-    path : pathlib.Path
-        The image file.
-    card : DatasetCard
-        Its card.
-    notes : tuple of str
-        What the user should be told.
-    protocol : pathlib.Path, optional
-        A protocol to begin with.
+    reasons : tuple of str
+        Why each image is unreadable; ``""`` if it is not.
+    readable : ImageBatch
+        The readable images.
+    fingerprints : Fingerprints
+        Of the readable images.
     """
 
-    path: Path
-    card: DatasetCard
-    notes: tuple[str, ...] = ()
-    protocol: Path | None = None
+    reasons: tuple[str, ...]
+    readable: ImageBatch
+    fingerprints: Fingerprints
 
 
 def prepare_images(
     path: Path,
-    arrangement: Arrangement,
+    index: DatasetIndex,
     context: DataContext,
     options: PrepareOptions,
-    observer: Observer = lambda done, total, found: None,
+    progress: Progress = lambda done, total: None,
 ) -> DatasetCard:
-    """Decode an arrangement's images and write them, audited, to an image file.
+    """Decode the images of an index and write them, with an audit, to a dataset file.
 
-    Equal images and options give equal bytes, from folder or archive, with any
-    number of workers, interrupted or not.
+    Equal images and options give equal bytes, from a folder or an archive, with any number
+    of workers. After an interruption, prepare again: nothing is left of the first attempt.
 
     Parameters
     ----------
     path : pathlib.Path
         The file to write.
-    arrangement : Arrangement
-        What the images are.
+    index : DatasetIndex
+        The samples.
     context : DataContext
         Workers and memory.
     options : PrepareOptions
         Size and colour of the stored images.
-    observer : callable
-        Told how far it is.
+    progress : callable
+        Called after each batch.
 
     Returns
     -------
@@ -124,252 +115,185 @@ def prepare_images(
     Raises
     ------
     PrepareError
-        If an input is refused, the images do not fit together, or more than
-        1 % of them cannot be read.
-    medbench.data.images_file.ImagesFileError
+        If an input is refused, the images do not fit together, or more than 1 % of them
+        cannot be read.
+    medbench.data.DatasetFileError
         If the file cannot be written.
     """
-    check_arrangement(arrangement)
-    pixels = _pixel_format(arrangement, options)
-    check_space(path, _needed(path, pixels, arrangement.samples))
-    with work_folder(path) as folder:
-        canvas = lay_out_images(folder / "images.h5", pixels.shape(len(arrangement.samples)))
-        tasks = _tasks(folder, canvas, arrangement.samples, pixels)
-        shards = decode(tasks, most_workers(context), observer)
-        card = _Decoded(arrangement, pixels, tasks, shards).write(path, canvas, options)
-        shutil.rmtree(folder)
+    index.check()
+    samples = index.samples
+    pixels = _pixel_format(index, options)
+    mask_bytes = pixels.height * pixels.width if samples[0].masks else 0
+    image_bytes = pixels.image_bytes + mask_bytes
+    check_space(path, len(samples) * image_bytes)
+    workers = most_workers(index, context, image_bytes)
+    reasons: list[str] = []
+    fingerprints: list[Fingerprints] = []
+    with (
+        work_folder(path) as folder,
+        # not compressed, which takes longer than decoding
+        ImagesWriter(folder / path.name, pixels.shape, len(samples), gzip_level=0) as writer,
+        closing(_decode(folder, samples, pixels, workers)) as batches,
+    ):
+        progress(0, len(samples))
+        for decoded in batches:
+            reasons += decoded.reasons
+            fingerprints.append(decoded.fingerprints)
+            writer.append(decoded.readable)
+            progress(len(reasons), len(samples))
+        kept, unreadable = _kept(index, reasons, options)
+        columns = _columns(kept.samples)
+        card = replace(kept.card, image_shape=pixels.shape)
+        seen = Fingerprints.concatenate(fingerprints)
+        card = writer.finish(audited(card, columns, seen, writer.image, unreadable), columns)
+        (folder / path.name).replace(path)
     return card
 
 
-def most_workers(context: DataContext) -> int:
+def most_workers(index: DatasetIndex, context: DataContext, image_bytes: int) -> int:
     """Return how many of the processes allowed fit the memory allowed."""
-    fitting = (context.memory_bytes - _OWN_BYTES - _LARGE_BYTES) // _WORKER_BYTES
-    return max(1, min(context.workers, fitting))
-
-
-def check_space(path: Path, needed: int) -> None:
-    """Refuse to begin what the disk cannot hold.
-
-    Raises
-    ------
-    PrepareError
-        Naming what is needed and what is free.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise PrepareError(
-            f"{path.parent}: {needed / 1e9:.1f} GB are needed while preparing, {free / 1e9:.1f} GB"
-            " are free; make room, choose another folder with --cache, or a smaller --size"
-        )
-
-
-def _needed(path: Path, pixels: PixelFormat, samples: Sequence[Sample]) -> int:
-    """Return the bytes still to be written; masks stand beside the file and then in it."""
-    mask = pixels.height * pixels.width if samples[0].masks else 0
-    done = sum(file.stat().st_blocks * 512 for file in _part_folder(path).glob("*.*"))
-    return len(samples) * (pixels.image_bytes + mask + mask // 8) - done
+    archived = sum(sample.file.archived for sample in index.samples)
+    # a batch is decoded, two wait for this process, and one is on its way
+    waiting = 4 * max(_BATCH_BYTES, image_bytes)
+    worker = _WORKER_BYTES + _ENTRY_BYTES * archived + waiting
+    room = context.memory_bytes - _OWN_BYTES - _LARGE_BYTES
+    return max(1, min(context.workers, room // worker))
 
 
 @contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Open the folder of work in progress for a file, for this process alone.
+    """Open an empty folder of work in progress for a file, and remove it in the end.
 
     Raises
     ------
     PrepareError
-        If another process is at work in it.
+        If another process uses it.
     """
-    import fcntl
-
-    folder = _part_folder(path)
+    folder = path.with_name(f".{path.stem}.part")
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("wb") as lock:
+    lock = folder / "lock"
+    busy = f"{path.name} is being prepared by another process; wait for it"
+    with locked(lock, busy):
+        for leftover in folder.iterdir():  # of a process that was killed
+            if leftover != lock:
+                leftover.unlink()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PrepareError(
-                f"{path.name} is being prepared by another process; wait for it"
-            ) from error
-        for leftover in folder.glob("*.tmp"):
-            leftover.unlink()
-        yield folder
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
-def _part_folder(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.part")
-
-
-def _pixel_format(arrangement: Arrangement, options: PrepareOptions) -> PixelFormat:
-    """Decide the shape of the stored images, from a few of them where nothing says it."""
-    samples, size = arrangement.samples, options.size or arrangement.size
-    known = {"grey": 1, "colour": 3}.get(options.channels or "", arrangement.channels)
-    headers: list[Header] = []
+def _pixel_format(index: DatasetIndex, options: PrepareOptions) -> PixelFormat:
+    """Decide the shape of the stored images, from a few of them if nothing else says it."""
+    samples, size = index.samples, options.size or index.size
+    known = {"grey": 1, "colour": 3}.get(options.channels or "", index.channels)
+    shapes: list[tuple[int, int, int]] = []
     if known is None or size is None:
         step = max(1, len(samples) // _PROBES)
-        headers = _headers(samples[::step] if known is None else samples)
-    channels = known or max(header.channels for header in headers)
-    if size is not None:
-        return PixelFormat(size, size, channels, True, known is not None)
-    return PixelFormat(headers[0].height, headers[0].width, channels, False, known is not None)
+        shapes = _probe(samples[::step] if known is None else samples)
+    channels = known or max(shape[2] for shape in shapes)
+    height, width = (size, size) if size is not None else shapes[0][:2]
+    return PixelFormat(height, width, channels, size is not None, known is not None)
 
 
-def _headers(samples: Sequence[Sample]) -> list[Header]:
-    """Read the headers of some images; a few unreadable ones are passed over."""
-    headers: list[Header] = []
+def _probe(samples: Sequence[Sample]) -> list[tuple[int, int, int]]:
+    """Return (H, W, C) of some images; a few unreadable ones are passed over."""
+    shapes: list[tuple[int, int, int]] = []
     for tried, sample in enumerate(samples):
         try:
-            headers.append(read_header(read_bytes(sample.file), sample.file.where))
+            with warnings.catch_warnings(action="ignore"):  # of what is refused here anyway
+                shapes.append(read_shape(read_bytes(sample.file), sample.file.where))
         except UnreadableError as error:
-            if tried >= _PROBES and not headers:
+            if tried >= _PROBES and not shapes:
                 raise PrepareError(
                     f"{sample.file.where}: {error}; so are the {tried} images before it"
                 ) from error
-        if len(headers) == _PROBES:
+        if len(shapes) == _PROBES:
             break
-    if not headers:
+    if not shapes:
         raise PrepareError(f"none of the {len(samples)} images looked at first can be read")
-    return headers
+    return shapes
 
 
-def _tasks(
-    folder: Path, canvas: Canvas, samples: Sequence[Sample], pixels: PixelFormat
-) -> list[ShardTask]:
-    rows = min(_MOST_IN_SHARD, max(1, _SHARD_BYTES // pixels.image_bytes))
-    pictures = [Picture(sample.file, sample.masks, sample.box) for sample in samples]
-    return [
-        ShardTask(str(folder), number, canvas, first, pictures[first : first + rows], pixels)
-        for number, first in enumerate(range(0, len(pictures), rows))
-    ]
-
-
-def decode(tasks: Sequence[ShardTask], workers: int, observer: Observer) -> list[Shard]:
-    """Decode shards in processes; return them in order.
+def _decode(
+    folder: Path, samples: Sequence[Sample], pixels: PixelFormat, workers: int
+) -> Generator[Decoded, None, None]:
+    """Decode samples in processes; yield batches in order.
 
     Raises
     ------
     PrepareError
-        If an input is refused, a process died or the disk is full.
+        If an input is refused or a process died.
     """
-    # not forked: this process may have threads, and its memory should not be copied
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), spawn, start_worker, (spawn.Lock(),))
-    total = sum(len(task.pictures) for task in tasks)
-    done = found = 0
-    shards: dict[int, Shard] = {}
+    rows = min(_MOST_IN_BATCH, max(1, _BATCH_BYTES // pixels.image_bytes))
+    lock = folder / "lock-large"
+    batches = [
+        Batch(samples[first : first + rows], pixels, lock) for first in range(0, len(samples), rows)
+    ]
     try:
-        pending = {pool.submit(do_shard, task): task for task in tasks}
-        for future in as_completed(pending):
-            shard, before = _result(future, pending[future])
-            shards[shard.number] = shard
-            done += len(pending[future].pictures)
-            found += len(pending[future].pictures) if before else 0
-            observer(done, total, found)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return [shards[task.number] for task in tasks]
-
-
-def _result(future: Future[tuple[Shard, bool]], task: ShardTask) -> tuple[Shard, bool]:
-    try:
-        return future.result()
+        yield from spread(decode_batch, batches, workers=workers)
     except BrokenProcessPool as error:
         raise PrepareError(
-            "a decoding process died, perhaps for want of memory; run the command again"
-            " with fewer --workers, what is decoded is kept"
+            "a decoding process died, perhaps for lack of memory; run the command again"
+            " with fewer --workers"
         ) from error
-    except OSError as error:
+
+
+def decode_batch(batch: Batch) -> Decoded:
+    """Decode a batch of images and their masks."""
+    reasons = [""] * len(batch.samples)
+    images, masks = [], []
+    with warnings.catch_warnings(action="ignore"):
+        for position, sample in enumerate(batch.samples):
+            try:
+                image, mask = _decode_sample(sample, batch)
+            except UnreadableError as error:
+                reasons[position] = str(error)
+                continue
+            images.append(image)
+            masks.append(mask)
+    shape = batch.pixels.shape
+    pixels = np.frombuffer(b"".join(images), np.uint8).reshape(-1, *shape)
+    regions = np.frombuffer(b"".join(masks), np.uint8).reshape(-1, *shape[:2])
+    readable = ImageBatch(pixels, regions if batch.samples[0].masks else None)
+    return Decoded(tuple(reasons), readable, Fingerprints.of(pixels))
+
+
+def _decode_sample(sample: Sample, batch: Batch) -> tuple[bytes, bytes]:
+    """Return the pixels of an image and of its mask, which are none if it has none."""
+    to, box = batch.pixels, sample.box
+    data = read_bytes(sample.file)
+    image = decode_image(data, sample.file.where, to, box, partial(locked, batch.lock))
+    union = np.zeros(to.height * to.width if sample.masks else 0, np.uint8)
+    for file in sample.masks:
+        mask = decode_mask(read_bytes(file), file.where, data, to, box)
+        union |= np.frombuffer(mask, np.uint8)
+    return image, union.tobytes()
+
+
+def _kept(
+    index: DatasetIndex, reasons: Sequence[str], options: PrepareOptions
+) -> tuple[DatasetIndex, list[tuple[str, str]]]:
+    """Leave unreadable images out; return ids and reasons of those. Refuse if there are many."""
+    found = list(zip(index.samples, reasons, strict=True))
+    unreadable = [(sample.id, reason) for sample, reason in found if reason]
+    if len(unreadable) > _MOST_UNREADABLE_SHARE * len(found) and not options.allow_unreadable:
+        named = ", ".join(f"{name} ({reason})" for name, reason in unreadable[:3])
         raise PrepareError(
-            f"{error.filename or task.folder}: cannot be written ({error.strerror});"
-            " check free space and permissions"
-        ) from error
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """All shards of an arrangement, decoded."""
-
-    arrangement: Arrangement
-    pixels: PixelFormat
-    tasks: Sequence[ShardTask]
-    shards: Sequence[Shard]
-
-    def write(self, path: Path, canvas: Canvas, options: PrepareOptions) -> DatasetCard:
-        """Complete the image file and move it to its place."""
-        kept = self._kept(options)
-        samples = [self.arrangement.samples[place] for place in kept]
-        if len(kept) < canvas.shape[0]:
-            check_space(path, len(kept) * canvas.image_bytes)
-            canvas = without_gaps(canvas, kept)
-        labels = np.array([sample.label for sample in samples], np.int64)
-        split = np.array([SPLITS[sample.split] for sample in samples], np.uint8)
-        ids = [sample.id for sample in samples]
-        groups = [sample.group for sample in samples]
-        digests = [digest for shard in self.shards for digest in shard.digests]
-
-        def complete(card: DatasetCard) -> DatasetCard:
-            return self._audited(card, labels, split, ids, groups if any(groups) else None)
-
-        return seal_images(
-            canvas,
-            path,
-            replace(self.arrangement.card, image_shape=canvas.shape[1:]),
-            np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, DIGEST_BYTES),
-            self._parts("masks") if samples[0].masks else (),
-            labels=labels,
-            split=split,
-            ids=ids,
-            groups=groups if any(groups) else None,
-            complete=complete,
+            f"{len(unreadable)} of {len(found)} images cannot be read, more than"
+            f" {_MOST_UNREADABLE_SHARE:.0%}: {named}{', ...' if len(unreadable) > 3 else ''};"
+            " repair them, or leave them out with --allow-unreadable"
         )
-
-    def _kept(self, options: PrepareOptions) -> list[int]:
-        """Return the places of readable images; refuse if too few are."""
-        samples = self.arrangement.samples
-        bad = self._unreadable()
-        if len(bad) > _MOST_UNREADABLE_SHARE * len(samples) and not options.allow_unreadable:
-            named = ", ".join(f"{name} ({reason})" for name, reason in bad[:3])
-            raise PrepareError(
-                f"{len(bad)} of {len(samples)} images cannot be read, more than"
-                f" {_MOST_UNREADABLE_SHARE:.0%}: {named}{', ...' if len(bad) > 3 else ''};"
-                " fix them, or leave them out with --allow-unreadable"
-            )
-        kept = [
-            task.first + place
-            for task, shard in zip(self.tasks, self.shards, strict=True)
-            for place in shard.kept
-        ]
-        check_arrangement(replace(self.arrangement, samples=[samples[place] for place in kept]))
-        return kept
-
-    def _unreadable(self) -> list[tuple[str, str]]:
-        return [
-            (self.arrangement.samples[task.first + place].id, reason)
-            for task, shard in zip(self.tasks, self.shards, strict=True)
-            for place, reason in shard.unreadable
-        ]
-
-    def _parts(self, what: str) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
-        for task in self.tasks:
-            yield stored_rows(task, what)
-
-    def _audited(
-        self,
-        card: DatasetCard,
-        labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-        split: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-        ids: Sequence[str],
-        groups: Sequence[str] | None,
-    ) -> DatasetCard:
-        digests = [digest for shard in self.shards for digest in shard.digests]
-        hashes = [value for shard in self.shards for value in shard.hashes]
-        thumbs = np.concatenate(list(self._parts("thumbs")))
-        data = AuditedImages(
-            labels, split, ids, groups, np.array(hashes, np.uint64), thumbs, digests
-        )
-        return with_audit(card, audit_images(data, card.class_names, self._unreadable()))
+    kept = replace(index, samples=[sample for sample, reason in found if not reason])
+    kept.check()
+    return kept, unreadable
 
 
-def with_audit(card: DatasetCard, audit: dict[str, object]) -> DatasetCard:
-    """Put an audit on a card, and what it found among the confounders."""
-    return replace(card, audit=audit, confounders=(*card.confounders, *findings(audit)))
+def _columns(samples: Sequence[Sample]) -> Columns:
+    groups = [sample.group for sample in samples]
+    return Columns(
+        [sample.label for sample in samples],
+        [SPLITS[sample.split] for sample in samples],
+        [sample.id for sample in samples],
+        groups if any(groups) else None,
+    )

@@ -1,22 +1,24 @@
 """The files a user brings: folders and zip archives, listed and read in place.
 
-Nothing is extracted to disk, no link is followed, and what a file claims of
-itself is checked before it is believed. Whatever could only be an attack or an
-accident (a path that climbs out, a link, a bomb) is refused by name.
+Nothing is extracted to disk and no link is followed. What can only be an attack or an
+accident (a path that leaves its archive, a link, a decompression bomb) is refused by name.
 """
 
 from __future__ import annotations
 
-import io
 import os
+import shutil
 import stat
-import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import IO
+from urllib.parse import urlsplit
 
 from medbench.errors import MedbenchError
 
@@ -28,13 +30,11 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp"}
 )
 
-_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-_STORED, _DEFLATED = 0, 8
 _IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 
 
 class PrepareError(MedbenchError):
-    """Data cannot be prepared; nothing was changed but the folder of work in progress."""
+    """Data cannot be prepared; nothing was changed except the folder of work in progress."""
 
 
 class LayoutError(PrepareError):
@@ -61,29 +61,23 @@ class SourceFile:
         Path inside it, with ``/``.
     size : int
         Bytes, as stated by the file system or archive.
-    stamp : int
-        Time of change (ns) in a folder, CRC-32 in an archive.
-    offset : int
-        Where its entry stands in the archive; -1 in a folder.
-    packed : int
-        Bytes in the archive.
-    method : int
-        Compression in the archive: 0 or 8 (deflate).
+    signature : int
+        Time of modification (ns) in a folder, CRC-32 in an archive.
+    archived : bool
+        Whether the container is an archive.
     """
 
     container: str
     name: str
     size: int
     signature: int
-    offset: int = -1
-    packed: int = 0
-    method: int = _STORED
+    archived: bool = False
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Folders and name, led by the container's own name without ``.zip``."""
+        """Folders and name, after the container's own name without ``.zip``."""
         container = Path(self.container)
-        top = container.stem if self.offset >= 0 else container.name
+        top = container.stem if self.archived else container.name
         return (top, *self.name.split("/"))
 
     @property
@@ -93,19 +87,47 @@ class SourceFile:
 
     @property
     def where(self) -> str:
-        """What messages call it."""
-        return f"{self.container}{':' if self.offset >= 0 else '/'}{self.name}"
+        """Name for messages."""
+        return f"{self.container}{':' if self.archived else '/'}{self.name}"
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that a publisher offers.
+
+    Parameters
+    ----------
+    url : str
+        The publisher's own address.
+    name : str
+        Name of the file.
+    md5 : str
+        The published MD5, 32 hexadecimal digits. It detects damage, not forgery by the
+        publisher.
+    size : int, optional
+        The published size in bytes.
+    """
+
+    url: str
+    name: str
+    md5: str
+    size: int | None = None
+
+    @property
+    def host(self) -> str:
+        """Host name of the address."""
+        return urlsplit(self.url).netloc
 
 
 def list_sources(sources: Sequence[Path]) -> list[SourceFile]:
-    """List all files of folders and zip archives, by name; hidden files are left out.
+    """List all files of folders and zip archives, sorted by name, without hidden files.
 
     Raises
     ------
     PrepareError
         If a source does not exist or is neither a folder nor a zip archive.
     RefusedError
-        If a name climbs out of its container, or a file is a link, a bomb,
+        If a name leads out of its container, or a file is a link, a bomb,
         encrypted or no regular file.
     """
     found: list[SourceFile] = []
@@ -126,15 +148,71 @@ def read_bytes(file: SourceFile) -> bytes:
     ------
     UnreadableError
         If it is damaged, or not the file that was listed.
-    RefusedError
-        If it holds more than it says.
     """
     try:
-        return _read_packed(file) if file.offset >= 0 else _read_plain(file)
+        return _read_archived(file) if file.archived else _read_plain(file)
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
-    except zlib.error as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError) as error:
         raise UnreadableError(f"damaged in the archive: {error}") from error
+
+
+def summarize_files(files: Sequence[SourceFile], most: int = 5) -> str:
+    """Say in one line what was found, for errors about a layout."""
+    if not files:
+        return "found no files"
+    counts = Counter("/".join(file.parts[:-1]) + f"/*{file.suffix}" for file in files)
+    named = [f"{count} x {folder}" for folder, count in sorted(counts.items())[:most]]
+    more = f" and {len(counts) - most} more folders" if len(counts) > most else ""
+    return f"found {', '.join(named)}{more}"
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises
+    ------
+    PrepareError
+        With the bytes needed and free.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise PrepareError(
+            f"{path.parent}: {needed / 1e9:.1f} GB are needed while preparing, {free / 1e9:.1f} GB"
+            " are free; make room, choose another folder with --cache, or a smaller --size"
+        )
+
+
+@contextmanager
+def locked(path: Path, busy: str = "") -> Iterator[IO[bytes]]:
+    """Open a file, created if missing, and lock it against other processes.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    busy : str
+        Message of the error if another process holds the lock; without it, wait.
+
+    Yields
+    ------
+    file
+        Open for reading and appending.
+
+    Raises
+    ------
+    PrepareError
+        If another process holds the lock.
+    """
+    import fcntl
+
+    with path.open("ab+", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError as error:
+            raise PrepareError(busy) from error
+        yield file
 
 
 def _list_folder(root: Path) -> Iterator[SourceFile]:
@@ -172,21 +250,12 @@ def _list_zip(path: Path) -> list[SourceFile]:
     found: dict[str, SourceFile] = {}
     for entry in entries:
         _check_entry(path, entry)
-        if entry.is_dir() or any(map(_is_ignored, entry.filename.split("/"))):
+        name = entry.filename
+        if entry.is_dir() or any(map(_is_ignored, name.split("/"))):
             continue
-        if entry.filename in found:
-            raise RefusedError(f"{path}:{entry.filename}: stands in the archive twice; repack it")
-        found[entry.filename] = _sized(
-            SourceFile(
-                str(path),
-                entry.filename,
-                entry.file_size,
-                entry.CRC,
-                entry.header_offset,
-                entry.compress_size,
-                entry.compress_type,
-            )
-        )
+        if name in found:
+            raise RefusedError(f"{path}:{name}: is in the archive twice; repack it")
+        found[name] = _sized(SourceFile(str(path), name, entry.file_size, entry.CRC, True))
     return sorted(found.values(), key=lambda file: file.name.split("/"))
 
 
@@ -198,7 +267,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     if raw.startswith(("/", "\\")) or (len(raw) > 1 and raw[1] == ":"):
         raise RefusedError(f"{where}: an absolute path in an archive; repack it with relative ones")
     if ".." in parts or "\\" in raw or "\0" in raw:
-        raise RefusedError(f"{where}: a path that climbs out of the archive; do not trust it")
+        raise RefusedError(f"{where}: a path that leaves the archive; do not trust it")
     _check_text(str(path), raw)
     kind = stat.S_IFMT(entry.external_attr >> 16) if entry.create_system == 3 else 0
     if kind == stat.S_IFLNK:
@@ -207,7 +276,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         raise RefusedError(f"{where}: neither a file nor a folder; repack the archive without it")
     if entry.flag_bits & 1:
         raise RefusedError(f"{where}: encrypted; unpack the archive and give the folder")
-    if entry.compress_type not in (_STORED, _DEFLATED):
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise RefusedError(
             f"{where}: packed by method {entry.compress_type}; repack the archive with deflate"
         )
@@ -215,7 +284,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
 
 def _sized(file: SourceFile) -> SourceFile:
     """Refuse an image or table that is too large; other files are not read."""
-    if max(file.size, file.packed) > MAX_FILE_BYTES and file.suffix in IMAGE_SUFFIXES | {".csv"}:
+    if file.size > MAX_FILE_BYTES and file.suffix in IMAGE_SUFFIXES | {".csv"}:
         raise RefusedError(
             f"{file.where}: {file.size:,} bytes, at most {MAX_FILE_BYTES:,} are read;"
             " this is no image for training"
@@ -246,31 +315,17 @@ def _read_plain(file: SourceFile) -> bytes:
     return data
 
 
-def _read_packed(file: SourceFile) -> bytes:
+def _read_archived(file: SourceFile) -> bytes:
     archive = _archive(file.container)
-    archive.seek(file.offset)
-    header = archive.read(_LOCAL_HEADER.size)
-    if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-        raise UnreadableError("damaged in the archive: no entry where the index says")
-    name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)[-2:]
-    archive.seek(name_bytes + extra_bytes, io.SEEK_CUR)
-    packed = archive.read(file.packed)
-    if file.method == _STORED:
-        data = packed
-    else:
-        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-        data = unpacker.decompress(packed, file.size + 1)
-    if len(data) > file.size:
-        raise RefusedError(
-            f"{file.where}: holds more than the {file.size:,} bytes it states,"
-            " a decompression bomb; do not trust the archive"
-        )
-    if len(data) < file.size or zlib.crc32(data) != file.signature:
-        raise UnreadableError("damaged in the archive: its checksum differs")
-    return data
+    entry = archive.getinfo(file.name)
+    if (entry.file_size, entry.CRC) != (file.size, file.signature):
+        raise UnreadableError("changed while it was being read")
+    with archive.open(entry) as stream:
+        # never more than stated is unpacked; at the end the checksum is compared
+        return stream.read(file.size + 1)
 
 
 @lru_cache(maxsize=8)
-def _archive(path: str) -> io.BufferedReader:
-    """Return an archive that stays open: one handle a process."""
-    return Path(path).open("rb")
+def _archive(path: str) -> zipfile.ZipFile:
+    """Return an archive that stays open, since reading its index takes long."""
+    return zipfile.ZipFile(path)

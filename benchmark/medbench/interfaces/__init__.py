@@ -8,14 +8,7 @@ from medbench.interfaces.dataset import (
     DatasetCard,
     LabelledImages,
 )
-from medbench.interfaces.events import (
-    BoardSection,
-    EpochEnded,
-    JobEnded,
-    JobStarted,
-    LineFigure,
-    Table,
-)
+from medbench.interfaces.events import EpochEnded, JobEnded, JobStarted
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress
 from medbench.interfaces.method import (
     Batch,
@@ -30,6 +23,7 @@ from medbench.interfaces.method import (
 )
 from medbench.interfaces.noise import CleanLabels, MatrixNoise, NoiseModel
 from medbench.interfaces.pretext import Pretext, PretextSettings, PretextStep
+from medbench.interfaces.sections import BoardSection, LineFigure, Table
 from medbench.interfaces.settings import Settings
 
 __all__ = [

@@ -1,25 +1,64 @@
-"""Events that callbacks receive while a protocol runs, and sections they add to the board."""
+"""What a scheduler emits while a protocol is run; callbacks get some of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+#: The two kinds of job.
+JobKind: TypeAlias = Literal["run", "pretraining"]
 
 
 @dataclass(frozen=True)
-class JobStarted:
-    """A run or a pretraining begins.
+class JobEvent:
+    """What all events of a job have in common.
 
     Parameters
     ----------
     kind : {"run", "pretraining"}
-        Which of the two.
+        What the job carries out.
     key, label : str
-        Its key, and what people call it.
+        Key of the run or pretraining, and what people call it.
     axes : mapping
-        Of a run: dataset, noise, rate, pretext, method, seed. Of a pretraining:
-        dataset, pretext, seed.
+        Of a run: dataset, noise, rate, pretext, method, seed. Of a pretraining: dataset,
+        pretext, seed.
+    """
+
+    kind: JobKind
+    key: str
+    label: str
+    axes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class GridStarted:
+    """Jobs are about to start.
+
+    Parameters
+    ----------
+    runs, pretrainings : int
+        Jobs to do.
+    jobs : int
+        Jobs at once.
+    devices : tuple of str
+        Devices that they run on.
+    """
+
+    runs: int
+    pretrainings: int
+    jobs: int
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class JobStarted(JobEvent):
+    """A run or a pretraining begins.
+
+    Parameters
+    ----------
+    kind, key, label, axes
+        As of :class:`JobEvent`.
     epochs : int
         Epochs it will take.
     attempt : int
@@ -30,10 +69,6 @@ class JobStarted:
         The results folder.
     """
 
-    kind: Literal["run", "pretraining"]
-    key: str
-    label: str
-    axes: Mapping[str, Any]
     epochs: int
     attempt: int
     device: str
@@ -41,34 +76,33 @@ class JobStarted:
 
 
 @dataclass(frozen=True)
-class EpochEnded:
-    """A run or pretraining has done an epoch.
+class EpochEnded(JobEvent):
+    """A run or pretraining has finished an epoch.
 
     Parameters
     ----------
-    kind, key, label : str
-        As of :class:`JobStarted`.
+    kind, key, label, axes
+        As of :class:`JobEvent`.
     epoch, epochs : int
         Epochs done, from 1, and to do altogether.
     results : str
         The results folder.
     """
 
-    kind: Literal["run", "pretraining"]
-    key: str
-    label: str
     epoch: int
     epochs: int
     results: str
 
 
 @dataclass(frozen=True)
-class JobEnded:
+class JobEnded(JobEvent):
     """A run or pretraining has ended.
 
     Parameters
     ----------
-    kind, key, label, axes, attempt, results
+    kind, key, label, axes
+        As of :class:`JobEvent`.
+    attempt : int
         As of :class:`JobStarted`.
     state : str
         ``"done"``, ``"failed"``, ``"timeout"``, ``"out-of-memory"`` or ``"interrupted"``.
@@ -79,12 +113,10 @@ class JobEnded:
     record : str
         The file with its record or weights where it is done; else empty.
         :func:`medbench.store.records.read_record` reads a run's.
+    results : str
+        The results folder.
     """
 
-    kind: Literal["run", "pretraining"]
-    key: str
-    label: str
-    axes: Mapping[str, Any]
     attempt: int
     state: str
     reason: str
@@ -94,58 +126,80 @@ class JobEnded:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table in a section of the board; cells are shown as text.
-
-    Parameters
-    ----------
-    columns : sequence of str
-        Headings.
-    rows : sequence of sequence
-        Cells: texts and numbers, as many as there are headings.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
+class JobRequeued(JobEnded):
+    """An attempt ran out of memory next to other jobs; the job will be repeated alone."""
 
 
 @dataclass(frozen=True)
-class LineFigure:
-    """Lines in a section of the board.
-
-    Parameters
-    ----------
-    x_label, y_label : str
-        What the axes show.
-    lines : mapping of str to sequence of (float, float)
-        Points by the line's name.
-    """
-
-    x_label: str
-    y_label: str
-    lines: Mapping[str, tuple[tuple[float, float], ...]]
+class JobYielded(JobEnded):
+    """A job was cancelled here, because another command has taken it over."""
 
 
 @dataclass(frozen=True)
-class BoardSection:
-    """A section of its own that a package adds to the board's page.
-
-    Everything is data, which the page escapes and draws: there is no way to add
-    HTML or script.
+class JobEndedElsewhere(JobEvent):
+    """Another command ended a run or pretraining that was to be done here.
 
     Parameters
     ----------
-    title : str
-        Heading.
-    text : str
-        Plain text; empty lines part paragraphs.
-    tables : tuple of Table
-        Below the text.
-    figures : tuple of LineFigure
-        Below the tables.
+    kind, key, label, axes
+        As of :class:`JobEvent`.
+    state, reason
+        As of :class:`JobEnded`.
     """
 
-    title: str
-    text: str = ""
-    tables: tuple[Table, ...] = field(default_factory=tuple)
-    figures: tuple[LineFigure, ...] = field(default_factory=tuple)
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class JobSkipped(JobEvent):
+    """A run or pretraining is not started, because of the pretraining that it starts from.
+
+    Parameters
+    ----------
+    kind, key, label, axes
+        As of :class:`JobEvent`.
+    state : str
+        ``"skipped"`` where that failed, ``"interrupted"`` where that was interrupted.
+    reason : str
+        One line.
+    """
+
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class WaitingForOthers:
+    """All that is left is being done by other commands.
+
+    Parameters
+    ----------
+    keys : tuple of str
+        What is waited for.
+    hosts : tuple of str
+        Machines on which other commands hold locks.
+    """
+
+    keys: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StopRequested:
+    """The command was asked to stop: ``running`` jobs are asked to save a checkpoint."""
+
+    running: int
+
+
+#: Everything that happens to a grid. Callbacks get JobStarted, EpochEnded and JobEnded.
+Event: TypeAlias = (
+    GridStarted
+    | JobStarted
+    | EpochEnded
+    | JobEnded
+    | JobEndedElsewhere
+    | JobSkipped
+    | WaitingForOthers
+    | StopRequested
+)

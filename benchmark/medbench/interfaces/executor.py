@@ -89,7 +89,7 @@ class Job:
     @property
     def label(self) -> str:
         """What a person calls it."""
-        return self.spec.label if self.kind == "run" else f"pretraining {self.spec.label}"
+        return self.spec.label
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class JobHandle:
 class Executor(ABC):
     """Carries out jobs, each isolated from the others.
 
-    Its contract can be checked: :mod:`medbench.check.executors`. An executor that
-    starts processes elsewhere runs ``python -m medbench.runner.one_job``.
+    An executor that starts processes elsewhere runs ``python -m medbench.runner.one_job``.
+    ``medbench check NAME`` checks it, in a results folder made in ``TMPDIR``.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ from medbench.plugins.registry import Registry
 from medbench.plugins.sandbox import Call, Sandbox
 from medbench.suggest import did_you_mean
 
-#: The hook that gets each kind of event; other events reach no callback.
+#: The hook that gets each kind of event, subclasses too; other events reach no callback.
 HOOKS: Mapping[type[Any], str] = {
     JobStarted: "medbench_job_started",
     EpochEnded: "medbench_epoch_ended",
@@ -126,7 +126,8 @@ class Callbacks:
 
     def tell(self, event: object) -> None:
         """Pass an event on, if it is one that callbacks get; returns at once."""
-        if self._sandbox and (hook := HOOKS.get(type(event))):
+        hook = next((hook for kind, hook in HOOKS.items() if isinstance(event, kind)), None)
+        if self._sandbox and hook:
             self._write(json.dumps([hook, asdict(event)]))  # type: ignore[call-overload]
 
     def close(self) -> list[str]:

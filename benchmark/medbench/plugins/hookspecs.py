@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from medbench.plugins.markers import Command, Logger, Plugin, hookspec
 
 if TYPE_CHECKING:
-    from medbench.interfaces.events import BoardSection, EpochEnded, JobEnded, JobStarted
+    from medbench.interfaces.events import EpochEnded, JobEnded, JobStarted
+    from medbench.interfaces.sections import BoardSection
     from medbench.results import Results
 
 

@@ -16,7 +16,8 @@ import re
 import sys
 import tomllib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -76,6 +77,21 @@ class LocalCode:
 def local_paths() -> list[Path]:
     """Return the paths in ``MEDBENCH_PLUGIN_PATH``."""
     return [Path(word) for word in os.environ.get(VARIABLE, "").split(os.pathsep) if word]
+
+
+@contextmanager
+def plugin_files(paths: Sequence[Path]) -> Iterator[None]:
+    """Let this process and its job processes find the plugins of files and folders."""
+    before = os.environ.get(VARIABLE)
+    words = [*(before or "").split(os.pathsep), *(str(path.absolute()) for path in paths)]
+    if paths:
+        os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, words)))
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def collect_local(path: Path) -> list[Manifest]:

@@ -142,7 +142,7 @@ def _command(found: Command | Logger) -> str:
     return f"{type(found).__name__.lower()} {found.name!r} ({found.target})"
 
 
-def discover(*, thorough: bool = False) -> Registry:
+def discover(*, thorough: bool = False, required: Iterable[Path] = ()) -> Registry:
     """Find all installed plugins.
 
     Built-ins come first, so that a later package with a name in use is at fault.
@@ -155,11 +155,18 @@ def discover(*, thorough: bool = False) -> Registry:
     thorough : bool
         Whether third parties' classes are imported and checked too, in processes
         of their own. It takes the seconds that importing torch takes.
+    required : iterable of Path
+        Files and folders whose plugins must be sound.
 
     Returns
     -------
     Registry
         What could be found; packages that failed are in ``broken``.
+
+    Raises
+    ------
+    PluginError
+        If something is wrong with one of the files required.
     """
     registry = Registry()
     points = sorted(
@@ -174,6 +181,10 @@ def discover(*, thorough: bool = False) -> Registry:
     ]
     for manifest in manifests:
         registry.add(manifest)
+    names = {f"file:{path.absolute().name}" for path in required}
+    for fault in registry.broken:
+        if fault.distribution in names:
+            raise PluginError(fault.reason)
     return registry
 
 

@@ -17,6 +17,7 @@ from medbench.interfaces.options import (
     Table,
     TrainingOptions,
 )
+from medbench.labels import pretraining_label, run_label
 from medbench.plugins.kinds import kind_named
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class PretrainingSpec(_Part):
     @property
     def label(self) -> str:
         """What a person calls it."""
-        return f"{self.dataset.name} {self.pretext.name} seed {self.seed}"
+        return pretraining_label(self.axes)
 
     @property
     def epochs(self) -> int:
@@ -248,7 +249,7 @@ class RunSpec(_Part):
     @property
     def label(self) -> str:
         """What a person calls the run."""
-        return "{dataset} {noise} {rate:g} {pretext} + {method} seed {seed}".format(**self.axes)
+        return run_label(self.axes)
 
     @property
     def epochs(self) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medbench.interfaces.executor import Job
-from medbench.protocol.spec import PretrainingSpec, RunSpec
+from medbench.runner.plan import PlanItem, describe
 from medbench.store.index import read_index, read_pretraining_index
+from medbench.store.locks import RunningJob
 from medbench.store.results import Results
 
 #: What a job's cost depends on, from coarse to fine: ("run", method, dataset) or
@@ -19,22 +20,21 @@ from medbench.store.results import Results
 Work = tuple[str, ...]
 
 
-def work_of(item: RunSpec | PretrainingSpec) -> Work:
-    """Return what the cost of a run or pretraining depends on."""
-    plugin = item.method if isinstance(item, RunSpec) else item.pretext
-    return (item.kind, plugin.name, item.dataset.name)
+def work_of(kind: str, axes: Mapping[str, Any]) -> Work:
+    """Return what the cost of a run or pretraining depends on, as far as its axes are known."""
+    return kind, axes.get("method" if kind == "run" else "pretext", ""), axes.get("dataset", "")
 
 
-def work_of_job(job: Job) -> Work:
-    """Return what the cost of a job depends on: as of the run or pretraining it carries out."""
-    return work_of(job.spec)
+def count_work(items: Iterable[PlanItem]) -> Counter[Work]:
+    """Count runs and pretrainings by what their cost depends on."""
+    return Counter(work_of(d["kind"], d["axes"]) for d in map(describe, items))
 
 
 @dataclass
-class Costs:
-    """Mean cost by kind of work; work not seen yet costs the mean of what is next to it.
+class JobCosts:
+    """Mean cost of a job by kind of work; unseen work costs the mean of similar work.
 
-    So a method on a dataset costs what it cost there; else the mean of the method on other
+    A method on a dataset costs what it cost there; else the mean of the method on other
     datasets; else of all runs; else of all jobs.
     """
 
@@ -51,53 +51,63 @@ class Costs:
         """Jobs counted."""
         return self._sums.get((), (0, 0.0, 0.0))[0]
 
-    def seconds(self, work: Work) -> float | None:
-        """Return the seconds that one job is expected to take, ``None`` if none was seen."""
-        found = self._nearest(work)
-        return found[1] / found[0] if found else None
+    def of(self, work: Work) -> tuple[float, float]:
+        """Return the seconds that one job is expected to take and the bytes it leaves.
 
-    def size(self, work: Work) -> float | None:
-        """Return the bytes that one job is expected to leave, ``None`` if none was seen."""
-        found = self._nearest(work)
-        return found[2] / found[0] if found else None
+        Both are 0 if no job was seen.
+        """
+        nearest = (work[:end] for end in range(len(work), -1, -1))
+        for found in (self._sums[part] for part in nearest if part in self._sums):
+            return found[1] / found[0], found[2] / found[0]
+        return 0.0, 0.0
 
-    def total_seconds(self, left: Mapping[Work, int]) -> float | None:
-        """Return the seconds that all of ``left`` take one after the other."""
+    def total(self, left: Mapping[Work, int]) -> tuple[float, float]:
+        """Return the seconds that all of ``left`` take one after the other, and the bytes."""
+        each = [(count, *self.of(work)) for work, count in left.items()]
+        return sum(n * seconds for n, seconds, _ in each), sum(n * size for n, _, size in each)
+
+    def time_left(
+        self, waiting: Mapping[Work, int], running: Iterable[RunningJob], jobs: int
+    ) -> float | None:
+        """Return the seconds until all is done, ``None`` if no job was seen.
+
+        At least as long as the longest job that is left, however many run at once.
+
+        Parameters
+        ----------
+        waiting : mapping of tuple to int
+            Jobs that have not been started.
+        running : iterable of RunningJob
+            Jobs that have.
+        jobs : int
+            Jobs at once.
+        """
         if not self.seen:
             return None
-        return sum(count * (self.seconds(work) or 0) for work, count in left.items())
+        rest = [self._rest(job) for job in running]
+        each = [self.of(work)[0] for work, count in waiting.items() if count > 0]
+        return max([(sum(rest) + self.total(waiting)[0]) / jobs, *rest, *each])
 
-    def total_size(self, left: Mapping[Work, int]) -> float | None:
-        """Return the bytes that all of ``left`` leave."""
-        if not self.seen:
-            return None
-        return sum(count * (self.size(work) or 0) for work, count in left.items())
-
-    def _nearest(self, work: Work) -> tuple[int, float, float] | None:
-        for end in range(len(work), -1, -1):
-            if work[:end] in self._sums:
-                return self._sums[work[:end]]
-        return None
+    def _rest(self, job: RunningJob) -> float:
+        """Return the seconds that a running job still takes, by its own pace where known."""
+        if job.rate:
+            return (job.total - job.done) / job.rate
+        return max(0.0, self.of(work_of(job.kind, job.axes))[0] - job.seconds)
 
 
-def amount(items: Iterable[RunSpec | PretrainingSpec]) -> Counter[Work]:
-    """Count runs and pretrainings by what their cost depends on."""
-    return Counter(work_of(item) for item in items)
-
-
-#: Columns of an index that tell what a job cost, beside what it did.
+#: Columns of an index that tell what a job cost, in addition to what it did.
 _PRICED = ("dataset", "seconds", "size", "fault")
 
 
-def costs_seen(results: Results) -> Costs:
+def costs_seen(results: Results) -> JobCosts:
     """Return what the runs and pretrainings in a results folder cost."""
-    costs = Costs()
+    costs = JobCosts()
     _add(costs, "run", "method", read_index(results, ("method", *_PRICED)))
     _add(costs, "pretraining", "pretext", read_pretraining_index(results))
     return costs
 
 
-def _add(costs: Costs, kind: str, what: str, index: pa.Table) -> None:
+def _add(costs: JobCosts, kind: str, what: str, index: pa.Table) -> None:
     readable = index.filter(pc.equal(index["fault"], ""))
     grouped = readable.group_by([what, "dataset"]).aggregate(
         [("seconds", "sum"), ("size", "sum"), ("seconds", "count")]

@@ -1,21 +1,20 @@
-"""The machine a command runs on: which device computes, how many jobs go at once."""
+"""The machine a command runs on: which device computes, how many jobs run at once."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from medbench.errors import DeviceError
+from medbench.store.parallel import cores
 
 
 def default_jobs(devices: Sequence[str], threads: int) -> int:
-    """Return how many runs go at once if the user does not say; on GPUs one each."""
+    """Return how many jobs run at once by default: one a GPU, else cores by threads."""
     if devices[0].startswith("cuda"):
         return len(devices)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // threads)
+    return max(1, cores() // threads)
 
 
 def devices_of(device: str) -> list[str]:
@@ -28,15 +27,14 @@ def devices_of(device: str) -> list[str]:
 
 
 def resolve_device(device: str) -> str:
-    """Turn ``auto`` into a device, and check that a GPU asked for is there.
+    """Turn ``auto`` into a device, and check that a GPU that was asked for exists.
 
-    torch is imported only where an NVIDIA driver shows itself or a GPU was
-    asked for.
+    torch is imported only where an NVIDIA driver is found or a GPU was asked for.
 
     Raises
     ------
     DeviceError
-        If the device is unknown or not there.
+        If the device is unknown or missing.
     """
     if device == "cpu":
         return device

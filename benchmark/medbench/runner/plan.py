@@ -1,4 +1,4 @@
-"""The plan: what of a protocol is done, what is to do, what is shared."""
+"""The plan: which runs and pretrainings of a protocol are done, failed and to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from medbench.canonical import sha256
 from medbench.errors import NotPreparedError
@@ -17,7 +17,15 @@ from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.store.attempts import Attempt
 from medbench.store.registration import KEY_DIGITS, Declaration
 from medbench.store.results import Results
-from medbench.store.survey import PlannedRun
+from medbench.store.status import PlannedRun
+
+#: What a job carries out.
+PlanItem: TypeAlias = RunSpec | PretrainingSpec
+
+
+def describe(item: PlanItem) -> dict[str, Any]:
+    """Return kind, key, label and axes of a run or pretraining, as events and locks name them."""
+    return {"kind": item.kind, "key": item.key, "label": item.label, "axes": item.axes}
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Plan:
     runs : tuple of RunSpec
         All runs asked for.
     done : frozenset of str
-        Keys of runs and pretrainings whose record is there.
+        Keys of runs and pretrainings that have a record.
     failed : mapping of str to Attempt
         Last attempts of runs and pretrainings that failed, are not done and not to be
         retried.
@@ -73,9 +81,9 @@ def make_plan(expansion: Expansion, results: Results | None, *, retry_failed: bo
     expansion : Expansion
         The runs asked for.
     results : Results or None
-        The folder; ``None`` stands for an empty one.
+        The folder; ``None`` for one that does not exist yet.
     retry_failed : bool
-        Whether failed runs and pretrainings are to be done again.
+        Whether failed runs and pretrainings are to be repeated.
     """
     done: set[str] = set()
     attempts: dict[str, list[Attempt]] = {}
@@ -163,7 +171,7 @@ class JobMaker:
     memory : int or None
         Bytes a job may hold.
     origin : mapping
-        Where the command comes from; see :func:`medbench.runner.origin.origin`.
+        What the command was started with; see :func:`medbench.runner.origin.origin`.
     """
 
     results: Path
@@ -174,33 +182,25 @@ class JobMaker:
     memory: int | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
 
-    def job(
-        self, item: RunSpec | PretrainingSpec, attempt: int, device: str, *, alone: bool = True
-    ) -> Job:
+    def job(self, item: PlanItem, attempt: int, device: str, *, alone: bool = True) -> Job:
         """Return the job of a run or pretraining.
 
         Parameters
         ----------
         item : RunSpec or PretrainingSpec
-            What is to be done.
+            What the job carries out.
         attempt : int
             Number of the attempt, from 1.
         device : str
             Where to compute.
         alone : bool
-            Whether no other job gets that device meanwhile. A job that is held to a limit of
-            its own on the CPU counts as alone: others are not to blame if it lacks memory.
+            Whether no other job gets that device meanwhile. A job on the CPU with a memory
+            limit of its own counts as alone: others are not to blame if it lacks memory.
         """
         return Job(
             spec=item,
-            results=self.results,
-            cache=self.cache,
             device=device,
-            timeout=self.timeout,
             attempt=attempt,
             alone=alone or (self.memory is not None and device == "cpu"),
-            checkpoint_seconds=self.checkpoint_seconds,
-            checkpoint_epochs=self.checkpoint_epochs,
-            memory=self.memory,
-            origin=self.origin,
+            **vars(self),
         )

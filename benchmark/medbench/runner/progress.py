@@ -1,4 +1,4 @@
-"""Watching a command's jobs: where the grid stands, kept up to date job by job."""
+"""Progress of a command: a fold of the scheduler's events."""
 
 from __future__ import annotations
 
@@ -6,25 +6,46 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from threading import RLock
 
-from medbench.interfaces.executor import Job, JobEnd, JobProgress
-from medbench.protocol.spec import RunSpec
-from medbench.runner.costs import Costs, Work, amount, work_of, work_of_job
+from medbench.interfaces.events import (
+    EpochEnded,
+    Event,
+    JobEnded,
+    JobEndedElsewhere,
+    JobRequeued,
+    JobSkipped,
+    JobStarted,
+    JobYielded,
+)
+from medbench.runner.costs import JobCosts, Work, count_work, work_of
 from medbench.runner.plan import Plan
-from medbench.runner.sharing import Item
 from medbench.runner.status import Status, grouped
-from medbench.store.heartbeat import JobHeartbeat, write_heartbeat
+from medbench.store.locks import RunningJob
 from medbench.store.results import Results
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING, SKIPPED, STATES
 
-#: Seconds between two heartbeats.
-EVERY = 1.0
+
+@dataclass
+class Summary:
+    """What became of the runs and pretrainings of one command, by key.
+
+    ``failed`` holds what failed here or, since the plan was made, in another command;
+    ``elsewhere`` what another command has done. Pretrainings are never ``skipped``.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    interrupted: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
 
 
-class GridProgress:
-    """Is told what happens to jobs; knows the grid's :class:`Overview` at any moment.
+class Progress:
+    """Knows the :class:`Status` of the grid at any moment, from the events so far.
+
+    May be read from another thread than that of the events.
 
     Parameters
     ----------
@@ -32,156 +53,137 @@ class GridProgress:
         What is to do.
     results : Results
         The folder.
-    slots : int
+    jobs : int
         Jobs at once.
-    costs : Costs
-        What jobs cost that were seen before; learns from those that end.
-    heartbeat : pathlib.Path, optional
-        File in which to tell other terminals.
+    costs : JobCosts
+        What jobs cost that were seen before; those that end are added.
     clock : callable
-        Seconds, never set back.
+        Monotonic clock, in seconds.
+
+    Attributes
+    ----------
+    summary : Summary
+        What has ended.
+    total, ended : int
+        Jobs that were to do, and those of them that have ended.
     """
 
     def __init__(
         self,
         plan: Plan,
         results: Results,
-        slots: int,
-        costs: Costs,
-        heartbeat: Path | None = None,
+        jobs: int,
+        costs: JobCosts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._protocol, self._results = results.protocol_name, str(results.root)
-        self._slots, self._costs, self._heartbeat, self._clock = slots, costs, heartbeat, clock
-        self._work: dict[str, Work] = {}
-        self._left: Counter[Work] = amount([*plan.pretrainings_to_do, *plan.to_do])
-        self._jobs: dict[str, JobHeartbeat] = {}
+        self._at_once, self._costs, self._clock = jobs, costs, clock
+        self._waiting: Counter[Work] = count_work([*plan.pretrainings_to_do, *plan.to_do])
+        self._running: dict[str, RunningJob] = {}
         self._since: dict[str, float] = {}
+        self._first: dict[str, int] = {}
         self._reasons: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        self._host = platform.node()
         self._began = clock()
-        self._told = float("-inf")
         self._ended_here = 0
-        self.counts = Counter(dict.fromkeys(STATES, 0))
-        self.counts[DONE] = sum(run.key in plan.done for run in plan.runs)
-        self.counts[PENDING] = len(plan.to_do)
+        self._lock = RLock()
+        self._counts = Counter(dict.fromkeys(STATES, 0))
+        self._counts[DONE] = sum(run.key in plan.done for run in plan.runs)
+        self._counts[PENDING] = len(plan.to_do)
         for attempt in plan.runs_failed:
-            self.counts[attempt.state] += 1
+            self._counts[attempt.state] += 1
             self._note(attempt.state, attempt.reason, attempt.key, attempt.label)
-        self.jobs = sum(self._left.values())
-        self.jobs_ended = 0
+        self.summary = Summary()
+        self.total, self.ended = sum(self._waiting.values()), 0
 
-    def started(self, job: Job) -> None:
-        """Note that a job was submitted."""
-        self._work[job.key] = work_of_job(job)
-        self._since[job.key] = self._clock()
-        self._jobs[job.key] = JobHeartbeat(job.key, job.label, job.kind, host=self._host)
-        if job.kind == "run":
-            self._move(PENDING, RUNNING)
-        self._tell()
-
-    def progressed(self, job: Job, progress: JobProgress) -> None:
-        """Note that a job finished an epoch."""
-        seconds = self._clock() - self._since[job.key]
-        self._jobs[job.key] = replace(
-            self._jobs[job.key],
-            done=progress.done,
-            total=progress.total,
-            rate=progress.done / max(1e-9, seconds),
-        )
-        self._tell()
-
-    def ended(self, job: Job, end: JobEnd) -> float:
-        """Note that a job ended; return its seconds."""
-        seconds = self._forget(job)
-        work = self._work.pop(job.key)
-        if end.state == DONE:
-            self._costs.add(work, seconds)
-        self._drop(work)
-        if job.kind == "run":
-            self._move(RUNNING, end.state)
-        self._trouble(end, job.key, job.label)
-        self._ended_here += 1
-        self._tell()
-        return seconds
-
-    def repeats(self, job: Job) -> None:
-        """Note that a job will be done again, alone."""
-        self._forget(job)
-        if job.kind == "run":
-            self._move(RUNNING, PENDING)
-
-    def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
-        """Note that another command ended a run or pretraining."""
-        self._drop(work_of(item))
-        if isinstance(item, RunSpec):
-            self._move(PENDING, end.state)
-        self._trouble(end, item.key, item.label)
-
-    def skipped(self, run: RunSpec, reason: str) -> None:
-        """Note that a run cannot be done."""
-        self._drop(work_of(run))
-        self._move(PENDING, SKIPPED)
-        self._note(SKIPPED, reason, run.key, run.label)
+    def apply(self, event: Event) -> None:
+        """Take an event into account."""
+        with self._lock:
+            match event:
+                case JobStarted():
+                    self._start(event)
+                case EpochEnded():
+                    self._end_epoch(event)
+                case JobRequeued() | JobYielded():
+                    self._forget(event)
+                    self._waiting[work_of(event.kind, event.axes)] += 1
+                    self._move(event.kind, RUNNING, PENDING)
+                case JobEnded():
+                    self._forget(event)
+                    self._ended_here += 1
+                    if event.state == DONE:
+                        self._costs.add(work_of(event.kind, event.axes), event.seconds)
+                    self._end(event, RUNNING, self.summary.done)
+                case JobEndedElsewhere() | JobSkipped():
+                    self._waiting[work_of(event.kind, event.axes)] -= 1
+                    self._end(event, PENDING, self.summary.elsewhere)
 
     def status(self) -> Status:
-        """Return where the grid stands now."""
-        return Status(
-            protocol=self._protocol,
-            results=self._results,
-            counts=self.counts,
-            running=tuple(self._running()),
-            troubles=grouped(self._reasons),
-            seconds_left=self.seconds_left(),
-            rate=self.rate(),
+        """Return where the grid is now."""
+        with self._lock:
+            running = tuple(self.running())
+            return Status(
+                protocol=self._protocol,
+                results=self._results,
+                counts=Counter(self._counts),
+                running=running,
+                troubles=grouped(self._reasons),
+                seconds_left=self._costs.time_left(self._waiting, running, self._at_once),
+                rate=60 * self._ended_here / max(1e-9, self._clock() - self._began),
+            )
+
+    def running(self) -> list[RunningJob]:
+        """Return the running jobs as they are now."""
+        now = self._clock()
+        return [replace(job, seconds=now - self._since[key]) for key, job in self._running.items()]
+
+    def _start(self, event: JobStarted) -> None:
+        self._since[event.key] = self._clock()
+        self._running[event.key] = RunningJob(
+            key=event.key,
+            label=event.label,
+            kind=event.kind,
+            axes=event.axes,
+            host=platform.node(),
+            attempt=event.attempt,
+            total=event.epochs,
+        )
+        self._waiting[work_of(event.kind, event.axes)] -= 1
+        self._move(event.kind, PENDING, RUNNING)
+
+    def _end_epoch(self, event: EpochEnded) -> None:
+        # epochs before an interruption say nothing of the pace
+        first = self._first.setdefault(event.key, event.epoch - 1)
+        seconds = max(1e-9, self._clock() - self._since[event.key])
+        self._running[event.key] = replace(
+            self._running[event.key],
+            done=event.epoch,
+            total=event.epochs,
+            rate=(event.epoch - first) / seconds,
         )
 
-    def seconds_left(self) -> float | None:
-        """Return the seconds left for all jobs, ``None`` before one was seen."""
-        work = self._costs.total_seconds(self._left)
-        if work is None:
-            return None
-        now = self._clock()
-        behind = sum(
-            min(now - since, self._costs.seconds(self._work[key]) or 0)
-            for key, since in self._since.items()
-        )
-        return max(0.0, work - behind) / self._slots
+    def _forget(self, event: JobEnded) -> None:
+        del self._running[event.key], self._since[event.key]
+        self._first.pop(event.key, None)
 
-    def rate(self) -> float:
-        """Return the jobs that ended here, a minute."""
-        return 60 * self._ended_here / max(1e-9, self._clock() - self._began)
+    def _end(
+        self, event: JobEnded | JobEndedElsewhere | JobSkipped, before: str, done: list[str]
+    ) -> None:
+        self.ended += 1
+        self._move(event.kind, before, event.state)
+        if event.state == DONE:
+            done.append(event.key)
+        elif event.state == INTERRUPTED:
+            self.summary.interrupted.append(event.key)
+        elif event.state != SKIPPED or event.kind == "run":
+            skipped = event.state == SKIPPED
+            (self.summary.skipped if skipped else self.summary.failed).append(event.key)
+            self._note(event.state, event.reason, event.key, event.label)
 
-    def close(self) -> None:
-        """Tell no more."""
-        if self._heartbeat is not None:
-            self._heartbeat.unlink(missing_ok=True)
-
-    def _running(self) -> list[JobHeartbeat]:
-        now = self._clock()
-        return [replace(job, seconds=now - self._since[key]) for key, job in self._jobs.items()]
-
-    def _tell(self) -> None:
-        now = self._clock()
-        if self._heartbeat is not None and now - self._told >= EVERY:
-            self._told = now
-            write_heartbeat(self._heartbeat, self._running())
-
-    def _forget(self, job: Job) -> float:
-        del self._jobs[job.key]
-        return self._clock() - self._since.pop(job.key)
-
-    def _drop(self, work: Work) -> None:
-        self._left[work] -= 1
-        self.jobs_ended += 1
-
-    def _move(self, before: str, after: str) -> None:
-        self.counts[before] -= 1
-        self.counts[after] += 1
-
-    def _trouble(self, end: JobEnd, key: str, label: str) -> None:
-        if end.state not in (DONE, INTERRUPTED):
-            self._note(end.state, end.reason, key, label)
+    def _move(self, kind: str, before: str, after: str) -> None:
+        """Count a run in another state."""
+        if kind == "run":
+            self._counts[before] -= 1
+            self._counts[after] += 1
 
     def _note(self, status: str, reason: str, key: str, label: str) -> None:
         self._reasons.setdefault((status, reason), []).append((key, label))

@@ -6,17 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from medbench.runner.costs import Costs, Work, costs_seen
-from medbench.store.heartbeat import JobHeartbeat, read_heartbeats
-from medbench.store.index import faults
+from medbench.runner.costs import Work, costs_seen, work_of
+from medbench.store.locks import RunningJob
 from medbench.store.results import Results
-from medbench.store.states import DONE, OPEN, RUNNING, STATES, UNREADABLE
-from medbench.store.survey import PlannedRun
+from medbench.store.states import DONE, OPEN, RUNNING, STATES
+from medbench.store.status import run_statuses
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What runs are not done for one and the same reason.
+    """Runs that are not done for one and the same reason.
 
     Parameters
     ----------
@@ -41,18 +40,20 @@ class Status:
         Name of the protocol, and the folder.
     counts : mapping of str to int
         Runs by state, all of :data:`medbench.store.states.STATES`.
-    running : tuple of JobPulse
-        Jobs under way, pretrainings too.
+    running : tuple of RunningJob
+        Running jobs, pretrainings too.
     troubles : tuple of Trouble
         Most frequent first.
     seconds_left : float, optional
-        None where nothing runs or nothing was seen yet.
+        None where nothing runs or no job was seen yet.
+    rate : float, optional
+        Jobs a minute, of one command.
     """
 
     protocol: str
     results: str
     counts: Mapping[str, int]
-    running: tuple[JobHeartbeat, ...] = ()
+    running: tuple[RunningJob, ...] = ()
     troubles: tuple[Trouble, ...] = ()
     seconds_left: float | None = None
     rate: float | None = None
@@ -70,74 +71,47 @@ class Status:
 
 
 def read_status(results: Results) -> Status:
-    """Look at a results folder as it is now.
+    """Read the status of a results folder as it is now.
 
     Raises
     ------
     StoreError
         If the plan or the file of an attempt is damaged.
     """
-    plan, seen, unreadable = results.plan(), results.survey(), faults(results)
+    running = tuple(running_jobs(results))
+    running_keys = {job.key for job in running}
     counts = Counter(dict.fromkeys(STATES, 0))
     reasons: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    left: Counter[Work] = Counter()
-
-    sound = seen.done - unreadable.keys()
-    # a hundred thousand that are done are passed over quickly
-    rest = [run for run in plan if run.key not in sound]
-    counts[DONE] = len(plan) - len(rest)
-    for run in rest:
-        state = seen.state(run)
-        status, reason = state.status, state.reason
-        if status == DONE:
-            status, reason = UNREADABLE, unreadable[run.key]
+    waiting: Counter[Work] = Counter()
+    needed: dict[str, Work] = {}
+    for found in run_statuses(results):
+        run, status = found.run, found.status
         counts[status] += 1
-        if status in OPEN or status == RUNNING:
-            left[("run", str(run.axes["method"]), str(run.axes["dataset"]))] += 1
-        else:
-            reasons.setdefault((status, reason), []).append((run.key, label_of(run)))
-    running = tuple(running_jobs(results))
+        if status in OPEN:
+            waiting[work_of("run", run.axes)] += 1
+            if run.pretraining is not None:
+                needed[run.pretraining] = work_of("pretraining", run.axes)
+        elif status not in (DONE, RUNNING):
+            reasons.setdefault((status, found.reason), []).append((run.key, run.label))
+    for key in needed.keys() - running_keys - results.done("pretrainings"):
+        waiting[needed[key]] += 1
+    left = costs_seen(results).time_left(waiting, running, len(running)) if running else None
     return Status(
         protocol=results.protocol_name,
         results=str(results.root),
         counts=counts,
         running=running,
         troubles=grouped(reasons),
-        seconds_left=_seconds_left(costs_seen(results), left, running) if running else None,
+        seconds_left=left,
     )
 
 
-def running_jobs(results: Results) -> list[JobHeartbeat]:
-    """Return the jobs that commands hold locks on and that live, as far as is known."""
-    told = read_heartbeats(results.locks_folder)
-    return [
-        told.get(lock.key) or JobHeartbeat(lock.key, lock.label, "", host=lock.holder.host)
-        for lock in sorted(results.locks(), key=lambda lock: (lock.since, lock.key))
-        if not lock.holder.gone()
-    ]
-
-
-def label_of(run: PlannedRun) -> str:
-    """Return what a person calls a planned run."""
-    axes = run.axes
-    return (
-        f"{axes['dataset']} {axes['noise']} {axes['rate']:g} "
-        f"{axes['pretext']} + {axes['method']} seed {axes['seed']}"
-    )
+def running_jobs(results: Results) -> list[RunningJob]:
+    """Return the jobs whose locks' holders are alive, as far as is known, the oldest first."""
+    return [lock.job for lock in results.locks() if not lock.holder.gone()]
 
 
 def grouped(reasons: Mapping[tuple[str, str], Iterable[tuple[str, str]]]) -> tuple[Trouble, ...]:
     """Return troubles, most frequent first."""
     troubles = [Trouble(status, reason, tuple(runs)) for (status, reason), runs in reasons.items()]
     return tuple(sorted(troubles, key=lambda trouble: -len(trouble.runs)))
-
-
-def _seconds_left(
-    costs: Costs, left: Mapping[Work, int], running: tuple[JobHeartbeat, ...]
-) -> float | None:
-    work = costs.total_seconds(left)
-    if work is None:
-        return None
-    # what running jobs have behind them is not to be done again
-    behind = sum(job.seconds for job in running if job.kind != "pretraining")
-    return max(0.0, work - behind) / len(running)

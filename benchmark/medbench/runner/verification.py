@@ -1,9 +1,11 @@
-"""Verification: what a record says is computed again from what it holds."""
+"""Verification: what a results folder says is computed again from what it holds."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +15,229 @@ from numpy.typing import NDArray
 from medbench.canonical import canonical_json, sha256
 from medbench.engine.readings import read_run
 from medbench.engine.samples import labels_hash
-from medbench.errors import RecordError
-from medbench.metrics import METRICS
+from medbench.errors import RecordError, StoreError
 from medbench.protocol.spec import RunSpec
-from medbench.store.preface import read_preface
-from medbench.store.records import Header, Record, preface_of, read_record
-from medbench.store.weights import PretrainedWeights, preface_of_weights, read_weights
+from medbench.store.agreement import agreement
+from medbench.store.parallel import spread
+from medbench.store.records import Header, Record, read_record
+from medbench.store.registration import Registration, changes, read_registrations, undeclared
+from medbench.store.results import Results
+from medbench.store.weights import PretrainedWeights, read_weights
 
 #: Relative difference allowed, for sums that another machine adds in another order.
 TOLERANCE = 1e-9
 
+#: Files that one call in another process checks.
+_CHUNK = 32
 
-def verify_run(path: Path) -> str:
-    """Return what is wrong with a record, or an empty string.
+#: What all runs of a block and seed have in common.
+_SHARED = (
+    "train/ids", "train/clean_labels", "train/noisy_labels", "validation/noisy_labels",
+    "test/ids", "test/labels", "test/groups",
+)  # fmt: skip
 
-    Checked: the file can be read and its checksums hold; the digest is that of the
-    content; the preface says what the header says; the record stands under its own key;
-    the key is the hash of the spec, and the axes are those of the spec; what it tells of
-    noisy labels and epochs is what its arrays hold; readings and curves are those of the
-    stored predictions; the protocol's text has the hash that is told of it.
+
+@dataclass(frozen=True)
+class Checked:
+    """One record or file of weights.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    fault : str
+        What is wrong with it; empty if nothing.
+    planned : mapping
+        Axes and key of the pretraining, which the plan states too; of weights empty.
+    block : str
+        Hash of the settings and the seed that the run shares with others.
+    shared : str
+        Hash of the images and labels that must then be the same.
+    registration : str
+        Line of the registration under which the run was made, by its hash.
+    """
+
+    path: Path
+    fault: str = ""
+    planned: Mapping[str, Any] | None = None
+    block: str = ""
+    shared: str = ""
+    registration: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is wrong with a results folder.
+
+    Parameters
+    ----------
+    checked : int
+        Records and files of weights.
+    faults : mapping of str to str
+        What is wrong, by the file's path in the folder.
+    declared_later : tuple of str
+        What was declared after results existed, in sentences.
+    planned : int
+        Planned runs.
+    missing : tuple of str
+        Keys of planned runs that have no record.
+    unplanned : tuple of str
+        Keys of records of runs that are not in the plan.
+    """
+
+    checked: int
+    faults: Mapping[str, str]
+    declared_later: tuple[str, ...]
+    planned: int
+    missing: tuple[str, ...]
+    unplanned: tuple[str, ...]
+
+
+def check_folder(results: Results, advance: Callable[[int], object] = lambda count: None) -> Report:
+    """Check everything in a results folder, on all cores.
+
+    Each record and file of weights is checked by itself (see :func:`check_record` and
+    :func:`check_weights`). Runs of one block and seed must have the same images, clean and
+    noisy labels: where they differ, those that differ from most are at fault, all of them where
+    there is no majority. A record must have the axes and the pretraining that the plan gives
+    its key, and name a line of the registration; plan and protocol must be those that were
+    registered last.
+
+    Parameters
+    ----------
+    results : Results
+        The folder.
+    advance : callable
+        Called with the number of files checked since the last call.
+    """
+    runs = sorted(results.done("runs"))
+    paths = [results.record_path(key) for key in runs]
+    paths += [results.pretraining_path(key) for key in sorted(results.done("pretrainings"))]
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    checked: list[Checked] = []
+    for part in spread(check_files, chunks, worth=4):
+        checked += part
+        advance(len(part))
+    faults, planned, lines = dict(_across(checked)), {}, None
+    try:
+        planned = {run.key: {**run.axes, "pretraining": run.pretraining} for run in results.plan()}
+    except StoreError as error:
+        faults[results.plan_path] = str(error)
+    try:
+        lines = read_registrations(results.registration_path)
+    except StoreError as error:
+        faults[results.registration_path] = str(error)
+    if planned and lines is not None:
+        against = "; ".join(_registration_faults(results, lines, list(planned), checked))
+        faults |= {results.registration_path: against} if against else {}
+    faults |= dict(_against_plan(checked, planned))
+    faults |= {file.path: file.fault for file in checked if file.fault}
+    later = changes(lines, runs) if lines else []
+    return Report(
+        len(paths),
+        {str(path.relative_to(results.root)): faults[path] for path in sorted(faults)},
+        tuple(f"{c.detail}, when {c.finished} runs had finished ({c.time})" for c in later),
+        len(planned),
+        tuple(sorted(planned.keys() - set(runs))),
+        tuple(key for key in runs if key not in planned),
+    )
+
+
+def check_files(paths: Sequence[Path]) -> list[Checked]:
+    """Check some records and files of weights."""
+    checks = {"runs": check_record, "pretrainings": check_weights}
+    return [checks[path.parents[1].name](path) for path in paths]
+
+
+def check_record(path: Path) -> Checked:
+    """Check a record by itself.
+
+    The file can be read and its checksums hold; the digest is that of the content; the file has
+    the record's key for a name; the key is the hash of the spec, and the axes are those of the
+    spec; noise and epochs in the summary are those of the arrays; readings and curves are those
+    of the stored predictions; the protocol's text has the stated hash.
     """
     try:
         record = read_record(path)
     except RecordError as error:
-        return str(error)
-    return "; ".join(_faults(path, record))
+        return Checked(path, str(error))
+    header, fault = record.header, "; ".join(_record_faults(path, record))
+    if fault:
+        return Checked(path, fault)
+    start = header.summary["pretraining"]
+    return Checked(
+        path,
+        planned={**header.axes, "pretraining": start and start["key"]},
+        block=canonical_json([agreement(header.spec)["settings"], header.spec["seed"]]),
+        shared=_shared(record.arrays),
+        registration=str((header.metadata.get("provenance") or {}).get("registration")),
+    )
 
 
-def verify_pretraining(path: Path) -> str:
-    """Return what is wrong with pretrained weights, or an empty string.
+def check_weights(path: Path) -> Checked:
+    """Check a file of weights as a record, as far as it has the same parts.
 
-    Checked: as for records, as far as weights have it: checksums, digest, preface, key,
-    one value of loss and accuracy an epoch, weights that are numbers.
+    Its checksums and digest, its key, one value of loss and accuracy an epoch, finite weights.
     """
     try:
-        weights = read_weights(path)
+        return Checked(path, "; ".join(_weights_faults(path, read_weights(path))))
     except RecordError as error:
-        return str(error)
-    return "; ".join(_weights_faults(path, weights))
+        return Checked(path, str(error))
 
 
-def _faults(path: Path, record: Record) -> Iterator[str]:
+def _across(checked: Iterable[Checked]) -> Iterator[tuple[Path, str]]:
+    """Find records whose images or labels are not those of their block and seed."""
+    blocks: defaultdict[str, list[Checked]] = defaultdict(list)
+    for file in checked:
+        if file.block:
+            blocks[file.block].append(file)
+    for files in blocks.values():
+        (first, most), *others = Counter(file.shared for file in files).most_common()
+        majority = first if not others or others[0][1] < most else ""
+        for file in files:
+            if file.shared != majority:
+                yield file.path, "its images or labels are not those of its block and seed"
+
+
+def _against_plan(
+    checked: Iterable[Checked], planned: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[Path, str]]:
+    for file in checked:
+        plan = planned.get(file.path.stem, {}) if file.planned else {}
+        for name, value in plan.items():
+            found = (file.planned or {}).get(name)
+            if found != value:
+                yield file.path, f"its {name} is {found!r}, in the plan {value!r}"
+
+
+def _registration_faults(
+    results: Results,
+    lines: Sequence[Registration],
+    planned: Sequence[str],
+    checked: Iterable[Checked],
+) -> Iterator[str]:
+    if not lines:
+        yield "it is missing: what was declared before the runs is not known"
+        return
+    yield from (change.detail for change in undeclared(lines, planned))
+    if sha256(results.protocol_path.read_text("utf-8")) != lines[-1].declaration.protocol_sha256:
+        yield "protocol.toml is not the protocol that was registered last"
+    known = {line.hash for line in lines}
+    strays = [f.path.stem for f in checked if f.planned and f.registration not in known]
+    if strays:
+        yield f"{len(strays)} records were made under another one, first {min(strays)}"
+
+
+def _shared(arrays: Mapping[str, NDArray[Any]]) -> str:
+    total = hashlib.sha256()
+    for name in _SHARED:
+        if name in arrays:
+            total.update(canonical_json([name, arrays[name].tolist()]).encode())
+    return total.hexdigest()
+
+
+def _record_faults(path: Path, record: Record) -> Iterator[str]:
     header = record.header
-    yield from _preface_faults(path, preface_of(header))
     yield from _key_faults(path, header.key, header.spec)
     yield from _text_faults(header.metadata)
     try:
@@ -63,33 +245,22 @@ def _faults(path: Path, record: Record) -> Iterator[str]:
         yield from _label_faults(header, record.arrays)
         yield from _reading_faults(record)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        yield f"it lacks what a record holds ({type(error).__name__}: {error})"
+        yield f"it lacks a part of a record ({type(error).__name__}: {error})"
 
 
 def _weights_faults(path: Path, weights: PretrainedWeights) -> Iterator[str]:
-    yield from _preface_faults(path, preface_of_weights(weights))
     yield from _key_faults(path, weights.key, weights.spec)
     yield from _text_faults(weights.metadata)
     if len(weights.loss) != len(weights.accuracy):
-        yield "it has not as many values of loss as of accuracy"
+        yield "it does not have as many values of loss as of accuracy"
     for name, array in weights.weights.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            yield f"its weights {name} are not all numbers"
-
-
-def _preface_faults(path: Path, expected: Sequence[Any]) -> Iterator[str]:
-    try:
-        told = read_preface(path)
-    except (OSError, ValueError) as error:
-        yield str(error)
-        return
-    if told is not None and told != json.loads(canonical_json(expected)):
-        yield "its preface says something else than its header"
+            yield f"its weights {name} are not all finite"
 
 
 def _key_faults(path: Path, key: str, spec: Mapping[str, Any]) -> Iterator[str]:
     if key != path.stem:
-        yield f"it stands under another key than its own, {key}"
+        yield f"it is saved under another key than its own, {key}"
     if sha256(canonical_json(spec)) != key:
         yield "its key is not the hash of its spec"
 
@@ -97,7 +268,7 @@ def _key_faults(path: Path, key: str, spec: Mapping[str, Any]) -> Iterator[str]:
 def _text_faults(metadata: Mapping[str, Any]) -> Iterator[str]:
     protocol = (metadata.get("provenance") or {}).get("protocol")
     if protocol and sha256(protocol["text"]) != protocol["sha256"]:
-        yield "its protocol's text has not the hash that is told of it"
+        yield "its protocol's text does not have the stated hash"
 
 
 def _axes_faults(header: Header) -> Iterator[str]:
@@ -109,39 +280,26 @@ def _axes_faults(header: Header) -> Iterator[str]:
 
 def _label_faults(header: Header, arrays: Mapping[str, NDArray[Any]]) -> Iterator[str]:
     clean, noisy = arrays["train/clean_labels"], arrays["train/noisy_labels"]
-    told = header.summary["noise"]
-    if not _same(told["realised_rate"], np.mean(clean != noisy)):
-        yield f"realised_rate is {told['realised_rate']}, recomputed {np.mean(clean != noisy)}"
-    if told["labels_hash"] != labels_hash(noisy, arrays["validation/noisy_labels"]):
+    noise, rate = header.summary["noise"], np.mean(clean != noisy)
+    if not _same(noise["realised_rate"], rate):
+        yield f"realised_rate is {noise['realised_rate']}, recomputed {rate}"
+    if noise["labels_hash"] != labels_hash(noisy, arrays["validation/noisy_labels"]):
         yield "labels_hash is not that of its noisy labels"
     if header.summary["epochs"] != len(arrays["test/probabilities"]):
-        yield f"epochs is {header.summary['epochs']}, not as many as it holds predictions of"
+        yield f"epochs is {header.summary['epochs']}, not the number of its predictions"
 
 
 def _reading_faults(record: Record) -> Iterator[str]:
     evaluation = record.header.spec["evaluation"]
     readings, curves = read_run(record.arrays, evaluation["primary"], evaluation["last_epochs"])
     stored: Any = record.header.summary["readings"]
-    # A record older than a metric lacks it everywhere, and has nothing to be compared.
-    young = {
-        name
-        for name in METRICS
-        if f"curves/test/{name}" not in record.arrays
-        and not any(name in values for values in stored.values())
-    }
     for reading, values in readings.items():
-        wrong = [
-            name
-            for name, value in values.items()
-            if name not in young and not _same(stored[reading][name], value)
-        ]
+        wrong = [name for name, value in values.items() if not _same(stored[reading][name], value)]
         if wrong:
             first = next((name for name in wrong if name == evaluation["primary"]), wrong[0])
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             yield f"{reading} {first} is {stored[reading][first]}, recomputed {values[first]}{more}"
     for name, curve in curves.items():
-        if name.removeprefix("curves/test/") in young:
-            continue
         if name not in record.arrays or not _same(record.arrays[name], curve):
             yield f"{name} is not what the stored predictions give"
 

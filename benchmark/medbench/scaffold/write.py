@@ -18,7 +18,7 @@ from medbench.plugins.registry import Registry
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-#: Kinds for which there are templates, and what a class of each is called after its name.
+#: Kinds for which there are templates, and the suffix of their classes.
 SUFFIXES = {
     "method": "Method",
     "pretext": "Pretext",
@@ -80,7 +80,7 @@ def plan_package(kind: str, name: str, into: Path, registry: Registry) -> NewPac
     if found.name not in SUFFIXES:
         raise PluginError(
             f"there is no template for a {found.name}; there are {', '.join(SUFFIXES)}. "
-            "docs/plugins.md says what a plugin of another kind owes"
+            "docs/plugins.md describes the other kinds"
         )
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise PluginError(

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medbench.canonical import Writer, canonical_json, sha256
+from medbench.canonical import canonical_json, sha256
 
 
-def agreement(spec: Mapping[str, Any], write: Writer = canonical_json) -> dict[str, str]:
+def agreement(spec: Mapping[str, Any]) -> dict[str, str]:
     """Return hashes of what must agree inside a block, and over all seeds of an entrant.
 
     Parameters
     ----------
     spec : mapping
         Everything that decided a run's outcome.
-    write : callable
-        Writes values as canonical JSON.
 
     Returns
     -------
@@ -30,8 +28,8 @@ def agreement(spec: Mapping[str, Any], write: Writer = canonical_json) -> dict[s
     shared.pop("seed", None)
     entrant["pretraining"] = _unseeded(entrant["pretraining"])
     return {
-        "settings": sha256(write(shared))[:12],
-        "entrant_settings": sha256(write(entrant))[:12],
+        "settings": sha256(canonical_json(shared))[:12],
+        "entrant_settings": sha256(canonical_json(entrant))[:12],
         "data_hash": str((shared.get("dataset") or {}).get("content_hash") or ""),
     }
 

@@ -13,16 +13,16 @@ from medbench.store.processes import writer, writer_gone
 
 
 def aside(path: Path) -> Path:
-    """Return a name beside ``path`` that nobody else takes, on this host or another.
+    """Return a name next to ``path`` that no other process uses, on this host or another.
 
-    It says who writes it, so that what a dead writer left can be swept up.
+    It names its writer, so that what a dead writer left can be removed.
     """
     return path.with_name(f".{path.name}.{uuid4().hex[:8]}.{writer()}.part")
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it is flushed to disk and renamed.
+    """Give a temporary path next to ``path``; on success it is flushed to disk and renamed.
 
     On an error the temporary file is removed and ``path`` stays as it was.
     """
@@ -33,21 +33,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def passing_path(path: Path) -> Iterator[Path]:
-    """As :func:`atomic_path`, but not flushed to disk, which takes its time.
-
-    For what can be made again, and is held against a digest when it is read.
-    """
-    with _temporary(path) as temporary:
-        yield temporary
-        temporary.replace(path)
-
-
-@contextmanager
 def new_path(path: Path) -> Iterator[Path]:
-    """As :func:`atomic_path`, but what stands at ``path`` already is left as it is.
+    """As :func:`atomic_path`, but a file that is at ``path`` already is left as it is.
 
-    For files that are the same whoever writes them: the first counts.
+    For files that are the same from every writer: the first one counts.
     """
     with _temporary(path) as temporary:
         yield temporary
@@ -56,12 +45,12 @@ def new_path(path: Path) -> Iterator[Path]:
 
 
 def appear(temporary: Path, path: Path) -> bool:
-    """Let a whole file appear at ``path``; tell whether it did, for one may be there already.
+    """Give a complete file its name; return False if there is a file of that name already.
 
     A hard link is made or refused as a whole, on a network file system too, where
     checking first and renaming then would let two writers pass. Where the answer of a
     server was lost and the request repeated, the second is refused though the first
-    succeeded: the count of links tells.
+    succeeded: the count of links shows it.
     """
     try:
         os.link(temporary, path)
@@ -76,7 +65,7 @@ def appear(temporary: Path, path: Path) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write a file into one line that says what to do.
+    """Turn an error of the system on writing a file into one line that says what to do.
 
     Raises
     ------
@@ -88,7 +77,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UnwritableError(
             f"{path} cannot be written: {error.strerror or error}; what is finished is kept. "
-            "Make room or fix it, and the same command goes on from here"
+            "Free some space or fix it; the same command continues from here"
         ) from error
 
 
@@ -105,15 +94,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def sweep(folder: Path, name: str = "") -> None:
-    """Remove what dead writers left half-written in a folder.
+    """Remove files that dead writers left incomplete in a folder.
 
     Parameters
     ----------
     folder : pathlib.Path
         Where to look; nothing below it.
     name : str
-        If given, whatever was to become a file whose name begins so is removed, without
-        asking for its writer: for who alone may write it.
+        If given, all that was to become a file whose name begins so is removed, whether its
+        writer is alive or not: for a caller who alone may write it.
     """
     for path in folder.glob(f".{name}*.part"):
         if name or writer_gone(path.name.split(".")[-2]):

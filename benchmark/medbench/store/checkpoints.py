@@ -1,30 +1,19 @@
-"""Checkpoints on disk: how far a job has come, so that it can be taken up again exactly.
+"""Checkpoints on disk: the state of a job after an epoch, from which it resumes exactly.
 
-A checkpoint is one HDF5 file ``checkpoints/ab/KEY.EPOCH.SHA256.h5``. The SHA-256 in its
-name is that of its bytes: a truncated or altered file is found out when it is read. The
-newest is read back before any older one is removed, and the one before it stays.
+A checkpoint is one file ``checkpoints/ab/KEY.EPOCH.safetensors`` that carries SHA-256 sums of
+its content: a truncated or altered file is found when it is read. The newest is read back
+before an older one is removed, and the one before it is kept.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-from numpy.typing import NDArray
-
-from medbench.canonical import canonical_json
 from medbench.errors import RecordError
-from medbench.store.atomic import atomic_path
-
-#: Version of the layout.
-FORMAT = 1
+from medbench.store.arrays import load_file, save_file
 
 #: Checkpoints of a job that are kept: the newest, and one before it.
 KEPT = 2
@@ -41,13 +30,16 @@ class Checkpoint:
     epoch : int
         Epochs done.
     made_by : mapping
-        What must be the same where it is taken up: versions, kind of device.
+        What must be the same where the job resumes: versions, kind of device.
     sources : mapping of str to str
         SHA-256 of the source of each plugin that trains.
     seconds : float
         Seconds spent in training so far, over all attempts.
-    evaluator process, training process : tuple of object and ndarray of uint8
-        What each of the two processes holds, packed (:mod:`medbench.store.packing`).
+    evaluator : mapping
+        State of the evaluator process; values as :mod:`medbench.store.arrays` stores them.
+    training : bytes
+        State of the training process, by :func:`medbench.store.arrays.dumps`. The evaluator
+        never looks into it: its tensors may be of another device.
     """
 
     key: str
@@ -55,8 +47,8 @@ class Checkpoint:
     made_by: Mapping[str, Any]
     sources: Mapping[str, str]
     seconds: float
-    evaluator: tuple[Any, NDArray[np.uint8]]
-    training: tuple[Any, NDArray[np.uint8]]
+    evaluator: Mapping[str, Any]
+    training: bytes
 
 
 class Checkpoints:
@@ -65,7 +57,7 @@ class Checkpoints:
     Parameters
     ----------
     folder : pathlib.Path
-        Where they stand.
+        Where they are saved.
     key : str
         Key of the run or pretraining.
     """
@@ -76,25 +68,22 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Return the files there are, the newest first."""
-        found = self.folder.glob(f"{self.key}.*.h5")
+        found = self.folder.glob(f"{self.key}.*.safetensors")
         return sorted(found, key=_epoch, reverse=True)
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, prove it by reading it back, and drop those it makes needless.
+        """Write a checkpoint, read it back, and remove those that are no longer needed.
 
         Raises
         ------
         OSError
-            If it cannot be written; those before it stay.
+            If it cannot be written; those before it are kept.
         RecordError
-            If what was written cannot be read back; those before it stay.
+            If what was written cannot be read back; those before it are kept.
         """
-        content = _to_bytes(checkpoint)
-        digest = hashlib.sha256(content).hexdigest()
-        path = self.folder / f"{self.key}.{checkpoint.epoch:06d}.{digest}.h5"
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
-        _proven(path)
+        path = self.folder / f"{self.key}.{checkpoint.epoch:06d}.safetensors"
+        save_file(path, dict(vars(checkpoint)), "checkpoint")
+        self.read(path)
         others = [other for other in self.paths() if other != path]
         before = [other for other in others if _epoch(other) <= checkpoint.epoch]
         for other in set(others) - set(before[: KEPT - 1]):
@@ -106,65 +95,23 @@ class Checkpoints:
         Raises
         ------
         RecordError
-            If it is damaged, of another key or of a newer version.
+            If it is damaged or of another key.
         """
-        checkpoint = _from_bytes(path, _proven(path))
+        try:
+            checkpoint = Checkpoint(**load_file(path))
+        except OSError as error:
+            raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error
+        except (EOFError, ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{path} is damaged: {error}") from error
         if checkpoint.key != self.key:
             raise RecordError(f"{path} is a checkpoint of another key, {checkpoint.key}")
         return checkpoint
 
     def remove(self) -> None:
-        """Remove all of them: what they lead to is safe, or they lead nowhere."""
+        """Remove all of them: the job is done, or is to begin again."""
         for path in self.paths():
             path.unlink(missing_ok=True)
 
 
 def _epoch(path: Path) -> int:
     return int(path.name.split(".")[1])
-
-
-def _proven(path: Path) -> bytes:
-    """Return the bytes of a file, if they are those its name promises."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error
-    if hashlib.sha256(content).hexdigest() != path.name.split(".")[2]:
-        raise RecordError(f"{path} is damaged: its bytes are not those that were written")
-    return content
-
-
-def _to_bytes(checkpoint: Checkpoint) -> bytes:
-    # put together in memory: HDF5 does not live through a disk that fills up under it
-    image = io.BytesIO()
-    header = {
-        "key": checkpoint.key,
-        "epoch": checkpoint.epoch,
-        "made_by": dict(checkpoint.made_by),
-        "sources": dict(checkpoint.sources),
-        "seconds": checkpoint.seconds,
-        "evaluator": checkpoint.evaluator[0],
-        "training": checkpoint.training[0],
-    }
-    with h5py.File(image, "w") as file:
-        file.attrs["format"] = FORMAT
-        file["header"] = np.frombuffer(canonical_json(header).encode(), np.uint8)
-        file["evaluator"] = checkpoint.evaluator[1]
-        file["training"] = checkpoint.training[1]
-    return image.getvalue()
-
-
-def _from_bytes(path: Path, content: bytes) -> Checkpoint:
-    with h5py.File(io.BytesIO(content), "r") as file:
-        if int(file.attrs["format"]) > FORMAT:
-            raise RecordError(f"{path} was written by a newer medbench: update medbench")
-        header = json.loads(bytes(file["header"][()]))
-        return Checkpoint(
-            key=header["key"],
-            epoch=header["epoch"],
-            made_by=header["made_by"],
-            sources=header["sources"],
-            seconds=header["seconds"],
-            evaluator=(header["evaluator"], file["evaluator"][()]),
-            training=(header["training"], file["training"][()]),
-        )

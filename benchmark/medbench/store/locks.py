@@ -1,75 +1,111 @@
-"""Locks: who is at which run, so that several commands share a results folder.
+"""Locks: which command is running which job, so that several commands share a results folder.
 
-A lock is the file ``locks/KEY.json``, with the process that holds it. It appears by a
-hard link (:func:`medbench.store.atomic.appear`), which one of two succeeds in making and
-the other not, on a network file system too; no lock is held and none can be left behind.
+The file ``locks/KEY.json`` is lock, heartbeat and progress of one job. It is created by a
+hard link (:func:`medbench.store.atomic.appear`), which succeeds for one of two commands, on
+a network file system too. Its holder rewrites it as the job proceeds, and at least every
+:data:`HEARTBEAT` seconds, with a counter that goes up each time.
 
-A lock lives as long as its holder. Whether that has ended, another process of the same
-machine asks the system: by number and time of start. From elsewhere it watches the
-holder's *beat*, the file ``locks/TOKEN.beat`` that a command touches every
-:data:`BEAT` seconds. Only whether the time of the file changes counts, never what it is,
-and how long it has not changed is measured by the observer's own monotonic clock: clocks
-that differ, or are set back, do not matter.
+A lock is alive as long as its holder is. Another process of the same machine asks the
+system. From elsewhere an observer reads the file again and again: once its content has not
+changed for :data:`PATIENCE` seconds by the observer's own monotonic clock, the holder is
+taken for dead. Times of files and clocks of machines are never compared.
 
-A dead lock is taken away by renaming it to a name of one's own. Of two observers one
-renames it and the other finds nothing; one that finds it renamed another's lock, made
-in the meantime, puts it back.
-
-Should a holder wake that was taken for dead, a run is done twice at once. Nothing comes
-of it: the same key gives the same bits, and the record that appears first stays.
+A dead lock is renamed to a private name, which one of two observers succeeds in; an observer
+that finds it renamed another command's new lock puts that back. At worst two commands run
+the same job, which is harmless: the same key gives the same bits, and the first record
+stays. A holder whose lock has been taken over learns of it at its next :meth:`Locks.refresh`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from medbench.store.atomic import appear, aside, sweep, writing
-from medbench.store.heartbeat import heartbeat_path
 from medbench.store.processes import Process
 
-#: Seconds between two beats of a command.
-BEAT = 10.0
-#: Seconds without a beat after which a holder elsewhere is taken for dead. More than the
-#: 60 s for which a client of a network file system may hold on to what it has read.
+#: Seconds between two heartbeats of a job that makes no progress.
+HEARTBEAT = 10.0
+#: Seconds without a change after which a holder on another machine is taken for dead. More
+#: than the 60 s for which clients of a network file system may cache what they have read.
 PATIENCE = 120.0
-
-#: Seconds after which an observer takes another's turn at clearing a lock for left lying.
-TURN = 60.0
 
 
 @dataclass(frozen=True)
-class Lock:
-    """A lock as another command reads it.
+class RunningJob:
+    """A running job and how far it is.
 
     Parameters
     ----------
     key, label : str
         Key of the run or pretraining, and what a person calls it.
-    token : str
-        Of the command that holds it; empty if the file could not be read.
-    holder : Process
-        The command's process.
-    since : float
-        When it was made, by the holder's clock: for people alone.
+    kind : {"run", "pretraining"}
+        Which of the two.
+    axes : mapping
+        Values of its axes.
+    host : str
+        Where its command runs.
+    attempt : int
+        Counts from 1; 0 before the job is submitted.
+    done, total : int
+        Epochs; ``total`` is 0 before it is known.
+    rate : float
+        Epochs a second; 0 before the first.
+    seconds : float
+        Since the attempt started.
     """
 
     key: str
     label: str
-    token: str
+    kind: str = "run"
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    host: str = ""
+    attempt: int = 0
+    done: int = 0
+    total: int = 0
+    rate: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The content of a lock's file.
+
+    Parameters
+    ----------
+    job : RunningJob
+        What is locked.
+    holder : Process
+        The command's process; without a name where the file is damaged.
+    since : float
+        When the lock was acquired, in seconds since the epoch by the holder's clock. With
+        ``holder`` it tells this lock from a later one on the same job.
+    refreshed : int
+        How often the file has been rewritten.
+    """
+
+    job: RunningJob
     holder: Process
     since: float
+    refreshed: int = 0
+
+    @property
+    def key(self) -> str:
+        """Key of the run or pretraining."""
+        return self.job.key
+
+    def same_as(self, other: Lock | None) -> bool:
+        """Tell whether two readings are of one lock, refreshed or not."""
+        return other is not None and (self.holder, self.since) == (other.holder, other.since)
 
     def end(self) -> str:
-        """Say how it ended, if its holder is gone."""
-        return f"process {self.holder.pid} on {self.holder.host} ended in the middle of it"
+        """Say how the attempt ended, if the holder is gone."""
+        return f"process {self.holder.pid} on {self.holder.host} ended while it was running"
 
 
 class Locks:
@@ -78,164 +114,137 @@ class Locks:
     Parameters
     ----------
     folder : pathlib.Path
-        Where locks stand.
-    beat, patience : float
-        Seconds; see :data:`BEAT` and :data:`PATIENCE`.
+        Folder of the lock files.
+    heartbeat, patience : float
+        Seconds; see :data:`HEARTBEAT` and :data:`PATIENCE`.
     clock : callable
-        The observer's clock, in seconds; it must not be set.
+        Monotonic clock of this command, in seconds.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        beat: float = BEAT,
+        heartbeat: float = HEARTBEAT,
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
-        self.token = uuid4().hex
-        self._process = Process.this()
-        self._every, self._patience, self._clock = beat, patience, clock
-        self._beaten = float("-inf")
-        self._held: set[str] = set()
-        self._seen: dict[str, tuple[int | None, float]] = {}
-        self._turns: dict[str, float] = {}
+        self.process = Process.this()
+        self._heartbeat, self._patience, self._clock = heartbeat, patience, clock
+        self._held: dict[str, Lock] = {}
+        self._written: dict[str, float] = {}
+        self._seen: dict[str, tuple[Lock, float]] = {}
 
     def __enter__(self) -> Locks:
-        """Begin to beat, and sweep up what dead commands left half-written."""
+        """Create the folder, and remove what dead commands left half-written."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._beat_path(self.token).write_text(json.dumps(self._process.to_json()))
         sweep(self.folder)
-        for path in self.folder.glob("*.beat"):
-            if (process := _beating(path)) is not None and process.gone():
-                path.unlink(missing_ok=True)
-                heartbeat_path(self.folder, path.stem).unlink(missing_ok=True)
-        self.beat()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Release all locks and stop beating."""
+        """Release all locks."""
         for key in list(self._held):
             self.release(key)
-        self._beat_path(self.token).unlink(missing_ok=True)
-        self.heartbeat_path.unlink(missing_ok=True)
 
-    @property
-    def heartbeat_path(self) -> Path:
-        """Where this command tells how far its jobs are."""
-        return heartbeat_path(self.folder, self.token)
-
-    def beat(self) -> None:
-        """Show that this command is alive; does something every :data:`BEAT` seconds only."""
-        now = self._clock()
-        if now - self._beaten >= self._every:
-            self._beaten = now
-            # a disk that is full or away for a moment is no reason to end: at worst others
-            # come to do a run twice
-            with suppress(OSError):
-                self._beat_path(self.token).touch()
-
-    def take(self, key: str, label: str) -> bool:
-        """Lock a run or pretraining; tell whether it is this command's now.
+    def acquire(self, job: RunningJob) -> bool:
+        """Lock a job; return whether it is this command's now.
 
         Raises
         ------
         UnwritableError
             If the folder cannot be written.
         """
-        temporary = aside(self._path(key))
-        values = {
-            "key": key,
-            "label": label,
-            "token": self.token,
-            "holder": self._process.to_json(),
-            "since": time.time(),
-        }
-        try:
-            with writing(self._path(key)):
-                temporary.write_text(json.dumps(values), encoding="utf-8")
-                taken = appear(temporary, self._path(key))
-        finally:
-            temporary.unlink(missing_ok=True)
-        if taken:
-            self._held.add(key)
-        return taken
+        lock = Lock(job, self.process, time.time())
+        with writing(self._path(job.key)):
+            acquired = self._create(lock)
+        if acquired:
+            self._held[job.key], self._written[job.key] = lock, self._clock()
+        return acquired
 
     def release(self, key: str) -> None:
-        """Give a lock up; one that another has taken over stays."""
-        self._held.discard(key)
-        self._take_away(key, self.token)
+        """Give a lock up; one that another command has taken over stays."""
+        if (lock := self._held.pop(key, None)) is not None:
+            self._remove(lock)
+
+    def refresh(self, jobs: Iterable[RunningJob] = ()) -> set[str]:
+        """Write how far jobs are, where that has changed or a heartbeat is due.
+
+        Parameters
+        ----------
+        jobs : iterable of RunningJob
+            Those of this command's jobs of which something is known.
+
+        Returns
+        -------
+        set of str
+            Keys of locks that another command has taken over, because this one was
+            suspended for longer than :data:`PATIENCE`.
+        """
+        known = {job.key: job for job in jobs}
+        lost = set()
+        for key, lock in list(self._held.items()):
+            found, now = self.find(key), self._clock()
+            job = known.get(key, lock.job)
+            intact = lock.same_as(found)
+            progress = (job.attempt, job.done) != (lock.job.attempt, lock.job.done)
+            if found is not None and found.holder.pid and not intact:
+                del self._held[key]
+                lost.add(key)
+            elif not intact or progress or now - self._written[key] >= self._heartbeat:
+                self._held[key] = replace(lock, job=job, refreshed=lock.refreshed + 1)
+                self._written[key] = now
+                # a disk that is full or away for a moment is no reason to stop: at worst
+                # another command runs the job too
+                with suppress(OSError):
+                    self._create(self._held[key], over=found is not None)
+        return lost
 
     def find(self, key: str) -> Lock | None:
-        """Return the lock there is, whoever holds it and whether they live or not."""
+        """Return the lock on a job, dead or alive."""
         return read_lock(self._path(key))
 
     def clear(self, key: str) -> Lock | None:
-        """Take a lock away if it is dead; return it if it was this command that did so."""
+        """Remove a lock if it is dead; return it if it was this call that removed it."""
         lock = self.find(key)
-        if lock is None or not self._dead(lock):
-            return None
-        # one observer at a time: who moves aside a lock that is no longer the dead one, if only
-        # to put it back, would leave a gap in which a third may come
-        turn = self.folder / f"{key}.{lock.token or 'damaged'}.turn"
-        if not self._in_turn(turn):
-            return None
-        try:
-            cleared = self._take_away(key, lock.token)
-        finally:
-            turn.unlink(missing_ok=True)
-        if not cleared:
-            return None
-        if lock.token:
-            self._beat_path(lock.token).unlink(missing_ok=True)
-        return lock
+        return lock if lock and self._is_dead(lock) and self._remove(lock) else None
 
-    def _in_turn(self, turn: Path) -> bool:
-        """Take the turn at clearing a dead lock; one that was left lying goes after a while."""
-        temporary = aside(turn)
-        try:
-            with writing(turn):
-                temporary.write_text(self.token, encoding="utf-8")
-                mine = appear(temporary, turn)
-        finally:
-            temporary.unlink(missing_ok=True)
-        if mine:
-            return True
-        since = self._turns.setdefault(turn.name, self._clock())
-        if self._clock() - since > TURN:
-            del self._turns[turn.name]
-            turn.unlink(missing_ok=True)
-        return False
-
-    def _dead(self, lock: Lock) -> bool:
+    def _is_dead(self, lock: Lock) -> bool:
         gone = lock.holder.gone()
         if gone is not None:
             return gone
-        # what cannot be read has no holder to beat for it, only itself
-        path = self._beat_path(lock.token) if lock.token else self._path(lock.key)
-        beat, now = _changed(path), self._clock()
-        watched = lock.token or lock.key
-        if watched not in self._seen or beat not in (None, self._seen[watched][0]):
-            self._seen[watched] = (beat, now)
-        since = self._seen[watched][1]
-        return now - since > self._patience
+        seen, since = self._seen.get(lock.key, (None, 0.0))
+        if seen != lock:
+            since = self._clock()
+            self._seen[lock.key] = lock, since
+        return self._clock() - since > self._patience
 
-    def _take_away(self, key: str, token: str) -> bool:
-        """Remove the lock of a key if it is still the one with this token."""
-        path = self._path(key)
+    def _create(self, lock: Lock, *, over: bool = False) -> bool:
+        """Write a lock's file where there is none, or over its older content."""
+        path = self._path(lock.key)
+        temporary = aside(path)
+        try:
+            temporary.write_text(json.dumps(asdict(lock)), encoding="utf-8")
+            if not over:
+                return appear(temporary, path)
+            temporary.replace(path)
+            return True
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _remove(self, lock: Lock) -> bool:
+        """Remove a lock's file if it is still that of this lock."""
+        path = self._path(lock.key)
         taken = aside(path)
-        found = read_lock(path)  # what it was at an earlier look says nothing now
-        if found is None or found.token != token:
+        if not lock.same_as(read_lock(path)):  # it may have changed since it was read
             return False
         try:
             path.rename(taken)
         except FileNotFoundError:
             if not taken.exists():  # else it was renamed, and only the server's answer lost
                 return False
-        found = read_lock(taken)
-        right = found is not None and found.token == token
+        right = lock.same_as(read_lock(taken))
         if not right:
             appear(taken, path)
         taken.unlink(missing_ok=True)
@@ -244,38 +253,21 @@ class Locks:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
-    def _beat_path(self, token: str) -> Path:
-        return self.folder / f"{token}.beat"
-
 
 def read_lock(path: Path) -> Lock | None:
-    """Read a lock; ``None`` if there is none, and one without token if it is damaged."""
+    """Read a lock; ``None`` if there is none, one without a holder if the file is damaged."""
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Lock(**{**values, "holder": Process(**values["holder"])})
+        values = json.loads(path.read_text(encoding="utf-8"))
+        job, holder = RunningJob(**values.pop("job")), Process(**values.pop("holder"))
+        return Lock(job, holder, **values)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError):
-        return Lock(path.stem, "", "", Process("", "", 0, 0), 0.0)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return Lock(RunningJob(path.stem, "damaged lock"), Process("", "", 0, 0), 0.0)
 
 
 def locks_in(folder: Path) -> list[Lock]:
-    """Return the locks in a folder, whether their holders live or not."""
+    """Return the locks in a folder, dead or alive, the oldest first."""
     found = [read_lock(path) for path in folder.glob("*.json")]
-    return [lock for lock in found if lock is not None]
-
-
-def _beating(path: Path) -> Process | None:
-    try:
-        return Process(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _changed(path: Path) -> int | None:
-    """Return when a file was last touched, by whatever clock."""
-    try:
-        with path.open("rb") as file:  # opening asks the server anew, where there is one
-            return os.fstat(file.fileno()).st_mtime_ns
-    except OSError:
-        return None
+    locks = [lock for lock in found if lock is not None]
+    return sorted(locks, key=lambda lock: (lock.since, lock.key))

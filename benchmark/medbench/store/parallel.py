@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing.connection
 import os
+import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
 
@@ -20,9 +25,13 @@ def cores() -> int:
 
 
 def spread(
-    function: Callable[[Given], Found], inputs: Sequence[Given], *, worth: int = 2
+    function: Callable[[Given], Found],
+    inputs: Sequence[Given],
+    *,
+    worth: int = 2,
+    workers: int | None = None,
 ) -> Iterator[Found]:
-    """Yield the function's results in no order.
+    """Yield the function's results in the order of the inputs.
 
     Parameters
     ----------
@@ -31,19 +40,38 @@ def spread(
     inputs : sequence
         One call each.
     worth : int
-        Fewer inputs than these are worked through in this process: starting
+        Fewer inputs than these are processed in this process: starting
         others takes some tenths of a second.
+    workers : int, optional
+        Most processes. Default: one for each core.
     """
-    workers = min(cores(), len(inputs))
+    workers = min(workers or cores(), len(inputs))
     if workers < 2 or len(inputs) < worth:
         yield from map(function, inputs)
         return
     # never a plain fork: this process may have threads of its own
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
-        futures = [pool.submit(function, given) for given in inputs]
+    with ProcessPoolExecutor(workers, get_context(method), _start_worker) as pool:
+        # few at a time, so that at most 2 results a process wait for the caller
+        rest = iter(inputs)
+        pending = deque(pool.submit(function, given) for given in islice(rest, 2 * workers))
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            while pending:
+                found = pending.popleft().result()
+                pending.extend(pool.submit(function, given) for given in islice(rest, 1))
+                yield found
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent process, and end when it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

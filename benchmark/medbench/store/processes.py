@@ -1,34 +1,33 @@
-"""Who a process is, so that others can tell whether it still lives."""
+"""Identity of a process, so that others can tell whether it is still alive."""
 
 from __future__ import annotations
 
 import os
 import platform
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process, on whatever machine.
+    """A process, on any machine.
 
     Parameters
     ----------
     host : str
         Name of the machine, for people: names need not be unique.
     place : str
-        Where a process number means the same process: a hash of the boot and of the
-        namespace of process numbers, so that neither a restart nor a container is
-        mistaken. Empty where the system does not tell.
+        Within which a process number is unique: a hash of the boot and of the namespace of
+        process numbers, which distinguishes restarts and containers. Empty where the
+        system does not say.
     pid : int
         Number of the process.
     started : int
         When it started, in the kernel's ticks since boot; tells it from a later process
-        of the same number. 0 where the system does not tell.
+        of the same number. 0 where the system does not say.
     """
 
     host: str
@@ -38,12 +37,12 @@ class Process:
 
     @classmethod
     def this(cls) -> Process:
-        """Return the process that asks."""
+        """Return the calling process."""
         pid = os.getpid()
-        return cls(platform.node(), _place(), pid, _look(pid)[1])
+        return cls(platform.node(), _place(), pid, _state_and_start(pid)[1])
 
     def gone(self) -> bool | None:
-        """Tell whether the process has ended; ``None`` if that cannot be told from here."""
+        """Tell whether the process has ended; ``None`` if that is unknown here."""
         if not self.place or self.place != _place():
             return None
         try:
@@ -51,14 +50,10 @@ class Process:
         except ProcessLookupError:
             return True
         except PermissionError:
-            pass  # somebody else's, but there
-        state, started = _look(self.pid)
+            pass  # another user's, but alive
+        state, started = _state_and_start(self.pid)
         known = bool(started and self.started)
         return state in ("Z", "X") or (known and started != self.started)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the process as plain JSON values."""
-        return asdict(self)
 
 
 def writer() -> str:
@@ -72,8 +67,8 @@ def writer_gone(name: str) -> bool:
     return pid.isdigit() and Process("", place, int(pid), 0).gone() is True
 
 
-def _look(pid: int) -> tuple[str, int]:
-    """Return state and start of a process of this machine, as far as the system tells."""
+def _state_and_start(pid: int) -> tuple[str, int]:
+    """Return state and start of a process of this machine, as far as the system says."""
     with suppress(OSError, ValueError, IndexError):
         # the name of a process may hold anything; what follows it does not
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -8,11 +8,11 @@
         plan.json                  keys and axes of the protocol's runs
         registration.jsonl         what was declared, and when
         runs/ab/abcd….h5           records, by run key
-        pretrainings/ab/abcd….h5   weights and curves, by pretraining key
+        pretrainings/ab/abcd….safetensors   weights and curves, by pretraining key
         attempts/ab/abcd….N.json   attempts that left no record
-        checkpoints/ab/abcd….h5    how far runs have come that are not done
+        checkpoints/ab/abcd….N.safetensors   how far runs have come that are not done
         logs/ab/abcd….N.log        what an attempt printed
-        locks/                    who is at what: see medbench.store.locks
+        locks/KEY.json             running jobs and how far they are: see medbench.store.locks
         pixels/                    images at the protocol's size, while a command works
         board/                     the board
         index/                     headers of all records by columns; may be deleted
@@ -21,25 +21,26 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic_core import from_json
 
-from medbench.errors import RecordError, StoreError
+from medbench.errors import StoreError
 from medbench.store.atomic import write_text, writing
 from medbench.store.attempts import Attempt, read_attempt, write_attempt
 from medbench.store.checkpoints import Checkpoints
+from medbench.store.file_signatures import files_below
 from medbench.store.locks import Lock, locks_in
 from medbench.store.pixels import Pixels
-from medbench.store.records import read_header
-from medbench.store.states import DONE, UNREADABLE
-from medbench.store.survey import PlannedRun, RunState, Survey
+from medbench.store.records import check_format
+from medbench.store.status import PlannedRun
 
 #: Version of the folder's layout.
-FORMAT = 2
+FORMAT = 3
+
+#: How the names of records and of pretrained weights end, by their folder.
+SUFFIXES = {"runs": ".h5", "pretrainings": ".safetensors"}
 
 
 class Results:
@@ -110,11 +111,7 @@ class Results:
                 f"{marker} cannot be read ({error}); restore it or choose another folder "
                 "with --results"
             ) from error
-        if version > FORMAT:
-            raise StoreError(
-                f"{self.root} was written by a newer medbench (format {version}, this one "
-                f"knows {FORMAT}): update medbench"
-            )
+        check_format(f"results folder {self.root}", version, FORMAT)
         if protocol is not None and owner != protocol:
             raise StoreError(
                 f"{self.root} holds results of protocol {owner!r}, not {protocol!r}; "
@@ -136,7 +133,7 @@ class Results:
 
     @property
     def protocol_path(self) -> Path:
-        """Where the protocol's text stands."""
+        """File of the protocol's text."""
         return self.root / "protocol.toml"
 
     @property
@@ -146,7 +143,7 @@ class Results:
 
     @property
     def plan_path(self) -> Path:
-        """Where the list of the protocol's runs stands."""
+        """File of the list of the protocol's runs."""
         return self.root / "plan.json"
 
     @property
@@ -155,36 +152,40 @@ class Results:
         return self.root / "board"
 
     def index_path(self, kind: str) -> Path:
-        """Where the index of ``"runs"`` or ``"pretrainings"`` stands; see medbench.store.index."""
+        """File of the index of ``"runs"`` or ``"pretrainings"``; see medbench.store.index."""
         return self.root / "index" / f"{kind}.parquet"
 
     def record_path(self, key: str) -> Path:
-        """Where the record of a run stands, if it is done."""
+        """File of the record of a run, if it is done."""
         return self.root / "runs" / key[:2] / f"{key}.h5"
 
     def pretraining_path(self, key: str) -> Path:
-        """Where the weights of a pretraining stand, if it is done."""
-        return self.root / "pretrainings" / key[:2] / f"{key}.h5"
+        """File of the weights of a pretraining, if it is done."""
+        return self.root / "pretrainings" / key[:2] / f"{key}.safetensors"
 
     def attempt_path(self, key: str, attempt: int) -> Path:
-        """Where an attempt that left no record stands."""
+        """File of an attempt that left no record."""
         return self.root / "attempts" / key[:2] / f"{key}.{attempt}.json"
 
     def log_path(self, key: str, attempt: int) -> Path:
-        """Where an attempt's output stands."""
+        """File of an attempt's output."""
         return self.root / "logs" / key[:2] / f"{key}.{attempt}.log"
 
     @property
     def locks_folder(self) -> Path:
-        """Where locks stand; see :mod:`medbench.store.locks`."""
+        """Folder of the lock files; see :mod:`medbench.store.locks`."""
         return self.root / "locks"
 
     def locks(self) -> list[Lock]:
-        """Return the locks there are; a holder that is known to have ended is *gone*."""
+        """Return the locks there are, dead or alive, the oldest first."""
         return locks_in(self.locks_folder)
 
+    def output_path(self, kind: str, key: str) -> Path:
+        """Path of what a ``"run"`` or ``"pretraining"`` leaves when it is done."""
+        return self.record_path(key) if kind == "run" else self.pretraining_path(key)
+
     def has(self, key: str) -> bool:
-        """Tell whether a run or pretraining is done."""
+        """Return whether a run or pretraining is done."""
         return self.record_path(key).exists() or self.pretraining_path(key).exists()
 
     @property
@@ -194,7 +195,7 @@ class Results:
 
     def drop_checkpoints(self) -> None:
         """Remove checkpoints of what is done: a command that was killed may have left some."""
-        for path in (self.root / "checkpoints").glob("*/*.h5"):
+        for path in (self.root / "checkpoints").glob("*/*.safetensors"):
             if self.has(path.name.partition(".")[0]):
                 path.unlink(missing_ok=True)
 
@@ -203,7 +204,7 @@ class Results:
         return Checkpoints(self.root / "checkpoints" / key[:2], key)
 
     def write_plan(self, protocol_text: str, runs: Iterable[PlannedRun]) -> None:
-        """Keep the protocol's text and the list of its runs."""
+        """Save the protocol's text and the list of its runs."""
         with writing(self.root):
             write_text(self.protocol_path, protocol_text)
             write_text(
@@ -227,7 +228,7 @@ class Results:
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise StoreError(
                 f"{path} cannot be read ({error}); `medbench run` with the same protocol and "
-                "folder writes it anew and repeats nothing"
+                "folder writes it again and repeats no run"
             ) from error
 
     def attempts(self) -> dict[str, list[Attempt]]:
@@ -274,44 +275,15 @@ class Results:
         return None
 
     def write_attempt(self, attempt: Attempt) -> None:
-        """Keep an attempt that left no record."""
+        """Save an attempt that left no record."""
         write_attempt(self.attempt_path(attempt.key, attempt.attempt), attempt)
-
-    def states(self) -> Iterator[RunState]:
-        """Yield what became of each planned run, with the headers of those that are done."""
-        for state in self.statuses():
-            yield self._read_state(state.run) if state.status == DONE else state
-
-    def statuses(self) -> Iterator[RunState]:
-        """Yield what became of each planned run; that a record is there is called done, unread."""
-        seen = self.survey()
-        yield from map(seen.state, self.plan())
-
-    def survey(self) -> Survey:
-        """Look at what there is now."""
-        # what is done comes last: a run that ends meanwhile is done, and not vanished
-        attempts = self.attempts()
-        locks = {lock.key: lock for lock in self.locks()}
-        return Survey(attempts, locks, self.done("runs"), self.done("pretrainings"))
 
     def done(self, kind: str) -> set[str]:
         """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""
-        return {name[:-3] for name in _names(self.root / kind) if name.endswith(".h5")}
-
-    def _read_state(self, run: PlannedRun) -> RunState:
-        try:
-            return RunState(run, DONE, header=read_header(self.record_path(run.key)))
-        except RecordError as error:
-            return RunState(run, UNREADABLE, reason=str(error))
+        suffix = SUFFIXES[kind]
+        return {entry.name.removesuffix(suffix) for entry in files_below(self.root / kind, suffix)}
 
 
 def _others(root: Path) -> bool:
-    """Tell whether a folder without marker holds anything but what a command that begins writes."""
+    """Return whether a folder without marker holds more than what a starting command writes."""
     return root.is_dir() and any(not path.match(".*.part") for path in root.iterdir())
-
-
-def _names(folder: Path) -> Iterator[str]:
-    """Yield the names of the files on the shelves of a folder; a glob takes five times as long."""
-    for shelf in os.listdir(folder) if folder.is_dir() else ():  # noqa: PTH208
-        with suppress(NotADirectoryError, FileNotFoundError):
-            yield from (n for n in os.listdir(folder / shelf) if not n.startswith("."))  # noqa: PTH208

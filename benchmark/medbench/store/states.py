@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: Its record is there.
 DONE = "done"
-#: A ``medbench run`` is at it, here or on another host.
+#: A ``medbench run`` is working on it, here or on another machine.
 RUNNING = "running"
 #: Nothing is there yet.
 PENDING = "pending"

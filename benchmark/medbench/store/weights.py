@@ -1,31 +1,30 @@
-"""Pretrained weights on disk: what a finished pretraining leaves."""
+"""Pretrained weights on disk: what a finished pretraining leaves.
+
+A file is safetensors (see :mod:`medbench.store.arrays`) that any tool reads: the backbone's
+tensors under their own names, ``medbench.curves.loss`` and ``medbench.curves.accuracy``, and the
+filters before training under ``medbench.initial.``. Key, spec, chance, digest and metadata are
+JSON under ``header`` in the metadata of safetensors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
-from medbench.store.preface import read_preface
-from medbench.store.records import (
-    FORMAT,
-    check_format,
-    created,
-    digest_of,
-    opened,
-    read_arrays,
-    read_attribute,
-    read_json,
-    readable,
-    without_protocol_text,
-    write_arrays,
-    write_attribute,
-    write_json,
-)
+from medbench.canonical import canonical_json
+from medbench.store.arrays import load_file, load_metadata, save_file
+from medbench.store.atomic import writing
+from medbench.store.records import check_format, digest_of, readable
+
+#: Version of the layout; another one is refused, not guessed at.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ class PretrainedWeights:
     metadata : mapping
         Provenance and times.
     initial : mapping of str to ndarray
-        First-layer filters before any training; empty in files of earlier
-        versions.
+        First-layer filters before any training.
     """
 
     key: str
@@ -62,66 +60,13 @@ class PretrainedWeights:
 
     def digest(self) -> str:
         """Return the SHA-256 over everything scientific."""
-        return digest_of(self.key, {}, self.spec, {"chance": self.chance}, self._arrays())
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        curves = {"curves/loss": self.loss, "curves/accuracy": self.accuracy}
-        weights = {f"weights/{name}": array for name, array in self.weights.items()}
-        initial = {f"initial/{name}": array for name, array in self.initial.items()}
-        return {**curves, **weights, **initial}
-
-
-def write_weights(path: Path, weights: PretrainedWeights) -> None:
-    """Write pretrained weights; the file is whole or absent."""
-    preface = preface_of_weights(weights)
-    with created(path, preface) as file:
-        write_attribute(file, "digest", weights.digest())
-        head = [weights.key, weights.spec, weights.chance, weights.metadata]
-        write_json(file, "header", head)
-        write_arrays(file, weights._arrays())
-
-
-def preface_of_weights(weights: PretrainedWeights) -> list[Any]:
-    """Return what the preface of pretrained weights says."""
-    return [
-        FORMAT,
-        weights.key,
-        weights.digest(),
-        weights.spec,
-        {"loss": _last(weights.loss), "accuracy": _last(weights.accuracy)},
-        without_protocol_text(weights.metadata),
-    ]
-
-
-def _last(curve: NDArray[np.float64]) -> float | None:
-    """Return the last value of a curve, ``None`` where it is no number: JSON knows none."""
-    return float(curve[-1]) if len(curve) and np.isfinite(curve[-1]) else None
-
-
-def read_weights(path: Path) -> PretrainedWeights:
-    """Read pretrained weights and check them against their digest.
-
-    Raises
-    ------
-    RecordError
-        If the file is truncated, altered or of a newer format.
-    """
-    with opened(path, "pretraining") as file:
-        key, spec, chance, metadata = read_json(file, "header")
-        arrays = read_arrays(file)
-        found = PretrainedWeights(
-            key=key,
-            spec=spec,
-            weights=_below("weights/", arrays),
-            loss=arrays["curves/loss"],
-            accuracy=arrays["curves/accuracy"],
-            chance=chance,
-            metadata=metadata,
-            initial=_below("initial/", arrays),
-        )
-        if found.digest() != read_attribute(file, "digest"):
-            raise ValueError("its content does not match its digest")
-        return found
+        arrays = {
+            "curves/loss": self.loss,
+            "curves/accuracy": self.accuracy,
+            **{f"weights/{name}": array for name, array in self.weights.items()},
+            **{f"initial/{name}": array for name, array in self.initial.items()},
+        }
+        return digest_of(self.key, {}, self.spec, {"chance": self.chance}, arrays)
 
 
 @dataclass(frozen=True)
@@ -133,35 +78,124 @@ class WeightsHeader:
     key, digest : str
         Its key, and the SHA-256 over everything scientific.
     spec, metadata : mapping
-        As :class:`PretrainedWeights` has them; without the text of the protocol.
+        As :class:`PretrainedWeights` has them.
+    chance : float
+        Accuracy of guessing.
     loss, accuracy : float or None
-        Of the last epoch.
+        Of the last epoch; None where they are not finite.
     """
 
     key: str
     digest: str
     spec: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    chance: float
     loss: float | None
     accuracy: float | None
-    metadata: Mapping[str, Any]
 
 
-def glance_at_weights(path: Path) -> WeightsHeader:
-    """Read the small part of a pretraining's file, from its preface if it has one.
+def write_weights(path: Path, weights: PretrainedWeights) -> None:
+    """Write pretrained weights; the file is whole or absent.
+
+    Raises
+    ------
+    UnwritableError
+        If the disk is full, or the folder cannot be written for another reason.
+    """
+    header = {
+        "key": weights.key,
+        "digest": weights.digest(),
+        "spec": weights.spec,
+        "metadata": weights.metadata,
+        "chance": weights.chance,
+        "loss": _last(weights.loss),
+        "accuracy": _last(weights.accuracy),
+    }
+    own = {
+        "curves": {"loss": weights.loss, "accuracy": weights.accuracy},
+        "initial": dict(weights.initial),
+    }
+    text = {"format": str(FORMAT), "header": canonical_json(header)}
+    with writing(path):
+        save_file(path, {**weights.weights, "medbench": own}, "", text)
+
+
+def read_weights(path: Path) -> PretrainedWeights:
+    """Read pretrained weights and check them against their digest.
 
     Raises
     ------
     RecordError
-        As :func:`read_weights`; damage elsewhere than in the preface is not seen.
+        If the file is truncated, altered or of another format.
+    """
+    header = read_weights_header(path)
+    with readable(path, "pretraining"):
+        weights = load_file(path)
+        own = weights.pop("medbench")
+        found = PretrainedWeights(
+            key=header.key,
+            spec=header.spec,
+            weights=weights,
+            loss=own["curves"]["loss"],
+            accuracy=own["curves"]["accuracy"],
+            chance=header.chance,
+            metadata=header.metadata,
+            initial=own["initial"],
+        )
+        if found.digest() != header.digest:
+            raise ValueError("its content does not match its digest")
+        return found
+
+
+def read_weights_header(path: Path) -> WeightsHeader:
+    """Read the small part of a pretraining's file.
+
+    Raises
+    ------
+    RecordError
+        As :func:`read_weights`; damage to its arrays is not seen.
     """
     with readable(path, "pretraining"):
-        preface = read_preface(path)
-        if preface is None:
-            preface = preface_of_weights(read_weights(path))
-        check_format(path, "pretraining", preface[0])
-        _, key, digest, spec, curve, metadata = preface
-        return WeightsHeader(key, digest, spec, curve["loss"], curve["accuracy"], metadata)
+        text = load_metadata(path)
+        check_format(f"pretraining {path}", int(text["format"]), FORMAT)
+        return WeightsHeader(**json.loads(text["header"]))
 
 
-def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+def read_weights_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Read some arrays of a pretraining, without comparing its digest.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    names : iterable of str
+        ``weights/NAME``, ``initial/NAME``, ``curves/loss`` or ``curves/accuracy``; one that
+        ends in ``/`` means all below. Those that are not there are left out.
+
+    Raises
+    ------
+    RecordError
+        As :func:`read_weights_header`.
+    """
+    read_weights_header(path)
+    wanted = tuple(names)
+    with readable(path, "pretraining"), safe_open(path, "numpy") as file:
+        stored = {_public(name): name for name in file.keys()}  # noqa: SIM118  (no iterator)
+        return {
+            name: file.get_tensor(own)
+            for name, own in stored.items()
+            if name in wanted or name.startswith(tuple(w for w in wanted if w.endswith("/")))
+        }
+
+
+def _public(name: str) -> str:
+    """Return the name by which an array of a file is asked for."""
+    for kind in ("curves", "initial"):
+        if name.startswith(f"medbench.{kind}."):
+            return f"{kind}/{name.removeprefix(f'medbench.{kind}.')}"
+    return f"weights/{name}"
+
+
+def _last(curve: NDArray[np.float64]) -> float | None:
+    """Return the last value of a curve, None where it is not finite: JSON has no NaN."""
+    return float(curve[-1]) if len(curve) and np.isfinite(curve[-1]) else None

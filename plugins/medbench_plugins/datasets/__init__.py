@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 from medbench import Plugin
 
 _EMBEDDED = "medbench_plugins.datasets.embedded"
 _ORIGINALS = "medbench_plugins.datasets.originals"
 
-#: Sets of MedMNIST: name, and what the line of ``medbench list`` says.
-_MEDMNIST = {
-    "pathmnist": "107,180 colorectal H&E tiles, 9 tissue classes",
-    "dermamnist": "10,015 dermatoscopic images, 7 lesions",
-    "octmnist": "109,309 retinal OCT images, 4 classes",
-    "pneumoniamnist": "5,856 children's chest X-rays, normal / pneumonia",
-    "retinamnist": "1,600 fundus images, 5 grades of retinopathy",
-    "breastmnist": "780 breast ultrasound images, malignant or not",
-    "bloodmnist": "17,092 blood cells, 8 classes",
-    "tissuemnist": "236,386 kidney cells, 8 classes",
-    "organamnist": "58,830 axial CT slices, 11 organs",
-    "organcmnist": "23,583 coronal CT slices, 11 organs",
-    "organsmnist": "25,211 sagittal CT slices, 11 organs",
-}
+_MEDMNIST = tomllib.loads(Path(__file__).with_name("medmnist.toml").read_text(encoding="utf-8"))
 
 DATASETS: tuple[Plugin, ...] = (
     Plugin(
@@ -81,10 +71,10 @@ DATASETS: tuple[Plugin, ...] = (
         Plugin(
             name=f"medmnist:{name}",
             target="medbench_plugins.datasets.medmnist:MedMnist",
-            summary=f"{summary}, 28 to 224 px (own download)",
+            summary=f"{published['summary']}, 28 to 224 px (own download)",
             interface=1,
             defaults={"set": name},
         )
-        for name, summary in _MEDMNIST.items()
+        for name, published in _MEDMNIST.items()
     ),
 )

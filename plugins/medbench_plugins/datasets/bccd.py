@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 from xml.etree import ElementTree
 
-from medbench.data.arrangement import Arrangement, Sample, shown
-from medbench.data.decoding import Box
-from medbench.data.hdf5_dataset import FilesDataset
-from medbench.data.sources import LayoutError, SourceFile, UnreadableError, read_bytes
+from medbench.data import (
+    Box,
+    DatasetIndex,
+    FilesDataset,
+    LayoutError,
+    Sample,
+    SourceFile,
+    UnreadableError,
+    read_bytes,
+    summarize_files,
+)
 from medbench.interfaces.dataset import DatasetCard
 from medbench_plugins.datasets.incomplete import incomplete
 
@@ -19,9 +26,9 @@ class Bccd(FilesDataset):
     """BCCD: 4,886 cells cut from 364 blood smears, 3 classes at 11.5 to 1, split by smear.
 
     https://github.com/Shenggan/BCCD_Dataset (MIT). The publisher gives smears of
-    640 x 480 px with a box around every cell (Pascal VOC). Of each box the square
-    around its centre, with its longer side, is cut; at an edge of the smear it
-    is moved inwards. Stored at 64 px unless ``--size`` says otherwise.
+    640 x 480 px with a box around every cell (Pascal VOC). The square around
+    the centre of each box, with its longer side, is cut; at an edge of the smear it is moved
+    inwards. Stored at 64 px unless ``--size`` says otherwise.
 
     Prepared from a clone or archive of the repository, or its folder ``BCCD``. The
     publisher's lists of smears make the splits.
@@ -40,7 +47,7 @@ class Bccd(FilesDataset):
     published = 4_886
     size = 64
 
-    def arrange(self, files: Sequence[SourceFile]) -> Arrangement:
+    def index(self, files: Sequence[SourceFile]) -> DatasetIndex:
         """Return a sample for each box of each smear that is in a list."""
         tree = {file.parts[-2:]: file for file in files if len(file.parts) > 1}
         labels = {name: label for label, name in enumerate(self.classes)}
@@ -63,7 +70,7 @@ class Bccd(FilesDataset):
                 samples.append(Sample(image, labels[cell.name], split, name, smear, box=box))
         samples.sort(key=lambda sample: sample.id)
         notes = [f"boxes without area left out: {', '.join(ignored)}"] if ignored else []
-        return Arrangement(
+        return DatasetIndex(
             self._card(len(samples)), samples, channels=3, size=self.size, notes=notes
         )
 
@@ -89,7 +96,7 @@ class Bccd(FilesDataset):
     ) -> SourceFile:
         if (folder, name) not in tree:
             raise LayoutError(
-                f"no {folder}/{name}: {shown(files)}; expected BCCD/JPEGImages/*.jpg,"
+                f"no {folder}/{name}: {summarize_files(files)}; expected BCCD/JPEGImages/*.jpg,"
                 " BCCD/Annotations/*.xml and BCCD/ImageSets/Main/{train,val,test}.txt"
             )
         return tree[folder, name]
@@ -112,7 +119,7 @@ class Bccd(FilesDataset):
                 " platelets from the others, is seen by sharpness alone.",
                 "Boxes overlap: a square often shows parts of neighbouring cells.",
                 "Some cells of the smears have no box; some boxes are wrong.",
-                "No patient ids: smears of one patient may stand in several splits.",
+                "No patient ids: smears of one patient may be in several splits.",
                 *incomplete({"BCCD": count}, {"BCCD": self.published}),
             ),
             group_meaning="blood smear the cell was cut from",

@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from medbench.data.arrangement import Arrangement, Sample, Unit, deal, shown
-from medbench.data.hdf5_dataset import FilesDataset
-from medbench.data.sources import LayoutError, SourceFile
+from medbench.data import (
+    DatasetIndex,
+    FilesDataset,
+    LayoutError,
+    Sample,
+    SourceFile,
+    stratified_split,
+    summarize_files,
+)
 from medbench.interfaces.dataset import DatasetCard
 from medbench_plugins.datasets.incomplete import incomplete
 
@@ -26,8 +32,7 @@ class Busi(FilesDataset):
     those of normal images are empty.
 
     Prepared from ``Dataset_BUSI.zip`` or the folder in it. The publisher gives no
-    split and no patient ids: a fifth is dealt to test and a tenth to
-    validation, class by class.
+    split and no patient ids: a fifth of each class becomes test, a tenth validation.
     """
 
     plugin = "busi"
@@ -39,40 +44,33 @@ class Busi(FilesDataset):
     published = 780
     size = 224
 
-    def arrange(self, files: Sequence[SourceFile]) -> Arrangement:
+    def index(self, files: Sequence[SourceFile]) -> DatasetIndex:
         """Return the images with their masks."""
-        pictures: dict[tuple[str, str], SourceFile] = {}
-        masks: dict[tuple[str, str], list[SourceFile]] = {}
+        images: dict[str, SourceFile] = {}
+        masks: dict[str, list[SourceFile]] = {}
         for file in files:
             if file.suffix != ".png" or len(file.parts) < 2:
                 continue
             folder, name = file.parts[-2:]
             if folder not in self.classes:
-                raise LayoutError(f"{file.where}: stands in no known folder; {self._expected}")
+                raise LayoutError(f"{file.where}: is in no known folder; {self._expected}")
             if found := _MASK.fullmatch(name):
-                masks.setdefault((folder, f"{found['image']}.png"), []).append(file)
+                masks.setdefault(f"{folder}/{found['image']}.png", []).append(file)
             else:
-                pictures[folder, name] = file
-        if not pictures:
-            raise LayoutError(f"no image of BUSI: {shown(files)}; {self._expected}")
-        for place, file in pictures.items():
-            if place not in masks:
-                name = place[1].removesuffix(".png")
-                raise LayoutError(f"{file.where}: has no mask {name}_mask.png beside it")
-        splits = deal(
-            (Unit("/".join(place), self.classes.index(place[0])) for place in pictures), SHARES
-        )
+                images[f"{folder}/{name}"] = file
+        if not images:
+            raise LayoutError(f"no image of BUSI: {summarize_files(files)}; {self._expected}")
+        for name, file in images.items():
+            if name not in masks:
+                mask = file.parts[-1].replace(".png", "_mask.png")
+                raise LayoutError(f"{file.where}: has no mask {mask} next to it")
+        labels = {name: self.classes.index(name.split("/")[0]) for name in images}
+        splits = stratified_split(labels, SHARES)
         samples = [
-            Sample(
-                file,
-                self.classes.index(place[0]),
-                splits["/".join(place)],
-                "/".join(place),
-                masks=tuple(masks[place]),
-            )
-            for place, file in sorted(pictures.items())
+            Sample(file, labels[name], splits[name], name, masks=tuple(masks[name]))
+            for name, file in sorted(images.items())
         ]
-        return Arrangement(self._card(len(samples)), samples, channels=1, size=self.size)
+        return DatasetIndex(self._card(len(samples)), samples, channels=1, size=self.size)
 
     @property
     def _expected(self) -> str:
@@ -99,10 +97,10 @@ class Busi(FilesDataset):
         )
 
 
-#: Known faults of BUSI, at any size.
+#: Known faults of BUSI, at any size; the embedded file's card has these very sentences.
 CONFOUNDERS: tuple[str, ...] = (
-    "No patient ids: 780 images of 600 women, so images of one patient may stand in several"
+    "No patient ids: 780 images of 600 women, so images of one patient may occur in several"
     " splits, which medbench made (seed 0).",
-    "One image stands twice under two labels, benign (433) and malignant (145): real label noise.",
+    "One image occurs twice under two labels, benign (433) and malignant (145): real label noise.",
     "Many images carry callipers, text or markers of the machine, which may give the class away.",
 )

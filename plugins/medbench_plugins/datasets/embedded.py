@@ -1,7 +1,7 @@
 """Datasets that ship with medbench: no download, no preparation.
 
-``tools/build_embedded_datasets.py`` makes their files; the licence of each
-stands beside it as ``NAME.LICENSE.txt``.
+``tools/build_embedded_datasets.py`` builds their files; the licence of each is next to it as
+``NAME.LICENSE.txt``.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from medbench.data.hdf5_dataset import Hdf5Dataset
+from medbench.data import Hdf5Dataset
 from medbench.interfaces.dataset import DataContext
 
 DATA = Path(__file__).with_name("data")
 
 
 class EmbeddedDataset(Hdf5Dataset):
-    """An image file in ``data`` beside this module."""
+    """A dataset file in the folder ``data`` of this package."""
 
-    #: Name of the file, whatever name the dataset has in a protocol.
+    #: Name of the file, which does not depend on the name in a protocol.
     file: ClassVar[str]
 
     def path(self, context: DataContext) -> Path:
         """Return the embedded file; the cache folder is not used."""
         return DATA / f"{self.file}.h5"
 
-    def cure(self) -> str:
+    def fix(self) -> str:
         """Return the advice to install medbench again."""
         return "install medbench again"
 

@@ -8,23 +8,25 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from medbench.data.arrangement import Arrangement, Sample, Unit, deal, shown
-from medbench.data.hdf5_dataset import FilesDataset
-from medbench.data.sources import (
+from medbench.data import (
     IMAGE_SUFFIXES,
+    DatasetIndex,
+    FilesDataset,
     LayoutError,
+    Prepared,
+    PrepareOptions,
+    Progress,
     RefusedError,
+    Sample,
     SourceFile,
     UnreadableError,
     list_sources,
     read_bytes,
+    stratified_split,
+    summarize_files,
 )
 from medbench.interfaces.dataset import DataContext, DatasetCard
-
-if TYPE_CHECKING:
-    from medbench.data.prepare import Observer, Prepared, PrepareOptions
 
 #: Names of split folders and of values in the column ``split``, in lower case.
 SPLIT_WORDS = {
@@ -37,7 +39,7 @@ SPLIT_WORDS = {
     "testing": "test",
 }
 
-#: Shares of the splits that are made here.
+#: Shares of the splits, if the user gives none.
 SHARES = {"test": 0.2, "validation": 0.1}
 
 _EXPECTED = (
@@ -70,21 +72,15 @@ class FolderDataset(FilesDataset):
     - a CSV file with the columns ``path`` (relative to it) and ``label``, and
       optionally ``split`` (train, val, test) and ``group`` (the patient).
 
-    Without splits, a fifth is dealt to test and a tenth to validation, class by
-    class, groups kept together; without a validation split, a tenth of
-    training is.
+    Without splits, a fifth of each class becomes test and a tenth validation, groups kept
+    together; without a validation split only, a tenth of training becomes it.
     """
 
     plugin = "folder"
     needs_name = True
 
-    @property
-    def _command(self) -> str:
-        name = "NAME" if self.name == self.plugin else self.name
-        return f"medbench data prepare {self.plugin}:{name} SOURCE"
-
     def find_files(self, sources: Sequence[Path]) -> list[SourceFile]:
-        """List the files of the sources; a CSV file stands for its folder."""
+        """List the files of the sources; of a CSV file, those of its folder."""
         found: list[SourceFile] = []
         for source in sources:
             if source.suffix.lower() == ".csv" and source.is_file():
@@ -101,13 +97,13 @@ class FolderDataset(FilesDataset):
         sources: Sequence[Path],
         context: DataContext,
         options: PrepareOptions,
-        observer: Observer,
+        progress: Progress,
     ) -> Prepared:
-        """Prepare the images, and write a protocol to begin with beside them."""
-        prepared = super().prepare(sources, context, options, observer)
+        """Prepare the images, and write a protocol to start with next to the file."""
+        prepared = super().prepare(sources, context, options, progress)
         return replace(prepared, protocol=_write_protocol(prepared.card, context))
 
-    def arrange(self, files: Sequence[SourceFile]) -> Arrangement:
+    def index(self, files: Sequence[SourceFile]) -> DatasetIndex:
         """Return the images as the CSV file says, or else as the folders say."""
         tables = [file for file in files if file.suffix == ".csv" and "/" not in file.name]
         if len(tables) > 1:
@@ -138,7 +134,7 @@ class FolderDataset(FilesDataset):
             for row in rows
         ]
         samples.sort(key=lambda sample: sample.id)
-        return Arrangement(self._card(class_names, rows, confounders), samples, notes=notes)
+        return DatasetIndex(self._card(class_names, rows, confounders), samples, notes=notes)
 
     def _card(
         self, class_names: tuple[str, ...], rows: Sequence[Row], confounders: Sequence[str]
@@ -162,7 +158,7 @@ class FolderDataset(FilesDataset):
         )
 
 
-_UNGROUPED = "No patient ids: images of one patient may stand in several splits."
+_UNGROUPED = "No patient ids: images of one patient may be in several splits."
 
 
 def _rows_of_folders(files: Sequence[SourceFile], images: Sequence[SourceFile]) -> list[Row]:
@@ -177,17 +173,17 @@ def _rows_of_folders(files: Sequence[SourceFile], images: Sequence[SourceFile]) 
     for file, tree in trees:
         split, rest = (SPLIT_WORDS[tree[0].lower()], tree[1:]) if splits else ("", tree)
         if not rest:
-            raise LayoutError(f"{file.where}: stands in no class folder; {_EXPECTED}")
+            raise LayoutError(f"{file.where}: is in no class folder; {_EXPECTED}")
         rows.append(Row(file, rest[0], split, "/".join(rest[1:])))
     if not rows:
-        raise LayoutError(f"no image: {shown(files)}; {_EXPECTED}")
+        raise LayoutError(f"no image: {summarize_files(files)}; {_EXPECTED}")
     return rows
 
 
 def _rows_of_table(
     table: SourceFile, images: Sequence[SourceFile]
 ) -> tuple[list[Row], tuple[str, ...]]:
-    """Return the rows of a CSV file, and its columns that mean nothing here."""
+    """Return the rows of a CSV file, and its columns that are not used."""
     try:
         text = read_bytes(table).decode("utf-8-sig")
     except (UnreadableError, UnicodeDecodeError) as error:
@@ -227,7 +223,7 @@ def _row(
     if path.startswith("/") or path[1:2] == ":" or ".." in path.split("/"):
         raise RefusedError(f"{where}: path {given['path']!r} leaves the folder of the CSV file")
     if path not in by_name:
-        raise LayoutError(f"{where}: there is no image {given['path']!r} beside the CSV file")
+        raise LayoutError(f"{where}: there is no image {given['path']!r} next to the CSV file")
     if not given["label"]:
         raise LayoutError(f"{where}: no label; give each image one")
     if given["split"] and given["split"].lower() not in SPLIT_WORDS:
@@ -237,11 +233,10 @@ def _row(
 
 
 def _with_splits(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """Deal images without a split; say on the card what was made here."""
+    """Split images that have no split; return what the card says about it."""
     given = {row.split for row in rows}
     if given == {""}:
-        dealt = _deal(rows, SHARES)
-        return dealt, [
+        return _split(rows, SHARES), [
             f"The split was made by medbench (seed 0): {SHARES['test']:.0%} test,"
             f" {SHARES['validation']:.0%} validation, stratified by class"
             f"{', groups kept together' if any(row.group for row in rows) else ''}."
@@ -251,25 +246,25 @@ def _with_splits(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
         raise LayoutError(f"{bare.file.where}: has no split, others have; give all one, or none")
     if "validation" in given:
         return list(rows), []
-    training = _deal([row for row in rows if row.split == "train"], {"validation": 0.1})
+    training = _split([row for row in rows if row.split == "train"], {"validation": 0.1})
     return [*training, *(row for row in rows if row.split != "train")], [
         "The validation split was made by medbench (seed 0): a tenth of the training images,"
         " stratified by class."
     ]
 
 
-def _deal(rows: Sequence[Row], shares: Mapping[str, float]) -> list[Row]:
-    """Deal rows to splits; all images of a group go where its first label's deal puts it."""
+def _split(rows: Sequence[Row], shares: Mapping[str, float]) -> list[Row]:
+    """Assign rows to splits; all images of a group follow the label of its first image."""
     members: defaultdict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.file.name):
         members[f"group/{row.group}" if row.group else f"image/{row.file.name}"].append(row)
     labels = {name: label for label, name in enumerate(sorted({row.label for row in rows}))}
-    dealt = deal((Unit(name, labels[its[0].label]) for name, its in members.items()), shares)
-    return [replace(row, split=dealt[name]) for name, its in members.items() for row in its]
+    splits = stratified_split({name: labels[of[0].label] for name, of in members.items()}, shares)
+    return [replace(row, split=splits[name]) for name, of in members.items() for row in of]
 
 
 def protocol_text(card: DatasetCard) -> str:
-    """Return a protocol for a prepared dataset: a sketch to begin with."""
+    """Return a protocol to start with for a prepared dataset."""
     sizes = {"train": 480, "validation": 96, "test": 320}
     limits = "\n".join(
         f"{split} = {most}" for split, most in sizes.items() if card.split_sizes[split] > most
@@ -310,7 +305,7 @@ batch_size = 32
 
 
 def _write_protocol(card: DatasetCard, context: DataContext) -> Path:
-    """Write :func:`protocol_text` beside the prepared file, unless one stands there."""
+    """Write :func:`protocol_text` next to the prepared file, unless the file exists."""
     path = context.cache / f"{card.name}.toml"
     if not path.exists():
         path.write_text(protocol_text(card), encoding="utf-8")

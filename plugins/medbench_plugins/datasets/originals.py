@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from medbench.data.arrangement import Arrangement, Sample, Unit, deal, shown
-from medbench.data.hdf5_dataset import FilesDataset
-from medbench.data.sources import LayoutError, SourceFile
+from medbench.data import (
+    DatasetIndex,
+    Download,
+    FilesDataset,
+    LayoutError,
+    Sample,
+    SourceFile,
+    stratified_split,
+    summarize_files,
+)
 from medbench.interfaces.dataset import DatasetCard
 from medbench_plugins.datasets.incomplete import incomplete
-
-if TYPE_CHECKING:
-    from medbench.data.download import Download
 
 #: Share of NCT-CRC-HE-100K that becomes the validation split, as in PathMNIST.
 VALIDATION_SHARE = 0.1
@@ -26,7 +30,7 @@ class NctCrcHe100k(FilesDataset):
     training; the 7,180 test tiles come from 50 other patients.
 
     Prepared from ``NCT-CRC-HE-100K.zip`` and ``CRC-VAL-HE-7K.zip``, or from the
-    folders in them, or a folder that holds both.
+    folders in them, or a folder that contains both.
     """
 
     plugin = "nct-crc-he-100k"
@@ -48,8 +52,6 @@ class NctCrcHe100k(FilesDataset):
 
     def downloads(self, size: int | None) -> Sequence[Download]:
         """Return both archives of the publisher's record: 12.5 GB."""
-        from medbench.data.download import Download
-
         record = "https://zenodo.org/records/1214456/files"
         sums = {
             self.training: ("6fd702d11df6292bc054397ae038a464", 11_690_284_003),
@@ -60,25 +62,22 @@ class NctCrcHe100k(FilesDataset):
             for part, (md5, size_in_bytes) in sums.items()
         ]
 
-    def arrange(self, files: Sequence[SourceFile]) -> Arrangement:
+    def index(self, files: Sequence[SourceFile]) -> DatasetIndex:
         """Return the tiles; a seeded, stratified tenth of the 100K part is for validation."""
         tiles = [file for file in files if file.suffix in (".tif", ".tiff")]
         self._check(files, tiles)
         labels = {folder: label for label, folder in enumerate(self.classes)}
-        dealt = deal(
-            (
-                Unit(_tail(tile), labels[tile.parts[-2]])
-                for tile in tiles
-                if tile.parts[-3] == self.training
-            ),
+        training = [tile for tile in tiles if tile.parts[-3] == self.training]
+        splits = stratified_split(
+            {_tail(tile): labels[tile.parts[-2]] for tile in training},
             {"validation": VALIDATION_SHARE},
         )
         samples = [
-            Sample(tile, labels[tile.parts[-2]], dealt.get(_tail(tile), "test"), _tail(tile))
+            Sample(tile, labels[tile.parts[-2]], splits.get(_tail(tile), "test"), _tail(tile))
             for tile in tiles
         ]
         samples.sort(key=lambda sample: sample.id)
-        return Arrangement(self._card(tiles), samples, channels=3)
+        return DatasetIndex(self._card(tiles), samples, channels=3)
 
     def _check(self, files: Sequence[SourceFile], tiles: Sequence[SourceFile]) -> None:
         expected = (
@@ -87,11 +86,11 @@ class NctCrcHe100k(FilesDataset):
         )
         for part in (self.training, self.test):
             if not any(len(t.parts) > 2 and t.parts[-3] == part for t in tiles):
-                raise LayoutError(f"no tile of {part}: {shown(files)}; {expected}")
+                raise LayoutError(f"no tile of {part}: {summarize_files(files)}; {expected}")
         for tile in tiles:
             known = len(tile.parts) > 2 and tile.parts[-3] in self.published
             if not known or tile.parts[-2] not in self.classes:
-                raise LayoutError(f"{tile.where}: stands in no known folder; {expected}")
+                raise LayoutError(f"{tile.where}: is in no known folder; {expected}")
 
     def _card(self, tiles: Sequence[SourceFile]) -> DatasetCard:
         parts = [tile.parts[-3] for tile in tiles]
@@ -146,7 +145,7 @@ class CovidQuEx(FilesDataset):
         "Infection Segmentation Data": 5_826,
     }
 
-    def arrange(self, files: Sequence[SourceFile]) -> Arrangement:
+    def index(self, files: Sequence[SourceFile]) -> DatasetIndex:
         """Return the X-rays with their lung masks, in the provider's split."""
         placed = {
             self._place(file): file
@@ -162,7 +161,7 @@ class CovidQuEx(FilesDataset):
             if where != part or kind != "images":
                 continue
             if split not in self.splits or class_name not in self.classes:
-                raise LayoutError(f"{file.where}: stands in no known folder; {self._expected()}")
+                raise LayoutError(f"{file.where}: is in no known folder; {self._expected()}")
             mask = placed.get((part, split, class_name, "lung masks", name))
             if mask is None:
                 raise LayoutError(f"{file.where}: has no mask ../lung masks/{name}")
@@ -176,9 +175,10 @@ class CovidQuEx(FilesDataset):
                 )
             )
         if not samples:
-            raise LayoutError(f"no X-ray of COVID-QU-Ex: {shown(files)}; {self._expected()}")
+            found = summarize_files(files)
+            raise LayoutError(f"no X-ray of COVID-QU-Ex: {found}; {self._expected()}")
         samples.sort(key=lambda sample: sample.id)
-        return Arrangement(self._card(part, len(samples)), samples, channels=1)
+        return DatasetIndex(self._card(part, len(samples)), samples, channels=1)
 
     def _place(self, file: SourceFile) -> tuple[str, str, str, str, str]:
         """Return part of the dataset, split, class, kind of file and name."""
@@ -211,7 +211,7 @@ class CovidQuEx(FilesDataset):
             confounders=(
                 "Class is confounded with source hospital and patient age: a high score need not"
                 " mean that disease was recognised.",
-                "No patient ids: images of one patient may stand in several splits.",
+                "No patient ids: images of one patient may be in several splits.",
                 *incomplete({part: count}, self.published),
             ),
         )

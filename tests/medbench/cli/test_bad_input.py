@@ -309,7 +309,7 @@ def test_a_record_moved_away_is_made_again_the_same(
 
 def test_truncated_weights_fail_the_runs_that_need_them(finished: Finished, tmp_path: Path) -> None:
     copy = finished.copy(tmp_path)
-    weights = sorted((copy / "pretrainings").rglob("*.h5"))[0]
+    weights = sorted((copy / "pretrainings").rglob("*.safetensors"))[0]
     truncate(weights)
     shutil.rmtree(copy / "runs")
     run = finished.again(copy, "--json")
@@ -368,8 +368,8 @@ def test_a_third_partys_fault_is_one_line_and_hides_no_other(tmp_path: Path) -> 
         patch.syspath_prepend(site)
         rows = {row["name"]: row for row in medbench("data", "list", "--json").json}
         assert rows["broken-shapes"]["state"] == "broken"
-        assert "ZeroDivisionError: no images per class" in rows["broken-shapes"]["cure"]
-        assert "medbench-broken" in rows["broken-shapes"]["cure"]
+        assert "ZeroDivisionError: no images per class" in rows["broken-shapes"]["fix"]
+        assert "medbench-broken" in rows["broken-shapes"]["fix"]
         assert rows["pneumonia-mnist"]["state"] == "ready"
 
         doctor = medbench("doctor", "--json")

@@ -77,7 +77,7 @@ def test_settings_to_check_with() -> None:
         (("dividmix",), "did you mean 'dividemix'?"),
         (("symmetric", "--rule", "no-such"), "there is no rule 'no-such' for a noise"),
         (("symmetric", "--set", "symmetric.x=1"), "x: unknown key"),
-        (("symmetric", "--set", "other.x=1"), "say NAME.KEY=VALUE"),
+        (("symmetric", "--set", "other.x=1"), "write NAME.KEY=VALUE"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: tuple[str, ...], words: str) -> None:

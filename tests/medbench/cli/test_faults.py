@@ -61,7 +61,7 @@ def test_disk_full(finished: Finished, tmp_path: Path, way: str) -> None:
         last = ended.err.splitlines()[-1]
         assert last.startswith(f"medbench: {results}/")
         assert f"cannot be written: {disk.says}" in last
-        assert last.endswith("the same command goes on from here")
+        assert last.endswith("the same command continues from here")
         assert "Traceback" not in ended.err
         assert ended.out == ""
         store = Results.open(results)

@@ -20,6 +20,7 @@ from medbench.protocol.runs import expand
 from medbench.protocol.spec import RunSpec
 from medbench.store.records import read_record
 from medbench.store.results import Results
+from medbench.store.status import run_statuses
 
 PROTOCOL = """
 name = "shared"
@@ -72,7 +73,7 @@ def test_exported_labels_are_those_in_the_record(tmp_path: Path) -> None:
     results = tmp_path / "results"
     words = ["--protocol", tmp_path / "shared.toml", "--results", results, "--jobs", "1"]
     assert medbench("run", "--seed", "0", *words).status == 0
-    (done,) = [state for state in Results.open(results).states() if state.status == "done"]
+    (done,) = [state for state in run_statuses(Results.open(results)) if state.status == "done"]
     record = read_record(Results.open(results).record_path(done.run.key))
     for split, labels in (
         ("train", "train/noisy_labels"),

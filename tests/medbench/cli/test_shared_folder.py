@@ -91,10 +91,10 @@ def test_three_commands_of_which_one_is_killed(finished: Finished, tmp_path: Pat
     assert_nothing_is_left(results)
 
 
-def test_a_claim_left_by_a_command_of_this_machine_that_is_dead_is_no_obstacle(
+def test_a_lock_left_by_a_dead_command_of_this_machine_is_no_obstacle(
     finished: Finished, tmp_path: Path
 ) -> None:
-    """`status` tells of it, and the same command goes on."""
+    """`status` shows it, and the same command continues."""
     copy = finished.copy(tmp_path)
     store = Results.open(copy)
     run = store.plan()[-1]
@@ -105,7 +105,7 @@ def test_a_claim_left_by_a_command_of_this_machine_that_is_dead_is_no_obstacle(
     ended.wait()
     holder = {"host": "here", "place": Process.this().place, "pid": pid, "started": 1}
     (copy / "locks").mkdir(exist_ok=True)
-    lock = {"key": run.key, "label": "a run", "token": "0", "holder": holder, "since": 0.0}
+    lock = {"job": {"key": run.key, "label": "a run"}, "holder": holder, "since": 0.0}
     (copy / "locks" / f"{run.key}.json").write_text(json.dumps(lock))
     status = medbench("status", "--results", copy, "--json")
     assert status.json["interrupted"] == 1

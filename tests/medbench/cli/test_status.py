@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,11 @@ from medbench.canonical import canonical_json, sha256
 from medbench.cli.grid_view import grid_view, pace
 from medbench.runner.status import Status, Trouble, read_status
 from medbench.store.attempts import Attempt
-from medbench.store.heartbeat import JobHeartbeat, write_heartbeat
-from medbench.store.locks import Locks
+from medbench.store.locks import Locks, RunningJob
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
 from medbench.store.states import STATES
-from medbench.store.survey import PlannedRun
+from medbench.store.status import PlannedRun
 
 
 def axes(seed: int, method: str = "ce") -> dict[str, Any]:
@@ -70,38 +70,42 @@ def test_status_counts_every_run_once_and_groups_failures_by_reason(results: Res
         fail(results, seed, "RuntimeError: boom")
     ended = medbench("status", "--results", results.root)
     assert ended.status == 1
-    assert "6 runs: 1 done, 2 pending, 3 failed" in ended.out
-    reasons = [line for line in ended.out.splitlines() if ": " in line and "failed:" in line]
+    assert "4/6 runs" in ended.out
+    assert "1 done, 2 pending, 3 failed" in ended.out
+    reasons = [line.partition("  (")[0] for line in ended.out.splitlines() if "failed:" in line]
     assert reasons == ["2 failed: RuntimeError: boom", "1 failed: ValueError: no"]
-    assert KEYS[1][:12] in ended.out
+    assert f"medbench log {KEYS[1][:8]}" in ended.out
 
 
-def test_status_shows_what_commands_are_at_with_epoch_rate_and_time_left(results: Results) -> None:
+def test_status_shows_running_jobs_with_epoch_rate_and_time_left(results: Results) -> None:
+    job = RunningJob(KEYS[2], "run two", "run", axes(2), "h")
     with Locks(results.locks_folder) as locks:
-        locks.take(KEYS[2], "run two")
-        write_heartbeat(
-            locks.heartbeat_path, [JobHeartbeat(KEYS[2], "run two", "run", 3, 12, 1.5, 2.0, "h")]
-        )
+        assert locks.acquire(job)
+        locks.refresh([replace(job, attempt=1, done=3, total=12, rate=1.5, seconds=2.0)])
         values = medbench("status", "--results", results.root, "--json").json
         assert (values["running"], values["pending"], values["done"]) == (1, 3, 1)
-        (job,) = values["jobs"]
-        assert (job["done"], job["total"], job["rate"]) == (3, 12, 1.5)
-        # four runs at the 10 s that the one took, less the 2 s that are over
-        assert values["seconds_left"] == pytest.approx(4 * 10 - 2)
+        (found,) = values["jobs"]
+        assert (found["done"], found["total"], found["rate"]) == (3, 12, 1.5)
+        # three runs at the 10 s that the one took, and nine epochs at 1.5 a second
+        assert values["seconds_left"] == pytest.approx(3 * 10 + 9 / 1.5)
         plain = medbench("status", "--results", results.root).out
-        assert f"running {KEYS[2][:8]} run two, epoch 3/12, 1.5/s, 2 s, on h" in plain
+        (line,) = (line for line in plain.splitlines() if "run two" in line)
+        assert line.split() == [KEYS[2][:8], "run", "two", "3/12", "1.5/s", "2", "s"]
+        assert "36 s left" in plain
     values = medbench("status", "--results", results.root, "--json").json
     assert (values["running"], values["jobs"], values["seconds_left"]) == (0, [], None)
     assert list(results.locks_folder.iterdir()) == []
 
 
-def test_a_damaged_pulse_is_as_good_as_none(results: Results) -> None:
-    with Locks(results.locks_folder) as locks:
-        locks.take(KEYS[2], "run two")
-        for text in ("", "{", '{"key": 1}', '[{"key": "x", "strange": 1}]'):
-            locks.heartbeat_path.write_text(text)
-            (job,) = read_status(results).running
-            assert (job.label, job.total) == ("run two", 0)
+def test_a_damaged_lock_counts_as_a_running_job_of_which_nothing_is_known(
+    results: Results,
+) -> None:
+    results.locks_folder.mkdir()
+    for text in ("", "{", '{"key": 1}', '[{"key": "x", "strange": 1}]'):
+        (results.locks_folder / f"{KEYS[2]}.json").write_text(text)
+        found = read_status(results)
+        (job,) = found.running
+        assert (job.key, job.total, found.counts["running"]) == (KEYS[2], 0, 1)
 
 
 def test_an_unreadable_record_is_counted_as_such(results: Results) -> None:
@@ -120,7 +124,7 @@ def test_watch_ends_when_nothing_is_left_to_do(results: Results) -> None:
         fail(results, seed, "no")
     plain = medbench("status", "--results", results.root, "--watch", "0.1")
     assert plain.status == 1
-    assert plain.out.count("6 runs:") == 1
+    assert plain.out.count("6/6 runs") == 1
     lines = medbench("status", "--results", results.root, "--watch", "0.1", "--json").out
     assert json.loads(lines)["failed"] == 5
 
@@ -187,10 +191,12 @@ def drawn(width: int, **values: Any) -> list[str]:
 
 
 def test_the_view_has_counts_time_left_epochs_and_reasons() -> None:
-    jobs = (JobHeartbeat("a" * 64, "[x] chest + ce", "run", 7, 16, 2.13, 63, "here"),)
+    job = RunningJob(
+        "a" * 64, "[x] chest + ce", host="here", done=7, total=16, rate=2.13, seconds=63
+    )
     troubles = (Trouble("failed", "ValueError: [red]bad[/red]", (("c" * 64, "one"),) * 4),)
     for width in (60, 100):
-        lines = drawn(width, running=jobs, troubles=troubles, seconds_left=750.0, rate=6.13)
+        lines = drawn(width, running=(job,), troubles=troubles, seconds_left=750.0, rate=6.13)
         text = "\n".join(lines)
         assert max(map(len, lines)) <= width
         assert "88/120 runs" in text
@@ -215,7 +221,7 @@ def test_a_dry_run_estimates_time_and_disk_from_what_was_seen(
     file.write_text(tiny_protocol(seeds=list(range(12)), methods=["cross-entropy", "co-teaching"]))
     plan = ("run", "--dry-run", "--device", "cpu", "--protocol", file)
     plan += ("--results", tmp_path / "none", "--jobs", 4)
-    assert "no run was seen yet" in medbench(*plan).out
+    assert "no finished run to estimate them from" in medbench(*plan).out
     assert medbench(*plan, "--json").json["estimate"] is None
     assert not (tmp_path / "none").exists()
 
@@ -227,4 +233,4 @@ def test_a_dry_run_estimates_time_and_disk_from_what_was_seen(
     }  # fmt: skip
     said = medbench(*plan, "--estimate-from", results.root).out
     assert "About 1 min 00 s with 4 at once" in said
-    assert "by the 1 runs and pretrainings in" in said
+    assert "from the 1 runs and pretrainings in" in said

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medbench.data.hashing import (
-    NEAR_BITS,
-    alike,
-    difference_hashes,
-    near_pairs,
-    sampled,
-    thumbnails,
-)
+from medbench.data.hashing import NEAR_BITS, Fingerprints, alike, near_pairs
 
 
 def smooth(count: int, side: int, seed: int = 0) -> np.ndarray:
@@ -30,18 +23,18 @@ def test_the_first_bits_are_worked_out_by_hand() -> None:
     image = np.zeros((1, 8, 9, 1), np.uint8)
     image[0, 0, 1] = 9  # darker than its right neighbour: cell 0 of row 0 alone
     image[0, 7, 8] = 9  # cell 7 of row 7
-    assert difference_hashes(sampled(image))[0] == (1 << 63) | 1
+    assert Fingerprints.of(image).hashes[0] == (1 << 63) | 1
 
 
 @pytest.mark.parametrize("side", [64, 112, 224])
 def test_brightness_and_scale_change_few_bits(side: int) -> None:
     images = smooth(20, 224)
-    hashes = difference_hashes(sampled(images))
+    hashes = Fingerprints.of(images).hashes
     smaller = np.stack(
         [np.asarray(Image.fromarray(i[..., 0]).resize((side, side), 1)) for i in images]
     )
     dimmed = (smaller * 0.7 + 20).astype(np.uint8)[..., None]
-    changed = difference_hashes(sampled(dimmed)) ^ hashes
+    changed = Fingerprints.of(dimmed).hashes ^ hashes
     bits = [int(value).bit_count() for value in changed]
     assert np.median(bits) <= NEAR_BITS
     others = [int(value).bit_count() for value in hashes[1:] ^ hashes[:-1]]
@@ -76,7 +69,7 @@ def test_thumbnails_tell_pictures_of_one_hash_apart() -> None:
     images = smooth(3, 64)
     noisy = images[0].astype(int) + np.random.default_rng(0).normal(0, 4, images[0].shape)
     images[1] = noisy.clip(0, 255).astype(np.uint8)
-    thumbs = thumbnails(sampled(images))
+    thumbs = Fingerprints.of(images).thumbnails
     assert alike(thumbs, np.array([[0, 1], [0, 2]])).tolist() == [True, False]
     blank = np.zeros((2, 16, 16), np.uint8)
     assert alike(blank, np.array([[0, 1]])).tolist() == [False]

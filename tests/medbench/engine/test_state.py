@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 from collections import deque
@@ -18,7 +17,7 @@ from torch import nn
 from medbench.engine.state import PluginState
 from medbench.errors import MedbenchError
 from medbench.interfaces.method import MethodSettings
-from medbench.store.packing import pack, unpack
+from medbench.store.arrays import dumps, loads
 
 
 class Drifting(nn.Module):
@@ -127,8 +126,7 @@ def state_of(plugin: Any) -> PluginState:
 
 
 def move(whole: PluginState, fresh: PluginState) -> None:
-    tree, content = pack(whole.save())
-    fresh.load(unpack(json.loads(json.dumps(tree)), content))
+    fresh.load(loads(dumps(whole.save())))
 
 
 @pytest.mark.parametrize("done", range(5))

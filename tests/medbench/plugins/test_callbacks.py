@@ -13,6 +13,7 @@ from shelf import Shelf
 
 from medbench.errors import PluginError
 from medbench.interfaces import EpochEnded, JobEnded, JobStarted
+from medbench.interfaces.events import JobRequeued
 from medbench.plugins.callbacks import Callback, Callbacks, callbacks_of
 from medbench.plugins.registry import discover
 
@@ -79,7 +80,8 @@ def test_each_event_reaches_its_hook_and_other_events_reach_none(
     events = [
         JobStarted(**who, axes=axes, epochs=2, attempt=4, device="cpu"),
         Private("not for callbacks"),
-        EpochEnded(**who, epoch=1, epochs=2),
+        EpochEnded(**who, axes=axes, epoch=1, epochs=2),
+        JobRequeued(**who, axes=axes, attempt=3, **end),
         JobEnded(**who, axes=axes, attempt=4, **end),
     ]
     callbacks = Callbacks([Callback("notes", "notes")], tmp_path / "logs", GRACE)
@@ -87,9 +89,9 @@ def test_each_event_reaches_its_hook_and_other_events_reach_none(
         callbacks.tell(event)
     assert callbacks.close() == []
     found = [json.loads(line) for line in (tmp_path / "notes.jsonl").read_text().splitlines()]
-    assert found == [
-        [type(event).__name__, asdict(event)] for event in events if type(event) is not Private
-    ]
+    names = ["JobStarted", "EpochEnded", "JobEnded", "JobEnded"]
+    sent = [asdict(event) for event in events if type(event) is not Private]
+    assert found == [list(pair) for pair in zip(names, sent, strict=True)]
 
 
 def test_a_run_tells_a_package_that_is_installed(shelf: Shelf, tmp_path: Path) -> None:

@@ -11,21 +11,18 @@ from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import discover
 from medbench.protocol.read import read_protocol
 from medbench.protocol.runs import Filters, expand
+from medbench.runner.costs import JobCosts
+from medbench.runner.job_queue import JobQueue
 from medbench.runner.local.executor import LocalExecutor
-from medbench.runner.plan import JobMaker, make_plan, planned
-from medbench.runner.scheduler import Outcome, Scheduler
-from medbench.runner.sharing import Share
-from medbench.runner.slots import Slots
+from medbench.runner.origin import origin, plugin_distributions
+from medbench.runner.plan import JobMaker, declaration, make_plan, planned
+from medbench.runner.progress import Progress, Summary
+from medbench.runner.scheduler import Scheduler
+from medbench.runner.slots import DeviceSlots
 from medbench.store.locks import Locks
 from medbench.store.records import read_record
+from medbench.store.registration import register
 from medbench.store.results import Results
-
-
-class Silent:
-    """An observer that looks away."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
 
 
 def carry_out(
@@ -36,7 +33,7 @@ def carry_out(
     methods: Sequence[str] = (),
     retry: bool = False,
     **limits: Any,
-) -> Outcome:
+) -> Summary:
     """Do what there is to do; ``limits`` are the job maker's."""
     protocol = read_protocol(file)
     context = DataContext(root.parent / "cache")
@@ -44,11 +41,17 @@ def carry_out(
     results = Results.create(root, protocol.protocol.name)
     whole = expand(protocol, discover(), context)
     results.write_plan(protocol.text, [planned(run) for run in whole.runs])
+    versions = plugin_distributions(discover().entries.values())
+    declared = declaration(protocol, whole.runs, versions)
+    line = register(results.registration_path, declared, len(results.done("runs")))
     plan = make_plan(expansion, results, retry_failed=retry)
-    maker = JobMaker(root, context.cache, limits.pop("timeout", None), **limits)
+    limits = {"timeout": None, "origin": origin(protocol, versions, line), **limits}
+    maker = JobMaker(root, context.cache, **limits)
+    progress = Progress(plan, results, jobs, JobCosts())
     with Locks(results.locks_folder) as locks, closing(LocalExecutor(jobs)) as executor:
-        share, slots = Share(results, locks, plan.attempts), Slots(("cpu",), jobs)
-        return Scheduler(plan, maker, executor, Silent(), share, slots).run()
+        queue, slots = JobQueue(results, locks, plan.attempts), DeviceSlots(("cpu",), jobs)
+        Scheduler(plan, maker, executor, queue, slots, progress.apply).run()
+    return progress.summary
 
 
 def digests_of(results: Results) -> dict[str, str]:

@@ -8,15 +8,17 @@ from pathlib import Path
 from commandline import tiny_protocol
 
 from medbench.interfaces.dataset import DataContext
+from medbench.interfaces.events import Event, JobEvent, JobSkipped
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress, JobState
 from medbench.plugins.registry import discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
 from medbench.protocol.runs import Expansion, expand
-from medbench.protocol.spec import RunSpec
+from medbench.runner.costs import JobCosts
+from medbench.runner.job_queue import JobQueue, clean_up
 from medbench.runner.plan import JobMaker, Plan, make_plan
-from medbench.runner.scheduler import Outcome, Scheduler
-from medbench.runner.sharing import Item, Share
-from medbench.runner.slots import Slots
+from medbench.runner.progress import Progress, Summary
+from medbench.runner.scheduler import Scheduler
+from medbench.runner.slots import DeviceSlots
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Locks
 from medbench.store.results import Results
@@ -86,36 +88,25 @@ class InProcess(Executor):
 
 
 class Notes:
-    """An observer that remembers."""
+    """Remembers events; ``react`` is called on each."""
 
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
-        self.reasons: dict[str, str] = {}
+    def __init__(self, react: Callable[[Event], object] = lambda event: None) -> None:
+        self.events: list[Event] = []
+        self.react = react
 
-    def started(self, job: Job) -> None:
-        self.said.append(("started", job.key))
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        self.react(event)
 
-    def progressed(self, job: Job, progress: JobProgress) -> None:
-        self.said.append(("progressed", job.key))
+    def of(self, kind: type[JobEvent]) -> list[str]:
+        """Return the keys of all events of exactly this type."""
+        return [e.key for e in self.events if type(e) is kind]
 
-    def ended(self, job: Job, end: JobEnd) -> None:
-        self.said.append(("ended", job.key))
-
-    def repeats(self, job: Job, end: JobEnd) -> None:
-        self.said.append(("repeats", job.key))
-
-    def gives_way(self, job: Job) -> None:
-        self.said.append(("gives way", job.key))
-
-    def ended_elsewhere(self, item: Item, end: JobEnd) -> None:
-        self.said.append(("ended elsewhere", item.key))
-
-    def waits(self, items: Sequence[Item], hosts: Sequence[str]) -> None:
-        self.said.extend(("waits", item.key) for item in items)
-
-    def skipped(self, run: RunSpec, reason: str) -> None:
-        self.said.append(("skipped", run.key))
-        self.reasons[run.key] = reason
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why runs were skipped, by key."""
+        skipped = [e for e in self.events if isinstance(e, JobSkipped) and e.kind == "run"]
+        return {event.key: event.reason for event in skipped}
 
 
 def expanded() -> Expansion:
@@ -138,14 +129,21 @@ def carried_out(
     retry: bool = False,
     devices: Sequence[str] = ("cpu",),
     notes: Notes | None = None,
-) -> tuple[Plan, Outcome, Notes]:
+) -> tuple[Plan, Summary, Notes]:
     plan = make_plan(expansion, results, retry_failed=retry)
     maker = JobMaker(results.root, Path("nowhere"), None)
     notes = notes or Notes()
+    progress = Progress(plan, results, executor.slots, JobCosts())
+    clean_up(results)
+
+    def emit(event: Event) -> None:
+        progress.apply(event)
+        notes(event)
+
     with Locks(results.locks_folder) as locks:
-        share = Share(results, locks, plan.attempts)
-        slots = Slots(devices, executor.slots)
-        outcome = Scheduler(plan, maker, executor, notes, share, slots).run()
-        token = locks.token
-    assert all(lock.token != token for lock in results.locks()), "every lock is given up"
-    return plan, outcome, notes
+        queue = JobQueue(results, locks, plan.attempts, progress.running)
+        slots = DeviceSlots(devices, executor.slots)
+        Scheduler(plan, maker, executor, queue, slots, emit).run()
+    assert sum(progress.status().counts.values()) == len(plan.runs), "each run is in one state"
+    assert not progress.running()
+    return plan, progress.summary, notes

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as npst
 
 from medbench.runner.local import channel
 from medbench.runner.local.channel import Channel, Message
+from medbench.store.arrays import UnstorableError
 
 DTYPES = st.one_of(
     npst.scalar_dtypes(), npst.unicode_string_dtypes(max_len=5), npst.byte_string_dtypes(max_len=5)
@@ -110,7 +111,7 @@ def test_received_arrays_can_be_written_to() -> None:
 
 def test_objects_are_refused_not_sent_as_addresses() -> None:
     here, there = Pipe()
-    with pytest.raises(TypeError):
+    with pytest.raises(UnstorableError, match=r"array.*it is an array of object"):
         Channel(there).send(Message("array", {}, {"it": np.array([object()])}))
     here.close()
     there.close()

@@ -1,58 +1,65 @@
-"""The contract that any executor must keep, on two of them; and that it finds what breaks it."""
+"""The contract of executors, on one of a subprocess a job; and that it finds those that break it.
+
+The built-in one is checked in ``tests/medbench_plugins/test_contract.py``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apart import Apart
 from in_process import InProcess
 
-from medbench.check.executors import ExecutorViolationError, Jobs, executor_rules
-from medbench.interfaces.executor import Job, JobEnd, JobHandle, JobProgress
+from medbench.check import ContractCase, ContractError, PluginUnderTest, Rule, rules_of
+from medbench.check.rules.executor_jobs import Jobs, carry_out
+from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress
+from medbench.plugins.entries import Entry
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.markers import Plugin
 from medbench.runner.local.executor import LocalExecutor
 from medbench.runner.one_job import event_to_line, line_to_event
 from medbench.store.records import read_header
 
-RULES = executor_rules()
+RULES = [rule for rule in rules_of("executor") if rule.kind == "executor"]
 #: Those that a second executor keeps in the default suite; the others take a minute together.
-FIRST = ("record-before-the-end", "failure-is-kept-and-harms-no-other")
+FIRST = ("record-before-the-end", "failure-is-kept")
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
-def test_the_local_executor_keeps_the_contract(rule: object, tmp_path: Path) -> None:
-    rule.check(lambda slots: LocalExecutor(slots), tmp_path)  # type: ignore[attr-defined]
+def case(rule: Rule, executor: type[Executor]) -> ContractCase:
+    plugin = Plugin(
+        name="checked",
+        target=f"{executor.__module__}:{executor.__qualname__}",
+        summary="an executor of the tests",
+        interface=1,
+    )
+    return ContractCase(rule, PluginUnderTest(Entry(kind_named("executor"), plugin, "tests", "1")))
 
 
 @pytest.mark.parametrize(
     "rule",
-    [pytest.param(r, marks=[] if r.name in FIRST else [pytest.mark.slow]) for r in RULES],
-    ids=str,
+    [
+        pytest.param(r, marks=[] if r.name in FIRST else [pytest.mark.slow], id=r.name)
+        for r in RULES
+    ],
 )
-def test_an_executor_of_one_subprocess_a_job_keeps_it_too(rule: object, tmp_path: Path) -> None:
-    rule.check(lambda slots: Apart(slots), tmp_path)  # type: ignore[attr-defined]
+def test_an_executor_of_one_subprocess_a_job_keeps_the_contract(rule: Rule) -> None:
+    case(rule, Apart).check()
 
 
 @pytest.mark.slow
-def test_both_give_the_same_bits(tmp_path: Path) -> None:
+def test_it_gives_the_same_bits_as_the_local_one(tmp_path: Path) -> None:
     digests = []
-    for number, make in enumerate((LocalExecutor, Apart)):
-        (tmp_path / str(number)).mkdir()
-        jobs = Jobs.make(tmp_path / str(number))
+    for make in (LocalExecutor, Apart):
+        jobs = Jobs.create(tmp_path / make.__name__)
         executor = make(1)
-        executor.submit(jobs.run())
-        while not any(isinstance(event, JobEnd) for event in executor.events(1.0)):
-            pass
+        carry_out(executor, jobs.run())
         executor.close()
         digests.append(read_header(jobs.results.record_path(jobs.run().key)).digest)
     assert digests[0] == digests[1]
-
-
-def test_every_rule_has_a_name_and_a_sentence() -> None:
-    assert len({rule.name for rule in RULES}) == len(RULES) >= 11
-    assert all(rule.says.endswith(".") for rule in RULES)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +81,18 @@ def test_what_is_no_event_is_refused(line: str) -> None:
 # ---------------------------------------------------------------- executors that break it
 
 
-class Sloppy(InProcess):
+class AsPlugin(InProcess):
+    """Is made as plugins are."""
+
+    def __init__(self, slots: int, settings: Any) -> None:
+        super().__init__(slots)
+
+
+class Sloppy(AsPlugin):
     """Keeps the store, but no real records: empty files."""
 
 
-class Silent(InProcess):
+class Silent(AsPlugin):
     """Says nothing of what it keeps of a failure."""
 
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
@@ -88,7 +102,7 @@ class Silent(InProcess):
         return [JobEnd(job.key, "failed", "because")]
 
 
-class Talkative(InProcess):
+class Talkative(AsPlugin):
     """Tells an end twice."""
 
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
@@ -96,34 +110,26 @@ class Talkative(InProcess):
         return [*events, *events]
 
 
-class Stranger(InProcess):
+class Stranger(AsPlugin):
     """Gives handles of other jobs."""
 
     def submit(self, job: Job) -> JobHandle:
         return replace(super().submit(job), key="another")
 
 
-class Forgetful(InProcess):
-    """Has a slot fewer than it was asked for."""
-
-    def __init__(self, slots: int) -> None:
-        super().__init__(slots - 1)
-
-
 @pytest.mark.parametrize(
-    ("executor", "rule", "says"),
+    ("executor", "name", "says"),
     [
-        (Sloppy, "record-before-the-end", "nothing is in the folder"),
+        (Sloppy, "record-before-the-end", "nothing is in the results folder"),
         (Stranger, "record-before-the-end", "the handle is of another"),
-        (Silent, "failure-is-kept-and-harms-no-other", "nothing is in the folder"),
-        (Talkative, "timeout", "nothing is in the folder|does not run"),
-        (Forgetful, "as-many-at-once-as-slots", "3 slots were asked for, it has 2"),
-        (Silent, "timeout", "nothing is in the folder"),
+        (Silent, "failure-is-kept", "nothing is in the results folder"),
+        (Talkative, "timeout", "nothing is in the results folder|does not run"),
+        (Silent, "timeout", "nothing is in the results folder"),
     ],
 )
-def test_the_contract_finds_who_breaks_it(
-    executor: type[InProcess], rule: str, says: str, tmp_path: Path
+def test_the_contract_finds_an_executor_that_breaks_it(
+    executor: type[Executor], name: str, says: str
 ) -> None:
-    (found,) = [r for r in RULES if r.name == rule]
-    with pytest.raises(ExecutorViolationError, match=says):
-        found.check(lambda slots: executor(slots), tmp_path)
+    (rule,) = [r for r in RULES if r.name == name]
+    with pytest.raises(ContractError, match=says):
+        case(rule, executor).check()

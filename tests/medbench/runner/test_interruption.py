@@ -1,4 +1,4 @@
-"""Killed in every stage and taken up from checkpoints: the same bits as undisturbed."""
+"""Killed in every stage and resumed from checkpoints: the same bits as undisturbed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from carry import carry_out, digests_of
 from commandline import install, medbench
 
-from medbench.runner.scheduler import Outcome
+from medbench.runner.progress import Summary
 from medbench.store.checkpoints import Checkpoints
 from medbench.store.records import read_record
 from medbench.store.results import Results
@@ -67,7 +67,7 @@ edited = {{ plugin = "mortal-edited", notes = {notes}, dies_in = 3 }}
 evaluated = {{ plugin = "co-teaching" }}
 """
 
-#: After which epoch each goes on, when taken up.
+#: After which epoch each continues when resumed.
 RESUMED = {
     "in-warm-up": [1],
     "later": [3],
@@ -95,7 +95,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def run(folder: Path, results: str, **how: Any) -> Outcome:
+def run(folder: Path, results: str, **how: Any) -> Summary:
     limits = {"checkpoint_seconds": None, "checkpoint_epochs": 1, **how}
     return carry_out(folder / "mortal.toml", folder / results, **limits)
 
@@ -115,7 +115,7 @@ def spoil_both(checkpoints: Checkpoints) -> None:
 
 @pytest.fixture(scope="module")
 def killed(mortal: Path) -> SimpleNamespace:
-    """All killed once with two jobs at once, some checkpoints spoilt, all taken up by one job."""
+    """All killed once with two jobs at once, some checkpoints damaged, all resumed by one job."""
     first = run(mortal, "results", jobs=2)
     results = Results.open(mortal / "results")
     keys = {
@@ -168,7 +168,7 @@ def test_a_run_goes_on_after_the_epoch_of_its_checkpoint(
 def test_a_pretraining_goes_on_in_each_step_of_a_curriculum(
     killed: SimpleNamespace, undisturbed: Results
 ) -> None:
-    paths = sorted((killed.results.root / "pretrainings").glob("*/*.h5"))
+    paths = sorted((killed.results.root / "pretrainings").glob("*/*.safetensors"))
     weights = [read_weights(path) for path in paths]
     assert sorted(w.metadata["resumed"] for w in weights) == [[], [1], [2]]
     assert [w.digest() for w in weights] == [

@@ -26,6 +26,7 @@ from medbench.runner.plan import JobMaker
 from medbench.store.attempts import Attempt
 from medbench.store.records import read_record
 from medbench.store.results import Results
+from medbench.store.status import run_statuses
 
 #: What the kept reason of each must say.
 FAILURES = {
@@ -111,7 +112,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory, nuisance: None, notes: Path) 
         ended=ended,
         results=results,
         failures={f.label.split()[-3]: f for fs in results.attempts().values() for f in fs},
-        states={state.run.axes["method"]: state for state in results.states()},
+        states={state.run.axes["method"]: state for state in run_statuses(results)},
     )
 
 
@@ -254,7 +255,7 @@ def test_a_hanging_run_is_ended_with_all_its_processes(
     assert time.monotonic() - begun > 8
     assert ended.status == 1
     assert ended.json["failed"] == 1
-    (state,) = Results.open(tmp_path / "results").states()
+    (state,) = run_statuses(Results.open(tmp_path / "results"))
     assert state.status == "timeout"
     assert state.reason == "it took longer than the 8 s allowed with --timeout"
     for pid in (notes / "hanging").read_text().split():

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from medbench.interfaces.executor import Job, JobEnd, JobProgress
+from medbench.interfaces.events import (
+    EpochEnded,
+    JobEnded,
+    JobEndedElsewhere,
+    JobRequeued,
+    JobSkipped,
+    JobStarted,
+    JobYielded,
+)
 from medbench.interfaces.options import (
     ComputeOptions,
     EvaluationOptions,
@@ -13,11 +21,13 @@ from medbench.interfaces.options import (
     TrainingOptions,
 )
 from medbench.protocol.spec import DatasetSpec, PluginSpec, RunSpec
-from medbench.runner.costs import Costs
-from medbench.runner.plan import Plan
-from medbench.runner.progress import GridProgress
+from medbench.runner.costs import JobCosts
+from medbench.runner.job_queue import JobQueue
+from medbench.runner.plan import Plan, describe
+from medbench.runner.progress import Progress, Summary
+from medbench.runner.status import running_jobs
 from medbench.store.attempts import Attempt
-from medbench.store.heartbeat import read_heartbeats
+from medbench.store.locks import Locks
 from medbench.store.results import Results
 
 
@@ -44,10 +54,6 @@ def run(seed: int, method: str = "ce", dataset: str = "chest") -> RunSpec:
     )
 
 
-def job(item: RunSpec) -> Job:
-    return Job(item, Path(), Path(), "cpu")
-
-
 class Clock:
     now = 0.0
 
@@ -60,83 +66,125 @@ def clock() -> Clock:
     return Clock()
 
 
-def watch(folder: Path, clock: Clock, runs: list[RunSpec], **known: Any) -> GridProgress:
+def progress_of(folder: Path, clock: Clock, runs: list[RunSpec], **known: Any) -> Progress:
     results = Results.create(folder / "results", "toy")
     plan = Plan(tuple(runs), known.get("done", frozenset()), known.get("failed", {}), {}, {})
-    path = results.locks_folder / "t.heartbeat"
-    path.parent.mkdir(exist_ok=True)
-    return GridProgress(
-        plan, results, known.get("slots", 1), known.get("costs", Costs()), path, clock
-    )
+    return Progress(plan, results, known.get("jobs", 1), known.get("costs", JobCosts()), clock)
+
+
+def started(item: RunSpec) -> JobStarted:
+    return JobStarted(**describe(item), epochs=16, attempt=1, device="cpu", results="")
+
+
+def epoch(item: RunSpec, number: int) -> EpochEnded:
+    return EpochEnded(**describe(item), epoch=number, epochs=16, results="")
+
+
+def ended(
+    item: RunSpec, state: str, seconds: float = 0, kind: type[JobEnded] = JobEnded
+) -> JobEnded:
+    about = {**describe(item), "record": "", "results": ""}
+    return kind(**about, attempt=1, state=state, reason="slow", seconds=seconds)
 
 
 def test_counts_follow_the_jobs(tmp_path: Path, clock: Clock) -> None:
-    runs = [run(seed) for seed in range(6)]
+    runs = [run(seed) for seed in range(7)]
     failed = {runs[1].key: Attempt(runs[1].key, "one", "run", 1, "failed", "old")}
-    seen = watch(tmp_path, clock, runs, done=frozenset({runs[0].key}), failed=failed)
-    assert seen.status().total == 6
-    assert (seen.counts["done"], seen.counts["failed"], seen.counts["pending"]) == (1, 1, 4)
+    seen = progress_of(tmp_path, clock, runs, done=frozenset({runs[0].key}), failed=failed)
+    counts = seen.status().counts
+    assert (counts["done"], counts["failed"], counts["pending"]) == (1, 1, 5)
     for item, state in ((runs[2], "done"), (runs[3], "timeout")):
-        seen.started(job(item))
-        assert seen.counts["running"] == 1
+        seen.apply(started(item))
+        assert seen.status().counts["running"] == 1
         clock.now += 10
-        seen.ended(job(item), JobEnd(item.key, state, "slow"))  # type: ignore[arg-type]
-    seen.ended_elsewhere(runs[4], JobEnd(runs[4].key, "done"))
-    seen.skipped(runs[5], "its pretraining failed: x")
+        seen.apply(ended(item, state, 10))
+    seen.apply(JobEndedElsewhere(**describe(runs[4]), state="done", reason=""))
+    seen.apply(JobSkipped(**describe(runs[5]), state="skipped", reason="its pretraining failed: x"))
+    for kind, state in ((JobRequeued, "out-of-memory"), (JobYielded, "interrupted")):
+        seen.apply(started(runs[6]))
+        seen.apply(ended(runs[6], state, kind=kind))
+        assert seen.status().counts["pending"] == 1, "it is still to do"
+        assert seen.ended == 4
+    seen.apply(started(runs[6]))
+    seen.apply(ended(runs[6], "interrupted"))
     now = seen.status()
-    assert (now.total, now.ended, now.counts["pending"]) == (6, 6, 0)
+    assert (now.total, now.ended, now.counts["pending"], now.counts["interrupted"]) == (7, 6, 0, 1)
     assert (now.counts["done"], now.counts["timeout"], now.counts["skipped"]) == (3, 1, 1)
     assert {trouble.reason for trouble in now.troubles} == {
         "old", "slow", "its pretraining failed: x",
     }  # fmt: skip
-    assert now.rate == pytest.approx(60 * 2 / 20)
+    assert now.rate == pytest.approx(60 * 3 / 20)
+    assert seen.summary == Summary(
+        done=[runs[2].key],
+        failed=[runs[3].key],
+        skipped=[runs[5].key],
+        interrupted=[runs[6].key],
+        elsewhere=[runs[4].key],
+    )
+    assert (seen.ended, seen.total) == (5, 5)
 
 
 def test_the_time_left_is_that_of_what_is_left_at_the_price_seen(
     tmp_path: Path, clock: Clock
 ) -> None:
     runs = [run(seed) for seed in range(4)]
-    seen = watch(tmp_path, clock, runs, slots=2)
-    assert seen.seconds_left() is None
-    seen.started(job(runs[0]))
-    seen.started(job(runs[1]))
+    seen = progress_of(tmp_path, clock, runs, jobs=2)
+    assert seen.status().seconds_left is None
+    seen.apply(started(runs[0]))
+    seen.apply(started(runs[1]))
     clock.now = 6
-    seen.ended(job(runs[0]), JobEnd(runs[0].key, "done"))
-    # three to do of 6 s each, one of them 6 s old, two at once
-    assert seen.seconds_left() == pytest.approx((3 * 6 - 6) / 2)
+    seen.apply(ended(runs[0], "done", 6))
+    # two to do of 6 s each, two at once, and one that has taken its 6 s
+    assert seen.status().seconds_left == pytest.approx(6)
+    for number in (1, 2):  # but is at epoch 2 of 16 after 6 s
+        seen.apply(epoch(runs[1], number))
+    assert seen.status().seconds_left == pytest.approx(14 * 3)
 
 
-def test_other_terminals_are_told_epoch_and_rate_and_nothing_after_the_end(
-    tmp_path: Path, clock: Clock
-) -> None:
-    item = run(0)
-    seen = watch(tmp_path, clock, [item])
-    folder = tmp_path / "results" / "locks"
-    seen.started(job(item))
+def test_the_pace_is_that_of_the_epochs_done_here(tmp_path: Path, clock: Clock) -> None:
+    seen = progress_of(tmp_path, clock, [run(0)])
+    seen.apply(started(run(0)))
     clock.now = 4
-    seen.progressed(job(item), JobProgress(item.key, 8, 16))
-    told = read_heartbeats(folder)[item.key]
-    assert (told.done, told.total, told.rate, told.seconds) == (8, 16, 2.0, 4)
-    clock.now = 4.5  # too soon to tell again
-    seen.progressed(job(item), JobProgress(item.key, 9, 16))
-    assert read_heartbeats(folder)[item.key].done == 8
-    seen.close()
-    assert list(folder.iterdir()) == []
+    seen.apply(epoch(run(0), 9))  # resumed after epoch 8
+    (job,) = seen.running()
+    assert (job.done, job.total, job.seconds) == (9, 16, 4)
+    assert job.rate == pytest.approx(1 / 4)
+
+
+def test_other_commands_read_how_far_a_job_is(tmp_path: Path, clock: Clock) -> None:
+    item = run(0)
+    seen = progress_of(tmp_path, clock, [item])
+    results = Results(tmp_path / "results")
+    with Locks(results.locks_folder) as locks:
+        queue = JobQueue(results, locks, {}, seen.running)
+        assert queue.acquire(item) == 1
+        seen.apply(started(item))
+        clock.now = 4
+        for number in range(1, 9):
+            seen.apply(epoch(item, number))
+        queue.refresh()
+        (job,) = running_jobs(results)
+        assert (job.label, job.axes) == (item.label, item.axes)
+        assert (job.attempt, job.done, job.total) == (1, 8, 16)
+        assert (job.rate, job.seconds) == (2.0, 4)
+    assert list(results.locks_folder.iterdir()) == []
 
 
 def test_costs_of_the_nearest_work_seen() -> None:
-    costs = Costs()
-    assert costs.seconds(("run", "ce", "chest")) is None
-    assert costs.total_seconds({("run", "ce", "chest"): 1}) is None
+    costs = JobCosts()
+    assert costs.of(("run", "ce", "chest")) == (0, 0)
+    assert costs.time_left({("run", "ce", "chest"): 1}, (), 1) is None
     costs.add(("run", "ce", "chest"), 10, 100)
     costs.add(("run", "ce", "skin"), 50, 300, times=5)
     costs.add(("run", "mix", "chest"), 40, 400)
     costs.add(("pretraining", "simclr", "chest"), 100, 1000)
     assert costs.seen == 8
-    assert costs.seconds(("run", "ce", "chest")) == 10
-    assert costs.seconds(("run", "ce", "skin")) == 10
-    assert costs.seconds(("run", "mix", "skin")) == 40
-    assert costs.seconds(("run", "new", "skin")) == pytest.approx(100 / 7)
-    assert costs.size(("pretraining", "new", "skin")) == 1000
-    assert costs.total_seconds({("run", "mix", "skin"): 2, ("run", "ce", "chest"): 3}) == 110
-    assert costs.total_size({("run", "mix", "skin"): 2}) == 800
+    assert costs.of(("run", "ce", "chest")) == (10, 100)
+    assert costs.of(("run", "ce", "skin")) == (10, 60)
+    assert costs.of(("run", "mix", "skin")) == (40, 400)
+    assert costs.of(("run", "new", "skin"))[0] == pytest.approx(100 / 7)
+    assert costs.of(("pretraining", "new", "skin"))[1] == 1000
+    left = {("run", "mix", "skin"): 2, ("run", "ce", "chest"): 3}
+    assert costs.total(left) == (110, 1100)
+    assert costs.time_left(left, (), 1) == 110
+    assert costs.time_left(left, (), 5) == 40, "no shorter than the longest job"

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from in_process import InProcess, carried_out, expanded
 
 from medbench.errors import NotPreparedError
+from medbench.interfaces.events import JobEnded
 from medbench.interfaces.executor import Job
 from medbench.protocol.runs import Expansion
 from medbench.runner.plan import JobMaker, check_prepared, make_plan, planned
-from medbench.runner.scheduler import Outcome
+from medbench.runner.progress import Summary
 from medbench.store.results import Results
 
 
@@ -51,7 +52,7 @@ def test_shared_pretrainings_are_done_once_and_before_what_starts_from_them(
     # 4 pretexts x 2 methods x 2 seeds; a seed has rotation, jigsaw and jigsaw after rotation,
     # and its rotation serves both the pretext of that name and the curriculum
     assert Counter(job.kind for job in executor.submitted) == {"run": 16, "pretraining": 6}
-    assert sum(what == "ended" for what, _ in notes.said) == 22
+    assert len(notes.of(JobEnded)) == 22
 
 
 def test_the_second_time_there_is_nothing_to_do(expansion: Expansion, results: Results) -> None:
@@ -61,7 +62,7 @@ def test_the_second_time_there_is_nothing_to_do(expansion: Expansion, results: R
     assert executor.submitted == []
     assert plan.to_do == []
     assert plan.pretrainings_to_do == []
-    assert outcome == Outcome()
+    assert outcome == Summary()
 
 
 def test_a_failed_pretraining_skips_its_runs_and_no_others(
@@ -80,7 +81,7 @@ def test_a_failed_pretraining_skips_its_runs_and_no_others(
     for reason in notes.reasons.values():
         assert reason == "its pretraining failed: attempt 1 came to nothing"
 
-    # the same again tries nothing anew, and says the same of every run
+    # the same command again repeats nothing, and says the same of every run
     again = InProcess(2)
     _, second, notes = carried_out(expansion, results, again)
     assert again.submitted == []
@@ -107,7 +108,7 @@ def test_a_failed_run_is_not_repeated_until_asked(expansion: Expansion, results:
     assert set(outcome.failed) == failed
 
     plan, second, _ = carried_out(expansion, results, InProcess(3))
-    assert second == Outcome()
+    assert second == Summary()
     assert {failure.key for failure in plan.runs_failed} == failed
 
     for attempt in (2, 3):

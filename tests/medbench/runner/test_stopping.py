@@ -17,6 +17,7 @@ from commandline import alive, command_line, install, tiny_protocol
 
 from medbench.store.records import read_record
 from medbench.store.results import Results
+from medbench.store.status import run_statuses
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -101,7 +102,7 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     assert process.returncode == 128 + number
     assert out == ""
     if not everybody:  # else the run may have ended before the command asks it to
-        assert "stopping: 1 running keep how far they are" in err
+        assert "stopping: 1 running jobs save a checkpoint" in err
     assert err.splitlines()[-1].startswith("medbench: stopped; ")
     assert "same command" in err.splitlines()[-1]
     assert "Traceback" not in err
@@ -109,7 +110,7 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     assert not [p for p in left if alive(p.pid)]
 
     results = Results.open(folder / "results")
-    (state,) = results.states()
+    (state,) = run_statuses(results)
     assert state.status == "interrupted"
     assert "it will continue after epoch" in state.reason
     assert len(results.checkpoints(state.run.key).paths()) == 1
@@ -134,7 +135,7 @@ def test_what_hangs_is_ended_when_its_time_is_up(folder: Path) -> None:
     assert process.returncode == 130
     assert "same command" in err.splitlines()[-1]
     assert not any(map(alive, pids))
-    (state,) = Results.open(folder / "results").states()
+    (state,) = run_statuses(Results.open(folder / "results"))
     assert state.status == "interrupted"
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from medbench.errors import RecordError
+from medbench.store.arrays import dumps, loads
 from medbench.store.checkpoints import Checkpoint, Checkpoints
-from medbench.store.packing import pack, unpack
 
 KEY = "ab" * 32
 
@@ -27,8 +27,8 @@ def checkpoint(epoch: int, key: str = KEY, size: int = 100) -> Checkpoint:
         made_by={"libraries": {"torch": "2.11"}},
         sources={"Method": "ef" * 32},
         seconds=1.5,
-        evaluator=pack({"epochs": [np.arange(epoch)]}),
-        training=pack({"weights": np.full(size, epoch, np.float32)}),
+        evaluator={"epochs": [np.arange(epoch)]},
+        training=dumps({"weights": np.full(size, epoch, np.float32)}),
     )
 
 
@@ -46,8 +46,8 @@ def test_the_newest_and_the_one_before_are_kept(kept: Checkpoints) -> None:
         kept.write(checkpoint(epoch))
         newest = kept.read(kept.paths()[0])
         assert newest.epoch == epoch
-        assert unpack(*newest.training)["weights"].tolist() == [epoch] * 100
-        assert unpack(*newest.evaluator)["epochs"][0].tolist() == list(range(epoch))
+        assert loads(newest.training)["weights"].tolist() == [epoch] * 100
+        assert newest.evaluator["epochs"][0].tolist() == list(range(epoch))
         assert newest.sources == {"Method": "ef" * 32}
         assert (newest.seconds, newest.made_by) == (1.5, {"libraries": {"torch": "2.11"}})
     assert epochs(kept) == [11, 10]

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import h5py
 import numpy as np
 import pytest
 
 from medbench.canonical import canonical_json, sha256
 from medbench.metrics import METRICS, READINGS
 from medbench.store import index as index_module
-from medbench.store.index import read_index
-from medbench.store.index_rows import COLUMNS
+from medbench.store.index import COLUMNS, read_index
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
 
@@ -63,9 +63,9 @@ def rows(results: Results) -> dict[str, Mapping[str, Any]]:
 def files_read(results: Results) -> list[str]:
     """Return the keys of the records that reading the index opened."""
     opened: list[str] = []
-    glance = index_module.glance
+    read = index_module.read_header
     with mock.patch.object(
-        index_module, "glance", lambda path: (opened.append(path.stem), glance(path))[1]
+        index_module, "read_header", lambda path: (opened.append(path.stem), read(path))[1]
     ):
         read_index(results)
     return opened
@@ -124,7 +124,7 @@ def test_a_record_that_is_gone_has_no_row(results: Results) -> None:
 
 
 @pytest.mark.parametrize("keep_mtime", [False, True])
-def test_a_replaced_record_is_read_anew(results: Results, keep_mtime: bool) -> None:
+def test_a_replaced_record_is_read_again(results: Results, keep_mtime: bool) -> None:
     key = add(results, 0.1)
     before = results.record_path(key).stat()
     assert rows(results)[key]["last_mcc"] == 0.1
@@ -135,22 +135,24 @@ def test_a_replaced_record_is_read_anew(results: Results, keep_mtime: bool) -> N
     assert rows(results)[key]["last_mcc"] == 0.2
 
 
-def test_a_record_edited_in_place_is_read_anew_though_size_and_time_are_the_same(
+def test_a_record_edited_in_place_is_read_again_though_size_and_time_are_the_same(
     results: Results,
 ) -> None:
     key = add(results, 0.1)
     path = results.record_path(key)
     before = path.stat()
     assert rows(results)[key]["fault"] == ""
+    with h5py.File(path) as file:
+        place = file["header"].id.get_chunk_info(0).byte_offset
     with path.open("r+b") as file:
-        file.seek(200)
+        file.seek(place + 20)
         file.write(b"?")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_ino == before.st_ino
-    assert "its preface is damaged" in rows(results)[key]["fault"]
+    assert "is not a whole record" in rows(results)[key]["fault"]
 
 
-def test_an_unreadable_record_is_a_row_with_its_fault_until_it_is_mended(results: Results) -> None:
+def test_an_unreadable_record_is_a_row_with_its_fault_until_it_is_fixed(results: Results) -> None:
     key, sound = add(results, 0.1), add(results, 0.2, seed=1)
     path = results.record_path(key)
     content = path.read_bytes()
@@ -171,7 +173,7 @@ def test_a_header_with_values_of_a_wrong_kind_is_a_fault(results: Results) -> No
         assert "is not as medbench writes it" in rows(results)[key]["fault"]
 
 
-def test_a_damaged_index_is_made_anew(results: Results) -> None:
+def test_a_damaged_index_is_rebuilt(results: Results) -> None:
     add(results, 0.1)
     sound = read_index(results)
     path = results.index_path("runs")
@@ -188,7 +190,7 @@ def test_a_damaged_index_is_made_anew(results: Results) -> None:
     assert path.read_bytes() == content
 
 
-def test_an_index_of_another_version_is_made_anew(
+def test_an_index_of_another_version_is_rebuilt(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = add(results, 0.1)

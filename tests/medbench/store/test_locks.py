@@ -1,4 +1,4 @@
-"""Locks: one holder at a time, whoever dies, sleeps or has another clock."""
+"""Locks: one holder at a time, also where holders die, are suspended or have other clocks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from threading import Barrier
 import pytest
 
 from medbench.store import atomic
-from medbench.store.locks import Lock, Locks, locks_in, read_lock
+from medbench.store.locks import Lock, Locks, RunningJob, locks_in, read_lock
 from medbench.store.processes import Process, writer, writer_gone
 
 KEY, OTHER = "a" * 64, "b" * 64
@@ -36,14 +36,14 @@ class Clock:
 
 def elsewhere(locks: Locks, place: str = "another boot") -> Locks:
     """Make locks those of a process of another machine, whose number may mean anything here."""
-    locks._process = Process("far-away", place, 4_000_000, 7)
+    locks.process = Process("far-away", place, 4_000_000, 7)
     return locks
 
 
 def dead_process() -> Process:
     """A process of this machine that has just ended."""
     code = "from medbench.store.processes import Process; import json; "
-    code += "print(json.dumps(Process.this().to_json()))"
+    code += "from dataclasses import asdict; print(json.dumps(asdict(Process.this())))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return Process(**json.loads(out.stdout))
 
@@ -59,27 +59,30 @@ def mine(folder: Path) -> Iterator[Locks]:
         yield locks
 
 
-# ---------------------------------------------------------------- taking and releasing
+def job(key: str = KEY) -> RunningJob:
+    return RunningJob(key, "a run", axes={"seed": 0})
 
 
-def test_a_claim_is_one_commands_until_released(folder: Path, mine: Locks) -> None:
+# ---------------------------------------------------------------- acquiring and releasing
+
+
+def test_a_lock_is_one_commands_until_released(folder: Path, mine: Locks) -> None:
     with Locks(folder) as theirs:
-        assert mine.take(KEY, "a run")
-        assert not theirs.take(KEY, "a run")
-        assert not mine.take(KEY, "a run"), "nor twice by the same"
-        assert theirs.take(OTHER, "another")
+        assert mine.acquire(job())
+        assert not theirs.acquire(job())
+        assert not mine.acquire(job()), "nor twice by the same"
+        assert theirs.acquire(job(OTHER))
         theirs.release(KEY)
-        assert mine.find(KEY) is not None, "releasing what is another's does nothing"
+        assert mine.find(KEY) is not None, "releasing another command's lock does nothing"
         mine.release(KEY)
         assert mine.find(KEY) is None
-        assert theirs.take(KEY, "a run")
+        assert theirs.acquire(job())
         found = theirs.find(KEY)
         assert found is not None
-        assert (found.key, found.label, found.token) == (KEY, "a run", theirs.token)
-        assert found.holder == Process.this()
+        assert (found.key, found.job, found.holder) == (KEY, job(), Process.this())
         assert abs(found.since - time.time()) < 60
-    assert locks_in(folder) == [], "all are given up in the end"
-    assert [path.name for path in folder.iterdir()] == [f"{mine.token}.beat"]
+    assert locks_in(folder) == [], "all are released in the end"
+    assert list(folder.iterdir()) == []
 
 
 def test_of_many_at_once_one_gets_it(folder: Path) -> None:
@@ -90,7 +93,7 @@ def test_of_many_at_once_one_gets_it(folder: Path) -> None:
         got = []
         for number in range(25):
             start.wait()
-            got.append(locks.take(f"{number:064x}", ""))
+            got.append(locks.acquire(job(f"{number:064x}")))
         return got
 
     with ThreadPoolExecutor(8) as pool:
@@ -107,13 +110,13 @@ def test_also_on_a_file_system_without_hard_links(
 
     if not links:
         monkeypatch.setattr(atomic.os, "link", refuse)
-    assert mine.take(KEY, "")
+    assert mine.acquire(job())
     with Locks(folder) as theirs:
-        assert not theirs.take(KEY, "")
+        assert not theirs.acquire(job())
     assert not list(folder.glob(".*")), "nothing half-written is left"
 
 
-def test_a_claim_that_a_server_granted_and_refused_when_asked_again_is_held(
+def test_a_lock_that_a_server_granted_and_refused_when_asked_again_is_held(
     folder: Path, mine: Locks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = os.link
@@ -123,7 +126,7 @@ def test_a_claim_that_a_server_granted_and_refused_when_asked_again_is_held(
         link(source, target)  # as a client does that has not heard the answer
 
     monkeypatch.setattr(atomic.os, "link", twice)
-    assert mine.take(KEY, "")
+    assert mine.acquire(job())
     assert mine.find(KEY) is not None
 
 
@@ -146,8 +149,8 @@ def test_a_process_is_told_from_a_later_one_of_the_same_number() -> None:
 
 @LINUX
 def test_a_process_that_nobody_has_waited_for_is_gone() -> None:
-    code = "import sys; from medbench.store.processes import Process; import json; "
-    code += "print(json.dumps(Process.this().to_json()), flush=True)"
+    code = "from medbench.store.processes import Process; import json; "
+    code += "from dataclasses import asdict; print(json.dumps(asdict(Process.this())), flush=True)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     process = Process(**json.loads(child.stdout.readline()))
@@ -160,113 +163,146 @@ def test_a_process_that_nobody_has_waited_for_is_gone() -> None:
 
 
 @LINUX
-def test_the_claim_of_a_dead_process_here_is_cleared_at_once(folder: Path, mine: Locks) -> None:
+def test_the_lock_of_a_dead_process_here_is_cleared_at_once(folder: Path, mine: Locks) -> None:
     theirs = Locks(folder)
-    theirs._process = dead_process()
-    assert theirs.take(KEY, "a run")
+    theirs.process = dead_process()
+    assert theirs.acquire(job())
     assert mine.clear(OTHER) is None
     cleared = mine.clear(KEY)
     assert cleared is not None
-    assert cleared.holder == theirs._process
-    assert "ended in the middle of it" in cleared.end()
+    assert cleared.holder == theirs.process
+    assert "ended while it was running" in cleared.end()
     assert mine.find(KEY) is None
-    assert mine.take(KEY, "a run")
+    assert mine.acquire(job())
 
 
 @LINUX
-def test_a_living_process_here_keeps_its_claim_however_long_it_does_not_beat(folder: Path) -> None:
+def test_a_living_process_here_keeps_its_lock_however_long_it_is_silent(folder: Path) -> None:
     clock = Clock()
     with Locks(folder) as theirs, Locks(folder, clock=clock) as mine:
-        theirs.take(KEY, "")
+        theirs.acquire(job())
         assert mine.clear(KEY) is None
         clock.now += 1e6
         assert mine.clear(KEY) is None
 
 
-def test_a_holder_elsewhere_is_dead_once_its_beat_has_long_not_changed(folder: Path) -> None:
+def test_a_holder_elsewhere_is_dead_once_its_lock_has_long_not_changed(folder: Path) -> None:
     clock, there = Clock(), Clock()
     with (
-        elsewhere(Locks(folder, beat=10, clock=there)) as theirs,
+        elsewhere(Locks(folder, heartbeat=10, clock=there)) as theirs,
         Locks(folder, patience=120, clock=clock) as mine,
     ):
-        theirs.take(KEY, "")
-        for _ in range(100):  # while it beats it lives
+        theirs.acquire(job())
+        for _ in range(100):  # while it refreshes its lock it is alive
             clock.now += 60
             there.now += 60
-            theirs.beat()
+            theirs.refresh()
             assert mine.clear(KEY) is None
         clock.now += 120
         assert mine.clear(KEY) is None, "not yet"
         clock.now += 1
-        theirs.take(OTHER, "")
         assert mine.clear(KEY) is not None
         assert mine.find(KEY) is None
-        assert not (folder / f"{theirs.token}.beat").exists()
-        assert mine.clear(OTHER) is not None, "a holder is dead for all its locks at once"
 
 
 @pytest.mark.parametrize("shift", [-1e9, -3600, 3600, 1e9])
-def test_clocks_set_back_or_apart_do_not_matter(folder: Path, shift: float) -> None:
-    """The times of files jump with whoever's clock; only that they change counts."""
-    clock = Clock()
+def test_clocks_set_back_or_apart_do_not_matter(
+    folder: Path, shift: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the times of files nor those inside count; only that the content changes."""
+    clock, there, wall = Clock(), Clock(), time.time() + shift
+    monkeypatch.setattr(time, "time", lambda: wall)
     with (
-        elsewhere(Locks(folder)) as theirs,
+        elsewhere(Locks(folder, clock=there)) as theirs,
         Locks(folder, patience=120, clock=clock) as mine,
     ):
-        theirs.take(KEY, "")
-        beat = folder / f"{theirs.token}.beat"
-        wall = time.time() + shift
+        theirs.acquire(job())
         for step in range(20):
-            os.utime(beat, (wall - step, wall - step))  # a clock that runs backwards
+            there.now += 100
+            theirs.refresh()
+            file = folder / f"{KEY}.json"
+            os.utime(file, (wall - step, wall - step))  # a clock that runs backwards
             clock.now += 100
             assert mine.clear(KEY) is None
-        clock.now += 121
+        for step in range(3):  # touched, but not changed
+            os.utime(folder / f"{KEY}.json", (wall + step, wall + step))
+            clock.now += 41
         assert mine.clear(KEY) is not None
 
 
-def test_a_claim_whose_beat_is_lost_or_that_is_torn_is_dead_in_time(folder: Path) -> None:
+def test_a_damaged_lock_is_dead_in_time(folder: Path) -> None:
     clock = Clock()
     with Locks(folder, patience=120, clock=clock) as mine:
-        theirs = elsewhere(Locks(folder))
-        assert theirs.take(KEY, "")
-        (folder / f"{OTHER}.json").write_text('{"key": "bb')
-        assert mine.clear(KEY) is None
-        assert mine.clear(OTHER) is None
-        assert not mine.take(OTHER, "")
+        for text in ("", "{", '{"key": 1}', "[]", '{"job": {"key": "x"}, "holder": {}}'):
+            (folder / f"{OTHER}.json").write_text(text)
+            assert mine.clear(OTHER) is None
+            assert not mine.acquire(job(OTHER))
+            (found,) = locks_in(folder)
+            assert (found.key, found.holder.pid) == (OTHER, 0)
         clock.now += 121
-        assert mine.clear(KEY) is not None
         assert mine.clear(OTHER) is not None
-        assert mine.take(OTHER, "")
+        assert mine.acquire(job(OTHER))
 
 
-def test_a_beat_is_a_touch_every_few_seconds(folder: Path) -> None:
+# ---------------------------------------------------------------- heartbeat and progress
+
+
+def test_a_lock_tells_of_progress_at_once_and_else_every_few_seconds(folder: Path) -> None:
     clock = Clock()
-    with Locks(folder, beat=10, clock=clock) as mine:
-        beat = folder / f"{mine.token}.beat"
-        os.utime(beat, (1, 1))
-        clock.now += 9
-        mine.beat()
-        assert beat.stat().st_mtime == 1
-        clock.now += 1
-        mine.beat()
-        assert beat.stat().st_mtime > 1
-        beat.unlink()
-        clock.now += 10
-        mine.beat()
-        assert beat.exists(), "who is alive shows it again"
-    assert not beat.exists()
+    with Locks(folder, heartbeat=10, clock=clock) as mine:
+        mine.acquire(job())
+
+        def told(done: int, seconds: float) -> tuple[int, int, float]:
+            clock.now += 1
+            assert mine.refresh([dataclasses.replace(job(), done=done, seconds=seconds)]) == set()
+            lock = mine.find(KEY)
+            assert lock is not None
+            return lock.refreshed, lock.job.done, lock.job.seconds
+
+        assert told(0, 1) == (0, 0, 0), "nothing to tell"
+        assert told(3, 2) == (1, 3, 2)
+        assert [told(3, 3 + step) for step in range(9)] == [(1, 3, 2)] * 9
+        assert told(3, 12) == (2, 3, 12), "a heartbeat is due"
+        assert [path.name for path in folder.iterdir()] == [f"{KEY}.json"]
+
+
+def test_a_lock_that_somebody_removed_or_damaged_is_restored(folder: Path, mine: Locks) -> None:
+    mine.acquire(job())
+    for spoil in (Path.unlink, lambda path: path.write_text("{")):
+        spoil(folder / f"{KEY}.json")
+        assert mine.refresh() == set()
+        found = mine.find(KEY)
+        assert found is not None
+        assert found.holder == Process.this()
+
+
+def test_a_disk_that_is_full_for_a_moment_is_no_reason_to_stop(
+    folder: Path, mine: Locks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine.acquire(job())
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        assert mine.refresh([dataclasses.replace(job(), done=1)]) == set()
+    assert mine.find(KEY) is not None
 
 
 # ---------------------------------------------------------------- taking over
 
 
-def test_of_many_that_find_a_claim_dead_one_clears_it_and_one_takes_it(folder: Path) -> None:
-    """Many rounds of many observers: never two holders at once."""
+def test_of_many_that_find_a_lock_dead_one_has_it_in_the_end(folder: Path) -> None:
+    """Many rounds of many observers: each job is taken over, and has one holder in the end.
+
+    At worst two believe for a moment that they hold it; one learns better when it refreshes.
+    """
     commands = [Locks(folder, patience=-1).__enter__() for _ in range(8)]
     start = Barrier(8)
     rounds = 25
     for number in range(rounds):
-        assert elsewhere(Locks(folder)).take(f"{number:064x}", "")
+        assert elsewhere(Locks(folder)).acquire(job(f"{number:064x}"))
 
     def race(locks: Locks) -> list[tuple[bool, bool]]:
         got = []
@@ -274,44 +310,52 @@ def test_of_many_that_find_a_claim_dead_one_clears_it_and_one_takes_it(folder: P
             key = f"{number:064x}"
             start.wait()
             cleared = locks.clear(key) is not None
-            got.append((cleared, locks.take(key, "")))
+            got.append((cleared, locks.acquire(job(key))))
         return got
 
     with ThreadPoolExecutor(8) as pool:
         raced = list(pool.map(race, commands))
-    for column in zip(*raced, strict=True):
+    lost = [locks.refresh() for locks in commands]
+    for number, column in enumerate(zip(*raced, strict=True)):
         count = Counter(cleared for cleared, _ in column)
         assert count[True] == 1
-        assert sum(taken for _, taken in column) == 1
+        took = sum(taken for _, taken in column)
+        assert took - sum(f"{number:064x}" in keys for keys in lost) == 1
+    assert len(locks_in(folder)) == rounds
     assert not list(folder.glob(".*")), "nothing is left aside"
 
 
-def test_who_finds_another_claim_than_the_dead_one_puts_it_back(folder: Path, mine: Locks) -> None:
+def test_an_observer_that_finds_another_lock_than_the_dead_one_restores_it(
+    folder: Path, mine: Locks
+) -> None:
     dead, alive = elsewhere(Locks(folder)), elsewhere(Locks(folder))
-    dead.take(KEY, "")
+    dead.acquire(job())
     observed = mine.find(KEY)
     assert observed is not None
-    # between an observer's look and its deed, another clears the lock and a third takes it
-    assert mine._take_away(KEY, observed.token)
-    assert alive.take(KEY, "")
-    assert not mine._take_away(KEY, observed.token)
+    # after this observer has read the lock, another clears it and a third acquires it
+    assert mine._remove(observed)
+    assert alive.acquire(job())
+    assert not mine._remove(observed)
     found = mine.find(KEY)
     assert found is not None
-    assert found.token == alive.token
+    assert not found.same_as(observed)
     assert not list(folder.glob(".*"))
 
 
-def test_a_holder_that_wakes_after_it_was_taken_for_dead_leaves_the_new_claim(
+def test_a_holder_that_wakes_after_it_was_taken_for_dead_leaves_the_new_lock(
     folder: Path, mine: Locks
 ) -> None:
     with elsewhere(Locks(folder)) as sleeper:
-        sleeper.take(KEY, "")
-        assert mine._take_away(KEY, sleeper.token)
-        mine.take(KEY, "")
+        sleeper.acquire(job())
+        asleep = mine.find(KEY)
+        assert asleep is not None
+        assert mine._remove(asleep)
+        mine.acquire(job())
+        assert sleeper.refresh() == {KEY}, "it learns of it"
         sleeper.release(KEY)
     found = read_lock(folder / f"{KEY}.json")
     assert isinstance(found, Lock)
-    assert found.token == mine.token
+    assert found.holder == Process.this()
 
 
 # ---------------------------------------------------------------- sweeping up
@@ -325,18 +369,16 @@ def test_what_dead_commands_left_is_swept_up_and_what_the_living_write_is_not(
     ended = dead_process()
     left = folder / f".{KEY}.json.12345678.{ended.place}-{ended.pid}.part"
     left.touch()
-    (folder / "0.beat").write_text(json.dumps(ended.to_json()))
     living = atomic.aside(folder / f"{KEY}.json")
     far = folder / f".{KEY}.json.12345678.elsewhere-1.part"
     for path in (living, far):
         path.touch()
-    (folder / "1.beat").write_text(json.dumps(Process("far", "elsewhere", 1, 1).to_json()))
-    with Locks(folder) as locks:
+    with Locks(folder):
         names = {path.name for path in folder.iterdir()}
-    assert names == {living.name, far.name, "1.beat", f"{locks.token}.beat"}
+    assert names == {living.name, far.name}
 
 
-def test_who_holds_a_key_sweeps_up_all_that_was_to_become_its_file(tmp_path: Path) -> None:
+def test_the_holder_of_a_key_sweeps_up_all_that_was_to_become_its_file(tmp_path: Path) -> None:
     for name in (f".{KEY}.h5.1.elsewhere-1.part", f".{OTHER}.h5.1.elsewhere-1.part", f"{KEY}.h5"):
         (tmp_path / name).touch()
     atomic.sweep(tmp_path, KEY)

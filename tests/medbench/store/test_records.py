@@ -18,13 +18,20 @@ from hypothesis.extra import numpy as hnp
 from medbench.errors import RecordError
 from medbench.store import records
 from medbench.store.atomic import atomic_path, write_text
-from medbench.store.records import Record, make_record, read_header, read_record, write_record
+from medbench.store.records import (
+    Record,
+    make_record,
+    read_arrays,
+    read_header,
+    read_record,
+    write_record,
+)
 
 KEY = "ab" * 32
 AXES = {"dataset": "d", "noise": "n", "rate": 0.3, "pretext": "p", "method": "m", "seed": 0}
 SPEC = {"backbone": {"settings": {"width": 8}}, "é": [1, None, True]}
 SUMMARY = {"readings": {"last": {"accuracy": 0.1 + 0.2, "recalls": [0.5, None]}}}
-ACCIDENTS = {"times": {"training": 1.25}, "provenance": {"host": "α"}}
+METADATA = {"times": {"training": 1.25}, "provenance": {"host": "α"}}
 ARRAYS = {
     "test/labels": np.array([0, 1, 2]),
     "test/ids": np.array(["a", "βγ", "longer id"]),
@@ -39,7 +46,7 @@ ARRAYS = {
 def record(**changes: Any) -> Record:
     parts = {
         "key": KEY, "axes": AXES, "spec": SPEC, "summary": SUMMARY,
-        "arrays": ARRAYS, "metadata": ACCIDENTS,
+        "arrays": ARRAYS, "metadata": METADATA,
     }  # fmt: skip
     return make_record(**{**parts, **changes})
 
@@ -74,7 +81,7 @@ def digest_by_hand(parts: dict[str, Any]) -> str:
     def plain(value: Any) -> bytes:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
-    content = plain([1, parts["key"], parts["axes"], parts["spec"], parts["summary"]])
+    content = plain([parts["key"], parts["axes"], parts["spec"], parts["summary"]])
     for name in sorted(parts["arrays"]):
         array = little(parts["arrays"][name])
         content += plain([name, array.dtype.str, list(array.shape)]) + array.tobytes("C")
@@ -200,7 +207,7 @@ def test_layout_in_memory_and_byte_order_are_not_under_the_digest() -> None:
     assert record(arrays={"a": array}, axes=dict(reversed(AXES.items()))).header.digest == plain
 
 
-def test_accidents_are_not_under_the_digest() -> None:
+def test_metadata_is_not_under_the_digest() -> None:
     assert record(metadata={"times": {"training": 99}}).header.digest == record().header.digest
 
 
@@ -297,12 +304,12 @@ def test_another_file_is_no_record(content: bytes, tmp_path: Path) -> None:
     assert read_damaged(tmp_path / "x.h5", content)
 
 
-@pytest.mark.parametrize("lost", ["format", "key", "digest", ".header", ".metadata"])
+@pytest.mark.parametrize("lost", ["format", "header", "metadata"])
 def test_a_record_without_one_of_its_parts_is_named(lost: str, tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     write_record(path, record())
     with h5py.File(path, "r+") as file:
-        del (file if lost.startswith(".") else file.attrs)[lost]
+        del (file.attrs if lost == "format" else file)[lost]
     for read in (read_header, read_record):
         with pytest.raises(RecordError, match="is not a whole record") as caught:
             read(path)
@@ -325,8 +332,28 @@ def test_a_newer_format_is_refused_and_not_guessed_at(tmp_path: Path) -> None:
             read(path)
         message = str(caught.value)
         assert str(path) in message
-        assert f"record format {records.FORMAT + 1}" in message
+        assert f"has format {records.FORMAT + 1}" in message
         assert message.endswith("update medbench")
+
+
+def test_an_older_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    write_record(path, record())
+    with h5py.File(path, "r+") as file:
+        file.attrs["format"] = records.FORMAT - 1
+    for read in (read_header, read_record):
+        with pytest.raises(RecordError) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert "older version of medbench; run again in a new folder" in str(caught.value)
+
+
+def test_some_arrays_are_read_by_name_and_folder(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    write_record(path, record())
+    found = read_arrays(path, ["test/ids", "curves/", "train/nothing", "nothing/"])
+    wanted = ("test/ids", "curves/test/accuracy")
+    assert_same_arrays(found, {name: ARRAYS[name] for name in wanted})
 
 
 # ---------------------------------------------------------------- whole or absent

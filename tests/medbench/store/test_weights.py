@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+import safetensors.numpy
+from safetensors import safe_open
 
+from medbench.canonical import canonical_json, sha256
 from medbench.errors import RecordError
-from medbench.store.records import FORMAT
-from medbench.store.weights import PretrainedWeights, read_weights, write_weights
+from medbench.store.arrays import UnstorableError
+from medbench.store.weights import (
+    FORMAT,
+    PretrainedWeights,
+    read_weights,
+    read_weights_arrays,
+    read_weights_header,
+    write_weights,
+)
 
 RNG = np.random.default_rng(0)
 WEIGHTS = PretrainedWeights(
@@ -48,13 +58,13 @@ def assert_same(found: PretrainedWeights, expected: PretrainedWeights = WEIGHTS)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    write_weights(tmp_path / "cd" / "x.h5", WEIGHTS)
-    return tmp_path / "cd" / "x.h5"
+    write_weights(tmp_path / "cd" / "x.safetensors", WEIGHTS)
+    return tmp_path / "cd" / "x.safetensors"
 
 
 def test_weights_come_back_exactly(path: Path) -> None:
     assert_same(read_weights(path))
-    assert [p.name for p in path.parent.iterdir()] == ["x.h5"]
+    assert [p.name for p in path.parent.iterdir()] == ["x.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -76,37 +86,99 @@ def test_everything_scientific_is_under_the_digest(changes: dict) -> None:
 
 def test_a_pretraining_that_kept_no_initial_filters_is_whole(tmp_path: Path) -> None:
     without = dataclasses.replace(WEIGHTS, initial={})
-    write_weights(tmp_path / "x.h5", without)
-    assert_same(read_weights(tmp_path / "x.h5"), without)
+    write_weights(tmp_path / "x.safetensors", without)
+    assert_same(read_weights(tmp_path / "x.safetensors"), without)
 
 
-def test_accidents_are_not_under_the_digest() -> None:
+def test_metadata_is_not_under_the_digest() -> None:
     assert dataclasses.replace(WEIGHTS, metadata={}).digest() == WEIGHTS.digest()
 
 
-@pytest.mark.parametrize("edited", [*list(WEIGHTS.weights), "loss"])
-def test_edited_weights_do_not_match_their_digest(edited: str, path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        found = file["curves/loss" if edited == "loss" else f"weights/{edited}"]
-        found[(0,) * found.ndim] = 9
-    with pytest.raises(RecordError, match="does not match its digest") as caught:
-        read_weights(path)
-    assert str(path) in str(caught.value)
+def edit(path: Path, name: str, value: np.ndarray | None) -> None:
+    """Write the file again by the library, with one array replaced or left out."""
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    arrays = safetensors.numpy.load_file(path)
+    del arrays[name]
+    if value is not None:
+        arrays[name] = value
+    safetensors.numpy.save_file(arrays, path, metadata)
 
 
-@pytest.mark.parametrize("lost", ["curves/loss", "curves/accuracy", ".header", "weights"])
-def test_weights_without_one_of_their_parts_are_named(lost: str, path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        del file[lost]
+def edit_metadata(path: Path, **changes: str) -> None:
+    """Change the header's metadata and its hash: a file as another version writes it."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] |= changes
+    del header["__metadata__"]["header_sha256"]
+    header["__metadata__"]["header_sha256"] = sha256(canonical_json(header))
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+
+def test_others_read_the_weights_by_the_names_of_the_backbone(path: Path) -> None:
+    found = safetensors.numpy.load_file(path)
+    for name, array in WEIGHTS.weights.items():
+        np.testing.assert_array_equal(found[name], array)
+    assert {name for name in found if name.startswith("medbench.")} == {
+        "medbench.curves.loss",
+        "medbench.curves.accuracy",
+        "medbench.initial.features.0.weight",
+    }
+
+
+def test_some_arrays_are_read_by_name_and_folder(path: Path) -> None:
+    wanted = ["curves/loss", "initial/", "weights/features.1.running_var", "weights/none"]
+    found = read_weights_arrays(path, wanted)
+    assert set(found) == {
+        "curves/loss",
+        "initial/features.0.weight",
+        "weights/features.1.running_var",
+    }
+    np.testing.assert_array_equal(found["curves/loss"], WEIGHTS.loss)
+
+
+def test_the_header_tells_the_last_values(path: Path) -> None:
+    header = read_weights_header(path)
+    assert (header.key, header.digest) == (WEIGHTS.key, WEIGHTS.digest())
+    assert (header.loss, header.accuracy, header.chance) == (0.9, 0.7, 0.25)
+
+
+@pytest.mark.parametrize("edited", [*list(WEIGHTS.weights), "medbench.curves.loss"])
+def test_edited_weights_are_found(edited: str, path: Path) -> None:
+    value = safetensors.numpy.load_file(path)[edited].copy()
+    value[(0,) * value.ndim] = 9
+    edit(path, edited, value)
     with pytest.raises(RecordError, match="is not a whole pretraining") as caught:
         read_weights(path)
     assert str(path) in str(caught.value)
 
 
-def test_a_newer_format_is_refused(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file.attrs["format"] = FORMAT + 1
+def test_a_digest_that_is_not_of_the_content_is_found(path: Path) -> None:
+    with safe_open(path, "numpy") as file:
+        header = json.loads(file.metadata()["header"])
+    edit_metadata(path, header=canonical_json({**header, "chance": 0.5}))
+    with pytest.raises(RecordError, match="does not match its digest"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    "lost", ["medbench.curves.loss", "medbench.curves.accuracy", "features.0.weight"]
+)
+def test_weights_without_one_of_their_parts_are_named(lost: str, path: Path) -> None:
+    edit(path, lost, None)
+    with pytest.raises(RecordError, match="is not a whole pretraining") as caught:
+        read_weights(path)
+    assert str(path) in str(caught.value)
+
+
+def test_another_format_is_refused(path: Path) -> None:
+    edit_metadata(path, format=str(FORMAT + 1))
     with pytest.raises(RecordError, match=rf"format {FORMAT + 1}.*update medbench"):
+        read_weights(path)
+    edit_metadata(path, format=str(FORMAT - 1))
+    with pytest.raises(RecordError, match="older version of medbench; run again in a new folder"):
         read_weights(path)
 
 
@@ -132,12 +204,12 @@ def test_truncated_and_flipped_files_are_found(path: Path) -> None:
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="is not a whole pretraining"):
-        read_weights(tmp_path / "absent.h5")
+        read_weights(tmp_path / "absent.safetensors")
 
 
 def test_an_error_while_writing_leaves_the_old_weights(path: Path) -> None:
     torn = dataclasses.replace(WEIGHTS, weights={"x": np.array([object()], dtype=object)})
-    with pytest.raises(TypeError):
+    with pytest.raises(UnstorableError, match="x is an array of object"):
         write_weights(path, torn)
     assert_same(read_weights(path))
-    assert [p.name for p in path.parent.iterdir()] == ["x.h5"]
+    assert [p.name for p in path.parent.iterdir()] == ["x.safetensors"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from original_trees import Files, embedded_images, encoded
 
-from medbench.data.images_file import open_images
+from medbench.data import open_images
 
 
 @pytest.fixture(scope="session")

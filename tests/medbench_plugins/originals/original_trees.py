@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from medbench.data.hdf5_dataset import PreparedDataset
-from medbench.data.prepare import Prepared, PrepareOptions
+from medbench.data import Prepared, PreparedDataset, PrepareOptions
 from medbench.interfaces import DataContext
 from medbench_plugins.datasets import embedded
 
@@ -46,8 +45,8 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
 
 def prepare(dataset: PreparedDataset, cache: Path, *sources: Path, **options: Any) -> Prepared:
     context = DataContext(cache, workers=1)
-    return dataset.prepare(sources, context, PrepareOptions(**options), lambda *_: None)
+    return dataset.prepare(sources, context, PrepareOptions(**options), lambda done, total: None)
 
 
-def arranged(dataset: Any, *sources: Path) -> Any:
-    return dataset.arrange(dataset.find_files(sources))
+def indexed(dataset: Any, *sources: Path) -> Any:
+    return dataset.index(dataset.find_files(sources))

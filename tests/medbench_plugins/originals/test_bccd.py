@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from original_trees import Files, arranged, embedded_images, encoded, prepare, write_tree, write_zip
+from original_trees import Files, embedded_images, encoded, indexed, prepare, write_tree, write_zip
 from PIL import Image
 
-from medbench.data.images_file import open_images
-from medbench.data.sources import LayoutError
+from medbench.data import LayoutError, open_images
 from medbench.interfaces import Settings
 from medbench_plugins.datasets.bccd import Bccd
 
@@ -93,7 +92,7 @@ def test_a_wrong_bccd_tree_names_the_file(
     tmp_path: Path, smears: Files, name: str, content: bytes, reason: str
 ) -> None:
     with pytest.raises(LayoutError, match=reason):
-        arranged(bccd(), write_tree(tmp_path, {**smears, f"BCCD/{name}": content}))
+        indexed(bccd(), write_tree(tmp_path, {**smears, f"BCCD/{name}": content}))
 
 
 def test_a_box_outside_its_smear_is_an_unreadable_image(tmp_path: Path, smears: Files) -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from original_trees import Files, arranged, embedded_images, encoded, prepare, write_tree, write_zip
+from original_trees import Files, embedded_images, encoded, indexed, prepare, write_tree, write_zip
 from PIL import Image
 
-from medbench.data.images_file import open_images
-from medbench.data.sources import LayoutError
+from medbench.data import LayoutError, open_images
 from medbench.interfaces import Settings
 from medbench_plugins.datasets.busi import Busi
 
@@ -73,8 +72,8 @@ def test_busi_is_stored_at_224_px_unless_asked_otherwise(tmp_path: Path, ultraso
 def test_a_wrong_busi_layout_says_what_is_there(tmp_path: Path, ultrasound: Files) -> None:
     bare = {n: d for n, d in ultrasound.items() if "normal (3)_mask" not in n}
     with pytest.raises(LayoutError, match=r"normal \(3\)\.png: has no mask"):
-        arranged(busi(), write_tree(tmp_path / "a", bare))
-    with pytest.raises(LayoutError, match=r"odd/x\.png: stands in no known folder; expected"):
-        arranged(busi(), write_tree(tmp_path / "b", {**ultrasound, f"{ULTRASOUND}/odd/x.png": b""}))
+        indexed(busi(), write_tree(tmp_path / "a", bare))
+    with pytest.raises(LayoutError, match=r"odd/x\.png: is in no known folder; expected"):
+        indexed(busi(), write_tree(tmp_path / "b", {**ultrasound, f"{ULTRASOUND}/odd/x.png": b""}))
     with pytest.raises(LayoutError, match="no image of BUSI: found 1 x"):
-        arranged(busi(), write_tree(tmp_path / "c", {"readme.txt": b""}))
+        indexed(busi(), write_tree(tmp_path / "c", {"readme.txt": b""}))

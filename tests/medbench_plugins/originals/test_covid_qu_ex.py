@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from original_trees import Files, arranged, embedded_images, encoded, prepare, write_tree, write_zip
+from original_trees import Files, embedded_images, encoded, indexed, prepare, write_tree, write_zip
 from PIL import Image
 
-from medbench.data.images_file import open_images
-from medbench.data.sources import LayoutError
+from medbench.data import LayoutError, open_images
 from medbench.interfaces import SPLITS, Settings
 from medbench_plugins.datasets.originals import CovidQuEx
 
@@ -71,12 +70,12 @@ def test_covid_from_folder_and_zip_is_the_same_file(
 
 def test_covid_s_infection_part_alone_is_taken(tmp_path: Path, chests: tuple[Files, Files]) -> None:
     folder = write_tree(tmp_path, chests[1])
-    arrangement = arranged(covid(), folder)
-    assert len(arrangement.samples) == 27
-    assert "Infection Segmentation Data" in arrangement.card.source
-    assert "holds 27 of the 5,826" in " ".join(arrangement.card.confounders)
-    inner = arranged(covid(), folder / "Infection Segmentation Data")
-    assert [s.id for s in inner.samples] == [s.id for s in arrangement.samples]
+    found = indexed(covid(), folder)
+    assert len(found.samples) == 27
+    assert "Infection Segmentation Data" in found.card.source
+    assert "holds 27 of the 5,826" in " ".join(found.card.confounders)
+    inner = indexed(covid(), folder / "Infection Segmentation Data")
+    assert [s.id for s in inner.samples] == [s.id for s in found.samples]
 
 
 def test_a_wrong_covid_layout_says_what_is_there(
@@ -86,9 +85,9 @@ def test_a_wrong_covid_layout_says_what_is_there(
     name = next(name for name in lung if "lung masks" in name)
     without = {key: data for key, data in lung.items() if key != name}
     with pytest.raises(LayoutError, match="has no mask"):
-        arranged(covid(), write_tree(tmp_path / "a", without))
+        indexed(covid(), write_tree(tmp_path / "a", without))
     moved = {key.replace("Normal", "Healthy"): data for key, data in lung.items()}
     with pytest.raises(LayoutError, match=r"Healthy.*CLASS one of COVID-19, Non-COVID, Normal"):
-        arranged(covid(), write_tree(tmp_path / "b", moved))
+        indexed(covid(), write_tree(tmp_path / "b", moved))
     with pytest.raises(LayoutError, match=r"found 1 x .*expected Lung Segmentation Data"):
-        arranged(covid(), write_tree(tmp_path / "c", {"x/1.png": b""}))
+        indexed(covid(), write_tree(tmp_path / "c", {"x/1.png": b""}))

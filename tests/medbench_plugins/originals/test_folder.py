@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from original_trees import Files, arranged, write_tree, write_zip
+from original_trees import Files, indexed, write_tree, write_zip
 
-from medbench.data.sources import LayoutError, RefusedError
+from medbench.data import LayoutError, RefusedError
 from medbench.errors import MedbenchError
 from medbench.interfaces import SPLITS, Settings
 from medbench_plugins.datasets.folder import FolderDataset
@@ -18,25 +18,25 @@ def folder(name: str = "my-clinic") -> FolderDataset:
     return FolderDataset(name, Settings())
 
 
-def described(arrangement: Any) -> list[tuple[str, int, str, str]]:
-    return [(s.id, s.label, s.split, s.group) for s in arrangement.samples]
+def described(found: Any) -> list[tuple[str, int, str, str]]:
+    return [(s.id, s.label, s.split, s.group) for s in found.samples]
 
 
 def test_class_folders_with_patients(tmp_path: Path, clinic: Files) -> None:
-    arrangement = arranged(folder(), write_tree(tmp_path / "images", clinic))
-    assert arrangement.card.class_names == ("healthy", "ill")
-    assert "patient" in arrangement.card.group_meaning
+    found = indexed(folder(), write_tree(tmp_path / "images", clinic))
+    assert found.card.class_names == ("healthy", "ill")
+    assert "patient" in found.card.group_meaning
     splits_of: dict[str, set[str]] = {}
-    for sample in arrangement.samples:
+    for sample in found.samples:
         class_name, patient, _ = sample.id.split("/")
-        assert (arrangement.card.class_names[sample.label], sample.group) == (class_name, patient)
+        assert (found.card.class_names[sample.label], sample.group) == (class_name, patient)
         splits_of.setdefault(sample.group, set()).add(sample.split)
     assert all(len(splits) == 1 for splits in splits_of.values())
     counts = [list(splits_of.values()).count({split}) for split in SPLITS]
     assert counts == [14, 2, 4]
     nested = write_zip(tmp_path / "a.zip", {f"export/2024/{n}": d for n, d in clinic.items()})
-    again = arranged(folder(), nested)
-    assert [s.label for s in again.samples] == [s.label for s in arrangement.samples]
+    again = indexed(folder(), nested)
+    assert [s.label for s in again.samples] == [s.label for s in found.samples]
 
 
 def test_split_folders(tmp_path: Path, clinic: Files) -> None:
@@ -45,15 +45,15 @@ def test_split_folders(tmp_path: Path, clinic: Files) -> None:
         f"{words[place % 4]}/{name.split('/')[0]}/{place}.png": data
         for place, (name, data) in enumerate(clinic.items())
     }
-    arrangement = arranged(folder(), write_tree(tmp_path / "a", files))
-    assert {(s.id.split("/")[0].lower()[:3], s.split) for s in arrangement.samples} == {
+    found = indexed(folder(), write_tree(tmp_path / "a", files))
+    assert {(s.id.split("/")[0].lower()[:3], s.split) for s in found.samples} == {
         ("tra", "train"),
         ("val", "validation"),
         ("tes", "test"),
     }
-    assert any("No patient ids" in fault for fault in arrangement.card.confounders)
+    assert any("No patient ids" in fault for fault in found.card.confounders)
     without = {name: data for name, data in files.items() if not name.startswith("val")}
-    dealt = arranged(folder(), write_tree(tmp_path / "b", without))
+    dealt = indexed(folder(), write_tree(tmp_path / "b", without))
     assert sum(s.split == "validation" for s in dealt.samples) == 4
     assert any("validation split was made" in fault for fault in dealt.card.confounders)
 
@@ -70,14 +70,14 @@ def table(clinic: Files, *columns: str) -> bytes:
 def test_a_table_names_labels_splits_and_groups(tmp_path: Path, clinic: Files) -> None:
     files = {**clinic, "labels.csv": table(clinic, "age", "group", "split"), "more.png": b""}
     root = write_tree(tmp_path / "images", files)
-    arrangement = arranged(folder(), root / "labels.csv")
-    assert arrangement.card.class_names == ("healthy, sure", "ill, sure")
-    assert [s.split for s in arrangement.samples[:3]] == ["validation", "test", "train"]
-    assert arrangement.samples[0].group == "p00"
-    assert "age" in arrangement.notes[0]
-    assert "1 images" in arrangement.notes[1]
-    packed = arranged(folder(), write_zip(tmp_path / "a.zip", files))
-    assert described(packed) == described(arranged(folder(), root)) == described(arrangement)
+    found = indexed(folder(), root / "labels.csv")
+    assert found.card.class_names == ("healthy, sure", "ill, sure")
+    assert [s.split for s in found.samples[:3]] == ["validation", "test", "train"]
+    assert found.samples[0].group == "p00"
+    assert "age" in found.notes[0]
+    assert "1 images" in found.notes[1]
+    packed = indexed(folder(), write_zip(tmp_path / "a.zip", files))
+    assert described(packed) == described(indexed(folder(), root)) == described(found)
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_a_wrong_table_names_the_line(
 ) -> None:
     root = write_tree(tmp_path / "images", {**clinic, "labels.csv": text.encode()})
     with pytest.raises(error, match=reason):
-        arranged(folder(), root)
+        indexed(folder(), root)
 
 
 def test_images_without_class_folders_say_what_is_expected(tmp_path: Path, clinic: Files) -> None:
     flat = {name.replace("/", "-"): data for name, data in clinic.items()}
-    with pytest.raises(LayoutError, match=r"stands in no class folder; expected CLASS/\*\.png"):
-        arranged(folder(), write_tree(tmp_path / "flat", flat))
+    with pytest.raises(LayoutError, match=r"is in no class folder; expected CLASS/\*\.png"):
+        indexed(folder(), write_tree(tmp_path / "flat", flat))
     with pytest.raises(LayoutError, match=r"no image: found 1 x text/\*\.txt; expected"):
-        arranged(folder(), write_tree(tmp_path / "text", {"a.txt": b""}))
+        indexed(folder(), write_tree(tmp_path / "text", {"a.txt": b""}))

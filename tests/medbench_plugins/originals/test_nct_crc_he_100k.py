@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from original_trees import Files, arranged, embedded_images, encoded, prepare, write_tree, write_zip
+from original_trees import Files, embedded_images, encoded, indexed, prepare, write_tree, write_zip
 from PIL import Image
 
-from medbench.data.images_file import open_images
-from medbench.data.sources import LayoutError
+from medbench.data import LayoutError, open_images
 from medbench.interfaces import SPLITS, DataContext, Settings
 from medbench_plugins.datasets.originals import NctCrcHe100k
 
@@ -72,20 +71,19 @@ def test_nct_parts_may_be_named_one_by_one(tmp_path: Path, tissue: Files) -> Non
         for part in parts
     ]
     whole = [
-        (s.id, s.label, s.split)
-        for s in arranged(nct(), write_tree(tmp_path / "x", tissue)).samples
+        (s.id, s.label, s.split) for s in indexed(nct(), write_tree(tmp_path / "x", tissue)).samples
     ]
     for sources in (parts, bare):
-        assert [(s.id, s.label, s.split) for s in arranged(nct(), *sources).samples] == whole
+        assert [(s.id, s.label, s.split) for s in indexed(nct(), *sources).samples] == whole
 
 
 def test_a_wrong_nct_layout_says_what_is_there(tmp_path: Path, tissue: Files) -> None:
     training = write_tree(tmp_path / "a", of_part(tissue, "NCT-CRC-HE-100K"))
     with pytest.raises(LayoutError, match=r"no tile of CRC-VAL-HE-7K: found 10 x .*expected"):
-        arranged(nct(), training)
+        indexed(nct(), training)
     strange = write_tree(tmp_path / "b", {**tissue, "NCT-CRC-HE-100K/XYZ/1.tif": b""})
     with pytest.raises(LayoutError, match=r"XYZ/1\.tif.*CLASS one of ADI, BACK"):
-        arranged(nct(), strange)
+        indexed(nct(), strange)
     (tmp_path / "empty").mkdir()
     with pytest.raises(LayoutError, match="found no files"):
-        arranged(nct(), tmp_path / "empty")
+        indexed(nct(), tmp_path / "empty")

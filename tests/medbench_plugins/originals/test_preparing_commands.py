@@ -33,7 +33,7 @@ def test_from_a_folder_of_images_to_a_plan_with_two_commands(
     rows = {row["name"]: row for row in json.loads(listed.stdout)}
     assert rows["my-clinic"]["state"] == "ready"
     assert rows["medmnist:bloodmnist"]["state"] == "not prepared"
-    assert "prepare medmnist:bloodmnist bloodmnist.npz" in rows["medmnist:bloodmnist"]["cure"]
+    assert "prepare medmnist:bloodmnist bloodmnist.npz" in rows["medmnist:bloodmnist"]["fix"]
 
 
 def test_verify_names_what_is_damaged(tmp_path: Path) -> None:

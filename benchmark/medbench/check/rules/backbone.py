@@ -7,38 +7,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medbench.check.compare import difference
-from medbench.check.contract import NotApplicable, Violation, rule
-from medbench.check.elsewhere import Misplaced, elsewhere
-from medbench.check.subject import Subject, refuses
+from medbench.check.compare import difference, require_equal
+from medbench.check.contract import Violation, refusal_is_not_applicable, rule_of
+from medbench.check.plugin import PluginUnderTest
+from medbench.check.simulated_device import simulated_device
 from medbench.engine.networks import seeded_construction
 from medbench.engine.streams import torch_stream
 from medbench.interfaces import Backbone, ImageSpace
+
+rule = rule_of("backbone")
 
 #: Height and width of most images.
 SIZE = 32
 
 
-def build(subject: Subject, *, size: int = SIZE, channels: int = 1) -> tuple[nn.Module, int]:
+def build(
+    plugin: PluginUnderTest, *, size: int = SIZE, channels: int = 1, seed: int = 0
+) -> tuple[nn.Module, int]:
     """Build a backbone as the harness does; a size it refuses in one line is no violation."""
-    made: Backbone = subject.make()
-    try:
-        with seeded_construction(0, "backbone"):
-            return made.build(ImageSpace(channels=channels, size=size))
-    except Exception as error:
-        if refuses(error):
-            raise NotApplicable(str(error)) from error
-        raise
+    made: Backbone = plugin.make()
+    with refusal_is_not_applicable(), seeded_construction(seed, "backbone"):
+        return made.build(ImageSpace(channels=channels, size=size))
 
 
 def images(count: int = 4, size: int = SIZE, channels: int = 1, device: str = "cpu") -> Tensor:
-    """Return images as a network meets them, normalised."""
+    """Return normalised images, as a network gets them."""
     drawn = torch.randn((count, channels, size, size), generator=torch_stream(0, "images"))
     return drawn.to(device)
 
 
 def check_features(given: Any, count: int, features: int) -> None:
-    """Refuse what are no features of ``count`` images."""
+    """Check that a value is the features of ``count`` images."""
     if not isinstance(given, Tensor) or tuple(given.shape) != (count, features):
         shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise Violation(f"{count} images gave {shape}; build says D = {features}")
@@ -47,16 +46,14 @@ def check_features(given: Any, count: int, features: int) -> None:
 
 
 @rule(
-    "backbone",
-    "features",
-    expects="build gives a module and D; the module maps (B, C, H, W) to finite features (B, D)",
+    expects="build returns a module and D; the module maps (B, C, H, W) to finite (B, D)",
     why="Heads are built for D features.",
     fix="end with pooling and flatten; return the number of channels there",
 )
-def features(subject: Subject) -> None:
+def features(plugin: PluginUnderTest) -> None:
     """Compute features of grey and colour images."""
     for channels in (1, 3):
-        module, dim = build(subject, channels=channels)
+        module, dim = build(plugin, channels=channels)
         if not isinstance(module, nn.Module) or not isinstance(dim, int):
             raise Violation(f"build returned {type(module).__name__} and {dim!r}")
         with torch.no_grad():
@@ -64,75 +61,60 @@ def features(subject: Subject) -> None:
 
 
 @rule(
-    "backbone",
-    "repeats",
-    expects="built again under the same seed it has the same weights",
+    expects="built twice with the same seed, it has the same weights",
     why="All entrants of a dataset and seed start from the same weights.",
-    fix="use ordinary constructors, which draw from torch's generator, seeded for the purpose",
+    fix="use ordinary constructors, which draw from torch's generator; it is seeded for them",
 )
-def repeats(subject: Subject) -> None:
+def repeats(plugin: PluginUnderTest) -> None:
     """Build twice."""
-    states = [dict(build(subject)[0].state_dict()) for _ in range(2)]
-    if found := difference(states[0], states[1]):
-        raise Violation(found)
+    one, two = (dict(build(plugin)[0].state_dict()) for _ in range(2))
+    require_equal(one, two, "built twice")
 
 
 @rule(
-    "backbone",
-    "seed-matters",
-    expects="built under another seed it has other weights",
-    why="Seeds are there to show how much is chance.",
+    expects="built with another seed, it has other weights",
+    why="Seeds show how much of a result is chance.",
     fix="never seed in build",
 )
-def seed_matters(subject: Subject) -> None:
+def seed_matters(plugin: PluginUnderTest) -> None:
     """Build under two seeds."""
-    made: Backbone = subject.make()
-    states = []
-    for seed in (0, 1):
-        with seeded_construction(seed, "backbone"):
-            states.append(dict(made.build(ImageSpace(channels=1, size=SIZE))[0].state_dict()))
-    if not difference(states[0], states[1]):
+    one, two = (dict(build(plugin, seed=seed)[0].state_dict()) for seed in (0, 1))
+    if not difference(one, two):
         raise Violation("two seeds gave the same weights")
 
 
 @rule(
-    "backbone",
-    "small-images",
-    expects="it takes images smaller than those it was built for, down to a third of the side",
+    expects="it accepts images down to a third of the side that it was built for",
     why="Puzzles show it tiles.",
-    fix="pool adaptively at the end; do not fix the size of a linear layer by the image's",
+    fix="pool adaptively at the end; no linear layer whose size depends on the image's",
 )
-def small_images(subject: Subject) -> None:
+def small_images(plugin: PluginUnderTest) -> None:
     """Show tiles."""
-    module, dim = build(subject, size=48)
+    module, dim = build(plugin, size=48)
     with torch.no_grad():
         check_features(module.eval()(images(size=16)), 4, dim)
 
 
 @rule(
-    "backbone",
-    "odd-size",
-    expects="it takes images of an odd height and width, or refuses them in one line",
-    why="Nothing promises even sizes.",
+    expects="it accepts images of an odd height and width, or refuses them in one line",
+    why="Image sizes need not be even.",
     fix="pad, or raise MedbenchError in build",
 )
-def odd_size(subject: Subject) -> None:
+def odd_size(plugin: PluginUnderTest) -> None:
     """Show images of 33 px."""
-    module, dim = build(subject, size=33)
+    module, dim = build(plugin, size=33)
     with torch.no_grad():
         check_features(module.eval()(images(size=33)), 4, dim)
 
 
 @rule(
-    "backbone",
-    "by-image",
-    expects="in eval mode the features of an image do not depend on the images beside it",
-    why="Scores would depend on evaluation.batch_size, and know of the test set.",
-    fix="no batch statistics in eval mode: register what normalises as a module",
+    expects="in eval mode the features of an image do not depend on the rest of the batch",
+    why="Otherwise scores depend on evaluation.batch_size, and leak the test set.",
+    fix="use no batch statistics in eval mode: register normalisation layers as modules",
 )
-def by_image(subject: Subject) -> None:
+def by_image(plugin: PluginUnderTest) -> None:
     """Compute features together and alone."""
-    module, _ = build(subject)
+    module, _ = build(plugin)
     module.eval()
     shown = images()
     with torch.no_grad():
@@ -144,15 +126,13 @@ def by_image(subject: Subject) -> None:
 
 
 @rule(
-    "backbone",
-    "gradient",
     expects="the gradient reaches every parameter",
-    why="What it does not reach is never trained, but counted and stored.",
-    fix="leave out layers that forward does not use",
+    why="A parameter without gradient is never trained, but counted and stored.",
+    fix="remove layers that forward does not use",
 )
-def gradient(subject: Subject) -> None:
+def gradient(plugin: PluginUnderTest) -> None:
     """Go backward from the features."""
-    module, _ = build(subject)
+    module, _ = build(plugin)
     module.train()
     given = module(images())
     weights = torch.randn(given.shape, generator=torch_stream(1, "weights"))
@@ -163,40 +143,32 @@ def gradient(subject: Subject) -> None:
 
 
 @rule(
-    "backbone",
-    "state",
     expects="its state_dict, loaded into a fresh one, gives the same features",
-    why="Pretrained weights are kept and loaded by it.",
-    fix="register buffers, keep no tensors in plain attributes",
+    why="Pretrained weights are saved and loaded by it.",
+    fix="register buffers; keep no tensors in plain attributes",
 )
-def state(subject: Subject) -> None:
+def state(plugin: PluginUnderTest) -> None:
     """Train a step, then move the state to a fresh one."""
-    first, _ = build(subject)
+    first, _ = build(plugin)
     first.train()
     first(images(8))  # moves running statistics
     with torch.no_grad():
         for parameter in first.parameters():
             parameter.mul_(1.5)
-    second, _ = build(subject)
+    second, _ = build(plugin)
     second.load_state_dict(first.state_dict())
     with torch.no_grad():
         one, two = first.eval()(images()), second.eval()(images())
-    if found := difference(one, two, "features"):
-        raise Violation(found)
+    require_equal(one, two, "features of the first and of a fresh one")
 
 
 @rule(
-    "backbone",
-    "device",
-    expects="tensors made in forward are made where the images are",
-    why="What works by luck on a CPU fails on the first GPU.",
-    fix="register_buffer for constants, device=images.device for what is made in forward",
+    expects="tensors made in forward are created on the device of the images",
+    why="Code that works by chance on a CPU fails on the first GPU.",
+    fix="register_buffer for constants, device=images.device for tensors made in forward",
 )
-def device(subject: Subject) -> None:
-    """Compute features where the images' device is told apart from the default one."""
-    module, _ = build(subject)
-    with elsewhere(()) as place:
-        try:
-            module.to(place).train()(images(device=place))
-        except Misplaced as fault:
-            raise Violation(str(fault)) from fault
+def device(plugin: PluginUnderTest) -> None:
+    """Compute features on a simulated device."""
+    module, _ = build(plugin)
+    with simulated_device(()) as place:
+        module.to(place).train()(images(device=place))

@@ -4,49 +4,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 
-from medbench.check.compare import difference
-from medbench.check.contract import NotApplicable, Violation, rule
-from medbench.check.subject import Subject
-from medbench.errors import MedbenchError
+from medbench.check.compare import difference, require_equal
+from medbench.check.contract import (
+    NotApplicable,
+    Violation,
+    refusal_is_not_applicable,
+    rule_of,
+)
+from medbench.check.plugin import PluginUnderTest
 from medbench.interfaces.dataset import SPLITS, Dataset, DatasetCard, LabelledImages
 
-#: Images looked at, spread over the dataset.
+rule = rule_of("dataset")
+
+#: Images that are read, spread over the dataset.
 LOOKED_AT = 64
 
 
-def card_of(subject: Subject, **changes: Any) -> DatasetCard:
-    """Return the card; a dataset that waits for data or settings, and says so, is no violation."""
-    try:
-        card: DatasetCard = subject.make(**changes).card(subject.context)
-    except MedbenchError as error:
-        raise NotApplicable(str(error)) from error
+def card_of(plugin: PluginUnderTest, **changes: Any) -> DatasetCard:
+    """Return the card; a dataset that refuses in one line is no violation."""
+    with refusal_is_not_applicable():
+        card: DatasetCard = plugin.make(**changes).card(plugin.context)
     if not isinstance(card, DatasetCard):
         raise Violation(f"card returned a {type(card).__name__}")
     return card
 
 
 @contextmanager
-def opened(subject: Subject) -> Iterator[LabelledImages]:
+def opened(plugin: PluginUnderTest) -> Iterator[LabelledImages]:
     """Open the data."""
-    dataset: Dataset = subject.make()
-    try:
-        context = dataset.open(subject.context)
-        data = context.__enter__()
-    except MedbenchError as error:
-        raise NotApplicable(str(error)) from error
-    try:
+    dataset: Dataset = plugin.make()
+    with ExitStack() as stack:
+        with refusal_is_not_applicable():
+            data = stack.enter_context(dataset.open(plugin.context))
         yield data
-    finally:
-        context.__exit__(None, None, None)
 
 
-def _rest(data: LabelledImages) -> dict[str, Any]:
-    """Return all but the images, and some of those."""
+def _arrays(data: LabelledImages) -> dict[str, Any]:
+    """Return labels, splits, ids and some of the images."""
     count = len(data.labels)
     places = np.unique(np.linspace(0, max(0, count - 1), LOOKED_AT).astype(int))
     return {
@@ -58,16 +57,14 @@ def _rest(data: LabelledImages) -> dict[str, Any]:
 
 
 @rule(
-    "dataset",
-    "card",
-    expects="the card is complete: title, modality, licence, citation, source, two or more class "
-    "names, none twice",
-    why="Nobody can evaluator process a result on images of unknown origin, nor may use them.",
-    fix="fill in the DatasetCard; what is not known is said to be unknown",
+    expects="the card is complete: title, modality, licence, citation, source, two or more "
+    "distinct class names",
+    why="Results on images of unknown origin cannot be interpreted, and nobody may use them.",
+    fix='complete the DatasetCard; write "unknown" for what is not known',
 )
-def card(subject: Subject) -> None:
+def card(plugin: PluginUnderTest) -> None:
     """Look at the card."""
-    found = card_of(subject)
+    found = card_of(plugin)
     for name in ("name", "title", "modality", "licence", "citation", "source"):
         if not str(getattr(found, name)).strip():
             raise Violation(f"{name} is empty")
@@ -76,17 +73,15 @@ def card(subject: Subject) -> None:
 
 
 @rule(
-    "dataset",
-    "arrays",
-    expects="images are uint8 (N, H, W, C) with C 1 or 3, labels int64 (N,), split uint8 (N,), ids "
-    "text (N,)",
-    why="Everything behind it counts on it.",
-    fix="convert in open: .astype(np.uint8), images[..., None] for grey ones, np.array(ids, str)",
+    expects="images are uint8 (N, H, W, C) with C 1 or 3, labels int64 (N,), split uint8 (N,), ids"
+    " text (N,)",
+    why="All other code relies on it.",
+    fix="convert in open: .astype(np.uint8), images[..., None] if grey, np.array(ids, str)",
 )
-def arrays(subject: Subject) -> None:
+def arrays(plugin: PluginUnderTest) -> None:
     """Look at types and shapes."""
-    with opened(subject) as data:
-        looked = _rest(data)
+    with opened(plugin) as data:
+        looked = _arrays(data)
         shape = tuple(data.images.shape)
     count = len(looked["labels"])
     if len(shape) != 4 or shape[0] != count or shape[3] not in (1, 3):
@@ -105,18 +100,15 @@ def arrays(subject: Subject) -> None:
 
 
 @rule(
-    "dataset",
-    "card-agrees",
-    expects="the card's image shape and split sizes are those of the arrays, and labels go from 0 "
-    "to K-1",
-    why="Plans, checks and the board are made from the card, without opening the data.",
-    fix="compute the card from what open gives, once, when the data are prepared",
+    expects="the card's image shape, split sizes and number of classes are those of the arrays",
+    why="Plans, checks and the board use the card without opening the data.",
+    fix="compute the card from the arrays, once, when the data are prepared",
 )
-def card_agrees(subject: Subject) -> None:
+def card_agrees(plugin: PluginUnderTest) -> None:
     """Compare the card with the arrays."""
-    found = card_of(subject)
-    with opened(subject) as data:
-        shape, looked = tuple(data.images.shape), _rest(data)
+    found = card_of(plugin)
+    with opened(plugin) as data:
+        shape, looked = tuple(data.images.shape), _arrays(data)
     if shape[1:] != tuple(found.image_shape):
         raise Violation(f"the card says images of {tuple(found.image_shape)}, they are {shape[1:]}")
     sizes = {name: int((looked["split"] == code).sum()) for name, code in SPLITS.items()}
@@ -130,16 +122,14 @@ def card_agrees(subject: Subject) -> None:
 
 
 @rule(
-    "dataset",
-    "splits",
-    expects="every sample is in one split; training and test have samples of at least two classes",
-    why="There is nothing to learn from one class, and nothing to test on none.",
+    expects="each sample is in one split; training and test have two or more classes",
+    why="A method cannot learn from one class, nor be tested on none.",
     fix="use the codes of medbench.interfaces.SPLITS; stratify the split by class",
 )
-def splits(subject: Subject) -> None:
+def splits(plugin: PluginUnderTest) -> None:
     """Count classes in each split."""
-    with opened(subject) as data:
-        looked = _rest(data)
+    with opened(plugin) as data:
+        looked = _arrays(data)
     unknown = set(np.unique(looked["split"]).tolist()) - set(SPLITS.values())
     if unknown:
         raise Violation(f"split holds {sorted(unknown)}, not only {dict(SPLITS)}")
@@ -150,66 +140,55 @@ def splits(subject: Subject) -> None:
 
 
 @rule(
-    "dataset",
-    "ids",
     expects="ids are unique",
-    why="Records tell samples by them, tables of several runs are joined by them.",
+    why="Records identify samples by them, and tables of several runs are joined on them.",
     fix="use the file's path or the publisher's number",
 )
-def ids(subject: Subject) -> None:
+def ids(plugin: PluginUnderTest) -> None:
     """Look for an id that occurs twice."""
-    with opened(subject) as data:
+    with opened(plugin) as data:
         names, counts = np.unique(np.asarray(data.ids), return_counts=True)
     if (counts > 1).any():
         raise Violation(f"{str(names[counts > 1][0])!r} is the id of {counts.max()} samples")
 
 
 @rule(
-    "dataset",
-    "repeats",
-    expects="opened again, images, labels, splits and ids are the same, in the same order",
+    expects="opened twice, images, labels, splits and ids are the same in the same order",
     why="Subsets and noise are drawn by position: another order is another experiment.",
-    fix="sort file names; draw nothing, or from a fixed stream that the content hash covers",
+    fix="sort file names; draw nothing, or from a seed that the content hash covers",
 )
-def repeats(subject: Subject) -> None:
+def repeats(plugin: PluginUnderTest) -> None:
     """Open twice."""
-    with opened(subject) as data:
-        first = _rest(data)
-    with opened(subject) as data:
-        second = _rest(data)
-    if found := difference(first, second):
-        raise Violation(f"opened again, {found}")
+    with opened(plugin) as data:
+        first = _arrays(data)
+    with opened(plugin) as data:
+        second = _arrays(data)
+    require_equal(first, second, "opened twice")
 
 
 @rule(
-    "dataset",
-    "sorted-reads",
-    expects="images can be read by an array of sorted positions, a slice and a whole",
+    expects="images can be read by an array of sorted positions, by a slice and as a whole",
     why="Training images are read by sorted positions, all at once.",
-    fix="give a numpy array or an HDF5 dataset",
+    fix="return a numpy array or an HDF5 dataset",
 )
-def sorted_reads(subject: Subject) -> None:
+def sorted_reads(plugin: PluginUnderTest) -> None:
     """Read some images in two ways."""
-    with opened(subject) as data:
+    with opened(plugin) as data:
         count = min(6, len(data.labels))
         places = np.arange(0, count, 2)
         chosen = np.asarray(data.images[places])
         whole = np.asarray(data.images[0:count])
-    if found := difference(whole[places], chosen, "what is read by positions"):
-        raise Violation(found)
+    require_equal(whole[places], chosen, "read as a slice and by positions")
 
 
 @rule(
-    "dataset",
-    "content-hash",
-    expects="the card's content_hash is a SHA-256 in hexadecimal, the same each time it is asked",
-    why="It stands in the run key: if it moves without the data, nothing is found again.",
-    fix="compute it once, when the data are prepared: hashlib.sha256 over images, labels, splits "
-    "and ids",
+    expects="the card's content_hash is a SHA-256 in hexadecimal, the same on every call",
+    why="It is part of the run key: if it changes without the data, no run is found again.",
+    fix="compute it once, when the data are prepared, over images, labels, splits and ids",
 )
-def content_hash(subject: Subject) -> None:
+def content_hash(plugin: PluginUnderTest) -> None:
     """Ask for the hash twice."""
-    first, second = card_of(subject).content_hash, card_of(subject).content_hash
+    first, second = card_of(plugin).content_hash, card_of(plugin).content_hash
     if not re.fullmatch(r"[0-9a-f]{64}", first):
         raise Violation(f"content_hash is {first!r:.80}")
     if first != second:
@@ -217,24 +196,22 @@ def content_hash(subject: Subject) -> None:
 
 
 @rule(
-    "dataset",
-    "hash-follows-content",
     expects="settings that change images, labels, splits or ids change the content hash",
     why="If it stays the same while the data change, old results are taken for new ones.",
     fix="hash what open gives under these settings, not the dataset's name",
 )
-def hash_follows_content(subject: Subject) -> str:
+def hash_follows_content(plugin: PluginUnderTest) -> str:
     """Change each setting that has another value, and compare data and hash."""
-    before = card_of(subject).content_hash
-    with opened(subject) as data:
-        first = _rest(data)
+    before = card_of(plugin).content_hash
+    with opened(plugin) as data:
+        first = _arrays(data)
     looked = 0
-    for name, value in _other_values(subject):
-        changed = Subject(subject.entry, {**subject.settings, name: value}, subject.cache)
+    for name, value in _other_values(plugin):
+        changed = PluginUnderTest(plugin.entry, {**plugin.settings, name: value}, plugin.cache)
         try:
             after = card_of(changed).content_hash
             with opened(changed) as data:
-                second = _rest(data)
+                second = _arrays(data)
         except Exception:  # noqa: BLE001 - a value the dataset does not take says nothing
             continue
         looked += 1
@@ -244,10 +221,10 @@ def hash_follows_content(subject: Subject) -> str:
     return f"{looked} settings changed"
 
 
-def _other_values(subject: Subject) -> Iterator[tuple[str, Any]]:
+def _other_values(plugin: PluginUnderTest) -> Iterator[tuple[str, Any]]:
     """Yield another value for each setting that is a number or a switch."""
-    model = subject.entry.load_settings()
-    settings = model.model_validate(subject.values)
+    model = plugin.entry.load_settings()
+    settings = model.model_validate(plugin.values)
     for name in model.model_fields:
         value = getattr(settings, name)
         if isinstance(value, bool):
@@ -259,17 +236,15 @@ def _other_values(subject: Subject) -> Iterator[tuple[str, Any]]:
 
 
 @rule(
-    "dataset",
-    "groups-apart",
-    expects="no group (patient, slide, tile) is in training and in test, or the card's confounders "
-    "say that some are",
-    why="A patient seen in training is recognised in the test: the score is too good.",
-    fix="split by group; where the publisher's split does not, name it in `confounders`",
+    expects="no group (patient, slide, tile) is in training and in test, unless the card's "
+    "confounders say so",
+    why="A patient seen in training is recognised in the test, and the score is too high.",
+    fix="split by group; if the publisher's split does not, say so in `confounders`",
 )
-def groups_apart(subject: Subject) -> str:
+def groups_apart(plugin: PluginUnderTest) -> str:
     """Look for groups in two splits."""
-    found = card_of(subject)
-    with opened(subject) as data:
+    found = card_of(plugin)
+    with opened(plugin) as data:
         if data.groups is None:
             raise NotApplicable("it names no groups")
         groups, split = np.asarray(data.groups), np.asarray(data.split)

@@ -1,21 +1,22 @@
-"""Rules for methods: the edges that real data have, learning, and cost."""
+"""Rules for methods: edge cases, learning and cost."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
 
-from medbench.check.contract import Violation, rule
-from medbench.check.cost import Cost, Memory, measure
-from medbench.check.real import real_task
-from medbench.check.rules.method_training import EPOCHS, check_probabilities, check_sane
-from medbench.check.sound import Baseline, tiny_backbone
-from medbench.check.subject import Subject
-from medbench.check.tasks import BATCH, Data, Trial, draw
+from medbench.check.contract import Violation, rule_of
+from medbench.check.epoch_cost import EpochCost, MemoryMeter, measure
+from medbench.check.plugin import PluginUnderTest
+from medbench.check.real_data import real_task
+from medbench.check.reference import ReferenceMethod, tiny_backbone
+from medbench.check.rules.method_training import check_losses, check_probabilities, train
+from medbench.check.tasks import BATCH, EPOCHS, MethodRun, synthetic_data
 from medbench.engine.training import TrainingStage
 from medbench.interfaces.method import LNLMethod
+from medbench.metrics import evaluate
+
+rule = rule_of("method")
 
 #: Images through networks for each training image and epoch, at most.
 MOST_PASSES = 60
@@ -25,184 +26,149 @@ LEARNED = 0.25
 
 
 @rule(
-    "method",
-    "two-classes",
     expects="it works with two classes",
-    why="Half of the medical datasets ask a yes-or-no question.",
+    why="Half of the medical datasets have two classes.",
     fix="look for `num_classes - 1` or `- 2` in a denominator, and for a top-k with k > 2",
 )
-def two_classes(subject: Subject) -> None:
+def two_classes(plugin: PluginUnderTest) -> None:
     """Train with two classes."""
-    check_sane(Trial(subject.make(), draw(num_classes=2), epochs=EPOCHS), EPOCHS)
+    train(plugin, num_classes=2)
 
 
 @rule(
-    "method",
-    "missing-class",
-    expects="it works where a class has no training sample",
-    why="A subset of a long-tailed dataset may hold none of the rarest class.",
-    fix="guard means over a class's samples; take the number of classes from task.num_classes, "
-    "never from the labels",
+    expects="it works if a class has no training sample",
+    why="A subset of a long-tailed dataset may have no sample of the rarest class.",
+    fix="guard means over a class's samples; take the number of classes from task.num_classes",
 )
-def missing_class(subject: Subject) -> None:
+def missing_class(plugin: PluginUnderTest) -> None:
     """Train where class 2 of four is absent, and the last one too."""
-    data = draw(num_classes=4, classes=(0, 1))
-    check_sane(Trial(subject.make(), data, epochs=EPOCHS), EPOCHS)
+    train(plugin, num_classes=4, classes=(0, 1))
 
 
 @rule(
-    "method",
-    "one-label",
-    expects="it works where all training labels are the same",
-    why="At a high noise rate, or in a small subset, it happens.",
+    expects="it works if all training labels are the same",
+    why="It happens at a high noise rate or in a small subset.",
     fix="guard variances and ranges that are 0",
 )
-def one_label(subject: Subject) -> None:
+def one_label(plugin: PluginUnderTest) -> None:
     """Train where everything is called class 1."""
-    data = draw(num_classes=3, classes=(1,), rate=0.0)
-    check_sane(Trial(subject.make(), data, epochs=EPOCHS), EPOCHS)
+    train(plugin, classes=(1,), rate=0.0)
 
 
 @rule(
-    "method",
-    "all-alike",
-    expects="it works where all images are alike, so that all losses are",
-    why="A division into clean and doubtful may then leave one part empty, or a part of one "
-    "sample; the published code of several methods stops there.",
-    fix="treat a part with fewer than two samples as empty (batch normalisation needs two), and "
-    "go on with the other; guard (x - min) / (max - min)",
+    expects="it works if all images, and so all losses, are equal",
+    why="A split into clean and noisy samples may then leave a part with one sample or none.",
+    fix="treat a part of fewer than two samples as empty (batch normalisation needs two); guard (x"
+    " - min) / (max - min)",
 )
-def all_alike(subject: Subject) -> None:
+def all_alike(plugin: PluginUnderTest) -> None:
     """Train on black images."""
-    drawn = draw()
-    data = Data(np.zeros_like(drawn.images), drawn.clean, drawn.noisy, 3, drawn.rate)
-    check_sane(Trial(subject.make(), data, epochs=EPOCHS), EPOCHS)
+    train(plugin, black=True)
 
 
 @rule(
-    "method",
-    "few-samples",
-    expects="it works with two training samples, and with one more than whole mini-batches hold",
+    expects="it works with two training samples, and with one more than full mini-batches hold",
     why="A last mini-batch of one sample is an error in batch normalisation.",
-    fix="let task.train.batches make the mini-batches: it joins a last one of one sample to the "
-    "one before; do not cut them further without looking at their size",
+    fix="use task.train.batches, which joins a last mini-batch of one sample to the one before; "
+    "check sizes before you split them further",
 )
-def few_samples(subject: Subject) -> None:
+def few_samples(plugin: PluginUnderTest) -> None:
     """Train with 2 and with 33 samples, in mini-batches of 16."""
     for samples in (2, 2 * BATCH + 1):
-        check_sane(Trial(subject.make(), draw(samples, 2), epochs=EPOCHS), EPOCHS)
+        train(plugin, samples=samples, num_classes=2)
 
 
 @rule(
-    "method",
-    "one-image",
     expects="predict works for a single image",
-    why="The last part of a split may hold one image.",
+    why="The last batch of a split may hold one image.",
     fix="no squeeze() without a dimension; networks in eval mode",
 )
-def one_image(subject: Subject) -> None:
+def one_image(plugin: PluginUnderTest) -> None:
     """Predict one image."""
-    trial = Trial(subject.make(), draw())
-    trial.train_epochs(0, 1)
-    check_probabilities(trial.predict(trial.images.take(slice(0, 1))), 1, 3)
+    run = MethodRun(plugin.make(), synthetic_data())
+    run.train_epochs(0, 1)
+    check_probabilities(run.predict(run.images.take(slice(0, 1))), 1, 3)
 
 
 @rule(
-    "method",
-    "short-budget",
     expects="it works with a budget of one epoch",
-    why="Trials and smoke tests have budgets of one epoch; a schedule must not "
-    "divide by epochs - 1.",
-    fix="clamp warm-up and ramps to the budget, task.epochs",
+    why="Smoke tests train for one epoch; a schedule must not divide by epochs - 1.",
+    fix="limit warm-up and ramps to task.epochs",
 )
-def short_budget(subject: Subject) -> None:
+def short_budget(plugin: PluginUnderTest) -> None:
     """Train one epoch of one."""
-    check_sane(Trial(subject.make(), draw(), epochs=1), 1)
+    train(plugin, epochs=1)
 
 
 @rule(
-    "method",
-    "grey-and-colour",
     expects="it works with grey images (C = 1) and with colour (C = 3)",
     why="X-rays are grey, histology is not.",
     fix="take the number of channels from the images",
 )
-def grey_and_colour(subject: Subject) -> None:
+def grey_and_colour(plugin: PluginUnderTest) -> None:
     """Train on images of one and of three channels."""
     for channels in (1, 3):
-        check_sane(Trial(subject.make(), draw(channels=channels), epochs=EPOCHS), EPOCHS)
+        train(plugin, channels=channels)
 
 
 @rule(
-    "method",
-    "odd-size",
     expects="it works with images of an odd height and width",
-    why="Nothing promises even sizes; a crop or fold by 2 fails on them.",
+    why="Image sizes need not be even; a crop or fold by 2 fails on odd ones.",
     fix="compute sizes with // and pad or crop to what you need",
 )
-def odd_size(subject: Subject) -> None:
+def odd_size(plugin: PluginUnderTest) -> None:
     """Train on images of 13 px."""
-    check_sane(Trial(subject.make(), draw(size=13), epochs=EPOCHS), EPOCHS)
+    train(plugin, size=13)
 
 
 @rule(
-    "method",
-    "low-precision",
-    expects="it works where forward passes are in bfloat16, and predicts float32 all the same",
-    why="A protocol may say so; losses, means and mixtures in 8 bits of precision do not add up.",
-    fix="keep task.autocast() around forward passes alone, and call .float() on what comes out",
+    expects="it works with forward passes in bfloat16, and still predicts float32",
+    why="A protocol may ask for it; losses and means in 8 bits of precision are inaccurate.",
+    fix="use task.autocast() only around forward passes, and call .float() on the output",
 )
-def low_precision(subject: Subject) -> None:
+def low_precision(plugin: PluginUnderTest) -> None:
     """Train with forward passes in bfloat16."""
-    trial = Trial(subject.make(), draw(), epochs=EPOCHS, precision="bfloat16")
-    for epoch, report in enumerate(trial.train_epochs(0, EPOCHS)):
-        if not math.isfinite(report.loss):
-            raise Violation(f"the loss of epoch {epoch} is {report.loss}")
+    run = MethodRun(plugin.make(), synthetic_data(), precision="bfloat16")
+    check_losses(run)
     with torch.autocast("cpu", torch.bfloat16):  # as the harness predicts
-        given = trial.predict(trial.images.take(slice(0, 5)))
+        given = run.predict(run.images.take(slice(0, 5)))
     check_probabilities(given, 5, 3)
 
 
 @rule(
-    "method",
-    "learns",
-    expects="on real images with few wrong labels it gets well above chance within a few epochs",
-    why="A method that learns nothing here has a fault, not a bad idea.",
-    fix="look at the sign of the loss, at network.train(), at optimiser.start_epoch(epoch), and "
-    "whether labels and images are of the same samples",
+    expects="on real images with few wrong labels it is well above chance after a few epochs",
+    why="A method that learns nothing here has a bug.",
+    fix="check the sign of the loss, network.train(), optimiser.start_epoch(epoch), and that "
+    "labels and images are of the same samples",
 )
-def learns(subject: Subject) -> str:
+def learns(plugin: PluginUnderTest) -> str:
     """Train through the harness on a small part of a dataset that ships."""
     task = real_task()
-    stage = TrainingStage(task.given, tiny_backbone(), subject.make(), task.oracle, "cpu")
+    stage = TrainingStage(task.given, tiny_backbone(), plugin.make(), task.oracle, "cpu")
     results = list(stage.epochs())
     # of the better half of the epochs: some methods spend the others on warming up
-    scores = sorted(task.balanced_accuracy(result.test) for result in results)
-    score = float(np.mean(scores[len(scores) // 2 :]))
-    chance = 1 / task.num_classes
-    if score < chance + LEARNED * (1 - chance):
-        raise Violation(
-            f"balanced accuracy is {score:.3f} after {len(results)} epochs on {task.name}; chance "
-            f"is {chance:.3f}"
-        )
-    return (
-        f"balanced accuracy {score:.3f} on {task.name} after {len(results)} epochs, "
-        f"chance {chance:.3f}"
+    scores = sorted(
+        evaluate(task.test_labels, result.test)["balanced_accuracy"] for result in results
     )
+    score = float(np.mean(scores[len(scores) // 2 :]))
+    chance = 1 / task.given.num_classes
+    found = f"balanced accuracy {score:.3f} on {task.name} after {len(results)} epochs, chance "
+    found += f"{chance:.3f}"
+    if score < chance + LEARNED * (1 - chance):
+        raise Violation(found)
+    return found
 
 
 @rule(
-    "method",
-    "cost",
     expects=f"an epoch shows no image to networks more than {MOST_PASSES} times on average",
-    why="What it costs stands beside what it gains: seconds and memory are measured against plain "
-    "cross-entropy. Far beyond that nobody can run it in a grid.",
-    fix="evaluate the training set once an epoch, not once a mini-batch; keep what was computed",
+    why="Seconds and memory are reported relative to plain cross-entropy; a method far beyond that"
+    " cannot be run in a grid.",
+    fix="evaluate the training set once an epoch, not once a mini-batch; reuse what was computed",
 )
-def cost(subject: Subject) -> str:
-    """Measure epochs on real images beside those of plain cross-entropy."""
-    theirs = _cost(subject.make())
-    plain = _cost(Baseline("plain", Baseline.Settings()))
+def cost(plugin: PluginUnderTest) -> str:
+    """Compare the cost of epochs with plain cross-entropy."""
+    theirs = _cost(plugin.make())
+    plain = _cost(ReferenceMethod("plain", ReferenceMethod.Settings()))
     if theirs.passes > MOST_PASSES:
         raise Violation(
             f"{theirs.passes:.0f} passes an image and epoch; cross-entropy needs {plain.passes:.0f}"
@@ -214,27 +180,24 @@ def cost(subject: Subject) -> str:
     )
 
 
-def _cost(method: LNLMethod) -> Cost:
-    return measure(Trial(method, draw(96, size=16), epochs=EPOCHS), EPOCHS)
+def _cost(method: LNLMethod) -> EpochCost:
+    return measure(MethodRun(method, synthetic_data(96, size=16)), EPOCHS)
 
 
 @rule(
-    "method",
-    "steady-memory",
     expects="the memory it holds does not grow from epoch to epoch",
-    why="What is kept of each mini-batch adds up: a run of 300 epochs then ends with the machine's "
-    "memory.",
-    fix="keep numbers, loss.item(), and not tensors; of histories the last few epochs alone",
+    why="What is kept of each mini-batch adds up: a run of 300 epochs runs out of memory.",
+    fix="keep numbers, loss.item(), not tensors; of histories only the last few epochs",
 )
-def steady_memory(subject: Subject) -> None:
+def steady_memory(plugin: PluginUnderTest) -> None:
     """Compare tensors alive after epochs 4, 6 and 8."""
-    trial = Trial(subject.make(), draw(), epochs=8)
+    run = MethodRun(plugin.make(), synthetic_data(), epochs=8)
     held = []
-    with Memory() as memory:
+    with MemoryMeter() as memory:
         for epoch in range(8):
-            trial.train_epochs(epoch, epoch + 1, look=False)
+            run.train_epochs(epoch, epoch + 1, predict=False)
             held.append(memory.live)
-    if held[3] < held[5] < held[7] and held[7] - held[3] > 4 * len(trial.images):
+    if held[3] < held[5] < held[7] and held[7] - held[3] > 4 * len(run.images):
         raise Violation(
             f"tensors made in training held {held[3]:,} bytes after epoch 3, {held[5]:,} after "
             f"epoch 5, {held[7]:,} after epoch 7"

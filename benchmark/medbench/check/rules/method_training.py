@@ -1,4 +1,4 @@
-"""Rules for methods: what they give, what they draw from, what they keep."""
+"""Rules for methods: return values, random streams, state."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medbench.check.compare import difference
-from medbench.check.contract import NotApplicable, Violation, rule
-from medbench.check.elsewhere import Misplaced, elsewhere
-from medbench.check.rules.globals import watched_globals
-from medbench.check.subject import Subject
-from medbench.check.tasks import Trial, Watched, draw
+from medbench.check.compare import difference, require_equal
+from medbench.check.contract import NotApplicable, Violation, rule_of
+from medbench.check.global_rngs import WHY, unchanged_global_rngs
+from medbench.check.plugin import PluginUnderTest
+from medbench.check.simulated_device import simulated_device
+from medbench.check.tasks import EPOCHS, MethodRun, TaskCalls, synthetic_data
 from medbench.errors import MedbenchError
 from medbench.interfaces.method import EpochReport, OptimiserSettings
-from medbench.store.packing import pack, unpack
+from medbench.store.arrays import dumps, loads
 
-#: Epochs of most checks: methods with a warm-up get past it.
-EPOCHS = 4
+rule = rule_of("method")
 
 
 def check_probabilities(given: Any, rows: int, num_classes: int) -> None:
-    """Refuse what are no probabilities of ``rows`` images."""
+    """Check that a value is the probabilities of ``rows`` images."""
     if not isinstance(given, Tensor):
         raise Violation(f"predict returned {type(given).__name__}, not a tensor")
     if tuple(given.shape) != (rows, num_classes):
@@ -44,44 +43,44 @@ def check_probabilities(given: Any, rows: int, num_classes: int) -> None:
         )
 
 
-def check_sane(trial: Trial, epochs: int) -> None:
-    """Train and refuse a loss that is not finite and predictions that are no probabilities."""
-    for epoch, report in enumerate(trial.train_epochs(0, epochs)):
+def train(plugin: PluginUnderTest, *, epochs: int = EPOCHS, **data: Any) -> None:
+    """Train on synthetic data; check that losses are finite and predictions are probabilities."""
+    run = MethodRun(plugin.make(), synthetic_data(**data), epochs=epochs)
+    check_losses(run)
+    given = run.predict()
+    check_probabilities(given.float(), len(run.images), run.data.num_classes)
+
+
+def check_losses(run: MethodRun) -> None:
+    """Train all epochs; check that losses are finite."""
+    for epoch, report in enumerate(run.train_epochs(0, run.task.epochs)):
         if not math.isfinite(report.loss):
             raise Violation(f"the loss of epoch {epoch} is {report.loss}")
-    given = trial.predict()
-    check_probabilities(given.float(), len(trial.images), trial.data.num_classes)
 
 
 @rule(
-    "method",
-    "prediction",
-    expects="predict gives a float32 tensor (B, K) of probabilities: rows that sum to 1",
-    why="All metrics are computed from them; the harness fails a run whose rows are no "
-    "probabilities.",
+    expects="predict returns a float32 tensor (B, K) of probabilities: rows that sum to 1",
+    why="All metrics are computed from them; the harness fails a run with other values.",
     fix="return logits.float().softmax(dim=1)",
 )
-def prediction(subject: Subject) -> None:
+def prediction(plugin: PluginUnderTest) -> None:
     """Look at predictions of seven images of four classes."""
-    trial = Trial(subject.make(), draw(52, 4))
-    trial.train_epochs(0, 1)
-    check_probabilities(trial.predict(trial.images.take(slice(0, 7))), 7, 4)
+    run = MethodRun(plugin.make(), synthetic_data(52, 4))
+    run.train_epochs(0, 1)
+    check_probabilities(run.predict(run.images.take(slice(0, 7))), 7, 4)
 
 
 @rule(
-    "method",
-    "report",
-    expects="train_epoch gives an EpochReport: a finite loss as a float; selected bool (M, N), "
-    "clean_probability float32 (N,) in [0, 1], corrected int64 (N,) from 0 to K-1, where given",
-    why="Label quality is read from them against the clean labels; a wrong shape or order would be "
-    "read as a bad method.",
-    fix="index by batch.indices, not by the order of the batches; .astype() what has another "
-    "type; leave out what the method does not know",
+    expects="train_epoch returns an EpochReport: loss a finite float; if given, selected bool (M, "
+    "N), clean_probability float32 (N,) in [0, 1], corrected int64 (N,) in [0, K-1]",
+    why="Label quality is computed from them; a wrong shape or order looks like a bad method.",
+    fix="index by batch.indices, not by batch order; use .astype(); omit what the method does not "
+    "know",
 )
-def report(subject: Subject) -> None:
+def report(plugin: PluginUnderTest) -> None:
     """Look at the reports of some epochs with 53 samples and four classes."""
-    trial = Trial(subject.make(), draw(53, 4), epochs=EPOCHS)
-    for given in trial.train_epochs(0, EPOCHS):
+    run = MethodRun(plugin.make(), synthetic_data(53, 4))
+    for given in run.train_epochs(0, EPOCHS):
         _check_report(given, 53, 4)
 
 
@@ -112,65 +111,54 @@ def _check_report(given: Any, samples: int, num_classes: int) -> None:
 
 
 @rule(
-    "method",
-    "repeats",
     expects="two trainings on the same task give the same reports, predictions and state, bit for "
     "bit",
-    why="Same run key, same outcome: otherwise nobody can check a result, and a ranking may be "
-    "chance.",
-    fix="draw from task.rng(purpose, epoch) and task.numpy_rng alone; iterate over no set; keep "
-    "nothing in class attributes or module variables that a second run finds changed",
+    why="Same run key, same result: otherwise no result can be checked.",
+    fix="draw only from task.rng and task.numpy_rng; iterate over no set; keep nothing in class "
+    "attributes or module variables",
 )
-def repeats(subject: Subject) -> None:
+def repeats(plugin: PluginUnderTest) -> None:
     """Train twice."""
-    first = Trial(subject.make(), draw(), epochs=EPOCHS).trace(EPOCHS)
-    second = Trial(subject.make(), draw(), epochs=EPOCHS).trace(EPOCHS)
-    if found := difference(first, second):
-        raise Violation(f"the second training differs: {found}")
+    first = MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS)
+    second = MethodRun(plugin.make(), synthetic_data()).trace(EPOCHS)
+    require_equal(first, second, "the second training differs")
 
 
 @rule(
-    "method",
-    "seed-matters",
-    expects="trainings with other seeds differ, if the method draws mini-batches",
-    why="Seeds are there to show how much is chance; a method that hides its own seed looks surer "
-    "than it is.",
-    fix="make no generator of your own (torch.Generator().manual_seed(0)): take task.rng(purpose, "
-    "epoch)",
+    expects="trainings with different seeds differ, if the method draws mini-batches",
+    why="Seeds show how much of a result is chance; a fixed seed hides it.",
+    fix="use task.rng(purpose, epoch); create no generator of your own",
 )
-def seed_matters(subject: Subject) -> None:
+def seed_matters(plugin: PluginUnderTest) -> None:
     """Train with two seeds."""
-    one, two = (Trial(subject.make(), draw(), seed=seed) for seed in (0, 1))
+    one, two = (MethodRun(plugin.make(), synthetic_data(), seed=seed) for seed in (0, 1))
     first, second = one.trace(2), two.trace(2)
-    if not one.watched.drawn_from:
+    if not one.calls.batch_generators:
         raise NotApplicable("it draws no mini-batches")
     if not difference(first, second):
         raise Violation("seeds 0 and 1 gave the same reports, predictions and state, bit for bit")
 
 
 @rule(
-    "method",
-    "named-streams",
-    expects="each mini-batch is drawn with a generator that task.rng gave in the same epoch, for a "
-    "purpose asked for once an epoch",
-    why="A stream depends on run, purpose and epoch alone: so a run that continues draws what it "
-    "would have drawn, and no two draws are the same by mistake.",
-    fix='ask for task.rng("a word for this draw", epoch) inside train_epoch, with the epoch at '
-    "hand, once for each purpose",
+    expects="mini-batches are drawn with a generator from task.rng of the same epoch, asked for "
+    "once per purpose",
+    why="A stream depends only on run, purpose and epoch, so a resumed run draws the same, and no "
+    "two draws are equal by mistake.",
+    fix='call task.rng("purpose", epoch) in train_epoch, once for each purpose',
 )
-def named_streams(subject: Subject) -> None:
+def named_streams(plugin: PluginUnderTest) -> None:
     """Look at what generators were asked for and used."""
-    trial = Trial(subject.make(), draw(), epochs=EPOCHS)
+    run = MethodRun(plugin.make(), synthetic_data())
     for epoch in range(EPOCHS):
-        asked, handed = len(trial.watched.asked), len(trial.watched.handed)
-        used = len(trial.watched.drawn_from)
-        trial.train_epochs(epoch, epoch + 1)
-        of_epoch = trial.watched.asked[asked:]
+        asked, handed = len(run.calls.streams), len(run.calls.generators)
+        used = len(run.calls.batch_generators)
+        run.train_epochs(epoch, epoch + 1)
+        of_epoch = run.calls.streams[asked:]
         for which, purpose, when in of_epoch:
             if when != epoch:
                 raise Violation(f"in epoch {epoch} it asked for task.{which}({purpose!r}, {when})")
-        ours = {id(generator) for generator in trial.watched.handed[handed:]}
-        if any(id(generator) not in ours for generator in trial.watched.drawn_from[used:]):
+        ours = {id(generator) for generator in run.calls.generators[handed:]}
+        if any(id(generator) not in ours for generator in run.calls.batch_generators[used:]):
             raise Violation(
                 f"in epoch {epoch} it drew mini-batches with a generator that task.rng "
                 "did not give in that epoch"
@@ -184,201 +172,167 @@ def named_streams(subject: Subject) -> None:
 
 
 @rule(
-    "method",
-    "global-generators",
     expects="the global generators of Python, numpy and torch are neither used nor seeded",
-    why="They are shared by everything in the process: what one draws moves what another gets.",
-    fix="give torch.rand, randperm and the like generator=task.rng(...); use task.numpy_rng for "
-    "numpy; never call torch.manual_seed or np.random.seed",
+    why=WHY,
+    fix="pass generator=task.rng(...) to torch.rand, randperm and the like; use task.numpy_rng for"
+    " numpy; never call torch.manual_seed or np.random.seed",
 )
-def global_generators(subject: Subject) -> None:
+def global_generators(plugin: PluginUnderTest) -> None:
     """Watch the global generators over a training."""
-    with watched_globals():
-        Trial(subject.make(), draw(), epochs=EPOCHS).train_epochs(0, EPOCHS)
+    with unchanged_global_rngs():
+        MethodRun(plugin.make(), synthetic_data()).train_epochs(0, EPOCHS)
 
 
 @rule(
-    "method",
-    "device",
-    expects="tensors are made where the task's are: on task.device",
-    why="What works by luck on a CPU fails on the first GPU, or drags every batch across the bus.",
+    expects="tensors are created on task.device",
+    why="Code that works by chance on a CPU fails on the first GPU, or copies every batch.",
     fix="torch.zeros(n, device=task.device), torch.from_numpy(a).to(task.device), .cpu() before "
-    ".numpy(); never .cuda(), never a device by name",
+    ".numpy(); never .cuda() or a device by name",
 )
-def device(subject: Subject) -> None:
-    """Train where the task's device is told apart from the default one."""
-    method = subject.make()
-    data, watched = draw(), Watched()
-    with elsewhere(watched.handed) as place:
-        try:
-            trial = Trial(method, data, epochs=EPOCHS, device=place, watched=watched)
-            trial.train_epochs(0, EPOCHS)
-        except Misplaced as fault:
-            raise Violation(str(fault)) from fault
+def device(plugin: PluginUnderTest) -> None:
+    """Train on a simulated device."""
+    method = plugin.make()
+    data, calls = synthetic_data(), TaskCalls()
+    with simulated_device(calls.generators) as place:
+        run = MethodRun(method, data, device=place, calls=calls)
+        run.train_epochs(0, EPOCHS)
     if torch.cuda.is_available():
-        Trial(subject.make(), data, epochs=EPOCHS, device="cuda").train_epochs(0, EPOCHS)
+        MethodRun(plugin.make(), data, device="cuda").train_epochs(0, EPOCHS)
 
 
 @rule(
-    "method",
-    "resume",
-    expects="a training that continues from a checkpoint, after any epoch, gives the same bits as "
-    "one that was never interrupted",
-    why="Long runs are interrupted; if resuming changed the outcome, the record would depend on "
-    "when the machine was switched off.",
-    fix="keep everything that train_epoch changes in attributes of the method, nothing in "
-    "closures, module variables or class attributes, and no view of a tensor next to the tensor",
+    expects="a training resumed from a checkpoint, after any epoch, gives the same bits as an "
+    "uninterrupted one",
+    why="Otherwise a result would depend on when the run was interrupted.",
+    fix="keep all that train_epoch changes in attributes of the method, not in closures, module "
+    "variables or class attributes; keep no view of a tensor next to the tensor",
 )
-def resume(subject: Subject) -> None:
+def resume(plugin: PluginUnderTest) -> None:
     """Interrupt after 0, 1, 2 and 3 of four epochs; save the state as a checkpoint does."""
-    whole = Trial(subject.make(), draw(), epochs=EPOCHS)
-    states, reports = [pack(whole.state.save())], []
+    whole = MethodRun(plugin.make(), synthetic_data())
+    states, reports = [dumps(whole.state.save())], []
     for epoch in range(EPOCHS):
         reports += whole.train_epochs(epoch, epoch + 1)
-        states.append(pack(whole.state.save()))
+        states.append(dumps(whole.state.save()))
     for done in range(EPOCHS):
-        rest = Trial(subject.make(), draw(), epochs=EPOCHS)
-        rest.state.load(unpack(*states[done]))
+        rest = MethodRun(plugin.make(), synthetic_data())
+        rest.state.load(loads(states[done]))
         again = rest.train_epochs(done, EPOCHS)
-        found = difference(
-            {"report": reports[done:], "state": unpack(*states[-1])},
-            {"report": again, "state": unpack(*pack(rest.state.save()))},
+        require_equal(
+            {"report": reports[done:], "state": loads(states[-1])},
+            {"report": again, "state": loads(dumps(rest.state.save()))},
+            f"resumed after {done} of {EPOCHS} epochs, it ends differently",
         )
-        if found:
-            raise Violation(
-                f"continued after {done} of {EPOCHS} epochs it ended differently: {found}"
-            )
 
 
 @rule(
-    "method",
-    "plain-state",
-    expects="every attribute can be saved: numbers, strings, tensors, arrays, containers of "
-    "them, and objects made in start() that have a state_dict or ordinary attributes",
-    why="Nothing is unpickled from a checkpoint: to read results must not run code.",
-    fix="make networks, optimisers and helper objects in start(); hold no files, locks, lambdas or "
+    expects="every attribute can be saved: numbers, strings, tensors, arrays, containers of them, "
+    "and objects made in start() that have a state_dict or ordinary attributes",
+    why="Checkpoints are not pickled: reading results must not run code.",
+    fix="make networks, optimisers and helpers in start(); hold no files, locks, lambdas or "
     "iterators; give other classes state_dict() and load_state_dict()",
 )
-def plain_state(subject: Subject) -> None:
+def plain_state(plugin: PluginUnderTest) -> None:
     """Pack the state as a checkpoint does."""
-    trial = Trial(subject.make(), draw(), epochs=EPOCHS)
+    run = MethodRun(plugin.make(), synthetic_data())
     try:
-        state = trial.state
-        trial.train_epochs(0, EPOCHS)
-        pack(state.save())
+        state = run.state
+        run.train_epochs(0, EPOCHS)
+        dumps(state.save())
     except MedbenchError as error:
         raise Violation(str(error)) from error
 
 
 @rule(
-    "method",
-    "prediction-leaves-no-trace",
-    expects="calling predict between epochs changes nothing of the training",
-    why="The harness predicts three splits after each epoch; their number and order must not be "
-    "part of the outcome, least of all the test images.",
-    fix="network.eval() in predict and network.train() in train_epoch; change no attribute in "
-    "predict",
+    expects="calling predict between epochs does not change the training",
+    why="The harness predicts three splits after each epoch, which must not affect the result.",
+    fix="network.eval() in predict, network.train() in train_epoch; change no attribute in predict",
 )
-def prediction_leaves_no_trace(subject: Subject) -> None:
+def prediction_leaves_no_trace(plugin: PluginUnderTest) -> None:
     """Train with and without looking."""
-    trials = [Trial(subject.make(), draw(), epochs=EPOCHS) for _ in range(2)]
+    trials = [MethodRun(plugin.make(), synthetic_data()) for _ in range(2)]
     reports = [
-        trial.train_epochs(0, EPOCHS, look=look)
-        for trial, look in zip(trials, (True, False), strict=True)
+        run.train_epochs(0, EPOCHS, predict=look)
+        for run, look in zip(trials, (True, False), strict=True)
     ]
-    for trial in trials:
-        trial.predict()  # leaves the networks of both in eval mode
+    for run in trials:
+        run.predict()  # leaves the networks of both in eval mode
     one, two = (
         {"report": r, "state": t.state.save()} for r, t in zip(reports, trials, strict=True)
     )
-    if found := difference(one, two):
-        raise Violation(f"with predictions after each epoch and without: {found}")
+    require_equal(one, two, "with predictions after each epoch and without")
 
 
 @rule(
-    "method",
-    "prediction-by-image",
-    expects="what is predicted for an image does not depend on the images beside it",
-    why="Batch statistics of test images are knowledge of the test set, and the score would depend "
-    "on evaluation.batch_size.",
+    expects="the prediction for an image does not depend on the other images of its batch",
+    why="Batch statistics of test images leak the test set; scores would depend on the batch size.",
     fix="put every network into eval mode in predict",
 )
-def prediction_by_image(subject: Subject) -> None:
+def prediction_by_image(plugin: PluginUnderTest) -> None:
     """Predict all at once, and one at a time."""
-    trial = Trial(subject.make(), draw())
-    trial.train_epochs(0, 2)
-    images = trial.images.take(slice(0, 6))
-    together = trial.predict(images)
-    alone = torch.cat([trial.predict(images[i : i + 1]) for i in range(6)])
+    run = MethodRun(plugin.make(), synthetic_data())
+    run.train_epochs(0, 2)
+    images = run.images.take(slice(0, 6))
+    together = run.predict(images)
+    alone = torch.cat([run.predict(images[i : i + 1]) for i in range(6)])
     off = float((together - alone).abs().max())
     if off > 1e-4:
         raise Violation(f"a probability differs by {off:.3g} when the image is alone in its batch")
 
 
 @rule(
-    "method",
-    "oracle-declared",
-    expects="what it asks of the oracle stands in its class variable `asks`",
-    why="A method that is told the noise rate, or true labels, is not comparable with one that is "
-    "not. The board marks what was asked; who reads the code must be able to know it before.",
-    fix='say it: asks = ("noise_rate",). Or do without: estimate it, or take it as a setting',
+    expects="the class variable `asks` names every question that it asks the oracle",
+    why="A method that knows the noise rate or true labels is not comparable with others; the "
+    "board marks it, and readers of the code must see it.",
+    fix='declare it: asks = ("noise_rate",); or estimate it, or make it a setting',
 )
-def oracle_declared(subject: Subject) -> str:
+def oracle_declared(plugin: PluginUnderTest) -> str:
     """Count the oracle's answers over a training."""
-    method = subject.make()
-    trial = Trial(method, draw(), epochs=EPOCHS)
-    trial.train_epochs(0, EPOCHS)
-    undeclared = sorted(set(trial.oracle.answers) - set(method.asks))
+    method = plugin.make()
+    run = MethodRun(method, synthetic_data())
+    run.train_epochs(0, EPOCHS)
+    undeclared = sorted(set(run.oracle.answers) - set(method.asks))
     if undeclared:
         question = undeclared[0]
         raise Violation(
-            f"{question} was asked, and {trial.oracle.answers[question]} answers given; `asks` is "
+            f"{question} was asked, and {run.oracle.answers[question]} answers given; `asks` is "
             f"{tuple(method.asks)}"
         )
-    asked = ", ".join(f"{n} x {question}" for question, n in sorted(trial.oracle.answers.items()))
+    asked = ", ".join(f"{n} x {question}" for question, n in sorted(run.oracle.answers.items()))
     return f"asked of the oracle: {asked}" if asked else "asks the oracle nothing"
 
 
 @rule(
-    "method",
-    "data-untouched",
-    expects="the images and labels that the method is given are as before when it is done",
-    why="They are shared by training, evaluation and the method's next epoch: a label changed in "
-    "place is a correction that nobody can tell from the data.",
-    fix="labels = batch.labels.clone() before changing them; no operation that ends in _ on what "
-    "the task gives",
+    expects="the images and labels that the method gets are not changed",
+    why="Training, evaluation and later epochs share them.",
+    fix="labels = batch.labels.clone() before a change; no in-place operation on what the task "
+    "gives",
 )
-def data_untouched(subject: Subject) -> None:
+def data_untouched(plugin: PluginUnderTest) -> None:
     """Compare images and labels before and after."""
-    trial = Trial(subject.make(), draw(), epochs=EPOCHS)
-    images = trial.images.take(slice(0, 8))
+    run = MethodRun(plugin.make(), synthetic_data())
+    images = run.images.take(slice(0, 8))
     kept = images.clone()
-    trial.train_epochs(0, EPOCHS)
-    trial.predict(images)
-    if found := difference(kept, images, "a batch given to predict"):
-        raise Violation(found)
-    if found := difference(trial.train.labels, torch.from_numpy(trial.data.noisy), "train.labels"):
-        raise Violation(found)
-    pixels = torch.from_numpy(trial.data.images).permute(0, 3, 1, 2)
-    if found := difference(trial.images.pixels, pixels, "the training images"):
-        raise Violation(found)
+    run.train_epochs(0, EPOCHS)
+    run.predict(images)
+    require_equal(kept, images, "a batch given to predict")
+    require_equal(torch.from_numpy(run.data.noisy), run.train.labels, "train.labels")
+    pixels = torch.from_numpy(run.data.images).permute(0, 3, 1, 2)
+    require_equal(pixels, run.images.pixels, "the training images")
 
 
 @rule(
-    "method",
-    "own-optimiser",
-    expects="settings.optimiser, where given, is the optimiser of every network",
-    why="It is a setting of every method and stands in the run key; a run with another optimiser "
-    "would be a false record.",
+    expects="settings.optimiser, if given, is the optimiser of every network",
+    why="It is part of the run key; with another optimiser the record would be wrong.",
     fix="task.make_optimiser(network, self.settings.optimiser)",
 )
-def own_optimiser(subject: Subject) -> None:
+def own_optimiser(plugin: PluginUnderTest) -> None:
     """Give it an optimiser of its own."""
     own = {"name": "adam", "lr": 0.123}
-    trial = Trial(subject.make(optimiser=own), draw())
-    trial.train_epochs(0, 1)
-    if not trial.watched.optimisers:
+    run = MethodRun(plugin.make(optimiser=own), synthetic_data())
+    run.train_epochs(0, 1)
+    if not run.calls.optimisers:
         raise NotApplicable("it makes no optimiser through the task")
     wanted = OptimiserSettings.model_validate(own)
-    if any(given != wanted for given in trial.watched.optimisers):
+    if any(given != wanted for given in run.calls.optimisers):
         raise Violation("make_optimiser was called without settings.optimiser")

@@ -8,11 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from medbench.check.compare import difference
-from medbench.check.contract import NotApplicable, Violation, rule
-from medbench.check.rules.globals import MEND, watched_globals
-from medbench.check.subject import Subject, refuses
+from medbench.check.compare import require_equal
+from medbench.check.contract import (
+    NotApplicable,
+    Violation,
+    refusal_is_not_applicable,
+    rule_of,
+)
+from medbench.check.global_rngs import FIX, WHY, unchanged_global_rngs
+from medbench.check.plugin import PluginUnderTest
 from medbench.interfaces.noise import CleanLabels, NoiseModel
+
+rule = rule_of("noise")
 
 #: Rates at which matrices and draws are looked at.
 RATES = (0.0, 0.2, 0.4)
@@ -32,21 +39,17 @@ def clean(samples: int = 600, num_classes: int = 3, *, classes: int = 0, channel
 
 
 def corrupted(
-    subject: Subject, data: CleanLabels, rate: float, seed: int = 0, model: Any = None
+    plugin: PluginUnderTest, data: CleanLabels, rate: float, seed: int = 0, model: Any = None
 ) -> NDArray[np.int64]:
     """Return noisy labels; a rate or data that the model refuses in one line are no violation."""
-    made: NoiseModel = model or subject.make()
-    try:
+    made: NoiseModel = model or plugin.make()
+    with refusal_is_not_applicable():
         made.transition_matrix(data.class_names, data.dataset, rate)
         return made.corrupt(data, rate, np.random.default_rng(seed))
-    except Exception as error:
-        if refuses(error):
-            raise NotApplicable(str(error)) from error
-        raise
 
 
 def check_labels(noisy: Any, data: CleanLabels) -> None:
-    """Refuse what are no labels of the data."""
+    """Check that a value is noisy labels of the data."""
     if not isinstance(noisy, np.ndarray):
         raise Violation(f"corrupt returned a {type(noisy).__name__}, not a numpy array")
     if noisy.shape != data.labels.shape or noisy.dtype != np.int64:
@@ -60,48 +63,41 @@ def check_labels(noisy: Any, data: CleanLabels) -> None:
 
 
 @rule(
-    "noise",
-    "labels",
     expects="corrupt gives int64 labels (N,) from 0 to K-1",
-    why="They are what every entrant of a block learns from; the harness fails a run on others.",
-    fix="return labels.astype(np.int64), and count classes from data.num_classes",
+    why="All entrants of a block learn from them; the harness fails a run on others.",
+    fix="return labels.astype(np.int64), and take K from data.num_classes",
 )
-def labels(subject: Subject) -> None:
+def labels(plugin: PluginUnderTest) -> None:
     """Look at draws at several rates."""
     data = clean()
     for rate in RATES:
-        check_labels(corrupted(subject, data, rate), data)
+        check_labels(corrupted(plugin, data, rate), data)
 
 
 @rule(
-    "noise",
-    "repeats",
-    expects="the same data, rate and generator give the same labels, in a first call "
-    "and a later one",
-    why="All entrants of a block must meet the same labels, in whatever process and order.",
-    fix="draw from rng alone; keep nothing from call to call; iterate over no set",
+    expects="the same data, rate and generator give the same labels, in the first and later calls",
+    why="All entrants of a block must get the same labels, in any process and order.",
+    fix="draw only from rng; keep no state between calls; iterate over no set",
 )
-def repeats(subject: Subject) -> None:
+def repeats(plugin: PluginUnderTest) -> None:
     """Draw twice with one instance, and once with another."""
-    data, model = clean(), subject.make()
-    first = corrupted(subject, data, 0.4, model=model)
-    for which, other in (("a second call", model), ("another instance", subject.make())):
-        again = corrupted(subject, data, 0.4, model=other)
+    data, model = clean(), plugin.make()
+    first = corrupted(plugin, data, 0.4, model=model)
+    for which, other in (("a second call", model), ("another instance", plugin.make())):
+        again = corrupted(plugin, data, 0.4, model=other)
         if not np.array_equal(first, again):
             raise Violation(f"{which} changed {int((first != again).sum())} of {len(first)} labels")
 
 
 @rule(
-    "noise",
-    "generator-matters",
-    expects="other generators give other labels",
-    why="Seeds are there to show how much is chance.",
-    fix="make no generator of your own: use rng",
+    expects="different generators give different labels",
+    why="Seeds show how much of a result is chance.",
+    fix="use rng; create no generator of your own",
 )
-def generator_matters(subject: Subject) -> None:
+def generator_matters(plugin: PluginUnderTest) -> None:
     """Draw with two seeds."""
     data = clean()
-    one, two = (corrupted(subject, data, 0.4, seed) for seed in (0, 1))
+    one, two = (corrupted(plugin, data, 0.4, seed) for seed in (0, 1))
     if np.array_equal(one, two):
         if np.array_equal(one, data.labels):
             raise NotApplicable("it changed no label at rate 0.4")
@@ -109,62 +105,52 @@ def generator_matters(subject: Subject) -> None:
 
 
 @rule(
-    "noise",
-    "global-generators",
     expects="the global generators of Python, numpy and torch are neither used nor seeded",
-    why="They are shared by everything in the process: what one draws moves what another gets.",
-    fix=MEND,
+    why=WHY,
+    fix=FIX,
 )
-def global_generators(subject: Subject) -> None:
+def global_generators(plugin: PluginUnderTest) -> None:
     """Watch the global generators over a draw."""
-    with watched_globals():
-        corrupted(subject, clean(), 0.4)
+    with unchanged_global_rngs():
+        corrupted(plugin, clean(), 0.4)
 
 
 @rule(
-    "noise",
-    "data-untouched",
-    expects="the clean labels and images are as before",
-    why="They are what everything is judged by.",
+    expects="the clean labels and images are not changed",
+    why="All results are evaluated against them.",
     fix="noisy = data.labels.copy()",
 )
-def data_untouched(subject: Subject) -> None:
+def data_untouched(plugin: PluginUnderTest) -> None:
     """Compare labels and images before and after."""
     data = clean()
     kept = {"labels": data.labels.copy(), "images": np.array(data.images)}
-    corrupted(subject, data, 0.4)
-    if found := difference(kept, {"labels": data.labels, "images": np.asarray(data.images)}):
-        raise Violation(found)
+    corrupted(plugin, data, 0.4)
+    now = {"labels": data.labels, "images": np.asarray(data.images)}
+    require_equal(kept, now, "before and after")
 
 
-def stated(subject: Subject, data: CleanLabels, rate: float) -> NDArray[np.float64]:
+def stated(plugin: PluginUnderTest, data: CleanLabels, rate: float) -> NDArray[np.float64]:
     """Return the stated matrix."""
-    try:
-        matrix = subject.make().transition_matrix(data.class_names, data.dataset, rate)
-    except Exception as error:
-        if refuses(error):
-            raise NotApplicable(str(error)) from error
-        raise
+    with refusal_is_not_applicable():
+        matrix = plugin.make().transition_matrix(data.class_names, data.dataset, rate)
     if matrix is None:
         raise NotApplicable("it states no transition matrix")
     return np.asarray(matrix)
 
 
 @rule(
-    "noise",
-    "matrix",
-    expects="the transition matrix, where stated, is (K, K), in [0, 1], and its rows sum to 1",
-    why="Blocks are marked unlearnable by it before anything runs, and methods may ask for it.",
+    expects="the transition matrix, if given, is (K, K), in [0, 1], and its rows sum to 1",
+    why="Unlearnable blocks are marked by it before a run, and methods may ask for it.",
     fix="T[i, j] is P(noisy = j | true = i): divide each row by its sum",
 )
-def matrix(subject: Subject) -> None:
+def matrix(plugin: PluginUnderTest) -> None:
     """Look at matrices for two, three and five classes."""
     refused = ""
     looked = 0
     for num_classes in (2, 3, 5):
         for rate in RATES:
             try:
-                T = stated(subject, clean(num_classes=num_classes), rate)
+                T = stated(plugin, clean(num_classes=num_classes), rate)
             except NotApplicable as reason:
                 refused = str(reason)
                 continue
@@ -180,19 +166,17 @@ def matrix(subject: Subject) -> None:
 
 
 @rule(
-    "noise",
-    "matrix-agrees",
-    expects="draws follow the stated transition matrix",
-    why="A block whose noise is not what it says is compared with the wrong blocks.",
-    fix="derive from MatrixNoise, which draws by the matrix; or state None where no matrix says it",
+    expects="draws follow the transition matrix",
+    why="A block whose noise differs from its description is compared with the wrong blocks.",
+    fix="derive from MatrixNoise, which draws by the matrix; return None if no matrix applies",
 )
-def matrix_agrees(subject: Subject) -> str:
+def matrix_agrees(plugin: PluginUnderTest) -> str:
     """Count 30,000 draws against the matrix, by a chi-square test of each row."""
     data = clean(30_000)
     worst = 1.0
     for rate in RATES:
-        T = stated(subject, data, rate)
-        noisy = corrupted(subject, data, rate, seed=7)
+        T = stated(plugin, data, rate)
+        noisy = corrupted(plugin, data, rate, seed=7)
         for k in range(data.num_classes):
             counts = np.bincount(noisy[data.labels == k], minlength=data.num_classes)
             expected = counts.sum() * T[k]
@@ -215,31 +199,27 @@ def matrix_agrees(subject: Subject) -> str:
 
 
 @rule(
-    "noise",
-    "rate-zero",
     expects="at rate 0 no label changes",
-    why="It is what a rate means, and the control that every study of noise needs.",
-    fix="let every chance to change be a multiple of the rate",
+    why="Rate 0 means no noise; it is the control of every study.",
+    fix="make each probability of a change a multiple of the rate",
 )
-def rate_zero(subject: Subject) -> None:
+def rate_zero(plugin: PluginUnderTest) -> None:
     """Draw at rate 0."""
     data = clean()
-    changed = int((corrupted(subject, data, 0.0) != data.labels).sum())
+    changed = int((corrupted(plugin, data, 0.0) != data.labels).sum())
     if changed:
         raise Violation(f"{changed} of {len(data.labels)} labels changed at rate 0")
 
 
 @rule(
-    "noise",
-    "rate-grows",
     expects="a higher rate changes more labels",
-    why="Blocks are ordered by it; the board draws curves over it.",
+    why="Blocks are ordered by the rate, and the board draws curves over it.",
     fix="use the argument rate, not a setting",
 )
-def rate_grows(subject: Subject) -> str:
+def rate_grows(plugin: PluginUnderTest) -> str:
     """Count changes at three rates."""
     data = clean(3000)
-    shares = [float((corrupted(subject, data, r) != data.labels).mean()) for r in (0.1, 0.25, 0.4)]
+    shares = [float((corrupted(plugin, data, r) != data.labels).mean()) for r in (0.1, 0.25, 0.4)]
     text = ", ".join(f"{share:.3f}" for share in shares)
     if not shares[0] < shares[1] < shares[2]:
         raise Violation(f"at rates 0.1, 0.25 and 0.4 the shares of changed labels are {text}")
@@ -247,53 +227,45 @@ def rate_grows(subject: Subject) -> str:
 
 
 @rule(
-    "noise",
-    "two-classes",
     expects="it works with two classes, or refuses them in one line",
-    why="Half of the medical datasets ask a yes-or-no question.",
-    fix="raise MedbenchError in transition_matrix where it cannot be",
+    why="Half of the medical datasets have two classes.",
+    fix="raise MedbenchError in transition_matrix if two classes are not possible",
 )
-def two_classes(subject: Subject) -> None:
+def two_classes(plugin: PluginUnderTest) -> None:
     """Draw with two classes."""
     data = clean(num_classes=2)
-    check_labels(corrupted(subject, data, 0.2), data)
+    check_labels(corrupted(plugin, data, 0.2), data)
 
 
 @rule(
-    "noise",
-    "missing-class",
-    expects="it works where a class has no sample",
-    why="A subset of a long-tailed dataset may hold none of the rarest class.",
+    expects="it works if a class has no sample",
+    why="A subset of a long-tailed dataset may have no sample of the rarest class.",
     fix="guard means over a class's samples; take K from data.num_classes",
 )
-def missing_class(subject: Subject) -> None:
+def missing_class(plugin: PluginUnderTest) -> None:
     """Draw where the last of three classes is absent."""
     data = clean(classes=2)
-    check_labels(corrupted(subject, data, 0.2), data)
+    check_labels(corrupted(plugin, data, 0.2), data)
 
 
 @rule(
-    "noise",
-    "one-sample",
     expects="it works with one sample",
     why="A validation split may be that small.",
     fix="no squeeze() without an axis; guard standard deviations of one value",
 )
-def one_sample(subject: Subject) -> None:
+def one_sample(plugin: PluginUnderTest) -> None:
     """Draw for one sample."""
     data = clean(1)
-    check_labels(corrupted(subject, data, 0.2), data)
+    check_labels(corrupted(plugin, data, 0.2), data)
 
 
 @rule(
-    "noise",
-    "grey-and-colour",
-    expects="it works with grey images and with colour",
-    why="X-rays are grey, histology is not; noise that looks at images must take both.",
+    expects="it works with grey images (C = 1) and with colour (C = 3)",
+    why="X-rays are grey, histology is not; noise that uses images must accept both.",
     fix="take the number of channels from data.images.shape",
 )
-def grey_and_colour(subject: Subject) -> None:
+def grey_and_colour(plugin: PluginUnderTest) -> None:
     """Draw with images of one and of three channels."""
     for channels in (1, 3):
         data = clean(channels=channels)
-        check_labels(corrupted(subject, data, 0.2), data)
+        check_labels(corrupted(plugin, data, 0.2), data)

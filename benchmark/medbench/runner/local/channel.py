@@ -1,23 +1,23 @@
-"""Messages between processes: a JSON header and raw arrays. Nothing is pickled."""
+"""Messages between processes, as safetensors in pieces. Nothing is pickled."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-#: Bytes a single write may carry; larger arrays go in pieces.
+from medbench.store.arrays import parts, read_parts
+
+#: Bytes of a single write; longer parts are sent in pieces.
 _PIECE = 64 * 1024**2
 
 
 @dataclass(frozen=True)
 class Message:
-    """A kind, plain JSON values and arrays by name."""
+    """A kind, values (see :mod:`medbench.store.arrays`) and arrays by name."""
 
     kind: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -37,21 +37,19 @@ class Channel:
         self.connection = connection
 
     def send(self, message: Message) -> None:
-        """Send a message.
+        """Send a message; its arrays are not copied.
 
         Raises
         ------
         BrokenPipeError
             If the other side is gone.
+        UnstorableError
+            If the message holds something that cannot be sent.
         """
-        # not np.ascontiguousarray, which gives a number without axes one
-        arrays = {name: np.asarray(array, order="C") for name, array in message.arrays.items()}
-        shapes = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
-        self.connection.send_bytes(json.dumps([message.kind, message.values, shapes]).encode())
-        for array in arrays.values():
-            content = memoryview(array.reshape(-1).view(np.uint8).data)
-            for start in range(0, len(content), _PIECE):
-                self.connection.send_bytes(content[start : start + _PIECE])
+        content = [message.kind, dict(message.values), dict(message.arrays)]
+        for part in parts(content, message.kind):
+            for start in range(0, len(part), _PIECE):
+                self.connection.send_bytes(part[start : start + _PIECE])
 
     def receive(self) -> Message:
         """Wait for a message.
@@ -61,12 +59,8 @@ class Channel:
         EOFError
             If the other side is gone.
         """
-        kind, values, shapes = json.loads(self.connection.recv_bytes())
-        arrays = {}
-        for name, dtype, shape in shapes:
-            array = np.empty(shape, np.dtype(dtype))
-            content = memoryview(array.reshape(-1).view(np.uint8).data)
-            for start in range(0, len(content), _PIECE):
-                self.connection.recv_bytes_into(content[start : start + _PIECE])
-            arrays[name] = array
-        return Message(kind, values, arrays)
+        return Message(*read_parts(self._fill))
+
+    def _fill(self, buffer: memoryview) -> None:
+        for start in range(0, len(buffer), _PIECE):
+            self.connection.recv_bytes_into(buffer[start : start + _PIECE])

@@ -1,4 +1,4 @@
-"""The evaluator's side of checkpoints: when one is due, what is in it, and taking it up again."""
+"""The evaluator's side of checkpoints: when one is due, what is in it, and resuming from it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from medbench.errors import MedbenchError, RecordError
 from medbench.interfaces.executor import Job
 from medbench.runner.local.channel import Message
 from medbench.runner.local.stopping import StoppedError, StopRequest
-from medbench.runner.local.training import STATE
 from medbench.runner.local.training_process import TrainingProcess
 from medbench.store.checkpoints import Checkpoint, Checkpoints
-from medbench.store.packing import pack, unpack
 
 
 class Checkpointer:
@@ -32,7 +28,7 @@ class Checkpointer:
         Where.
     made_by : mapping
         What must be the same for a checkpoint to be used: libraries, plugins, kind of
-        device. Bits made with others would belong to neither.
+        device. With others the bits would differ from those of an uninterrupted run.
     stop : StopRequest
         Whether the job is to stop.
     """
@@ -46,26 +42,22 @@ class Checkpointer:
         self._stop = stop
         self.found = self._newest()
         self.resumed: list[int] = []
-        self._kept_epoch = self.found.epoch if self.found else 0
-        self._began = self._kept_at = time.monotonic()
+        self._saved_epoch = self.found.epoch if self.found else 0
+        self._began = self._saved_at = time.monotonic()
 
     def with_state(self, message: Message) -> Message:
         """Return the message that starts training, with the state to continue from."""
         if self.found is None:
             return message
-        tree, content = self.found.training
-        resume = {"epoch": self.found.epoch, "tree": tree, "sources": self.found.sources}
-        return replace(
-            message,
-            values={**message.values, "resume": resume},
-            arrays={**message.arrays, STATE: content},
-        )
+        found = self.found
+        resume = {"epoch": found.epoch, "state": found.training, "sources": found.sources}
+        return replace(message, values={**message.values, "resume": resume})
 
     def resume(self) -> Mapping[str, Any]:
         """Return the evaluator's own state from the checkpoint in use."""
         if self.found is None:
             raise MedbenchError("the training process reports a checkpoint that it was not sent")
-        state: dict[str, Any] = unpack(*self.found.evaluator)
+        state = self.found.evaluator
         self.resumed = [*state["resumed"], self.found.epoch]
         note(f"continues after epoch {self.found.epoch}, from a checkpoint")
         return state
@@ -73,12 +65,12 @@ class Checkpointer:
     def restart(self, reason: str) -> None:
         """Note that the training process does not use the checkpoint."""
         note(f"starts from its first epoch: {reason}")
-        self.found, self._kept_epoch = None, 0
+        self.found, self._saved_epoch = None, 0
 
     def continue_training(
         self, process: TrainingProcess, epoch: int, own: Callable[[], Mapping[str, Any]]
     ) -> None:
-        """Continue training after an epoch; take a checkpoint first if one is due.
+        """Continue training after an epoch; save a checkpoint first if one is due.
 
         Parameters
         ----------
@@ -87,19 +79,19 @@ class Checkpointer:
         epoch : int
             Epochs done.
         own : callable
-            Gives the evaluator's own state.
+            Returns the evaluator's own state.
 
         Raises
         ------
         StoppedError
-            If the job is to stop; what could be kept is kept.
+            If the job is to stop; a checkpoint is saved first where that is possible.
         """
         stopping = self._stop.asked
         if stopping or self._due(epoch):
             process.send(Message("checkpoint"))
-            self._keep(epoch, own(), process.receive())
+            self._save(epoch, own(), process.receive())
         if stopping:
-            raise StoppedError(f"stopped after epoch {epoch}, {self._kept()}")
+            raise StoppedError(f"stopped after epoch {epoch}, {self._saved()}")
         process.send(Message("continue"))
 
     @property
@@ -112,20 +104,20 @@ class Checkpointer:
         with suppress(OSError):  # the next `medbench run` tries again
             self._checkpoints.remove()
 
-    def _kept(self) -> str:
-        if not self._kept_epoch:
+    def _saved(self) -> str:
+        if not self._saved_epoch:
             return "it will start from its first epoch"
-        return f"it will continue after epoch {self._kept_epoch}"
+        return f"it will continue after epoch {self._saved_epoch}"
 
     def _due(self, epoch: int) -> bool:
         job = self._job
         if job.checkpoint_epochs:
-            return epoch - self._kept_epoch >= job.checkpoint_epochs
+            return epoch - self._saved_epoch >= job.checkpoint_epochs
         if job.checkpoint_seconds is not None:
-            return time.monotonic() - self._kept_at >= job.checkpoint_seconds
+            return time.monotonic() - self._saved_at >= job.checkpoint_seconds
         return False
 
-    def _keep(self, epoch: int, own: Mapping[str, Any], message: Message) -> None:
+    def _save(self, epoch: int, own: Mapping[str, Any], message: Message) -> None:
         """Write a checkpoint; where that fails the run continues without."""
         checkpoint = Checkpoint(
             key=self._job.key,
@@ -133,16 +125,16 @@ class Checkpointer:
             made_by=self._made_by,
             sources=message.values["sources"],
             seconds=self.seconds_before + time.monotonic() - self._began,
-            evaluator=pack({**own, "resumed": self.resumed}),
-            training=(message.values["tree"], message.arrays[STATE].astype(np.uint8, copy=False)),
+            evaluator={**own, "resumed": self.resumed},
+            training=message.values["state"],
         )
         try:
             self._checkpoints.write(checkpoint)
         except (OSError, RecordError) as error:
             note(f"the checkpoint of epoch {epoch} was not saved: {error}; the run continues")
         else:
-            self._kept_epoch = epoch
-        self._kept_at = time.monotonic()  # also where it failed: to try each epoch would cost
+            self._saved_epoch = epoch
+        self._saved_at = time.monotonic()  # also where it failed: to try each epoch would cost
 
     def _newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that can be used; note what is wrong with others."""
@@ -163,6 +155,6 @@ class Checkpointer:
 
 
 def note(text: str) -> None:
-    """Say something in the job's log."""
+    """Write a line to the job's log."""
     sys.stderr.write(f"medbench: {text}\n")
     sys.stderr.flush()

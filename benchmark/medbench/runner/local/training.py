@@ -30,10 +30,8 @@ from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PluginSpec
 from medbench.runner.local.channel import Channel, Message
 from medbench.runner.local.processes import limit_memory
-from medbench.store.packing import pack, unpack
+from medbench.store.arrays import dumps, loads
 
-#: Name of the array with the packed state of a stage in messages.
-STATE = "state"
 #: Prefix of weight arrays in messages.
 WEIGHTS = "weights/"
 
@@ -162,7 +160,7 @@ def _resume(job: Message, stage: TrainingStage | PretrainingStage, channel: Chan
         channel.send(Message("restarted", {"reason": "the source of a plugin has changed since"}))
         return 0
     try:
-        stage.state.load(unpack(resume["tree"], job.arrays[STATE], stage.device))
+        stage.state.load(loads(resume["state"], stage.device))
     except Exception as error:
         raise MedbenchError(
             f"the state after epoch {resume['epoch']} cannot be restored "
@@ -175,9 +173,8 @@ def _resume(job: Message, stage: TrainingStage | PretrainingStage, channel: Chan
 def _wait(channel: Channel, stage: TrainingStage | PretrainingStage) -> None:
     """Wait for "continue" from the evaluator; send it the state if it asks for a checkpoint."""
     while channel.receive().kind == "checkpoint":
-        tree, content = pack(stage.state.save())
-        values = {"tree": tree, "sources": _sources(stage)}
-        channel.send(Message("state", values, {STATE: content}))
+        values = {"state": dumps(stage.state.save()), "sources": _sources(stage)}
+        channel.send(Message("state", values))
 
 
 def _sources(stage: TrainingStage | PretrainingStage) -> dict[str, str]:

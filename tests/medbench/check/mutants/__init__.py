@@ -4,7 +4,15 @@ A mutant is a sound plugin with one fault. The table maps ``kind: rule`` to it.
 """
 
 # they enter themselves into the table
-from mutants import backbones, datasets, every_kind, methods, noise, pretexts  # noqa: F401
+from mutants import (  # noqa: F401
+    backbones,
+    datasets,
+    every_kind,
+    executors,
+    methods,
+    noise,
+    pretexts,
+)
 from mutants.registry import IMPLIED, MUTANTS, settings_of
 from mutants.sound import SOUND
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from medbench.check.sound import Baseline, TinyBackbone
+from medbench.check.reference import ReferenceMethod, TinyBackbone
 from medbench.interfaces import (
     SPLITS,
     DatasetCard,
@@ -23,9 +23,10 @@ from medbench.interfaces import (
 )
 from medbench.interfaces import Dataset as DatasetBase
 from medbench.interfaces import Pretext as PretextBase
+from medbench.runner.local.executor import LocalExecutor
 
 
-class SoundMethod(Baseline):
+class SoundMethod(ReferenceMethod):
     """Plain cross-entropy on the noisy labels, as sound as can be (nobody, 2020)."""
 
 
@@ -119,10 +120,15 @@ class SoundBackbone(TinyBackbone):
     """Two convolutions and a linear layer, as sound as can be (nobody, 2020)."""
 
 
+class SoundExecutor(LocalExecutor):
+    """Carries out jobs in processes of this machine, as soundly as can be."""
+
+
 SOUND = {
     "method": SoundMethod,
     "pretext": SoundPretext,
     "noise": SoundNoise,
     "dataset": SoundDataset,
     "backbone": SoundBackbone,
+    "executor": SoundExecutor,
 }

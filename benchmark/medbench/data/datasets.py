@@ -1,4 +1,4 @@
-"""Datasets whose data stand in one image file."""
+"""Datasets whose data are in one dataset file."""
 
 from __future__ import annotations
 
@@ -7,33 +7,29 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from medbench.data.images_file import open_images, read_card
-from medbench.data.sources import PrepareError, SourceFile, list_sources
+from medbench.data.hdf5_reading import open_images, read_card
+from medbench.data.samples import DatasetIndex, Prepared, PrepareOptions, Progress
+from medbench.data.sources import Download, PrepareError, SourceFile, list_sources
 from medbench.errors import NotPreparedError
 from medbench.interfaces.dataset import DataContext, Dataset, DatasetCard, LabelledImages
 
-if TYPE_CHECKING:
-    from medbench.data.arrangement import Arrangement
-    from medbench.data.download import Download
-    from medbench.data.prepare import Observer, Prepared, PrepareOptions
-
 
 class Hdf5Dataset(Dataset):
-    """A dataset in an image file; a subclass states where the file is.
+    """A dataset in a dataset file; a subclass states where the file is.
 
     Parameters
     ----------
     name : str
-        The name under which the dataset stands in the protocol.
+        The name of the dataset in the protocol.
     settings : Settings
         An instance of the class's ``Settings``.
     """
 
     @abstractmethod
     def path(self, context: DataContext) -> Path:
-        """Return the image file.
+        """Return the dataset file.
 
         Raises
         ------
@@ -42,8 +38,8 @@ class Hdf5Dataset(Dataset):
         """
 
     @abstractmethod
-    def cure(self) -> str:
-        """Return what the user can do if the file turns out to be damaged."""
+    def fix(self) -> str:
+        """Return what the user can do if the file is damaged."""
 
     def card(self, context: DataContext) -> DatasetCard:
         """Return the card in the file, under this dataset's name.
@@ -52,38 +48,38 @@ class Hdf5Dataset(Dataset):
         ------
         medbench.errors.NotPreparedError
             If the user must prepare the data first.
-        medbench.data.images_file.ImagesFileError
-            If the file is damaged or of a newer format.
+        medbench.data.DatasetFileError
+            If the file is damaged or of another format.
         """
-        return replace(read_card(self.path(context), self.cure()), name=self.name)
+        return replace(read_card(self.path(context), self.fix()), name=self.name)
 
     def open(self, context: DataContext) -> AbstractContextManager[LabelledImages]:
-        """Open the file; see :func:`medbench.data.images_file.open_images`.
+        """Open the file; see :func:`medbench.data.open_images`.
 
         Raises
         ------
         medbench.errors.NotPreparedError
             If the user must prepare the data first.
-        medbench.data.images_file.ImagesFileError
-            If the file is damaged or of a newer format.
+        medbench.data.DatasetFileError
+            If the file is damaged or of another format.
         """
-        return open_images(self.path(context), self.cure())
+        return open_images(self.path(context), self.fix())
 
 
 class PreparedDataset(Hdf5Dataset):
-    """A dataset the user prepares once: ``NAME.h5`` in the cache folder.
+    """A dataset that the user prepares once: ``NAME.h5`` in the cache folder.
 
-    A protocol may give it any name (``[datasets.small] plugin = "..."``), each
-    with a file of its own, prepared as ``medbench data prepare PLUGIN:NAME``.
+    A protocol may give it any name (``[datasets.small] plugin = "..."``), each with its own
+    file, prepared as ``medbench data prepare PLUGIN:NAME``.
     """
 
     #: Name under which the class is registered.
     plugin: ClassVar[str] = ""
 
-    #: Whether that name is a mere kind of data, and each dataset needs one of its own.
+    #: Whether it is the name of a kind of data only, so that each dataset needs a name.
     needs_name: ClassVar[bool] = False
 
-    #: What the user can do where :meth:`downloads` gives nothing.
+    #: What the user can do if :meth:`downloads` returns nothing.
     by_hand: ClassVar[str] = "download it yourself; `medbench show dataset` says where"
 
     def downloads(self, size: int | None) -> Sequence[Download]:
@@ -92,14 +88,14 @@ class PreparedDataset(Hdf5Dataset):
         Parameters
         ----------
         size : int, optional
-            Height and width in pixels the user asks for, where the publisher
-            offers several.
+            Height and width in pixels that the user asks for, if the publisher offers
+            several.
 
         Returns
         -------
         sequence of Download
-            Together they are what :meth:`prepare` takes as sources; none if the
-            publisher offers no file with a checksum to everybody.
+            All sources of :meth:`prepare`; none if the publisher offers no file with a
+            checksum to everybody.
         """
         return ()
 
@@ -112,58 +108,58 @@ class PreparedDataset(Hdf5Dataset):
         path = self.target(context)
         if not path.exists():
             raise NotPreparedError(
-                f"dataset {self.name!r} is not prepared ({path} is missing); run: {self._command}"
+                f"dataset {self.name!r} is not prepared ({path} is missing); run: {self.command()}"
             )
         return path
 
-    def cure(self) -> str:
+    def fix(self) -> str:
         """Return the advice to prepare the data again."""
-        return f"remove it and run: {self._command}"
+        return f"remove it and run: {self.command()}"
+
+    def command(self) -> str:
+        """Return the command that prepares the data."""
+        own = "NAME" if self.needs_name and self.name == self.plugin else self.name
+        name = own if self.plugin in ("", own) else f"{self.plugin}:{own}"
+        return f"medbench data prepare {name} SOURCE"
 
     def prepare(
         self,
         sources: Sequence[Path],
         context: DataContext,
         options: PrepareOptions,
-        observer: Observer,
+        progress: Progress,
     ) -> Prepared:
-        """Make the file from the user's own copy of the data.
+        """Write the file from the user's own copy of the data.
 
         Parameters
         ----------
         sources : sequence of pathlib.Path
-            Folders or files the user names.
+            Folders or files that the user names.
         context : DataContext
             Cache folder, processes and memory.
         options : PrepareOptions
             What the user asks for.
-        observer : callable
-            Told images done, images in all and images found done before.
+        progress : callable
+            Called with the numbers of images done and of all images.
 
         Raises
         ------
-        medbench.data.sources.PrepareError
+        medbench.data.PrepareError
             If it cannot be done.
         """
-        raise PrepareError(f"dataset {self.name!r} has no way of being prepared; see its docs")
-
-    @property
-    def _command(self) -> str:
-        variant = self.plugin not in ("", self.name)
-        name = f"{self.plugin}:{self.name}" if variant else self.name
-        return f"medbench data prepare {name} SOURCE"
+        raise PrepareError(f"dataset {self.name!r} cannot be prepared; see its documentation")
 
 
 class FilesDataset(PreparedDataset):
     """A dataset prepared from image files; a subclass states what each file is."""
 
     def find_files(self, sources: Sequence[Path]) -> list[SourceFile]:
-        """List the files of what the user names; see :func:`medbench.data.sources.list_sources`."""
+        """List the files of the sources; see :func:`medbench.data.list_sources`."""
         return list_sources(sources)
 
     @abstractmethod
-    def arrange(self, files: Sequence[SourceFile]) -> Arrangement:
-        """Return samples and card.
+    def index(self, files: Sequence[SourceFile]) -> DatasetIndex:
+        """Return the card and the samples.
 
         Parameters
         ----------
@@ -172,9 +168,9 @@ class FilesDataset(PreparedDataset):
 
         Raises
         ------
-        medbench.data.sources.LayoutError
-            If the files are not laid out as expected; the message says what was
-            found and what was expected.
+        medbench.data.LayoutError
+            If the files are not laid out as expected; the message says what was found and
+            what was expected.
         """
 
     def prepare(
@@ -182,12 +178,12 @@ class FilesDataset(PreparedDataset):
         sources: Sequence[Path],
         context: DataContext,
         options: PrepareOptions,
-        observer: Observer,
+        progress: Progress,
     ) -> Prepared:
         """Decode and write all images; see :func:`medbench.data.prepare.prepare_images`."""
-        from medbench.data.prepare import Prepared, prepare_images
+        from medbench.data.prepare import prepare_images  # loads Pillow
 
-        arrangement = self.arrange(self.find_files(sources))
+        index = self.index(self.find_files(sources))
         path = self.target(context)
-        card = prepare_images(path, arrangement, context, options, observer)
-        return Prepared(path, card, tuple(arrangement.notes))
+        card = prepare_images(path, index, context, options, progress)
+        return Prepared(path, card, tuple(index.notes))

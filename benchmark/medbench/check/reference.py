@@ -1,4 +1,4 @@
-"""Plugins that keep the contract: what rules measure others by, and tiny networks for checks."""
+"""Plugins that keep the contract: the references of checks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEATURES = 32
 
 
 class TinyBackbone(Backbone):
-    """Two convolutions: enough to learn from small images, quick enough for many checks."""
+    """Two convolutions: enough to learn from small images, fast enough for many checks."""
 
     Settings = Settings
 
@@ -45,8 +45,8 @@ def tiny_backbone() -> TinyBackbone:
     return TinyBackbone("tiny", Settings())
 
 
-class Baseline(LNLMethod):
-    """Plain cross-entropy, which believes every label: what the cost of methods is told by."""
+class ReferenceMethod(LNLMethod):
+    """Plain cross-entropy on the noisy labels: the cost of methods is measured against it."""
 
     def start(self, task: LearningTask) -> None:
         """Build one network and its optimiser."""

@@ -1,28 +1,37 @@
-"""State as JSON and bytes: exact for everything it takes, and clear about what it does not."""
+"""The container of arrays: exact for all it takes, and clear about what it does not take."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import struct
+import subprocess
+import sys
 from collections import OrderedDict, deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from torch import Tensor
 
-from medbench.store.packing import PackingError, pack, unpack
+from medbench.store.arrays import (
+    UnstorableError,
+    dumps,
+    load_file,
+    load_metadata,
+    loads,
+    save_file,
+)
 
 
-def through_json(value: Any) -> Any:
-    tree, content = pack(value)
-    assert content.dtype == np.uint8
-    return unpack(json.loads(json.dumps(tree, allow_nan=False)), content)
+def back(value: Any) -> Any:
+    return loads(dumps(value))
 
 
 def same(first: Any, second: Any) -> bool:
@@ -82,7 +91,7 @@ STATES = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(STATES)
 def test_what_comes_out_is_what_went_in(value: Any) -> None:
-    assert same(through_json(value), value)
+    assert same(back(value), value)
 
 
 @pytest.mark.parametrize(
@@ -95,44 +104,44 @@ def test_what_comes_out_is_what_went_in(value: Any) -> None:
 @pytest.mark.parametrize("shape", [(), (0, 3), (5,), (2, 3, 4, 5)])
 def test_tensors_keep_their_bits(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     tensor = (torch.rand(shape) * 9).to(dtype)
-    assert same(through_json(tensor), tensor)
+    assert same(back(tensor), tensor)
 
 
 def test_a_tensor_keeps_the_order_of_its_axes_in_memory() -> None:
     # fused optimisers go through weights and momenta side by side as they lie in memory
     images = torch.rand(4, 3, 5, 6).to(memory_format=torch.channels_last)
-    assert through_json(images).stride() == images.stride()
+    assert back(images).stride() == images.stride()
     turned = torch.rand(3, 4).t()
-    assert through_json(turned).stride() == turned.stride()
+    assert back(turned).stride() == turned.stride()
 
 
 def test_parameters_stay_parameters_and_know_whether_they_are_trained() -> None:
     for trained in (True, False):
-        back = through_json(torch.nn.Parameter(torch.rand(3), trained))
-        assert isinstance(back, torch.nn.Parameter)
-        assert back.requires_grad == trained
-    assert through_json(torch.rand(3, requires_grad=True)).requires_grad
+        found = back(torch.nn.Parameter(torch.rand(3), trained))
+        assert isinstance(found, torch.nn.Parameter)
+        assert found.requires_grad == trained
+    assert back(torch.rand(3, requires_grad=True)).requires_grad
 
 
 def test_nan_keeps_its_bits_in_arrays() -> None:
     odd = np.array([0x7FC00123, 0xFF800001], np.uint32).view(np.float32)
-    assert through_json(odd).tobytes() == odd.tobytes()
+    assert back(odd).tobytes() == odd.tobytes()
 
 
 def test_what_is_packed_does_not_change_with_the_value() -> None:
     tensor, array = torch.zeros(3), np.zeros(3)
-    tree, content = pack({"tensor": tensor, "array": array})
+    content = dumps({"tensor": tensor, "array": array})
     tensor += 1
     array += 1
-    back = unpack(tree, content)
-    assert back["tensor"].tolist() == back["array"].tolist() == [0, 0, 0]
-    back["array"] += 5
-    assert unpack(tree, content)["array"].tolist() == [0, 0, 0]
+    found = loads(content)
+    assert found["tensor"].tolist() == found["array"].tolist() == [0, 0, 0]
+    found["array"] += 5
+    assert loads(content)["array"].tolist() == [0, 0, 0]
 
 
 def test_an_ordered_dict_and_a_set_come_back() -> None:
-    assert through_json(OrderedDict(b=1, a=2)) == {"b": 1, "a": 2}
-    assert through_json({1, 2, 3}) == {1, 2, 3}
+    assert back(OrderedDict(b=1, a=2)) == {"b": 1, "a": 2}
+    assert back({1, 2, 3}) == {1, 2, 3}
 
 
 @pytest.mark.parametrize(
@@ -145,6 +154,61 @@ def test_an_ordered_dict_and_a_set_come_back() -> None:
     ],
 )
 def test_what_cannot_be_kept_is_named(value: Any, message: str) -> None:
-    with pytest.raises(PackingError) as caught:
-        pack(value)
+    with pytest.raises(UnstorableError) as caught:
+        dumps(value)
     assert message in str(caught.value)
+
+
+def test_messages_need_no_torch() -> None:
+    code = (
+        "import sys, numpy; from medbench.store.arrays import dumps, loads;"
+        "assert loads(dumps({'a': numpy.arange(3)}))['a'].tolist() == [0, 1, 2];"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+TREE = {
+    "network": {"conv.weight": torch.arange(24.0).reshape(2, 3, 4), "steps": np.array(3)},
+    "half": torch.ones(3, dtype=torch.bfloat16),
+    "flags": np.array([True, False]),
+    "names": np.array(["a", "bc"]),
+    "rate": 0.5,
+}
+
+
+def test_others_read_the_arrays_by_name(tmp_path: Path) -> None:
+    save_file(tmp_path / "x.safetensors", TREE, "", {"format": "7"})
+    assert load_metadata(tmp_path / "x.safetensors")["format"] == "7"
+    found = safetensors.torch.load_file(tmp_path / "x.safetensors")
+    assert torch.equal(found["network.conv.weight"], TREE["network"]["conv.weight"])
+    assert torch.equal(found["half"], TREE["half"])
+    assert found["network.steps"].item() == 3
+    assert found["flags"].tolist() == [True, False]
+    assert same(load_file(tmp_path / "x.safetensors"), TREE)
+
+
+def test_every_altered_byte_and_every_lost_one_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file(path, TREE)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with contextlib.suppress(OSError, EOFError, ValueError, KeyError, TypeError):
+            assert same(load_file(path), TREE), f"byte {place}"
+    for length in range(0, len(content), 13):
+        path.write_bytes(content[:length])
+        with pytest.raises((OSError, EOFError, ValueError, KeyError, TypeError)):
+            load_file(path)
+    path.write_bytes(content + b"x")
+    with pytest.raises(ValueError, match="not those that were written"):
+        load_file(path)
+
+
+def test_a_header_that_claims_much_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes((2**62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ValueError, match="too long"):
+        load_file(path)

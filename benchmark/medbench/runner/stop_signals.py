@@ -1,29 +1,15 @@
-"""Stopping ``medbench run``: the first signal asks, the second ends all at once."""
+"""Stopping a run of a protocol: the first signal asks, the second ends everything at once."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
 from threading import current_thread, main_thread
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
-import click
-
-#: Ctrl-C; what a cluster sends before it takes the machine away; a terminal that is closed.
-_SIGNALS = [
-    number
-    for name in ("SIGINT", "SIGTERM", "SIGHUP")
-    if (number := getattr(signal, name, None)) is not None
-]
-
-
-class StoppedCommand(click.exceptions.Abort):
-    """The command was stopped by a signal; ``status`` is its exit status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+#: Ctrl-C; the end of a cluster job; a terminal that is closed.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
@@ -46,18 +32,13 @@ class StopSignals:
         self.received = 0
 
     def __enter__(self) -> StopSignals:
-        if current_thread() is main_thread():  # no other may say what becomes of signals
+        if current_thread() is main_thread():  # others cannot set handlers
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -1,4 +1,4 @@
-"""The scheduler beside other commands, and on devices that it shares between jobs."""
+"""The scheduler next to other commands, and on devices that jobs share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_process import InProcess, Notes, carried_out, expanded
 
+from medbench.interfaces.events import (
+    Event,
+    JobEndedElsewhere,
+    JobRequeued,
+    JobYielded,
+    WaitingForOthers,
+)
 from medbench.interfaces.executor import Job, JobEnd, JobHandle, JobProgress, JobState
 from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import RunSpec
 from medbench.runner import scheduler
-from medbench.runner.sharing import Item
+from medbench.runner.plan import PlanItem
 from medbench.store.attempts import Attempt
-from medbench.store.locks import Locks
+from medbench.store.locks import Locks, RunningJob
 from medbench.store.processes import Process
 from medbench.store.results import Results
 
@@ -38,77 +45,82 @@ def results(tmp_path: Path) -> Results:
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at what others do every few milliseconds."""
-    monkeypatch.setattr(scheduler, "LOOK", 0.01)
+    """Check what others do every few milliseconds."""
+    monkeypatch.setattr(scheduler, "POLL", 0.01)
 
 
-def path_of(results: Results, item: Item) -> Path:
+def path_of(results: Results, item: PlanItem) -> Path:
     path = results.record_path if isinstance(item, RunSpec) else results.pretraining_path
     return path(item.key)
 
 
-def finish(results: Results, item: Item) -> None:
+def finish(results: Results, item: PlanItem) -> None:
     path_of(results, item).parent.mkdir(parents=True, exist_ok=True)
     path_of(results, item).touch()
 
 
-def failed(item: Item, number: int) -> Attempt:
+def failed(item: PlanItem, number: int) -> Attempt:
     return Attempt(item.key, item.label, "run", number, "failed", "not there either", "")
 
 
 class WhenWaiting(Notes):
-    """An observer that does something the first time it hears of waiting."""
+    """Calls a function the first time that the command waits for others."""
 
-    def __init__(self, deed: Callable[[], object]) -> None:
+    def __init__(self, act: Callable[[], object]) -> None:
         super().__init__()
-        self.deed: Callable[[], object] | None = deed
-        self.waited_for: list[list[str]] = []
+        self.act: Callable[[], object] | None = act
+        self.waited_for: list[tuple[str, ...]] = []
 
-    def waits(self, items: Sequence[Item], hosts: Sequence[str]) -> None:
-        super().waits(items, hosts)
-        self.waited_for.append([item.key for item in items])
-        if self.deed is not None:
-            deed, self.deed = self.deed, None
-            deed()
+    def __call__(self, event: Event) -> None:
+        super().__call__(event)
+        if isinstance(event, WaitingForOthers):
+            self.waited_for.append(event.keys)
+            if self.act is not None:
+                act, self.act = self.act, None
+                act()
 
 
-def test_what_another_command_is_at_is_waited_for_and_not_done(
+def job_of(item: PlanItem) -> RunningJob:
+    return RunningJob(item.key, item.label)
+
+
+def test_what_another_command_runs_is_waited_for_and_not_done(
     expansion: Expansion, results: Results
 ) -> None:
     run = expansion.runs[0]
     with Locks(results.locks_folder) as theirs:
-        theirs.take(run.key, run.label)
+        theirs.acquire(job_of(run))
 
-        def deed() -> None:
+        def act() -> None:
             finish(results, run)
             theirs.release(run.key)
 
         executor = InProcess(2)
-        notes = WhenWaiting(deed)
+        notes = WhenWaiting(act)
         _, outcome, _ = carried_out(expansion, results, executor, notes=notes)
     assert outcome.elsewhere == [run.key]
-    assert notes.waited_for == [[run.key]], "and only once all else was done"
+    assert notes.waited_for == [(run.key,)], "and only once all else was done"
     assert len(outcome.done) == 21
     assert run.key not in {job.key for job in executor.submitted}
-    assert ("ended elsewhere", run.key) in notes.said
+    assert notes.of(JobEndedElsewhere) == [run.key]
 
 
-def test_runs_wait_for_a_pretraining_that_another_command_is_at(
+def test_runs_wait_for_a_pretraining_that_another_command_runs(
     expansion: Expansion, results: Results
 ) -> None:
     step = next(run.pretraining for run in expansion.runs if run.axes["pretext"] == "rotation")
     assert step is not None
     with Locks(results.locks_folder) as theirs:
-        theirs.take(step.key, step.label)
+        theirs.acquire(job_of(step))
 
-        def deed() -> None:
+        def act() -> None:
             finish(results, step)
             theirs.release(step.key)
 
         executor = InProcess(2)
-        notes = WhenWaiting(deed)
+        notes = WhenWaiting(act)
         _, outcome, _ = carried_out(expansion, results, executor, notes=notes)
-    assert notes.waited_for[0] == [step.key]
+    assert notes.waited_for[0] == (step.key,)
     assert outcome.elsewhere == [step.key]
     submitted = Counter(job.key for job in executor.submitted)
     assert set(submitted) == {run.key for run in expansion.runs} | set(expansion.pretrainings()) - {
@@ -124,15 +136,15 @@ def test_what_failed_in_another_command_is_not_tried_once_more(
     run = expansion.runs[0]
     results.write_attempt(failed(run, 1))
     with Locks(results.locks_folder) as theirs:
-        theirs.take(run.key, run.label)
+        theirs.acquire(job_of(run))
 
-        def deed() -> None:
+        def act() -> None:
             results.write_attempt(failed(run, 2))
             theirs.release(run.key)
 
         executor = InProcess(2)
         _, outcome, _ = carried_out(
-            expansion, results, executor, notes=WhenWaiting(deed), retry=True
+            expansion, results, executor, notes=WhenWaiting(act), retry=True
         )
     assert outcome.failed == [run.key]
     assert run.key not in {job.key for job in executor.submitted}
@@ -146,37 +158,37 @@ def test_the_work_of_a_dead_command_is_taken_over_and_its_attempt_kept(
     ended = subprocess.Popen(["true"])
     ended.wait()
     with Locks(results.locks_folder) as theirs:
-        theirs.take(run.key, run.label)
+        theirs.acquire(job_of(run))
         log = results.log_path(run.key, 1)
         log.parent.mkdir(parents=True)
         log.touch()
 
-        def deed() -> None:  # it dies
+        def act() -> None:  # it dies
             theirs.release(run.key)
             this = Process.this()
-            theirs._process = Process("here", this.place, ended.pid, 1)
-            theirs.take(run.key, run.label)
+            theirs.process = Process("here", this.place, ended.pid, 1)
+            theirs.acquire(job_of(run))
 
         executor = InProcess(2)
-        notes = WhenWaiting(deed)
+        notes = WhenWaiting(act)
         _, outcome, _ = carried_out(expansion, results, executor, notes=notes)
     assert outcome.elsewhere == []
     (job,) = [job for job in executor.submitted if job.key == run.key]
     assert job.attempt == 2
     ((attempt,),) = results.attempts().values()
     assert (attempt.attempt, attempt.state) == (1, "interrupted")
-    assert attempt.reason == f"process {ended.pid} on here ended in the middle of it"
+    assert attempt.reason == f"process {ended.pid} on here ended while it was running"
 
 
-def test_a_dead_commands_claim_on_what_is_done_is_tidied_away(
+def test_a_dead_commands_lock_on_what_is_done_is_tidied_away(
     expansion: Expansion, results: Results
 ) -> None:
     carried_out(expansion, results, InProcess(2))
     ended = subprocess.Popen(["true"])
     ended.wait()
     dead = Locks(results.locks_folder)
-    dead._process = Process("here", Process.this().place, ended.pid, 1)
-    dead.take(expansion.runs[0].key, "")
+    dead.process = Process("here", Process.this().place, ended.pid, 1)
+    dead.acquire(job_of(expansion.runs[0]))
     (left,) = results.locks()
     assert left.holder.gone()
     path_of(results, expansion.runs[1]).unlink()
@@ -184,7 +196,7 @@ def test_a_dead_commands_claim_on_what_is_done_is_tidied_away(
     assert results.locks() == []
 
 
-def test_a_command_that_was_taken_for_dead_leaves_its_job_to_the_other(
+def test_a_command_that_was_taken_for_dead_yields_its_job(
     expansion: Expansion, results: Results
 ) -> None:
     """It was suspended: when it wakes, another holds its lock, and ends the run."""
@@ -200,28 +212,28 @@ def test_a_command_that_was_taken_for_dead_leaves_its_job_to_the_other(
                 self.woken = True
                 lock = theirs.find(run.key)
                 assert lock is not None
-                assert theirs._take_away(run.key, lock.token)
-                assert theirs.take(run.key, run.label)
+                assert theirs._remove(lock)
+                assert theirs.acquire(job_of(run))
                 time.sleep(0.02)
                 return []
             return super().events(wait)
 
     with Locks(results.locks_folder) as theirs:
 
-        def deed() -> None:
+        def act() -> None:
             finish(results, run)
             theirs.release(run.key)
 
         executor = Suspended(1)
-        notes = WhenWaiting(deed)
+        notes = WhenWaiting(act)
         _, outcome, _ = carried_out(expansion, results, executor, notes=notes)
-    assert ("gives way", run.key) in notes.said
+    assert notes.of(JobYielded) == [run.key]
     assert outcome.elsewhere == [run.key]
     assert run.key not in executor.ended
     assert len(outcome.done) == 21
 
 
-def test_an_emptied_folder_of_claims_is_no_reason_to_give_up(
+def test_an_emptied_folder_of_locks_is_no_reason_to_give_up(
     expansion: Expansion, results: Results
 ) -> None:
     class Emptied(InProcess):
@@ -243,7 +255,7 @@ def test_commands_at_once_do_everything_once_whatever_fails(
     expansion: Expansion, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     results = Results.create(tmp_path_factory.mktemp("any") / "results", "tiny")
-    items: dict[str, Item] = {**{run.key: run for run in expansion.runs}}
+    items: dict[str, PlanItem] = {**{run.key: run for run in expansion.runs}}
     items |= expansion.pretrainings()
     failing = data.draw(st.sets(st.sampled_from(sorted(items)), max_size=5))
     executors = [
@@ -287,9 +299,9 @@ class Crowded(InProcess):
     def submit(self, job: Job) -> JobHandle:
         handle = super().submit(job)
         self.where.append((job.key, job.device))
-        beside = [other for other in self.running if other.device == job.device]
-        assert len(beside) <= 2
-        assert len(beside) == 1 or not any(other.alone for other in beside)
+        sharing = [other for other in self.running if other.device == job.device]
+        assert len(sharing) <= 2
+        assert len(sharing) == 1 or not any(other.alone for other in sharing)
         return handle
 
     def state(self, job: Job) -> JobState:
@@ -311,7 +323,7 @@ def test_jobs_are_spread_and_what_is_out_of_memory_is_repeated_alone(
     greedy = {run.key for run in expansion.runs if run.axes["method"] == "co-teaching"}
     tried = Counter(job.key for job in executor.submitted)
     assert {key for key, count in tried.items() if count == 2} == greedy
-    assert {key for word, key in notes.said if word == "repeats"} == greedy
+    assert set(notes.of(JobRequeued)) == greedy
     again = [job for job in executor.submitted if job.attempt == 2]
     assert all(job.alone for job in again)
     for (attempt,) in results.attempts().values():

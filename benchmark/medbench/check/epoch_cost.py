@@ -1,4 +1,4 @@
-"""What an epoch costs: passes through networks, seconds, peak memory."""
+"""The cost of an epoch: passes through networks, seconds, peak memory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from medbench.check.tasks import Trial
+from medbench.check.tasks import MethodRun
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Cost of an epoch after the warm-up.
+class EpochCost:
+    """The cost of an epoch.
 
     Parameters
     ----------
@@ -32,29 +33,29 @@ class Cost:
     peak_bytes: int
 
 
-def measure(trial: Trial, epochs: int) -> Cost:
-    """Train ``epochs`` epochs and return the dearest one's cost."""
+def measure(run: MethodRun, epochs: int) -> EpochCost:
+    """Train ``epochs`` epochs and return the cost of the most expensive one."""
     passed = [0]
 
     def count(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         passed[0] += len(inputs[0])
 
-    hooks = [network.register_forward_pre_hook(count) for network in trial.watched.networks]
+    hooks = [network.register_forward_pre_hook(count) for network in run.calls.networks]
     found = []
     for epoch in range(epochs):
         passed[0] = 0
         since = time.process_time()
-        with Memory() as memory:
-            trial.train_epochs(epoch, epoch + 1, look=False)
+        with MemoryMeter() as memory:
+            run.train_epochs(epoch, epoch + 1, predict=False)
         seconds = time.process_time() - since
-        found.append(Cost(passed[0] / len(trial.images), seconds, memory.peak))
+        found.append(EpochCost(passed[0] / len(run.images), seconds, memory.peak))
     for hook in hooks:
         hook.remove()
     return max(found, key=lambda cost: cost.passes)
 
 
-class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of storages made while it is entered, those kept by graphs too."""
+class MemoryMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of storages created inside it, including those that graphs keep."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -73,20 +74,16 @@ class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        new = [self._add(t) for t in _flat(result) if isinstance(t, Tensor)]
+        new = [self._add(t) for t in tree_leaves(result) if isinstance(t, Tensor)]
         if any(new):
             self.peak = max(self.peak, self.live)
         return result
 
     def _add(self, tensor: Tensor) -> bool:
-        """Note a tensor's storage; return whether it is a new one."""
+        """Record a tensor's storage; return whether it is new."""
         storage = tensor.untyped_storage()
         reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         if reference.cdata in self._known:
             return False
         self._known[reference.cdata] = (reference, storage.nbytes())
         return True
-
-
-def _flat(result: Any) -> tuple[Any, ...]:
-    return tuple(result) if isinstance(result, (list, tuple)) else (result,)

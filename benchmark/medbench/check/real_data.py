@@ -1,4 +1,4 @@
-"""A small task on real images: a part of the easiest dataset that needs no preparation."""
+"""A small task on real images: part of the smallest dataset that needs no preparation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from medbench.check.tasks import MIRRORED
+from medbench.check.tasks import MIRRORED, next_class_matrix
 from medbench.engine.oracle import CountedOracle
 from medbench.engine.training import TrainingInput
 from medbench.errors import MedbenchError
@@ -30,7 +30,7 @@ SIZE = 16
 #: Images of training and of test.
 TRAIN, TEST = 160, 120
 
-#: Epochs: methods that warm up have some left.
+#: Epochs: enough for methods to get past their warm-up.
 EPOCHS = 12
 
 #: Share of training labels that are wrong.
@@ -58,26 +58,14 @@ class RealTask:
     test_labels: NDArray[np.int64]
     oracle: CountedOracle
 
-    @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.given.num_classes
-
-    def balanced_accuracy(self, probabilities: NDArray[np.float32]) -> float:
-        """Return the mean recall over classes."""
-        right = probabilities.argmax(axis=1) == self.test_labels
-        return float(
-            np.mean([right[self.test_labels == k].mean() for k in range(self.num_classes)])
-        )
-
 
 def real_task() -> RealTask:
-    """Return the task; the same whenever called.
+    """Return the task, the same on every call.
 
     Raises
     ------
     MedbenchError
-        If no dataset is at hand.
+        If no dataset is available.
     """
     name, card, images, labels, split = _content()
     rng = np.random.default_rng(0)
@@ -105,7 +93,7 @@ def real_task() -> RealTask:
         network_seed=0,
         training_seed=0,
     )
-    matrix = np.eye(card.num_classes) * (1 - RATE) + np.roll(np.eye(card.num_classes), 1, 1) * RATE
+    matrix = next_class_matrix(card.num_classes, RATE)
     return RealTask(name, given, labels[test], CountedOracle(RATE, matrix, clean))
 
 
@@ -121,7 +109,7 @@ def real_images(count: int, size: int) -> NDArray[np.uint8]:
 def _some(
     labels: NDArray[np.int64], among: NDArray[np.bool_], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return ``count`` places, the classes equally often."""
+    """Return ``count`` positions, the same number of each class."""
     classes = np.unique(labels)
     each = count // len(classes)
     chosen = [rng.permutation(np.flatnonzero(among & (labels == k)))[:each] for k in classes]
@@ -130,7 +118,7 @@ def _some(
 
 @cache
 def _content() -> tuple[str, DatasetCard, NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8]]:
-    """Read the dataset of medbench's own with fewest classes and pixels that is at hand."""
+    """Read medbench's dataset with the fewest classes and pixels that needs no preparation."""
     name, dataset, card, context = _easiest(discover())
     with dataset.open(context) as data:
         images = torch.from_numpy(np.asarray(data.images[:])).permute(0, 3, 1, 2).float()
@@ -140,7 +128,7 @@ def _content() -> tuple[str, DatasetCard, NDArray[np.uint8], NDArray[np.int64], 
 
 
 def _easiest(registry: Registry) -> tuple[str, Any, DatasetCard, DataContext]:
-    context = DataContext(Path("no-cache"))  # those that ship need none
+    context = DataContext(Path("no-cache"))  # datasets that ship need none
     found: list[tuple[tuple[int, int], str, Dataset, DatasetCard]] = []
     for entry in registry.of_kind(kind_named("dataset")):
         if entry.distribution != PROJECT:
@@ -154,7 +142,7 @@ def _easiest(registry: Registry) -> tuple[str, Any, DatasetCard, DataContext]:
         found.append(((card.num_classes, size), entry.name, dataset, card))
     if not found:
         raise MedbenchError(
-            "no dataset is at hand that needs no preparation; medbench brings some, so reinstall it"
+            "no dataset without preparation is available; medbench ships some, so reinstall it"
         )
     _, name, dataset, card = min(found, key=lambda each: each[:2])
     return name, dataset, card, context

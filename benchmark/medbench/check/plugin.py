@@ -1,4 +1,4 @@
-"""What is under test: a plugin as the registry knows it, with settings."""
+"""What is checked: a plugin as the registry knows it, with settings."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Entry
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A plugin under test.
+class PluginUnderTest:
+    """A plugin that is checked.
 
     Parameters
     ----------
     entry : Entry
         The plugin.
     settings : mapping
-        Settings to check it with, where its defaults do not do.
+        Settings to check it with, in addition to its defaults.
     cache : pathlib.Path
         Folder of prepared datasets.
     """
@@ -32,7 +31,7 @@ class Subject:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Settings as a protocol would resolve them: the entry's own, then those given."""
+        """Settings as a protocol resolves them: the entry's own, then those given."""
         return {**self.entry.plugin.defaults, **self.settings}
 
     @property
@@ -41,11 +40,7 @@ class Subject:
         return DataContext(self.cache)
 
     def make(self, **changes: Any) -> Any:
-        """Make an instance, with some settings changed.
-
-        It stands under another name than the plugin's, as a variant in a
-        protocol does.
-        """
+        """Make an instance with some settings changed, under a name other than the plugin's."""
         return self.entry.create("under-check", {**self.values, **changes})
 
     def check_settings(self) -> None:
@@ -61,8 +56,3 @@ class Subject:
         checked(
             self.entry.load_settings(), self.values, f"{self.entry.kind.name} {self.entry.name}"
         )
-
-
-def refuses(error: Exception) -> bool:
-    """Return whether an exception is a refusal that a user can read: one clear line."""
-    return isinstance(error, MedbenchError) and "\n" not in str(error).strip()

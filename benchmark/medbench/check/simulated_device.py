@@ -1,9 +1,9 @@
 """A device that is not the default one, on a machine that has only a CPU.
 
-Code that forgets ``device=`` works on a CPU by luck. Under :func:`elsewhere` the
-task's device is ``cpu:0``, which torch carries out on the CPU; whether a tensor
-was made there or on the default device is kept beside it, and where the two meet
-in one operation, as a GPU would refuse, :class:`Misplaced` is raised.
+Code that forgets ``device=`` works on a CPU by chance. Under :func:`simulated_device` the
+task's device is ``cpu:0``, which torch runs on the CPU. For each tensor it is recorded
+whether it was created there or on the default device; if the two are used in one
+operation, which a GPU would refuse, :class:`DeviceMismatch` is raised.
 """
 
 from __future__ import annotations
@@ -17,34 +17,37 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-#: The device of the task: another word for the CPU.
+from medbench.check.contract import Violation
+
+#: The device of the task: another name of the CPU.
 PLACE = "cpu:0"
 
-#: What makes a tensor from nothing: it goes where ``device=`` says.
+#: Functions that create a tensor, on the device that ``device=`` names.
 _MAKERS = {
     "arange", "as_tensor", "empty", "eye", "full", "linspace", "logspace", "normal", "ones",
     "rand", "randint", "randn", "randperm", "tensor", "zeros", "bartlett_window", "hann_window",
     "from_numpy", "tril_indices", "triu_indices",
 }  # fmt: skip
 
-#: Operations that may take a tensor on the host beside one on the device.
+#: Operations that accept a tensor on the host together with one on the device.
 _MIXERS = {
     "_has_compatible_shallow_copy_type", "to", "copy_", "__getitem__", "index_put_", "type_as",
     "is_set_to", "__set__",
 }  # fmt: skip
 
-#: What only a tensor on the host can do.
+#: Operations that only a tensor on the host supports.
 _HOST_ONLY = {"numpy", "__array__"}
 
 
-class Misplaced(Exception):  # noqa: N818 - it is what is found, no error of ours
-    """Tensors of two devices met, or a host's operation was asked of the device's tensor."""
+class DeviceMismatch(Violation):
+    """Tensors of two devices in one operation, or a host operation on a device tensor."""
 
 
-class _Elsewhere(TorchFunctionMode):
-    """Keeps beside each tensor whether it is on the task's device."""
+class _SimulatedDevice(TorchFunctionMode):
+    """Records for each tensor whether it is on the task's device."""
 
     def __init__(self, generators: Sequence[Any]) -> None:
         super().__init__()
@@ -58,37 +61,37 @@ class _Elsewhere(TorchFunctionMode):
         name, attribute = _named(func)
         if attribute == "device":
             return torch.device(PLACE) if self._is_there(args[0]) else func(*args, **kwargs)
-        given = list(_tensors((args, kwargs)))
+        given = _tensors((args, kwargs))
         self._check(name, given, kwargs)
         result = func(*args, **kwargs)
         there = self._goes_there(name, args, kwargs, given)
         if name in ("cpu", "to") and result is args[0] and there != self._is_there(result):
-            result = result.view_as(result)  # what would be a copy on a GPU, must be told apart
+            result = result.view_as(result)  # a copy on a GPU: another tensor
         for tensor in _tensors(result):
-            self._put(tensor, there)
+            self._there[tensor] = there
         if attribute == "data" and name == "__set__":
-            self._put(args[0], self._is_there(args[1]))
+            self._there[args[0]] = self._is_there(args[1])
         return result
 
     def _check(self, name: str, given: list[Tensor], kwargs: Any) -> None:
         if name in _MAKERS and self._of_task(kwargs) and kwargs.get("device") is None:
-            raise Misplaced(
+            raise DeviceMismatch(
                 f"{name} with a generator of the task's device, but without device=, {_line()}"
             )
         there = [tensor for tensor in given if self._is_there(tensor)]
         if name in _HOST_ONLY and there:
-            raise Misplaced(f"{name.strip('_')}() of a tensor on the device, {_line()}")
-        # a single number may stay on the host, as on a GPU
+            raise DeviceMismatch(f"{name.strip('_')}() of a tensor on the device, {_line()}")
+        # a single number may be on the host, as on a GPU
         here = [tensor for tensor in given if not self._is_there(tensor) and tensor.dim() > 0]
         if there and here and name not in _MIXERS:
-            raise Misplaced(
+            raise DeviceMismatch(
                 f"{name} of tensors on the task's device and on the default one, {_line()}"
             )
 
     def _goes_there(
         self, name: str, args: tuple[Any, ...], kwargs: Any, given: list[Tensor]
     ) -> bool:
-        """Return whether what an operation makes is on the task's device."""
+        """Return whether the result of an operation is on the task's device."""
         named = kwargs.get("device")
         if name == "to":
             named = next((a for a in args[1:] if isinstance(a, (str, torch.device))), named)
@@ -96,7 +99,7 @@ class _Elsewhere(TorchFunctionMode):
             if other is not None:
                 return self._is_there(other)
         if name in _MAKERS and kwargs.get("generator") is not None:
-            # a generator's own device cannot be told apart from the CPU
+            # a generator's own device does not show that it is the task's
             return self._of_task(kwargs)
         if named is not None:
             return str(named) == PLACE
@@ -113,9 +116,6 @@ class _Elsewhere(TorchFunctionMode):
     def _is_there(self, tensor: Any) -> bool:
         return isinstance(tensor, Tensor) and tensor in self._there and self._there[tensor]
 
-    def _put(self, tensor: Tensor, there: bool) -> None:
-        self._there[tensor] = there
-
 
 def _named(func: Any) -> tuple[str, str]:
     """Return the name of a function, and for a property's getter the property's."""
@@ -125,15 +125,8 @@ def _named(func: Any) -> tuple[str, str]:
     return name, attribute
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)
+def _tensors(value: Any) -> list[Tensor]:
+    return [part for part in tree_leaves(value) if isinstance(part, Tensor)]
 
 
 def _line() -> str:
@@ -147,13 +140,13 @@ def _line() -> str:
 
 
 @contextmanager
-def elsewhere(generators: Sequence[Any]) -> Iterator[str]:
-    """Enter a place where the default device and the task's are told apart; give its name.
+def simulated_device(generators: Sequence[Any]) -> Iterator[str]:
+    """Distinguish the task's device from the default one; yields its name.
 
     Parameters
     ----------
     generators : sequence
-        Generators of the task's device; looked at whenever one is used.
+        Generators of the task's device, looked up whenever one is used.
     """
-    with _Elsewhere(generators):
+    with _SimulatedDevice(generators):
         yield PLACE

@@ -1,0 +1,319 @@
+"""Running a protocol: what the command ``medbench run`` and :func:`medbench.run` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from medbench.folders import RESULTS, default_cache
+from medbench.interfaces.dataset import DataContext
+from medbench.interfaces.events import Event, GridStarted
+from medbench.plugins.callbacks import Callbacks, callbacks_of
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.local import plugin_files
+from medbench.plugins.manifest import Fault
+from medbench.plugins.registry import Registry, discover
+from medbench.protocol.changes import Changes, changed, unlisted
+from medbench.protocol.read import ProtocolFile, find_protocol, parse_protocol, read_protocol
+from medbench.protocol.runs import Expansion, Filters, expand
+from medbench.protocol.schema import Protocol
+from medbench.protocol.shipped import protocol_paths
+from medbench.protocol.spec import AXES
+from medbench.results import Results, load
+from medbench.runner.job_queue import JobQueue, clean_up
+from medbench.runner.machine import default_jobs, devices_of, resolve_device
+from medbench.runner.modules import built_in_modules
+from medbench.runner.origin import origin, plugin_distributions
+from medbench.runner.plan import JobMaker, Plan, check_prepared, declaration, make_plan, planned
+from medbench.runner.progress import Progress, Summary
+from medbench.runner.scheduler import Scheduler
+from medbench.runner.slots import DeviceSlots
+from medbench.runner.stop_signals import StopSignals
+from medbench.store.locks import Locks
+from medbench.store.registration import register
+from medbench.store.results import Results as Folder
+
+#: Shows the progress of a grid: gives what is to be called on each event.
+View = Callable[[Progress], AbstractContextManager[Callable[[Event], None]]]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How runs are executed; nothing here changes their results.
+
+    Parameters
+    ----------
+    results : Path
+        The results folder.
+    cache : Path
+        Where prepared datasets are.
+    jobs : int, optional
+        Jobs at once; by default cores / threads, or one a GPU.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    timeout : float, optional
+        Seconds that a run may take.
+    memory : int, optional
+        Bytes that a run may use, with all its processes.
+    interval : tuple
+        Seconds and epochs between checkpoints; ``None`` for no limit of that kind.
+    executor : str
+        Name of the executor.
+    loggers : sequence of str
+        Names of loggers.
+    retry_failed : bool
+        Whether failed runs are repeated.
+    """
+
+    results: Path
+    cache: Path
+    jobs: int | None = None
+    device: str = "auto"
+    timeout: float | None = None
+    memory: int | None = None
+    interval: tuple[float | None, int | None] = (60.0, None)
+    executor: str = "local"
+    loggers: Sequence[str] = ()
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A protocol that is ready to be expanded.
+
+    Parameters
+    ----------
+    registry : Registry
+        The plugins.
+    file : ProtocolFile
+        The protocol with changes made.
+    joining : list of str
+        What plugin files add to its grid.
+    left_out : list of Fault
+        Broken plugins that its ``"*"`` leaves out.
+    """
+
+    registry: Registry
+    file: ProtocolFile
+    joining: list[str]
+    left_out: list[Fault]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What came of runs: the plan, what became of it, and the signal that stopped it, or 0."""
+
+    plan: Plan
+    results: Folder
+    summary: Summary
+    signal: int = 0
+
+
+def run(
+    protocol: str | Path | Protocol = "quick",
+    *,
+    results: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+    add: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    jobs: int | None = None,
+    device: str = "auto",
+    executor: str = "local",
+    log: Sequence[str] = (),
+    retry_failed: bool = False,
+    cache: str | Path | None = None,
+    progress: bool = True,
+    **axes: Any,
+) -> Results:
+    """Run a protocol, or a part of it; runs that are finished are not repeated.
+
+    Failed runs raise nothing: see the column ``status`` of the returned ``.runs``.
+
+    Parameters
+    ----------
+    protocol : str, path or Protocol
+        Name of a protocol (``medbench list protocols``), a TOML file, or a protocol.
+    results : path, optional
+        Results folder; by default ``medbench-results/PROTOCOL``.
+    plugins : sequence of path
+        Files or folders with plugins; those that the protocol does not name join its grid.
+    add, settings : sequence of str
+        Changes to the protocol, as ``--add`` and ``--set`` of the command take them.
+    jobs, device, executor, retry_failed
+        As in :class:`RunOptions`.
+    log : sequence of str
+        Names of loggers.
+    cache : path, optional
+        Where prepared datasets are.
+    progress : bool
+        Whether progress is shown on stderr.
+    **axes
+        ``dataset``, ``noise``, ``rate``, ``pretext``, ``method`` or ``seed``: a value, or
+        a list of values, to keep.
+
+    Returns
+    -------
+    Results
+        The results folder, as :func:`medbench.load` opens it.
+
+    Raises
+    ------
+    MedbenchError
+        If the protocol, a plugin or a dataset is not as it should be.
+    KeyboardInterrupt
+        If the run is interrupted; finished runs and checkpoints are kept.
+    """
+    if unknown := axes.keys() - set(AXES):
+        raise TypeError(f"run() got {sorted(unknown)}; the axes are {', '.join(AXES)}")
+    values = {axis: _listed(value) for axis, value in axes.items()}
+    paths = [Path(path) for path in plugins]
+    with plugin_files(paths):
+        opened = open_protocol(protocol, paths, add, settings)
+        registry, file = opened.registry, opened.file
+        folder = Path(results) if results else RESULTS / file.protocol.name
+        options = RunOptions(
+            folder.absolute(), Path(cache or default_cache()).absolute(), jobs, device,
+            executor=executor, loggers=log, retry_failed=retry_failed,
+        )  # fmt: skip
+        whole = expand(file, registry, DataContext(options.cache), Filters())
+        chosen = expand(file, registry, DataContext(options.cache), Filters(values))
+        view = _shown if progress else _hidden
+        if execute(registry, file, whole, chosen, options, view).signal:
+            raise KeyboardInterrupt
+    return load(folder)
+
+
+def open_protocol(
+    protocol: str | Path | Protocol,
+    plugins: Sequence[Path] = (),
+    additions: Sequence[str] = (),
+    settings: Sequence[str] = (),
+) -> Opened:
+    """Find plugins and a protocol, and change it as asked.
+
+    Raises
+    ------
+    ProtocolError, PluginError
+        If the protocol or a plugin file is not as it should be.
+    """
+    registry = discover(required=plugins)
+    if isinstance(protocol, Protocol):
+        file = _as_file(protocol)
+    else:
+        file = read_protocol(find_protocol(str(protocol), protocol_paths(registry)))
+    everything = any(
+        "*" in (g.datasets, g.noise, g.pretexts, g.methods) for g in file.protocol.grid
+    )
+    if everything:
+        # "*" means every plugin that loads: classes are imported, and broken ones left out
+        registry = discover(thorough=True, required=plugins)
+    joining = unlisted(file.protocol, registry, plugins)
+    file = changed(file, Changes([*joining, *additions], settings), registry)
+    return Opened(registry, file, joining, registry.broken if everything else [])
+
+
+def execute(
+    registry: Registry,
+    file: ProtocolFile,
+    whole: Expansion,
+    chosen: Expansion,
+    options: RunOptions,
+    view: View,
+) -> Execution:
+    """Run what a results folder lacks of the chosen runs.
+
+    Parameters
+    ----------
+    registry : Registry
+        The plugins.
+    file : ProtocolFile
+        The protocol.
+    whole, chosen : Expansion
+        All its runs, which are registered and planned, and those to run.
+    options : RunOptions
+        How.
+    view : callable
+        Shows the progress.
+
+    Raises
+    ------
+    MedbenchError
+        If a dataset is not prepared, or the folder belongs to another protocol.
+    KeyboardInterrupt
+        At a second signal: jobs are ended at once.
+    """
+    check_prepared(chosen)
+    callbacks = callbacks_of(registry, tuple(options.loggers))
+    devices = devices_of(resolve_device(options.device))
+    results = Folder.create(options.results, file.protocol.name)
+    results.write_plan(file.text, [planned(run) for run in whole.runs])
+    versions = plugin_distributions(registry.entries.values())
+    declared = declaration(file, whole.runs, versions)
+    line = register(results.registration_path, declared, len(results.done("runs")))
+    plan = make_plan(chosen, results, retry_failed=options.retry_failed)
+    clean_up(results)
+    if not plan.to_do:
+        return Execution(plan, results, Summary())
+
+    from medbench.runner.costs import costs_seen
+
+    jobs = options.jobs or default_jobs(devices, file.protocol.compute.threads)
+    slots = DeviceSlots(devices, jobs)
+    maker = JobMaker(
+        results.root, options.cache, options.timeout, *options.interval,
+        memory=options.memory, origin=origin(file, versions, line),
+    )  # fmt: skip
+    executor_class = registry.get(kind_named("executor"), options.executor).load()
+    modules = built_in_modules(registry, chosen)
+    executor = executor_class(jobs, executor_class.Settings(), modules)
+    progress = Progress(plan, results, jobs, costs_seen(results))
+    try:
+        # locks are released last, when all jobs have ended
+        with (
+            Locks(results.locks_folder) as locks,
+            closing(executor),
+            Callbacks(callbacks, results.root / "logs" / "callbacks") as told,
+            view(progress) as show,
+        ):
+
+            def emit(event: Event) -> None:
+                progress.apply(event)
+                show(event)
+                told.tell(event)
+
+            emit(GridStarted(len(plan.to_do), len(plan.pretrainings_to_do), jobs, tuple(devices)))
+            queue = JobQueue(results, locks, plan.attempts, progress.running)
+            scheduler = Scheduler(plan, maker, executor, queue, slots, emit)
+            with StopSignals(scheduler.stop) as signals:
+                scheduler.run()
+    finally:
+        results.pixels.drop()
+    return Execution(plan, results, progress.summary, signals.received)
+
+
+def _as_file(protocol: Protocol) -> ProtocolFile:
+    """Return a protocol as the file that says the same."""
+    values = protocol.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    path = Path(f"{protocol.name}.toml")
+    text = tomlkit.dumps(values)
+    return ProtocolFile(path, text, parse_protocol(text, path.name))
+
+
+def _listed(value: Any) -> list[Any]:
+    single = isinstance(value, str) or not isinstance(value, Iterable)
+    return [value] if single else list(value)
+
+
+def _shown(progress: Progress) -> AbstractContextManager[Callable[[Event], None]]:
+    from medbench.cli.progress import progress_view
+
+    return progress_view(progress)
+
+
+def _hidden(progress: Progress) -> AbstractContextManager[Callable[[Event], None]]:
+    return nullcontext(lambda event: None)
