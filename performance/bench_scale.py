@@ -1,4 +1,4 @@
-"""What 100,000 runs cost beside training: `python performance/bench_scale.py FOLDER`.
+"""What 100,000 runs cost besides training: `python performance/bench_scale.py FOLDER`.
 
 FOLDER is one that `synthetic_results.py` made (it is made if it is not there). Measured, each
 in a process of its own, so that imports count:
@@ -11,9 +11,9 @@ in a process of its own, so that imports count:
 - dry run: `medbench run --all --dry-run` with its estimate;
 - board first: `medbench leaderboard` with no index there (bar: 60 s);
 - board again: the same, nothing having changed (bar: 5 s);
-- board changed: the same after one record was touched, so that all is computed anew.
+- board changed: the same after one record was touched, so that everything is computed again.
 
-Beside seconds, the most memory that a command and its processes held together, as the sum
+In addition to seconds, the most memory that a command and its processes held together, as the sum
 of their resident sets: pages that they share are counted more than once, so it is an upper
 bound (bar of the board: 2 GiB). A board is made once before, so that compiling modules is
 not counted.
@@ -61,7 +61,7 @@ plan = make_plan(expand(file, discover(), DataContext(Path("no-cache"))), result
                  retry_failed=False)
 if len(plan.runs) != int(sys.argv[2]) or plan.to_do:
     sys.exit("FOLDER is of another shape, or its records have the keys of another medbench: "
-             "remove it, and it is made anew")
+             "remove it, and it is rebuilt")
 """
 
 _INDEX = """
@@ -103,7 +103,7 @@ def resident(pid: int) -> int:
 
 
 def touch(folder: Path) -> None:
-    """Move the times of one record, as whoever edited it would."""
+    """Move the times of one record, as an edit would."""
     record = min((folder / "runs").glob("*/*.h5"))
     record.touch()
 

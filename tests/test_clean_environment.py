@@ -1,4 +1,4 @@
-"""A third party's package, built and installed beside medbench as its users would."""
+"""A third party's package, built and installed together with medbench, as users do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way: a third party's package beside built-ins, from protocol to board."""
+"""The whole way: a third party's package and built-ins, from protocol to board."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ backbone and head in evaluation mode.
 *Linear probe.* Features of the frozen backbone, on all images of the dataset at the
 pretraining's size, standardised by the training images; logistic regression on the
 clean labels of the training split, its regularisation chosen by balanced accuracy on
-the validation split, scored on the test split. Beside it the same probe on the
-weights the pretraining started from. Batch normalisation's statistics are taken
-anew over the training images for both: random weights have none, and those of a
+the validation split, scored on the test split. The table also shows the same probe on the
+weights the pretraining started from. Batch normalisation's statistics are computed
+again over the training images for both: random weights have none, and those of a
 puzzle are of tiles.
 """
 

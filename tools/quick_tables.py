@@ -157,7 +157,7 @@ def memory_table(runs: Sequence[Run], method: str) -> tuple[Sequence[str], Rows]
 
 
 def selection_table(runs: Sequence[Run]) -> tuple[Sequence[str], Rows]:
-    """Return how clean what a method selects is, beside the share of clean labels."""
+    """Return precision and recall of the selections, and the share of clean labels."""
     head = ["dataset", "rate", "method", "clean labels"]
     head += ["precision", "recall"]
     chosen = [run for run in runs if "selection_precision" in run.curves]

@@ -1,10 +1,10 @@
 """Executes the reference code of DivideMix and Co-teaching from the user's checkouts.
 
-Nothing of that code stands here: their scripts are read, changed in the places
+This file contains none of that code: their scripts are read, changed in the places
 listed in :data:`DIVIDEMIX_CHANGES` and :data:`CO_TEACHING_CHANGES`, each of which
 must be found exactly as often as it says, and executed as they are otherwise: main
 loop, losses, division, selection, schedules and test included. ``.cuda()`` does
-nothing meanwhile: there may be no GPU.
+nothing, as there may be no GPU.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def commit_of(checkout: Path) -> str:
 
 
 def module(name: str, **names: Any) -> types.ModuleType:
-    """Return a module that stands in for one of theirs."""
+    """Return a module that replaces one of theirs."""
     made = types.ModuleType(name)
     vars(made).update(names)
     if "." not in name:

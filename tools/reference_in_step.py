@@ -8,15 +8,15 @@ Usage::
 ``compare_reference.py`` lets both sides draw for themselves and compares where they
 end. Here the reference code gets our mini-batches, our mix-up and our mixture's
 start, for a few epochs from the same weights, on the images and labels of a record
-of that comparison. What remains between the two are rounding and whatever is not
-the same algorithm. Printed: the largest difference of any weight, in terms of the
-way the weights went, and the test accuracies of each epoch.
+of that comparison. The remaining differences are rounding and differences of the
+algorithms. It prints the largest difference of a weight, as a share of the largest
+change of a weight, and the test accuracies of each epoch.
 
-Two known differences of Co-teaching are taken out first, or nothing else would be
-seen: its mean loss divided again by the number kept, and its own forgetting rates.
-Both sides take torch's fused optimisers: Adam's first steps are as long for a gradient
-of mere rounding as for any other, so that its two implementations alone lead our own
-method apart.
+Two known differences of Co-teaching are removed first, because they would hide all
+others: its mean loss divided again by the number kept, and its own forgetting rates.
+Both sides use torch's fused optimisers: Adam's first steps are as large for a gradient
+of rounding errors as for any other, so its two implementations give different weights
+of our own method.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class _Loader:
 
 
 class _OurBatches:
-    """Stands for DivideMix's ``cifar_dataloader`` and yields the batches our method drew."""
+    """Replaces DivideMix's ``cifar_dataloader`` and yields the batches our method drew."""
 
     def __init__(self, given: Given, task: LearningTask) -> None:
         self.given, self.task = given, task
@@ -242,7 +242,7 @@ def _co_teaching(
         yield images, torch.from_numpy(given.test_labels), None
 
     class Data:
-        """Stands for their data set; the loader below knows which it is."""
+        """Replaces their dataset; the loader below knows which it is."""
 
         def __init__(self, train: bool, **_: Any) -> None:
             self.train = train

@@ -101,7 +101,7 @@ class Items(Dataset):  # type: ignore[type-arg]
     images : ndarray of uint8, shape (N, H, W, C)
         Images.
     columns : sequence of sequences of length N
-        What stands beside each image, in order.
+        Values of each image, in order.
     views : int
         Augmented views of each image; 0: the image as it is.
     augmentation, rng
@@ -145,7 +145,7 @@ def run_dividemix(checkout: Path, given: Given) -> Outcome:
     selections: list[float] = []
 
     class Loaders:
-        """Stands for their ``cifar_dataloader``: same modes, same batches, other images."""
+        """Replaces their ``cifar_dataloader``: same modes, same batches, other images."""
 
         def __init__(self, *_: Any, **__: Any) -> None:
             pass

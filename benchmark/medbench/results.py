@@ -371,7 +371,7 @@ class Results:
         name : str
             A run, or the key of a pretraining.
         *wanted : str
-            Names as docs/architecture.md lists them; one that ends in ``/`` stands for all
+            Names as docs/reference/records.md lists them; one that ends in ``/`` means all
             below. What is not there is left out.
         """
         key = self._key(name)

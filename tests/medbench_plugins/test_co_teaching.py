@@ -15,7 +15,7 @@ from tiny_task import assert_same, frozen_state, make_task, predict, questions, 
 from torch import Tensor
 
 from medbench_plugins.methods.co_teaching import CoTeaching
-from medbench_plugins.methods.ramps import power_ramp, warmup_length
+from medbench_plugins.methods.ramps import power_ramp, rampup_length, warmup_length
 from medbench_plugins.methods.selection import exchange, kept_count, small_loss
 
 
@@ -47,8 +47,12 @@ def test_upstream_fault_a_kept_sample_lost_to_floating_point() -> None:
     [
         (0, 10, 1, 0),
         (3, 10, 1, 0.3),
-        (5, 10, 2, 0.25),
-        (4, 16, 0.5, 0.5),
+        (2, 10, 2, 0.4),
+        (4, 10, 2, 1),
+        (4, 16, 0.5, 0.125),
+        (16, 10, 0.5, 0.4),
+        (99, 10, 0.5, 0.99498743710662),
+        (100, 10, 0.5, 1),
         (10, 10, 1, 1),
         (99, 10, 2, 1),
         (0, 0, 1, 1),
@@ -57,13 +61,20 @@ def test_upstream_fault_a_kept_sample_lost_to_floating_point() -> None:
     ],
 )
 def test_schedule_by_hand(epoch: int, T_k: int, c: float, expected: float) -> None:
-    assert power_ramp(epoch, T_k, c) == pytest.approx(expected, abs=1e-15)
+    """min(t^c / T_k, 1), as in section 4 of the paper: c = 2 is early, c = .5 late."""
+    assert power_ramp(epoch, T_k, c) == pytest.approx(expected, abs=1e-14)
 
 
 def test_warmup_fits_short_budgets_and_obeys_the_setting() -> None:
     lengths = [warmup_length(None, epochs) for epochs in (1, 2, 3, 8, 19, 20, 300)]
     assert lengths == [1, 1, 1, 4, 9, 10, 10]
     assert warmup_length(7, 8) == 7
+
+
+def test_the_ramp_of_dividemix_fits_short_budgets_as_its_warm_up_does() -> None:
+    lengths = [rampup_length(None, epochs) for epochs in (1, 2, 3, 8, 31, 32, 300)]
+    assert lengths == [1, 1, 1, 4, 15, 16, 16]
+    assert rampup_length(0.5, 8) == 0.5
 
 
 @given(

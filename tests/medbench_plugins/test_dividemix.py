@@ -247,11 +247,12 @@ def test_losses_against_loops(B: int, K: int, seed: int) -> None:
     lx = -sum(float(q[i, c]) * math.log(p[i][c]) for i in range(B) for c in range(K)) / B
     lu = sum((p[i][c] - float(q[i, c])) ** 2 for i in range(B) for c in range(K)) / (B * K)
     mean = [sum(p[i][c] for i in range(B)) / B for c in range(K)]
-    prior = sum(1 / K * math.log(1 / K / mean[c]) for c in range(K))
+    shares = soft(rows(logits_of(1, K, seed + 2))[0])
+    prior = sum(share * math.log(share / mean[c]) for c, share in enumerate(shares))
     entropy = sum(v * math.log(v) for row in p for v in row) / B
     assert float(soft_cross_entropy(z, q)) == pytest.approx(lx, abs=1e-9)
     assert float(squared_error(z, q)) == pytest.approx(lu, abs=1e-9)
-    assert float(prior_penalty(z)) == pytest.approx(prior, abs=1e-9)
+    assert float(prior_penalty(z, torch.tensor(shares).double())) == pytest.approx(prior, abs=1e-6)
     assert float(negative_entropy(z)) == pytest.approx(entropy, abs=1e-9)
 
 
@@ -261,14 +262,15 @@ def test_losses_do_not_depend_on_the_order_nor_on_doubling(order: list[int], see
     for change in (lambda t: t[order], lambda t: t.repeat(2, 1)):
         for loss in (soft_cross_entropy, squared_error):
             torch.testing.assert_close(loss(change(z), change(q)), loss(z, q))
-        for penalty in (prior_penalty, negative_entropy):
-            torch.testing.assert_close(penalty(change(z)), penalty(z))
+        prior = z.new_tensor([0.1, 0.2, 0.3, 0.4])
+        torch.testing.assert_close(prior_penalty(change(z), prior), prior_penalty(z, prior))
+        torch.testing.assert_close(negative_entropy(change(z)), negative_entropy(z))
 
 
 def test_upstream_fault_log_0_in_the_penalties() -> None:
     z = torch.tensor([[500.0, -500.0, 0.0]] * 4, requires_grad=True)
     assert float(negative_entropy(z).detach()) == 0.0
-    penalty = prior_penalty(z)
+    penalty = prior_penalty(z, torch.full((3,), 1 / 3))
     penalty.backward()
     assert math.isfinite(float(penalty.detach()))
     assert z.grad is not None and torch.isfinite(z.grad).all() and z.grad.abs().sum() > 0
@@ -276,11 +278,35 @@ def test_upstream_fault_log_0_in_the_penalties() -> None:
 
 def test_penalties_by_hand() -> None:
     even = torch.zeros((3, 4))
-    assert float(prior_penalty(even)) == pytest.approx(0, abs=1e-6)
+    assert float(prior_penalty(even, torch.full((4,), 0.25))) == pytest.approx(0, abs=1e-6)
     assert float(negative_entropy(even)) == pytest.approx(-math.log(4))
     # All in one class: the penalty pushes; each class once, surely: it does not.
-    assert float(prior_penalty(10 * torch.eye(3))) == pytest.approx(0, abs=1e-6)
-    assert float(prior_penalty(torch.tensor([[10.0, 0, 0]] * 3))) > 1
+    third = torch.full((3,), 1 / 3)
+    assert float(prior_penalty(10 * torch.eye(3), third)) == pytest.approx(0, abs=1e-6)
+    assert float(prior_penalty(torch.tensor([[10.0, 0, 0]] * 3), third)) > 1
+    # A set of one class: what the uniform prior punishes is right, and absent classes cost nothing.
+    single = torch.tensor([1.0, 0, 0])
+    assert float(prior_penalty(torch.tensor([[100.0, 0, 0]] * 3), single)) == pytest.approx(0)
+
+
+def test_the_prior_is_uniform_or_that_of_the_noisy_labels() -> None:
+    task = make_task(samples=61, num_classes=3, epochs=12)
+    labels = task.train.labels.tolist()
+    shares = [labels.count(c) / 61 for c in range(3)]
+    assert len(set(shares)) > 1
+    assert started(DivideMix, task).prior.tolist() == pytest.approx([1 / 3] * 3)
+    method = started(DivideMix, task, **DivideMix.Settings.presets["imbalanced"])
+    assert method.prior.tolist() == pytest.approx(shares)
+
+
+def test_a_penalty_of_no_weight_changes_nothing_by_its_prior() -> None:
+    both = [
+        started(DivideMix, make_task(), **SHORT, lambda_prior=0, prior=prior)
+        for prior in ("uniform", "labels")
+    ]
+    for epoch in range(3):
+        one, other = (method.train_epoch(epoch) for method in both)
+        assert one.loss == other.loss
 
 
 @pytest.mark.parametrize(

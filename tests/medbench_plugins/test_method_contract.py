@@ -1,4 +1,4 @@
-"""What every built-in method owes the harness."""
+"""What every built-in method must do."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ def run(method: LNLMethod, epochs: range, *, look: bool = True) -> list[EpochRep
 
 def test_the_built_in_methods() -> None:
     assert list(CLASSES) == [
-        "cross-entropy", "co-teaching", "small-loss", "dividemix", "gce", "sce", "elr",
-        "jocor", "forward", "volminnet", "confident-learning", "disc", "agreement",
+        "cross-entropy", "cross-entropy-ensemble", "co-teaching", "small-loss", "dividemix",
+        "gce", "sce", "elr", "jocor", "forward", "volminnet", "confident-learning", "disc",
+        "agreement",
     ]  # fmt: skip
     assert all(plugin.interface == 1 and plugin.summary for plugin in METHODS)
 
@@ -195,6 +196,24 @@ def test_cross_entropy_is_the_epoch_done_by_hand() -> None:
     assert report.loss == pytest.approx(total / 41, rel=1e-5)  # of samples, not of batches
     for a, b in zip(method.network.parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_the_ensemble_is_two_networks_by_cross_entropy_averaged() -> None:
+    cls = CLASSES["cross-entropy-ensemble"]
+    method, twin = (started(cls, make_task(samples=41)) for _ in range(2))
+    method.train_epoch(0)
+    task = twin.task
+    for number in (0, 1):
+        net, optimiser = twin.networks[number].train(), twin.optimisers[number]
+        for batch in task.train.batches(16, task.rng(f"train-{number + 1}", 0)):
+            p = net(batch.images).softmax(1)
+            optimiser.step(-p[range(len(p)), batch.labels].log().mean())
+        for a, b in zip(method.networks[number].parameters(), net.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    images = task.train.images[:7]  # type: ignore[attr-defined]
+    first, second = (net.eval()(images).softmax(1) for net in twin.networks)
+    assert not torch.allclose(first, second, atol=1e-3)  # two, not one twice
+    torch.testing.assert_close(predict(method, images), (first + second) / 2, rtol=1e-3, atol=1e-5)
 
 
 class LowPrecision(TinyHarness):

@@ -337,25 +337,34 @@ def test_default_tiles():
     assert tiles.shape == (1, 9, 1, 63, 63)
 
 
-@pytest.mark.parametrize("pretext", [Jigsaw, JigMag])
-def test_images_too_small(pretext):
+@pytest.mark.parametrize(("pretext", "side"), [(Jigsaw, 12), (JigMag, 7)])
+def test_images_too_small(pretext, side):
     with pytest.raises(MedbenchError, match="use larger images"):
-        make(pretext).make_head(8, ImageSpace(1, 12))
+        make(pretext).make_head(8, ImageSpace(1, side))
 
 
 # -- jigmag ----------------------------------------------------------------
 
 
-def test_jigmag_order_is_the_answer():
+@pytest.mark.parametrize(
+    ("side", "ladder", "tile"),
+    [
+        (48, (1.0, 1.25, 1.5, 2.0), 24),
+        (64, (1.0, 1.25, 1.5, 2.0), 32),
+        (96, (1.0, 2.0, 3.0, 4.0), 24),
+    ],
+)
+def test_jigmag_order_is_the_answer(side, ladder, tile):
     """On a ramp the slope of a tile is one over its magnification."""
     task = make(JigMag)
-    images = coordinates(96).expand(50, -1, -1, -1)
+    images = coordinates(side).expand(50, -1, -1, -1)
     tiles, answers = task.puzzles(images, generator())
-    assert tiles.shape == (50, 4, 3, 24, 24)
-    slope = (tiles[:, :, 1, :, 16] - tiles[:, :, 1, :, 8]).mean(2) / 8 * 24
+    assert tiles.shape == (50, 4, 3, tile, tile)
+    near, far = tile // 3, 2 * tile // 3
+    slope = (tiles[:, :, 1, :, far] - tiles[:, :, 1, :, near]).mean(2) / (far - near) * tile
     orders = list(itertools.permutations(range(4)))
     for row, answer in zip(slope, answers.tolist(), strict=True):
-        expected = torch.tensor([1 / (1.0, 2.0, 3.0, 4.0)[place] for place in orders[answer]])
+        expected = torch.tensor([1 / ladder[place] for place in orders[answer]])
         torch.testing.assert_close(row, expected, atol=0.02, rtol=0)
     assert len(answers.unique()) > 15
     assert task.chance(8) == pytest.approx(1 / 24)
@@ -363,10 +372,11 @@ def test_jigmag_order_is_the_answer():
 
 def test_jigmag_crops():
     images = coordinates(64).expand(30, -1, -1, -1)
-    centre, _ = make(JigMag, crop="centre").puzzles(images, generator())
+    centre, _ = make(JigMag).puzzles(images, generator())
     middle = centre.mean((3, 4))[:, :, :2]
     torch.testing.assert_close(middle, torch.full_like(middle, 31.5 / 64), atol=1e-3, rtol=0)
-    random, answers = make(JigMag, magnifications=(1, 4)).puzzles(images, generator())
+    task = make(JigMag, **{**JigMag.Settings.presets["random-crops"], "magnifications": (1, 4)})
+    random, answers = task.puzzles(images, generator())
     assert random.shape[-1] == 16
     magnified = random[torch.arange(30), 1 - answers]  # order (0, 1) is answer 0
     assert magnified.mean((2, 3))[:, 0].std() > 0.1
@@ -393,7 +403,7 @@ def test_upstream_fault_tiles_joined_as_channels_and_the_first_layer_lost(channe
     optimiser = torch.optim.SGD(backbone.parameters(), 0.1)
     task.loss(backbone, head, images, generator(1)).loss.backward()
     optimiser.step()
-    assert seen == [(6 * 4, channels, 8, 8)]  # every tile by itself
+    assert seen == [(6 * 4, channels, 16, 16)]  # every tile by itself
     assert not torch.equal(backbone.backbone.stem.weight, before)
 
     # another network takes all of it over, and sees whole images with it

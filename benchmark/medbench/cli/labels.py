@@ -59,13 +59,13 @@ Examples:
 def labels(
     protocol_name: str, out: Path, cache: Path, as_json: bool, **axes: Sequence[Any]
 ) -> None:
-    """Export the exact noisy labels that the runs of a protocol meet.
+    """Export the exact noisy labels that the runs of a protocol use.
 
     Writes one CSV for each dataset, noise model, rate and seed: id, split
-    (train, validation), label (a number) and class. So a method can be trained
-    outside medbench on the very same labels. Clean labels are not in it. Beside
-    each stands a JSON with the hash of its labels, which is the one in the
-    records; the noise model `given` reads such files back.
+    (train, validation), label (a number) and class. With it a method can be
+    trained outside medbench on the same labels. It has no clean labels. A JSON
+    next to each CSV has the hash of its labels, which is also in the records;
+    the noise model `given` reads such files.
     """
     registry = discover()
     file = read_protocol(find_protocol(protocol_name, protocol_paths(registry)))

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from medbench.cli.bundle import unpacked
-from medbench.cli.common import find_results, json_option, print_json, results_option
+from medbench.cli.common import (
+    cache_option,
+    find_results,
+    json_option,
+    plugin_option,
+    print_json,
+    results_option,
+)
 from medbench.store.results import Results
+
+if TYPE_CHECKING:
+    from medbench.repetition import Repeated
+    from medbench.runner.verification import Report
 
 
 @click.command(
@@ -17,40 +32,106 @@ from medbench.store.results import Results
 Examples:
   medbench verify
   medbench verify --results medbench-results/quick --json
-  medbench verify --results lab-b.zip            a bundle"""
+  medbench verify --results lab-b.zip            a bundle
+  medbench verify --repeat 5                     do five runs again
+  medbench verify --repeat 12 --beacon 9f3c…     drawn by a public number"""
 )
 @results_option
+@click.option(
+    "--repeat", type=click.IntRange(1), metavar="K", help="Also repeat K runs, compare digests."
+)
+@click.option("--beacon", metavar="HEX", help="Public number that draws them.  [default: random]")
+@click.option("--pretrainings", is_flag=True, help="Repeat their pretrainings, too.")
+@plugin_option
+@cache_option
+@click.option("--jobs", type=click.IntRange(1), help="Repetitions at once.")
 @json_option
-def verify(results_dir: Path | None, as_json: bool) -> int:
+def verify(
+    results_dir: Path | None,
+    repeat: int | None,
+    beacon: str | None,
+    pretrainings: bool,
+    plugins: Sequence[Path],
+    cache: Path,
+    jobs: int | None,
+    as_json: bool,
+) -> int:
     """Recompute every metric from stored predictions and check every hash.
 
-    Checks all records and pretrained weights, on all cores, and compares them with
-    each other, the plan and the registration. Names each file that is at fault and why,
-    says what was declared only after results existed, and counts planned runs without a
-    record. Exit status: 0, or 1 if a file is at fault.
+    Checks all records and pretrained weights, on all cores, and compares them with each
+    other, the plan and the registration. Names each file that is at fault and why, what
+    was declared only after results existed, and planned runs that are missing. With
+    --repeat, some runs are done again and must give the same digests. Exit status: 0, or
+    1 if a file is at fault, a run is missing or a repetition differs.
     """
-    with unpacked([find_results(results_dir)]) as folders:
-        return _verify(Results.open(folders[0]), as_json=as_json)
-
-
-def _verify(results: Results, *, as_json: bool) -> int:
     # imported here: --help must not wait for it
     from medbench.runner.verification import check_folder
 
-    total = len(results.done("runs")) + len(results.done("pretrainings"))
-    with click.progressbar(length=total, label="Verifying", file=sys.stderr) as bar:
-        report = check_folder(results, bar.update)
-    if as_json:
-        faults = [{"file": file, "fault": fault} for file, fault in report.faults.items()]
-        print_json({**vars(report), "results": str(results.root), "faults": faults})
-        return 1 if faults else 0
+    with unpacked([find_results(results_dir)]) as folders:
+        results = Results.open(folders[0])
+        total = len(results.done("runs")) + len(results.done("pretrainings"))
+        with click.progressbar(length=total, label="Verifying", file=sys.stderr) as bar:
+            report = check_folder(results, bar.update)
+        shown = {**asdict(report), "results": str(results.root), "repeated": []}
+        shown["faults"] = [{"file": file, "fault": text} for file, text in report.faults.items()]
+        if not as_json:
+            _print(results, report)
+        sound = not (report.faults or report.missing)
+        if repeat is not None:
+            from medbench.cli.progress import progress_view
+            from medbench.repetition import repeat as repeat_runs
+            from medbench.running import RunOptions
+
+            beacon = beacon or secrets.token_hex(16)
+            options = RunOptions(results.root, cache.absolute(), jobs=jobs)
+            found = repeat_runs(
+                results, repeat, beacon, options, progress_view,
+                plugins=plugins, pretrainings=pretrainings,
+            )  # fmt: skip
+            shown |= {"beacon": beacon, "repeated": [asdict(run) for run in found]}
+            if not as_json:
+                _print_repeated(found, beacon, len(results.done("runs")), whole=pretrainings)
+            sound &= all(run.outcome in ("equal", "close") for run in found)
+        if as_json:
+            print_json(shown)
+        return 0 if sound else 1
+
+
+def _print(results: Results, report: Report) -> None:
     for file, fault in report.faults.items():
         click.echo(f"{file}: {fault}")
     for key in report.unplanned:
         click.echo(f"{results.record_path(key).relative_to(results.root)}: not in the plan")
     for change in report.declared_later:
         click.echo(f"declared later: {change}")
+    for label in report.missing[:_NAMED]:
+        click.echo(f"missing: {label}")
+    if len(report.missing) > _NAMED:
+        click.echo(f"missing: {len(report.missing) - _NAMED} more")
     click.echo(f"{report.checked} files checked, {len(report.faults)} at fault")
-    if report.missing:
-        click.echo(f"{len(report.missing)} of {report.planned} planned runs have no record")
-    return 1 if report.faults else 0
+    absent = len(report.missing) + report.failed
+    if absent:
+        click.echo(
+            f"{absent} of {report.planned} planned runs have no record"
+            + (f"; {report.failed} of them failed" if report.failed else "")
+        )
+
+
+def _print_repeated(found: Sequence[Repeated], beacon: str, total: int, *, whole: bool) -> None:
+    from medbench.repetition import altered_bound
+
+    for run in found:
+        click.echo(f"{run.outcome}: {run.label}" + (f" ({run.detail})" if run.detail else ""))
+    equal = sum(run.outcome == "equal" for run in found)
+    click.echo(f"{equal} of {len(found)} runs repeated have equal digests; beacon {beacon}")
+    if equal == len(found):
+        click.echo(
+            f"With 95 % confidence fewer than {altered_bound(equal, total)} of {total} runs were "
+            "altered, if nobody knew the beacon before."
+        )
+        if not whole:
+            click.echo("Pretrained weights are the folder's; --pretrainings repeats them, too.")
+
+
+#: Missing runs that are named.
+_NAMED = 10

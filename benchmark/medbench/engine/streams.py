@@ -53,8 +53,8 @@ def seed_global_rngs(root: int, epoch: int) -> None:
     """Seed the process's global generators for an epoch.
 
     medbench draws from named streams only, but dropout in a third party's
-    backbone can draw from nowhere else; so that such runs repeat too, and can
-    be taken up at an epoch, the global generators start each epoch anew.
+    backbone uses the global generators. They are seeded at the start of each
+    epoch, so that such runs are reproducible and can be resumed.
     """
     import torch
 

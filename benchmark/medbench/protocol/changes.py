@@ -66,8 +66,8 @@ def changed(file: ProtocolFile, changes: Changes, registry: Registry) -> Protoco
 def unlisted(protocol: Protocol, registry: Registry, paths: Sequence[Path]) -> list[str]:
     """Return what files and folders bring and no grid lists, as additions.
 
-    Whoever gives a file wants to see it run; but where the protocol names
-    something of it already, the protocol says what of it is to run.
+    If the protocol already names a plugin of a file, only the protocol decides
+    what of that file runs.
     """
     found = []
     for path in map(str, (path.absolute() for path in paths)):

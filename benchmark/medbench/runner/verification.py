@@ -16,6 +16,7 @@ from medbench.canonical import canonical_json, sha256
 from medbench.engine.readings import read_run
 from medbench.engine.samples import labels_hash
 from medbench.errors import RecordError, StoreError
+from medbench.labels import run_label
 from medbench.protocol.spec import RunSpec
 from medbench.store.agreement import agreement
 from medbench.store.parallel import spread
@@ -55,6 +56,8 @@ class Checked:
         Hash of the images and labels that must then be the same.
     registration : str
         Line of the registration under which the run was made, by its hash.
+    predictions : str
+        Hash of the run's predictions of test images.
     """
 
     path: Path
@@ -63,6 +66,7 @@ class Checked:
     block: str = ""
     shared: str = ""
     registration: str = ""
+    predictions: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,9 @@ class Report:
     planned : int
         Planned runs.
     missing : tuple of str
-        Keys of planned runs that have no record.
+        Labels of planned runs that have neither a record nor a failed attempt.
+    failed : int
+        Planned runs whose last attempt failed.
     unplanned : tuple of str
         Keys of records of runs that are not in the plan.
     """
@@ -90,6 +96,7 @@ class Report:
     declared_later: tuple[str, ...]
     planned: int
     missing: tuple[str, ...]
+    failed: int
     unplanned: tuple[str, ...]
 
 
@@ -99,9 +106,9 @@ def check_folder(results: Results, advance: Callable[[int], object] = lambda cou
     Each record and file of weights is checked by itself (see :func:`check_record` and
     :func:`check_weights`). Runs of one block and seed must have the same images, clean and
     noisy labels: where they differ, those that differ from most are at fault, all of them where
-    there is no majority. A record must have the axes and the pretraining that the plan gives
-    its key, and name a line of the registration; plan and protocol must be those that were
-    registered last.
+    there is no majority. No two runs may have the same predictions. A record must have the axes
+    and the pretraining that the plan gives its key, and name a line of the registration; plan
+    and protocol must be those that were registered last.
 
     Parameters
     ----------
@@ -118,7 +125,9 @@ def check_folder(results: Results, advance: Callable[[int], object] = lambda cou
     for part in spread(check_files, chunks, worth=4):
         checked += part
         advance(len(part))
-    faults, planned, lines = dict(_across(checked)), {}, None
+    faults: dict[Path, str] = {**dict(_duplicates(checked)), **dict(_across(checked))}
+    planned: dict[str, dict[str, Any]] = {}
+    lines = None
     try:
         planned = {run.key: {**run.axes, "pretraining": run.pretraining} for run in results.plan()}
     except StoreError as error:
@@ -133,12 +142,15 @@ def check_folder(results: Results, advance: Callable[[int], object] = lambda cou
     faults |= dict(_against_plan(checked, planned))
     faults |= {file.path: file.fault for file in checked if file.fault}
     later = changes(lines, runs) if lines else []
+    tried = results.attempts()
+    failed = {key for key in planned.keys() - set(runs) if key in tried and tried[key][-1].failed}
     return Report(
         len(paths),
         {str(path.relative_to(results.root)): faults[path] for path in sorted(faults)},
         tuple(f"{c.detail}, when {c.finished} runs had finished ({c.time})" for c in later),
         len(planned),
-        tuple(sorted(planned.keys() - set(runs))),
+        tuple(run_label(planned[key]) for key in planned if key not in failed | set(runs)),
+        len(failed),
         tuple(key for key in runs if key not in planned),
     )
 
@@ -171,6 +183,7 @@ def check_record(path: Path) -> Checked:
         block=canonical_json([agreement(header.spec)["settings"], header.spec["seed"]]),
         shared=_shared(record.arrays),
         registration=str((header.metadata.get("provenance") or {}).get("registration")),
+        predictions=_predictions(record.arrays["test/probabilities"]),
     )
 
 
@@ -197,6 +210,18 @@ def _across(checked: Iterable[Checked]) -> Iterator[tuple[Path, str]]:
         for file in files:
             if file.shared != majority:
                 yield file.path, "its images or labels are not those of its block and seed"
+
+
+def _duplicates(checked: Iterable[Checked]) -> Iterator[tuple[Path, str]]:
+    """Find records that hold the same predictions: no two runs have the same streams."""
+    same: defaultdict[str, list[Checked]] = defaultdict(list)
+    for file in checked:
+        if file.predictions:
+            same[file.predictions].append(file)
+    for files in same.values():
+        for file in files if len(files) > 1 else ():
+            others = ", ".join(f.path.stem[:12] for f in files if f is not file)
+            yield file.path, f"its predictions are those of {others}"
 
 
 def _against_plan(
@@ -226,6 +251,12 @@ def _registration_faults(
     strays = [f.path.stem for f in checked if f.planned and f.registration not in known]
     if strays:
         yield f"{len(strays)} records were made under another one, first {min(strays)}"
+
+
+def _predictions(probabilities: NDArray[Any]) -> str:
+    """Return their hash; nothing where all images have the same, as a constant's have."""
+    constant = not np.ptp(probabilities, axis=1).any()
+    return "" if constant else hashlib.sha256(probabilities.tobytes()).hexdigest()
 
 
 def _shared(arrays: Mapping[str, NDArray[Any]]) -> str:

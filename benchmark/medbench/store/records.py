@@ -205,7 +205,7 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 @contextmanager
 def readable(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever reading a damaged file raises into one error that names it.
+    """Turn any exception from reading a damaged file into one error that names it.
 
     Raises
     ------

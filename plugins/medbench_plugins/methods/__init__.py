@@ -11,6 +11,15 @@ METHODS: tuple[Plugin, ...] = (
         interface=1,
     ),
     Plugin(
+        name="cross-entropy-ensemble",
+        target="medbench_plugins.methods.cross_entropy:CrossEntropyEnsemble",
+        settings="medbench_plugins.methods.settings:CrossEntropySettings",
+        summary="two networks by cross-entropy, averaged; the control for methods with two",
+        interface=1,
+        citation="Lakshminarayanan B, Pritzel A, Blundell C. Simple and scalable predictive "
+        "uncertainty estimation using deep ensembles. NeurIPS 2017, arXiv 1612.01474",
+    ),
+    Plugin(
         name="co-teaching",
         target="medbench_plugins.methods.co_teaching:CoTeaching",
         settings="medbench_plugins.methods.settings:CoTeachingSettings",

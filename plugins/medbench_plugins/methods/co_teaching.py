@@ -20,13 +20,13 @@ class CoTeaching(LNLMethod):
 
     In each mini-batch each network keeps the :math:`(1 - R(t)) B` samples of
     smallest loss of its own, and its peer learns from them, where
-    :math:`R(t) = \tau \min((t / T_k)^c, 1)` with t counted from 0 [P; R has the
+    :math:`R(t) = \tau \min(t^c / T_k, 1)` with t counted from 0 [P; R has the
     same line for c = 1, one epoch shorter]. Both networks see the same batches
     with the same augmentation [R]. tau is the true noise rate [P], a number, or
     an estimate (:func:`~medbench_plugins.methods.estimation.estimate_noise_rate`).
 
     ``EpochReport.selected[m]`` marks the samples that network m kept, that is
-    held for clean.
+    considered clean.
     """
 
     Settings = CoTeachingSettings

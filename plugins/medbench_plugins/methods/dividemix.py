@@ -30,7 +30,7 @@ from medbench_plugins.methods.mixmatch import (
     squared_error,
 )
 from medbench_plugins.methods.mixture import clean_probability, normalise
-from medbench_plugins.methods.ramps import linear_ramp, warmup_length
+from medbench_plugins.methods.ramps import linear_ramp, rampup_length, warmup_length
 from medbench_plugins.methods.settings import DivideMixSettings
 
 #: The reference warms up on batches twice the size [R].
@@ -85,6 +85,11 @@ class DivideMix(LNLMethod):
                 f"budget of {task.epochs} epochs, so no label would ever be doubted; lower "
                 f"'warmup_epochs' or raise the budget"
             )
+        self.rampup_epochs = rampup_length(self.settings.rampup_epochs, task.epochs)
+        self.prior = torch.full((task.num_classes,), 1 / task.num_classes, device=task.device)
+        if self.settings.prior == "labels":
+            counts = torch.bincount(task.train.labels, minlength=task.num_classes)
+            self.prior = counts / counts.sum()
         self.network_1 = task.make_network(0)
         self.network_2 = task.make_network(1)
         self.optimiser_1 = task.make_optimiser(self.network_1, self.settings.optimiser)
@@ -238,10 +243,10 @@ class DivideMix(LNLMethod):
             loss = soft_cross_entropy(logits[:n], mixed_targets[:n])
             if u is not None:
                 lambda_u = settings.lambda_u * linear_ramp(
-                    epoch + step / steps, self.warmup_epochs, settings.rampup_epochs
+                    epoch + step / steps, self.warmup_epochs, self.rampup_epochs
                 )
                 loss = loss + lambda_u * squared_error(logits[n:], mixed_targets[n:])
-            loss = loss + settings.lambda_prior * prior_penalty(logits)
+            loss = loss + settings.lambda_prior * prior_penalty(logits, self.prior)
             optimiser.step(loss)
             mean.add(loss, len(x.labels))
         return mean.read()

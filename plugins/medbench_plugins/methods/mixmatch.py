@@ -154,25 +154,26 @@ def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
     return F.mse_loss(logits.softmax(dim=1), targets)
 
 
-def prior_penalty(logits: Tensor) -> Tensor:
-    r"""Return :math:`L_{reg} = \sum_c \pi_c \log(\pi_c / \bar p_c)` with :math:`\pi_c = 1/K`.
+def prior_penalty(logits: Tensor, prior: Tensor) -> Tensor:
+    r"""Return :math:`L_{reg} = \sum_c \pi_c \log(\pi_c / \bar p_c)`.
 
     Keeps a network from putting all samples into one class. The mean prediction
-    is taken in logarithms: a class nobody is given would otherwise mean log 0.
+    is taken in logarithms: a class that is never predicted would otherwise give log 0.
 
     Parameters
     ----------
     logits : torch.Tensor, shape (B, K)
         Outputs for labelled and unlabelled samples together.
+    prior : torch.Tensor, shape (K,)
+        Class shares pi; their sum is 1, and a share may be 0.
 
     Returns
     -------
     torch.Tensor
-        Scalar, 0 when the mean prediction is uniform, larger otherwise.
+        Scalar, 0 when the mean prediction is the prior, larger otherwise.
     """
-    B, K = logits.shape
-    log_mean = logits.log_softmax(dim=1).logsumexp(dim=0) - math.log(B)
-    return -log_mean.mean() - math.log(K)
+    log_mean = logits.log_softmax(dim=1).logsumexp(dim=0) - math.log(len(logits))
+    return (torch.xlogy(prior, prior) - prior * log_mean).sum()
 
 
 def negative_entropy(logits: Tensor) -> Tensor:

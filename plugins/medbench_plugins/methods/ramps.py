@@ -5,6 +5,9 @@ from __future__ import annotations
 #: Warm-up epochs of Co-teaching's T_k [P] and of DivideMix on CIFAR-10 [P].
 PAPER_WARMUP = 10
 
+#: Epochs over which DivideMix's lambda_u rises [R].
+PAPER_RAMP = 16
+
 
 def warmup_length(setting: int | None, epochs: int, paper: int = PAPER_WARMUP) -> int:
     """Return the warm-up epochs: the setting, or the paper's fitted to a short budget.
@@ -30,8 +33,27 @@ def warmup_length(setting: int | None, epochs: int, paper: int = PAPER_WARMUP) -
     return max(1, min(paper, epochs // 2))
 
 
+def rampup_length(setting: float | None, epochs: int) -> float:
+    """Return the epochs over which lambda_u rises: the setting, or 16 fitted to a short budget.
+
+    Parameters
+    ----------
+    setting : float or None
+        Epochs asked for.
+    epochs : int
+        Epoch budget.
+
+    Returns
+    -------
+    float
+        ``setting`` if given; otherwise 16 [R], but like the warm-up no more than
+        half of the budget [I], so that lambda_u reaches its full weight.
+    """
+    return float(max(1, min(PAPER_RAMP, epochs // 2))) if setting is None else setting
+
+
 def power_ramp(epoch: int, length: int, exponent: float) -> float:
-    r"""Return :math:`\min((t / T_k)^c, 1)` (Han et al. 2018).
+    r"""Return :math:`\min(t^c / T_k, 1)` (Han et al. 2018, section 4).
 
     Parameters
     ----------
@@ -45,9 +67,9 @@ def power_ramp(epoch: int, length: int, exponent: float) -> float:
     Returns
     -------
     float
-        Rises from 0 at t = 0 to 1 at t = T_k.
+        Rises from 0 at t = 0 to 1 at t = T_k^(1/c).
     """
-    return 1.0 if epoch >= length else float((epoch / length) ** exponent)
+    return 1.0 if length == 0 else min(float(epoch**exponent) / length, 1.0)
 
 
 def linear_ramp(position: float, start: float, length: float) -> float:

@@ -15,7 +15,7 @@ from medbench.interfaces import MethodSettings
 
 
 class CrossEntropySettings(MethodSettings):
-    """Settings of cross-entropy: those every method has."""
+    """Settings of cross-entropy, by one network or two: those every method has."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Khanal et al.'s later code [A].
@@ -70,11 +70,14 @@ class ForgettingSettings(MethodSettings):
     warmup_epochs: int | None = Field(
         None,
         ge=0,
-        description="T_k, epochs over which the forget rate rises from 0 to tau; "
+        description="T_k, epochs over which the forget rate rises from 0 to tau where c = 1; "
         "none takes 10 [P], or half of a budget below 20 epochs [I]",
     )
     exponent: float = Field(
-        1.0, gt=0, description="c, the shape of that rise: 1 is linear, 2 starts gently [P]"
+        1.0,
+        gt=0,
+        description="c: the forget rate is tau min(t^c / T_k, 1) in epoch t; 1 is linear, 2 "
+        "reaches tau after sqrt(T_k) epochs, .5 after T_k^2 [P]",
     )
 
     @field_validator("forget_rate", mode="before")
@@ -126,6 +129,7 @@ PAPER: Mapping[str, Any] = {
     "lambda_u": 25.0,
     "rampup_epochs": 16.0,
     "lambda_prior": 1.0,
+    "prior": "uniform",
     "loss_history": 1,
     "optimiser": {
         "name": "sgd",
@@ -154,6 +158,9 @@ class DivideMixSettings(MethodSettings):
         "no-oracle": {**PAPER, "asymmetric": False},
         # C2D (Zheltonozhskii et al. 2022), where SimCLR's weights are the start.
         "after-pretraining": {**PAPER, "p_threshold": 0.03},
+        # The penalty pulls predictions towards equal classes, which imbalanced sets
+        # do not have [I].
+        "imbalanced": {**PAPER, "prior": "labels"},
     }
 
     warmup_epochs: int | None = Field(
@@ -178,10 +185,20 @@ class DivideMixSettings(MethodSettings):
         "and 150 on validation data, users and authors report 0 at a rate of .2 and for asymmetric "
         "noise, 150 at .9",
     )
-    rampup_epochs: float = Field(
-        16.0, ge=0, description="epochs after warm-up over which lambda_u grows from 0 [R]"
+    rampup_epochs: float | None = Field(
+        None,
+        ge=0,
+        description="epochs after warm-up over which lambda_u grows from 0; "
+        "none takes 16 [R], or half of a budget below 32 epochs [I]",
     )
-    lambda_prior: float = Field(1.0, ge=0, description="weight of the uniform-prior penalty [P]")
+    lambda_prior: float = Field(
+        1.0, ge=0, description="weight of the penalty on class shares far from the prior [P]"
+    )
+    prior: Literal["uniform", "labels"] = Field(
+        "uniform",
+        description="class shares that predictions are pulled to: all equal [P], or those of the "
+        "noisy labels, for imbalanced sets [I]",
+    )
     asymmetric: bool | None = Field(
         None,
         description="whether to penalise certainty during warm-up, meant for asymmetric noise; "

@@ -13,7 +13,7 @@ from medbench.augment.geometry import crop_resize
 from medbench.errors import MedbenchError
 from medbench.interfaces import ImageSpace, Pretext, PretextStep
 from medbench_plugins.pretexts.answers import OrderHead, choose
-from medbench_plugins.pretexts.settings import JigMagSettings
+from medbench_plugins.pretexts.settings import SMALL_SIDE, JigMagSettings
 
 #: Crops smaller than this show nothing.
 _SMALLEST_CROP = 4
@@ -28,12 +28,14 @@ class JigMag(Pretext):
 
         L = -1/B sum_i log p_k(f(t_{k,1}), ..., f(t_{k,M})),  k = 1 ... M!
 
-    The original takes the magnifications from the microscope. From images of
-    one resolution they come from crops [I]. The common size is by default that
+    The original takes the magnifications from the microscope, all about one centre.
+
+    From images of one resolution they are centred crops [I]; the preset
+    ``random-crops`` takes each tile elsewhere. The common size is by default that
     of the smallest crop, so that tiles are only ever shrunk, with antialiasing:
     enlarged tiles could be distinguished by their blur alone. A published
-    re-implementation stacks the tiles as channels, which leaves a first layer
-    nobody can use afterwards; here one trunk sees the tiles one by one.
+    re-implementation stacks the tiles as channels, so that its first layer cannot
+    be used afterwards; here one trunk sees the tiles one by one.
 
     Parameters
     ----------
@@ -60,14 +62,15 @@ class JigMag(Pretext):
         medbench.errors.MedbenchError
             If the images are too small for the largest magnification.
         """
-        largest = max(self.settings.magnifications)
+        ladder = self.settings.ladder(space.size)
+        largest = max(ladder)
         if space.size / largest < _SMALLEST_CROP:
             raise MedbenchError(
                 f"jigmag: images of {space.size} px magnified {largest:g} times leave crops of "
                 f"{space.size / largest:.1f} px, fewer than {_SMALLEST_CROP}: "
                 "use larger images or smaller magnifications"
             )
-        tiles = len(self.settings.magnifications)
+        tiles = len(ladder)
         return OrderHead(tiles, feature_dim, self.settings.hidden, factorial(tiles))
 
     def loss(
@@ -79,7 +82,7 @@ class JigMag(Pretext):
 
     def chance(self, batch_size: int) -> float:
         """Return one over the number of orders."""
-        return 1 / factorial(len(self.settings.magnifications))
+        return 1 / factorial(len(self.settings.ladder(SMALL_SIDE)))
 
     def puzzles(self, images: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Cut tiles of all magnifications and shuffle them.
@@ -97,10 +100,12 @@ class JigMag(Pretext):
             Tiles in shuffled order.
         answers : torch.Tensor of int64, shape (B,)
             Which of the permutations of ``range(M)``, in lexicographic order,
-            it was; tile j has magnification ``magnifications[permutation[j]]``.
+            it was; tile j has magnification ``ladder[permutation[j]]``, where ladder
+            is :meth:`JigMagSettings.ladder` of S.
         """
         batch, side = len(images), images.shape[-1]
-        magnifications = torch.tensor(self.settings.magnifications, device=images.device)
+        ladder = self.settings.ladder(side)
+        magnifications = torch.tensor(ladder, device=images.device)
         orders = torch.tensor(list(permutations(range(len(magnifications)))), device=images.device)
         answers = torch.randint(len(orders), (batch,), generator=rng, device=images.device)
         extent = side / magnifications[orders[answers]]
@@ -109,5 +114,5 @@ class JigMag(Pretext):
             * (0.5 if self.settings.crop == "centre" else uniform(rng, tuple(extent.shape), 0, 1))
             for _ in range(2)
         )
-        size = self.settings.tile_size or int(side / max(self.settings.magnifications))
+        size = self.settings.tile_size or int(side / max(ladder))
         return crop_resize(images, top, left, extent, extent, (size, size)), answers

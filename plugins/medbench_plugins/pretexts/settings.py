@@ -15,6 +15,9 @@ from pydantic import Field, field_validator, model_validator
 from medbench.interfaces import PretextSettings
 from medbench.interfaces.augmentation import ViewSettings
 
+#: Up to so many pixels a quarter of the side holds too little to see: a narrower ladder.
+SMALL_SIDE = 64
+
 
 class NoPretextSettings(PretextSettings):
     """There are none; but nothing is to be trained."""
@@ -67,13 +70,21 @@ class JigsawSettings(PretextSettings):
 class JigMagSettings(PretextSettings):
     """Settings of JigMag puzzles."""
 
-    magnifications: tuple[float, ...] = Field(
-        (1.0, 2.0, 3.0, 4.0),
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # Each tile shows another place: harder to order, and at 32 px of little use [I].
+        "random-crops": {"magnifications": (1.0, 2.0, 3.0, 4.0), "crop": "random"}
+    }
+
+    magnifications: tuple[float, ...] | None = Field(
+        None,
         min_length=2,
         max_length=5,
-        description="a tile of magnification s shows 1/s of the side; four [R], their values [?]",
+        description="a tile of magnification s shows 1/s of the side; four [R], their values [?]: "
+        "none takes 1, 1.25, 1.5 and 2 for images up to 64 px, 1, 2, 3 and 4 for larger ones",
     )
-    crop: Literal["random", "centre"] = Field("random", description="where tiles are taken [I]")
+    crop: Literal["centre", "random"] = Field(
+        "centre", description="where tiles are taken: about one centre [R], or each elsewhere [I]"
+    )
     tile_size: int | None = Field(
         None,
         ge=4,
@@ -83,10 +94,16 @@ class JigMagSettings(PretextSettings):
 
     @field_validator("magnifications")
     @classmethod
-    def _distinct(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if min(values) < 1 or len(set(values)) < len(values):
+    def _distinct(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values and (min(values) < 1 or len(set(values)) < len(values)):
             raise ValueError("magnifications must be different numbers of at least 1")
         return values
+
+    def ladder(self, side: int) -> tuple[float, ...]:
+        """Return the magnifications for images of ``side`` pixels."""
+        if self.magnifications is not None:
+            return self.magnifications
+        return (1.0, 1.25, 1.5, 2.0) if side <= SMALL_SIDE else (1.0, 2.0, 3.0, 4.0)
 
 
 class SimCLRSettings(PretextSettings):

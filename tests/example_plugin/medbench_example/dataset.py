@@ -29,7 +29,7 @@ class ExampleShapes(Dataset):
     Parameters
     ----------
     name : str
-        The name under which the dataset stands in the protocol.
+        The name of the dataset in the protocol.
     settings : ExampleShapesSettings
         Settings.
     """

@@ -18,7 +18,7 @@ class GeneralisedCrossEntropy(LNLMethod):
     Parameters
     ----------
     name : str
-        The name under which the method stands in the protocol.
+        The name of the method in the protocol.
     settings : GeneralisedCrossEntropySettings
         Settings.
 

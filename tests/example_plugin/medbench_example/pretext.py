@@ -25,7 +25,7 @@ class HiddenCell(Pretext):
     Parameters
     ----------
     name : str
-        The name under which the pretext stands in the protocol.
+        The name of the pretext in the protocol.
     settings : HiddenCellSettings
         Settings.
 

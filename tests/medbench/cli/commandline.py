@@ -58,7 +58,7 @@ def medbench(*arguments: object, cwd: Path | None = None) -> Ended:
 
 
 def started(finished: Finished, results: Path, *more: str) -> subprocess.Popen[str]:
-    """Start the grid of ``finished`` anew, one job at once, in a session of its own."""
+    """Start the grid of ``finished`` again, one job at a time, in a session of its own."""
     command = command_line(
         *("run", "--all", "--protocol", finished.file, "--results", results),
         *("--jobs", "1", "--device", "cpu", *more),
@@ -76,7 +76,7 @@ def started(finished: Finished, results: Path, *more: str) -> subprocess.Popen[s
 def medbench_apart(
     *arguments: object, cwd: Path | None = None, path: Sequence[Path] = (), **environment: str
 ) -> Ended:
-    """Call ``python -m medbench`` in a process of its own; ``path`` goes on PYTHONPATH."""
+    """Call ``python -m medbench`` in its own process; ``path`` is added to PYTHONPATH."""
     ended = subprocess.run(
         command_line(*arguments),
         cwd=cwd,

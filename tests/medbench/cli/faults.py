@@ -1,6 +1,6 @@
 """Disks that are full or read-only, made for a test: honest ones where we may, else the next best.
 
-Mounting needs a superuser. Where there is none, a limit on the size of files stands for
+Mounting needs a superuser. Where there is none, a limit on the size of files replaces
 the full disk (writing fails in the same place, with another word), and missing
 permissions for the read-only one. A superuser without the right to mount gives up the
 capability that lets him write everywhere.

@@ -23,7 +23,7 @@ RUN_TINY = ("run", "--all", "--protocol", "tiny.toml", "--results", "results", "
 
 
 def assert_refused(ended: Ended, *words: str, status: int = 2) -> None:
-    """Check the manner of a refusal; each of ``words`` must stand in its one line."""
+    """Check that the error is one line and contains each of ``words``."""
     assert ended.status == status, ended
     assert ended.out == ""
     assert ended.err.endswith("\n")

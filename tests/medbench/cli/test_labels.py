@@ -86,8 +86,8 @@ def test_exported_labels_are_those_in_the_record(tmp_path: Path) -> None:
         assert all(first["classes"][int(row["label"])] == row["class"] for row in exported)
     assert record.header.summary["noise"]["labels_hash"] == first["labels_hash"]
     assert first["labels_hash"] != second["labels_hash"]
-    beside = json.loads(Path(first["file"]).with_suffix(".json").read_text("utf-8"))
-    assert beside == first
+    written = json.loads(Path(first["file"]).with_suffix(".json").read_text("utf-8"))
+    assert written == first
 
 
 def test_no_clean_label_and_no_test_image_is_exported(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_initial_weights_are_seeded_by_dataset_and_seed_alone() -> None:
 
 
 class Given(NoiseModel):
-    """Gives what it is told to, whatever it is asked."""
+    """Returns the given value for any argument."""
 
     answer = None
 

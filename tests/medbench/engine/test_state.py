@@ -1,4 +1,4 @@
-"""State of plugins: restored, training goes on as if it had never been interrupted."""
+"""State of plugins: restored, training continues as without the interruption."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def search_memory(hints: dict[str, Any]) -> Iterator[str]:
                     piece = memory.read(min(end - place, step + longest))
                 except (OSError, ValueError):
                     break
-                # less one here too: the words searched for never stand in memory for the search
+                # less one here too: the search must not put the words into memory
                 words = np.frombuffer(piece, np.int64, len(piece) // 8) - 1
                 for what, pattern in patterns.items():
                     if occurs(pattern, words):

@@ -22,7 +22,7 @@ from medbench_plugins.noise.symmetric import SymmetricExclusive
 from medbench_plugins.pretexts.rotation import Rotation
 from medbench_plugins.pretexts.settings import RotationSettings
 
-#: Where the tests look for marks, beside the folder that this file is installed in.
+#: Where the tests look for marks, next to the folder that this file is installed in.
 NOTES = Path(__file__).parents[1] / "notes"
 
 

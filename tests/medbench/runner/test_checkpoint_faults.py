@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be written: the run says so in its log, and goes on without."""
+"""Checkpoints that cannot be written: the run says so in its log, and continues without."""
 
 from __future__ import annotations
 

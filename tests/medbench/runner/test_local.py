@@ -307,7 +307,7 @@ def test_a_job_does_not_outlive_its_runner(
         assert wait_for(hanging.exists)
         mine.close()
         process.join(60)
-        assert process.exitcode is not None, "the evaluator process goes on though nobody listens"
+        assert process.exitcode is not None, "the evaluator process continues with no listener"
     pids = [int(pid) for pid in hanging.read_text().split()]
     hanging.unlink()
     assert len(pids) == 2

@@ -14,7 +14,7 @@ from commandline import install, medbench, tiny_protocol
 from medbench.store.records import Record, read_record
 from medbench.store.results import Results
 
-#: A rate that stands nowhere by chance.
+#: A rate that occurs nowhere by chance.
 RATE = 0.41371827
 
 METHODS = ("cross-entropy", "burglar", "asker", "opener")
@@ -42,7 +42,7 @@ def burgled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("burglar", "asker", "opener")
     ]
     file.write_text(tiny_protocol(*tables, methods=[*METHODS], rates=[0.2, RATE]))
-    # the rate stands on the command line, too
+    # the rate is on the command line, too
     common = ("run", "--protocol", file, "--results", folder / "results", "--device", "cpu")
     common = (*common, "--rate", RATE)
     with pytest.MonkeyPatch.context() as patch:
@@ -84,7 +84,7 @@ def test_the_same_search_finds_what_was_asked_for(burgled: Path) -> None:
     assert "clean labels in a ndarray" in found
     assert "rate in memory" in found
     assert "clean labels in memory" in found
-    assert not [what for what in found if "test" in what], "the oracle does not tell of these"
+    assert not [what for what in found if "test" in what], "the oracle does not answer about these"
 
 
 def test_the_same_search_finds_a_dataset_that_is_there(burgled: Path) -> None:

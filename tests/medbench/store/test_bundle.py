@@ -29,7 +29,7 @@ POINTS = grid(method=["ce", "co"], seed=[0, 1])
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    """Three finished runs of four, the fourth failed; a log and a board beside them."""
+    """Three finished runs of four, the fourth failed; with a log and a board."""
     results = plan(tmp_path / "lab", POINTS)
     for point in POINTS[:3]:
         finish(results, point, 0.5 + 0.1 * point["seed"])

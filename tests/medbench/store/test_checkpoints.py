@@ -131,7 +131,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(small_disk: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
     assert {path.name: path.read_bytes() for path in kept.folder.iterdir()} == before
     kept.write(checkpoint(3))
-    assert epochs(kept) == [3, 2], "and once there is room, it goes on"
+    assert epochs(kept) == [3, 2], "and once there is room, it continues"
 
 
 @contextmanager

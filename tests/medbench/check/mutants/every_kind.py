@@ -76,7 +76,7 @@ class Lenient(Settings, extra="ignore"):
 
 @breaks("plugin", "settings-refuse")
 class SettingsLenient(SoundNoise):
-    """Flips to the next class, whatever is set (nobody, 2020)."""
+    """Flips to the next class at any rate (nobody, 2020)."""
 
     Settings = Lenient
 

@@ -16,7 +16,7 @@ Event = JobProgress | JobEnd
 
 
 class Changed(SoundExecutor):
-    """Changes what it reports."""
+    """Carries out jobs in processes of this machine, and changes what it reports."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)

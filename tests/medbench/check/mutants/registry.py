@@ -14,7 +14,7 @@ IMPLIED: dict[tuple[str, str], set[str]] = {
     ("method", "plain-state"): {
         "resume", "repeats", "seed-matters", "prediction-leaves-no-trace", "learns",
     },
-    # two trainings are compared, which differ whatever is done between
+    # two trainings are compared, which differ in any case
     ("method", "repeats"): {"prediction-leaves-no-trace"},
     # these have two classes
     ("method", "two-classes"): {"few-samples", "learns"},
