@@ -230,7 +230,7 @@ def test_elrs_targets_and_loss_by_hand() -> None:
                 gradient[b] = (
                     torch.tensor([float(raw[b, k]) - (k == label) for k in range(2)]).double() / 2
                 )
-        assert float(loss) == pytest.approx(expected, rel=1e-5)
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
         (given_,) = torch.autograd.grad(loss, z)
         torch.testing.assert_close(given_, gradient, rtol=1e-4, atol=1e-6)
         for i, t in targets.items():
