@@ -26,7 +26,8 @@ from medbench.metrics import resampled
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.resampling import draw_counts
-from medbench_leaderboard.statistics.compare import Tested, test_questions
+from medbench_leaderboard.statistics.compare import test_questions
+from medbench_leaderboard.statistics.findings import Answer
 from medbench_leaderboard.statistics.panel import Meeting, Panel
 from medbench_leaderboard.statistics.spread import over_datasets, spread
 
@@ -117,7 +118,7 @@ FACTS = ProtocolFacts(
 )
 
 
-def tests(panel: Panel) -> dict[str, Tested]:
+def tests(panel: Panel) -> dict[str, Answer]:
     """Return the questions of the protocol; claims that their own interval denies stop all."""
     found = {q: of for q, of in test_questions(panel, FACTS).items() if q in FACTS.questions}
     for claim in (claim for of in found.values() for claim in of.claims):

@@ -26,8 +26,8 @@ from unittest import mock
 
 import numpy as np
 
+from medbench.canonical import labels_hash
 from medbench.engine.readings import read_run
-from medbench.engine.samples import labels_hash
 from medbench.engine.streams import derive_seed
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named

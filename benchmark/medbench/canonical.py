@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def canonical_json(value: Any) -> str:
@@ -24,6 +28,12 @@ def canonical_json(value: Any) -> str:
 def sha256(text: str) -> str:
     """Return the SHA-256 of UTF-8 ``text`` as 64 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def labels_hash(train: NDArray[np.int64], validation: NDArray[np.int64]) -> str:
+    """Return the SHA-256 of the noisy labels of training and validation images."""
+    content = b"".join(part.astype("<i8").tobytes() for part in (train, validation))
+    return hashlib.sha256(content).hexdigest()
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,6 +23,13 @@ from medbench.runs_table import AXES, COLUMNS, SCORES, leave_out, merge_runs, re
 from medbench.store.bundle import unpack_bundle
 from medbench.store.file_signatures import signatures_below
 from medbench.store.records import Header, Record, read_arrays, read_header, read_record
+from medbench.store.registration import (
+    Change,
+    Registration,
+    changes,
+    read_registrations,
+    undeclared,
+)
 from medbench.store.results import SUFFIXES
 from medbench.store.results import Results as Folder
 from medbench.store.states import DONE
@@ -34,7 +41,8 @@ if TYPE_CHECKING:
     from medbench.protocol.schema import Protocol
 
 __all__ = [
-    "AXES", "COLUMNS", "CURVES", "SCORES", "Header", "Record", "Results", "leave_out", "load",
+    "AXES", "COLUMNS", "CURVES", "SCORES", "Change", "Header", "Record", "Registration", "Results",
+    "leave_out", "load",
 ]  # fmt: skip
 
 Arrays = dict[str, NDArray[Any]]
@@ -164,6 +172,30 @@ class Results:
     def notes(self) -> list[str]:
         """What was left out where several folders were put together, in sentences."""
         return self._table[1]
+
+    @cached_property
+    def registrations(self) -> list[list[Registration]]:
+        """What each folder declared, and when: oldest first; empty where it did not.
+
+        Raises
+        ------
+        StoreError
+            If a line is damaged, or its hash is not in the line after it.
+        """
+        return [read_registrations(folder.registration_path) for folder in self._folders]
+
+    def declared_later(self) -> list[Change]:
+        """Return what was declared after results existed, or never, folder by folder.
+
+        Raises
+        ------
+        StoreError
+            As :attr:`registrations`.
+        """
+        found: list[Change] = []
+        for folder, lines in zip(self._folders, self.registrations, strict=True):
+            found += changes(lines, folder.done("runs")) + undeclared(folder, lines)
+        return found
 
     @property
     def cards(self) -> Mapping[str, Mapping[str, Any]]:
@@ -363,6 +395,12 @@ class Results:
         """Return a run's whole record, compared with its digest."""
         return read_record(self._record_path(run))
 
+    def faults(self, record: Record) -> list[str]:
+        """Return what is wrong with a record that was read, as ``medbench verify`` says it."""
+        from medbench.runner.verification import record_faults
+
+        return list(record_faults(self._record_path(record.header.key), record))
+
     def arrays(self, name: str, *wanted: str) -> Arrays:
         """Return some arrays of a record or a pretraining, without comparing its digest.
 
@@ -399,7 +437,9 @@ class Results:
         """
         total = hashlib.sha256()
         for folder in self._folders:
-            texts = (folder.root / "medbench.json", folder.protocol_path, folder.plan_path)
+            texts = [folder.root / "medbench.json", folder.protocol_path, folder.plan_path]
+            if folder.registration_path.is_file():
+                texts.append(folder.registration_path)
             try:
                 parts = [
                     folder.label,

@@ -100,8 +100,14 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     planned = pd.DataFrame(states, columns=list(_PLANNED))
     index = read_index(folder)
     wanted = [n for n in index.column_names if n in COLUMNS and n not in _PLANNED]
-    indexed = index.select(["run_key", "fault", "card", "provenance", *wanted]).to_pandas()
-    runs = planned.merge(indexed, on="run_key", how="left", sort=False)
+    indexed = index.select(["run_key", "fault", "card", "provenance", *AXES, *wanted]).to_pandas()
+    runs = planned.merge(indexed, on="run_key", how="left", sort=False, suffixes=("", " found"))
+    for axis in AXES:
+        found = runs[f"{axis} found"]
+        differs = (runs["status"] == DONE) & (runs["fault"] == "") & (found != runs[axis])
+        for place in runs.index[differs]:
+            told, plan = found[place], runs.loc[place, axis]
+            runs.loc[place, "fault"] = f"its {axis} is {told!r}, in the plan {plan!r}"
     unreadable = (runs["status"] == DONE) & (runs["fault"] != "")
     runs.loc[unreadable, "reason"] = runs["fault"].fillna("its record was removed")
     runs.loc[unreadable, "status"] = UNREADABLE

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from medbench.errors import MedbenchError
 from medbench.results import Results
 from medbench_leaderboard.board import read_blocks
-from medbench_leaderboard.names import Block
+from medbench_leaderboard.names import Block, many
 from medbench_leaderboard.statistics.advice import advise, read_costs
 from medbench_leaderboard.statistics.findings import Advice, Advised
-from medbench_leaderboard.terminal import WIDTH
+from medbench_leaderboard.terminal import add_row, new_table, text_of
 from medbench_leaderboard.words import ADVICE_NOTE
 
 
@@ -67,37 +60,28 @@ def ask_advice(
     return found
 
 
-def advice_text(advice: Advice, width: int = WIDTH) -> str:
+def advice_text(advice: Advice) -> str:
     """Return an advice as a table, best mean first, and its sentence."""
-    table = Table(title=Text(_title(advice)), title_justify="left", title_style="bold",
-                  box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # fmt: skip
+    table = new_table(_title(advice))
     table.add_column("", no_wrap=True)
     for name in ("pretext", "method"):
         table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=24)
     for name in ("mean", "behind", "seconds", "of it pretraining", "parameters"):
         table.add_column(name, justify="right", no_wrap=True)
     for advised in advice.entrants:
-        table.add_row(*(Text(cell) for cell in _cells(advised)))
-    console = Console(file=io.StringIO(), width=width, no_color=True, force_terminal=False,
-                      legacy_windows=False)  # fmt: skip
-    with console.capture() as capture:
-        console.print(table)
-        console.print(Text("✓ is not ruled out as the best; seconds are those of one run, with "
-                           "its share of the pretraining"))  # fmt: skip
-        if any(advised.oracle for advised in advice.entrants):
-            console.print(Text("* asked the oracle for something not known in practice"))
-        console.print(Text(advice.sentence))
-        console.print(Text(ADVICE_NOTE))
-    return "\n".join(line.rstrip() for line in capture.get().strip().splitlines())
+        add_row(table, _cells(advised))
+    notes = ["✓ is not ruled out as the best; seconds are those of one run, with its share of the "
+             "pretraining"]  # fmt: skip
+    if any(advised.oracle for advised in advice.entrants):
+        notes.append("* asked the oracle for something not known in practice")
+    return text_of(table, *notes, advice.sentence, ADVICE_NOTE)
 
 
 def _title(advice: Advice) -> str:
-    where = advice.dataset or "all datasets"
-    noise = f", {advice.noise}" if advice.noise else ""
+    where = ", ".join(filter(None, (advice.dataset or "all datasets", advice.noise)))
     rate = "unknown rate" if advice.rate is None else f"rate {advice.rate:g}"
-    blocks = "1 block" if advice.blocks == 1 else f"{advice.blocks} blocks"
-    pairs = "pair" if advice.repetitions == 1 else "pairs"
-    return f"{where}{noise}, {rate}: {blocks}, {advice.repetitions} {pairs} of dataset and seed"
+    pairs = f"{many(advice.repetitions, 'pair')} of dataset and seed"
+    return f"{where}, {rate}: {many(advice.blocks, 'block')}, {pairs}"
 
 
 def _cells(advised: Advised) -> list[str]:

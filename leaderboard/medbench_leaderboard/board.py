@@ -10,10 +10,12 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medbench.metrics import LOWER_IS_BETTER, READINGS
 from medbench.results import Results, load
+from medbench_leaderboard.declared import Declared
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.reading import read_data
@@ -143,6 +145,8 @@ class Board:
         The order with failures last, where it is another one; else empty.
     findings : Findings
         What may be said about differences.
+    declared : Declared
+        What was declared before the runs, and what later.
     cards : mapping of str to mapping
         Dataset cards, where known.
     """
@@ -154,6 +158,7 @@ class Board:
     standings: Mapping[str, tuple[Standing, ...]]
     survivors: tuple[Survivor, ...]
     findings: Findings
+    declared: Declared
     cards: Mapping[str, Mapping[str, Any]]
 
     @cached_property
@@ -189,7 +194,7 @@ def read_board(*folders: Path, everything: bool = False) -> Board:
 def board_of(results: Results, *, everything: bool = False) -> Board:
     """Return the board of results; see :func:`read_board`."""
     data = read_data(results, everything=everything)
-    return make_board(data.facts, data.runs, data.cards, data.readings, data.notes)
+    return make_board(data.facts, data.runs, data.cards, data.readings, data.declared, data.notes)
 
 
 def make_board(
@@ -197,6 +202,7 @@ def make_board(
     runs: pd.DataFrame,
     cards: Mapping[str, Mapping[str, Any]],
     readings: Readings,
+    declared: Declared,
     notes: Sequence[str] = (),
 ) -> Board:
     """Return the board of runs; the parameters are those of ``BoardData``."""
@@ -219,8 +225,14 @@ def make_board(
         standings=standings,
         survivors=survivors,
         findings=analyse(
-            _panels(facts, runs, cells, readings), facts, read_costs(runs), left_out, notes
+            _panels(facts, runs, cells, readings),
+            facts,
+            read_costs(runs),
+            left_out,
+            declared,
+            notes,
         ),
+        declared=declared,
         cards=cards,
     )
 
@@ -241,22 +253,28 @@ def read_blocks(results: Results) -> tuple[ProtocolFacts, pd.DataFrame, Panel]:
 def _panels(
     facts: ProtocolFacts, runs: pd.DataFrame, cells: pd.DataFrame, readings: Readings
 ) -> dict[str, Panel]:
-    """Return the scores of the blocks that count, by reading, and of cross-fitted halves."""
+    """Return the scores of the blocks that count, and losses from best to last."""
     entrants = [Entrant(*names) for names in competing(runs)]
     counted = cells[cells["counted"] & (cells["metric"] == facts.primary)]
-    for place, name in enumerate(("best halves", "last halves")):
-        values = {key: halves[place] for key, halves in readings.halves.items()}
-        runs = runs.assign(**{name: runs["run_key"].map(values).astype("float64")})
-    columns = {reading: f"{reading}_{facts.primary}" for reading in READINGS}
+    unread = (float("nan"), float("nan"))
+    halves = [readings.halves.get(key, unread) for key in runs["run_key"]]
+    best, last = np.array(halves, np.float64).reshape(-1, 2).T
+    of = {reading: runs[f"{reading}_{facts.primary}"] for reading in READINGS}
+    columns: dict[str, Any] = {
+        facts.reading: of[facts.reading],
+        "cross-fitted best": best,
+        "loss": best - last,
+        "loss on the same images": of["best"] - of["last"],
+    }
     panels = {}
-    for name, column in {**columns, "best halves": "", "last halves": ""}.items():
-        reading = name.split()[0]
-        here = counted.loc[counted["reading"] == reading, BLOCK].drop_duplicates()
+    for name, scores in columns.items():
+        shown = facts.reading if name == facts.reading else "best"
+        here = counted.loc[counted["reading"] == shown, BLOCK].drop_duplicates()
         panels[name] = make_panel(
-            runs,
+            runs.assign(score=scores),
             [Block(*key) for key in here.itertuples(index=False, name=None)],
             entrants,
-            column or name,
+            "score",
             lower_is_better=facts.primary in LOWER_IS_BETTER,
             resamples=readings.resamples if name == facts.reading else None,
         )

@@ -17,13 +17,14 @@ from medbench.store.atomic import write_bytes
 from medbench_leaderboard.board import Board, board_of
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.curves import read_curves
+from medbench_leaderboard.declared import changes_table
 from medbench_leaderboard.entrants import read_entrants
 from medbench_leaderboard.figures import make_charts
 from medbench_leaderboard.figures.lines import line_figure
 from medbench_leaderboard.figures.render import draw, figure_files
 from medbench_leaderboard.filters import read_filters
 from medbench_leaderboard.page import render_page
-from medbench_leaderboard.paper import ranking_latex, ranking_markdown, tests_markdown
+from medbench_leaderboard.paper import paper_files
 from medbench_leaderboard.tests_table import tests_table
 
 
@@ -82,9 +83,8 @@ def write_board(
         "runs.csv": _csv(board.runs),
         "runs.parquet": _parquet(board.runs),
         "tests.csv": _csv(tests_table(board.findings.comparisons)),
-        "tests.md": tests_markdown(board).encode(),
-        "table.md": ranking_markdown(board).encode(),
-        "table.tex": ranking_latex(board).encode(),
+        "declared.csv": _csv(changes_table(board.declared)),
+        **{name: text.encode() for name, text in paper_files(board).items()},
         "index.html": render_page(
             board,
             charts,

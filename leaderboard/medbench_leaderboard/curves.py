@@ -29,14 +29,6 @@ MOST_RUNS = 3000
 
 
 @dataclass(frozen=True)
-class ByClass:
-    """A mean over runs for each class, NaN where no run has a value."""
-
-    mean: Curve
-    runs: int
-
-
-@dataclass(frozen=True)
 class Curves:
     """Curves of finished runs and of the pretrainings they started from.
 
@@ -62,12 +54,12 @@ class Curves:
         found = (self.runs.get(key, {}).get(name) for key in keys)
         return [curve for curve in found if curve is not None and len(curve)]
 
-    def by_class(self, name: str, keys: Iterable[str]) -> ByClass | None:
-        """Return the mean over those runs that have values called ``name``, (K,)."""
+    def by_class(self, name: str, keys: Iterable[str]) -> tuple[Curve, int] | None:
+        """Return the mean of the values called ``name``, (K,), and how many runs have them."""
         found = self.named(name, keys)
         if not found or len({len(values) for values in found}) > 1:
             return None
-        return ByClass(summarise([*found])[0], len(found))
+        return summarise(found)[0], len(found)
 
 
 def read_curves(results: Results, runs: pd.DataFrame, metric: str) -> Curves:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 #: The files of a board and what they are.
 FILES: Mapping[str, str] = {
@@ -11,6 +11,7 @@ FILES: Mapping[str, str] = {
     "runs.csv": "one row a run",
     "runs.parquet": "the same for programs",
     "tests.csv": "every comparison",
+    "declared.csv": "what was declared after results existed",
     "tests.md": "what may be said, and the methods paragraph",
     "table.md": "the ranked table in Markdown",
     "table.tex": "the ranked table in LaTeX",
@@ -19,6 +20,21 @@ FILES: Mapping[str, str] = {
 
 #: Records that are read whole without being asked to: some milliseconds each.
 MOST_RECORDS = 5000
+
+
+def many(number: int | str, noun: str) -> str:
+    """Return a number with its noun: "1 run", "2 runs"."""
+    return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words joined by commas and "and"."""
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def run_label(row: Mapping[Any, Any]) -> str:
+    """Return what a person calls a run, a row of the table of runs."""
+    return "{dataset}, {noise} {rate:g}, {pretext} + {method}, seed {seed}".format_map(row)
 
 
 class Entrant(NamedTuple):

@@ -18,12 +18,13 @@ from markupsafe import Markup
 from medbench import results
 from medbench.metrics import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
-from medbench_leaderboard import table, tests_table
+from medbench_leaderboard import declared, table, tests_table
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
 from medbench_leaderboard.figures import Chart
 from medbench_leaderboard.figures.render import page_script
+from medbench_leaderboard.names import run_label
 from medbench_leaderboard.ranking import Ranking, open_ranks
 from medbench_leaderboard.statistics.findings import Comparison
 from medbench_leaderboard.words import (
@@ -93,6 +94,9 @@ def render_page(
         .get_template("page.html")
         .render(
             board=board,
+            changes=[
+                (declared.when(change), len(change.runs)) for change in board.declared.changes
+            ],
             contributed=sections,
             facts=board.facts,
             metric=readable(board.facts.primary),
@@ -118,13 +122,14 @@ def render_page(
             unreadable_curves=dict(sorted(unreadable_curves.items())),
             runs=_runs(board),
             run_columns=(*(name.removesuffix("_") for name in _RUN_COLUMNS), "digest"),
-            oracle=_oracle(board.runs),
+            oracle=list(dict.fromkeys(board.runs.query("oracle_answers > 0")["method"])),
             devices=sorted(set(board.runs["device"]) - {""}),
             hours=float(board.runs["seconds"].sum()) / 3600,
-            cards=_cards(board.cards),
+            cards=dict(sorted(board.cards.items())),
             files={
                 "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
                 "runs.csv": ("one row a run", results.COLUMNS),
+                "declared.csv": ("what was declared after results existed", declared.COLUMNS),
                 "tests.csv": ("every comparison", tests_table.COLUMNS),
             },
             style=Markup(_asset("style.css")),
@@ -200,11 +205,8 @@ def _reading(name: str) -> str:
 
 def _glance(board: Board) -> list[tuple[str, str]]:
     """Return how much there is, as numbers with their nouns."""
-    counts = [
-        (len(board.standings[board.facts.reading]), "entrant"),
-        (len(board.blocks), "block"),
-        (board.runs["seed"].nunique(), "seed"),
-    ]
+    entrants, seeds = len(board.standings[board.facts.reading]), board.runs["seed"].nunique()
+    counts = (entrants, "entrant"), (len(board.blocks), "block"), (seeds, "seed")
     found = [(f"{number:,}", noun + "s" * (number != 1)) for number, noun in counts]
     return [*found, (f"{board.counts['done']:,}/{len(board.runs):,}", "runs done")]
 
@@ -218,17 +220,10 @@ def _reasons(runs: pd.DataFrame) -> list[Reason]:
     """Group what went wrong by its reason, most frequent first."""
     wrong = runs[~runs["status"].isin([DONE, RUNNING, *OPEN])]
     found = [
-        Reason(str(status), str(reason), tuple(_label(row) for _, row in part.iterrows()))
+        Reason(str(status), str(reason), tuple(map(run_label, part.to_dict("records"))))
         for (status, reason), part in wrong.groupby(["status", "reason"], sort=True)
     ]
     return sorted(found, key=lambda reason: -len(reason.labels))
-
-
-def _label(row: pd.Series) -> str:
-    return (
-        f"{row['dataset']}, {row['noise']} {row['rate']:g}, {row['pretext']} + {row['method']}, "
-        f"seed {row['seed']}"
-    )
 
 
 def _runs(board: Board) -> list[dict[str, Any]]:
@@ -238,18 +233,3 @@ def _runs(board: Board) -> list[dict[str, Any]]:
     shown = board.runs[:_MOST_SHOWN_RUNS][[*names, "digest"]]
     shown = shown.set_axis([*short, "digest"], axis="columns")
     return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
-
-
-def _oracle(runs: pd.DataFrame) -> list[str]:
-    """Return the methods that asked the oracle anything."""
-    asked = runs[runs["oracle_answers"] > 0]
-    return [str(method) for method in dict.fromkeys(asked["method"])]
-
-
-def _cards(cards: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return dataset cards with every field there, whatever a record left out."""
-    empty: dict[str, Any] = {
-        "title": "", "modality": "", "class_names": (), "split_sizes": {}, "licence": "",
-        "citation": "", "source": "", "confounders": (), "group_meaning": "",
-    }  # fmt: skip
-    return [{**empty, "name": name, **card} for name, card in sorted(cards.items())]

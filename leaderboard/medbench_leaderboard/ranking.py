@@ -140,12 +140,7 @@ def open_ranks(board: Board) -> dict[Entrant, str]:
     """Return the ranks that the tests leave open, by entrant; empty where nothing was tested."""
     if not board.findings.tested:
         return {}
-    return {
-        one.entrant: f"{one.rank_low}–{one.rank_high}"
-        if one.rank_low < one.rank_high
-        else f"{one.rank_low}"
-        for one in board.findings.ranking
-    }
+    return {one.entrant: one.open_ranks for one in board.findings.ranking}
 
 
 def heat(means: NDArray[np.float64], *, lower: bool) -> NDArray[np.float64]:

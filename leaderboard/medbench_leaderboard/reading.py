@@ -11,8 +11,14 @@ from typing import Any
 import pandas as pd
 
 from medbench.results import Results, leave_out
+from medbench.store.states import UNREADABLE
+from medbench_leaderboard.declared import Declared, read_declared
+from medbench_leaderboard.names import run_label
 from medbench_leaderboard.protocol_facts import ProtocolFacts, facts_of
 from medbench_leaderboard.resampling import Readings, read_whole
+
+#: Records at fault that are named one by one.
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,14 @@ class BoardData:
     facts : ProtocolFacts
         Of the protocol.
     runs : pandas.DataFrame
-        One row a planned run, as :attr:`medbench.Results.runs`; records that are not what
-        their digests say are ``unreadable``.
+        One row a planned run, as :attr:`medbench.Results.runs`; records at fault are
+        ``unreadable``.
     cards : mapping of str to mapping
         The card of each dataset.
     readings : Readings
         What the records' predictions give.
+    declared : Declared
+        What was declared before the runs, and what later.
     notes : tuple of str
         What was left out, and what differs between runs.
     """
@@ -38,6 +46,7 @@ class BoardData:
     runs: pd.DataFrame
     cards: Mapping[str, Mapping[str, Any]]
     readings: Readings
+    declared: Declared
     notes: tuple[str, ...]
 
 
@@ -58,12 +67,14 @@ def read_data(results: Results, *, everything: bool = False) -> BoardData:
     """
     facts, runs = facts_of(results.protocol), results.runs
     whole = read_whole(results, runs, facts, everything=everything)
-    notes = [*results.notes, *whole.notes]
-    for key, fault in sorted(whole.faults.items()):
-        notes.append(f"Left out, because it is not what its digest says: {fault}")
+    for key, fault in whole.faults.items():
         runs = leave_out(runs, runs["run_key"] == key, fault)
-    notes += _mixed_versions(runs)
-    return BoardData(facts, runs, results.cards, whole, tuple(dict.fromkeys(notes)))
+    faulty = runs[runs["status"] == UNREADABLE].to_dict("records")
+    named = [f"Left out, {run_label(row)}: {row['reason']}" for row in faulty[:MOST_NAMED]]
+    if len(faulty) > MOST_NAMED:
+        named.append(f"{len(faulty) - MOST_NAMED} more are left out; `runs.csv` says why.")
+    notes = dict.fromkeys([*results.notes, *named, *whole.notes, *_mixed_versions(runs)])
+    return BoardData(facts, runs, results.cards, whole, read_declared(results, runs), tuple(notes))
 
 
 def _mixed_versions(runs: pd.DataFrame) -> list[str]:

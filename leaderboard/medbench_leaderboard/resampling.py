@@ -1,7 +1,7 @@
-"""Records read whole: whether each is what its digest says, and what its predictions tell.
+"""Records read whole: whether ``medbench verify`` accepts each, and what its predictions give.
 
 A board needs the headers of all records, which are small. Some things need more:
-whether a record's content is what its digest says, scores on resampled test images,
+whether a record is at fault, scores on resampled test images,
 the cross-fitted BEST, and whether a run predicts one class only. All are done in one
 reading and cached in the results folder's ``index``, so that a record is read whole
 once, and again when its file has changed.
@@ -26,15 +26,12 @@ from medbench.errors import StoreError
 from medbench.metrics import LOWER_IS_BETTER, resampled
 from medbench.results import Record, Results
 from medbench.store.atomic import write_bytes
-from medbench_leaderboard.names import MOST_RECORDS
+from medbench_leaderboard.names import MOST_RECORDS, many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.panel import Resamples
 
-#: Difference allowed between a stored score and what the predictions give.
-TOLERANCE = 1e-6
-
 #: Raised when something is computed in another way.
-_VERSION = 2
+_VERSION = 3
 
 #: Of a test set: counts of resamples, shape (R, N), weights of halves, shape (2, N), units.
 _Drawn = tuple[NDArray[np.float32], NDArray[np.float64], int]
@@ -146,6 +143,13 @@ def _summarise(valid: Mapping[str, Whole], runs: pd.DataFrame, unread: int) -> R
             f"{unread} records were not compared with their digests, being too many; "
             "`medbench leaderboard --check` does it, `medbench verify` does more."
         )
+    bare = sorted(key for key, whole in valid.items() if not (whole.fault or whole.test_set))
+    if bare:
+        notes.append(
+            f"{many(len(bare), 'record')} without predictions, whose scores cannot be checked: "
+            + ", ".join(key[:12] for key in bare[:3])
+            + (" and others." if bare[3:] else ".")
+        )
     differing = []
     for dataset, part in runs[runs["status"] == "done"].groupby("dataset", sort=False):
         sets = {valid[key].test_set for key in part["run_key"] if key in valid} - {""}
@@ -182,17 +186,14 @@ def _read_one(
     arrays = record.arrays
     if "test/probabilities" not in arrays or "test/labels" not in arrays:
         return Whole(key, signature, "")
+    if faults := results.faults(record):
+        return Whole(key, signature, "; ".join(faults))
     test_set = _test_set(record)
     if test_set not in drawn:
         drawn[test_set] = _draw(record, facts)
     counts, halves, number = drawn[test_set]
     reading = record.header.summary["readings"][facts.reading]
     span = _epochs(record, facts, int(reading["epoch"]))
-    found = _score(record, facts, span, np.ones((1, counts.shape[1])))
-    stored = reading[facts.primary]
-    if stored is not None and not abs(found[0] - stored) <= TOLERANCE:
-        fault = f"the {facts.reading} {facts.primary} of run {key} is {stored}"
-        return Whole(key, signature, f"{fault}, its predictions give {found[0]}")
     scores = _score(record, facts, span, counts)
     predicted = record.arrays["test/probabilities"][span].argmax(axis=2)
     return Whole(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from medbench_leaderboard.board import Board, Standing
-from medbench_leaderboard.statistics.findings import Comparison
+from medbench_leaderboard.board import BlockState, Board, Standing
+from medbench_leaderboard.declared import changes_table
+from medbench_leaderboard.names import Block, Entrant
+from medbench_leaderboard.statistics.findings import Answer, Comparison
 
 
 def standings_json(board: Board) -> dict[str, Any]:
@@ -15,23 +17,13 @@ def standings_json(board: Board) -> dict[str, Any]:
         "protocol": board.facts.name,
         "metric": board.facts.primary,
         "runs": {"planned": len(board.runs), **dict(sorted(board.counts.items()))},
-        "blocks": [
-            {
-                **state.block._asdict(),
-                "planned": state.planned,
-                "done": state.done,
-                "complete": state.complete,
-                "learnable": state.learnable,
-                "counted": state.counted,
-            }
-            for state in board.blocks
-        ],
+        "blocks": [{**_flat(state), "counted": state.counted} for state in board.blocks],
         "standings": {
-            reading: [_standing(standing) for standing in standings]
+            reading: [_flat(standing) for standing in standings]
             for reading, standings in board.standings.items()
         },
         "differences_tested": board.findings.tested,
-        "questions": [asdict(answer) for answer in board.findings.answers],
+        "questions": [_answer(answer) for answer in board.findings.answers],
         "claims": [_claim(c) for c in board.findings.comparisons if c.claimed],
         "ranking": [
             {
@@ -42,9 +34,21 @@ def standings_json(board: Board) -> dict[str, Any]:
             }
             for ranked in board.findings.ranking
         ],
+        "declared": {
+            "before": list(board.declared.before),
+            "exploratory": board.declared.reason,
+            "late": [entrant._asdict() for entrant in sorted(board.declared.late)],
+            "changes": changes_table(board.declared).to_dict("records"),
+        },
         "sentences": list(board.findings.sentences),
         "warnings": list(board.findings.warnings),
     }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    names = ("question", "title", "confirmatory", "alpha", "decidable", "smallest_p", "sentence")
+    number = {"comparisons": len(answer.comparisons)}
+    return {name: getattr(answer, name) for name in names} | number
 
 
 def _claim(comparison: Comparison) -> dict[str, Any]:
@@ -58,14 +62,9 @@ def _claim(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _standing(standing: Standing) -> dict[str, Any]:
-    return {
-        **standing.entrant._asdict(),
-        "place": standing.place,
-        "mean_rank": standing.mean_rank,
-        "mean": dict(standing.means),
-        "done": standing.done,
-        "planned": standing.planned,
-        "oracle_answers": standing.oracle_answers,
-        "collapsed": standing.collapsed,
-    }
+def _flat(one: BlockState | Standing) -> dict[str, Any]:
+    """Return fields as JSON values, the names of an entrant or block among them."""
+    found: dict[str, Any] = {}
+    for name, value in vars(one).items():
+        found |= value._asdict() if isinstance(value, Entrant | Block) else {name: value}
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medbench.metrics import READINGS
 from medbench_leaderboard.board import Board, Standing
+from medbench_leaderboard.names import listed, many
 
 #: What the readings mean.
 READING_WORDS = {
@@ -48,22 +49,22 @@ def coverage(board: Board) -> list[str]:
     counts, total = board.counts, len(board.runs)
     done = counts["done"]
     if done == 0:
-        runs = _many(total, "planned run")
+        runs = many(total, "planned run")
         first = f"None of the {runs} is done yet, so there is nothing to rank."
     elif done == total:
         first = f"All {total} planned runs are done." if total > 1 else "The planned run is done."
     else:
         missing = "1 is" if total - done == 1 else f"{total - done} are"
-        first = f"{done} of {_many(total, 'planned run')} are done; {missing} missing."
+        first = f"{done} of {many(total, 'planned run')} are done; {missing} missing."
     others = [f"{counts[state]} {words}" for state, words in _STATES.items() if counts[state]]
     sentences = [first]
     if others:
-        sentences.append(f"Missing runs: {_list(others)}.")
+        sentences.append(f"Missing runs: {listed(others)}.")
     if done:
         sentences.append(_blocks(board))
     if absent := [str(s.entrant) for s in board.standings[board.facts.reading] if not s.done]:
         sentences.append(
-            f"Without a single finished run, and so outside the ranking: {_list(absent)}."
+            f"Without a single finished run, and so outside the ranking: {listed(absent)}."
         )
     sentences += collapsed(board)
     if board.survivors:
@@ -84,14 +85,14 @@ def collapsed(board: Board) -> list[str]:
     ]
     if not found:
         return []
-    return [f"Runs that predict one class for all test images: {_list(found)}."]
+    return [f"Runs that predict one class for all test images: {listed(found)}."]
 
 
 def leaders(board: Board) -> list[str]:
     """Name the entrants with the lowest mean rank, in one sentence where readings agree."""
     first = {reading: leading(board, reading) for reading in READINGS}
     names = {
-        reading: _list([str(standing.entrant) for standing in standings])
+        reading: listed([str(standing.entrant) for standing in standings])
         for reading, standings in first.items()
         if standings
     }
@@ -99,7 +100,7 @@ def leaders(board: Board) -> list[str]:
     for name in dict.fromkeys(names.values()):
         readings = [reading for reading in names if names[reading] == name]
         verb = "have" if len(first[readings[0]]) > 1 else "has"
-        ranks = _list([f"{first[reading][0].mean_rank:.2f} by {reading}" for reading in readings])
+        ranks = listed([f"{first[reading][0].mean_rank:.2f} by {reading}" for reading in readings])
         sentences.append(f"{name} {verb} the lowest mean rank: {ranks}.")
     return sentences
 
@@ -114,7 +115,7 @@ def _blocks(board: Board) -> str:
     incomplete = sum(not state.complete for state in board.blocks)
     unlearnable = sum(state.learnable is False for state in board.blocks)
     if counted == total:
-        return f"Mean ranks are over {'all' if total > 1 else 'the'} {_many(total, 'block')}."
+        return f"Mean ranks are over {'all' if total > 1 else 'the'} {many(total, 'block')}."
     reasons = []
     if incomplete:
         reasons.append(f"{incomplete} incomplete")
@@ -122,15 +123,7 @@ def _blocks(board: Board) -> str:
         reasons.append(f"{mixed} of runs with different settings")
     if unlearnable:
         reasons.append(f"{unlearnable} with misleading labels")
-    left_out = _list(reasons)
+    left_out = listed(reasons)
     if counted == 0:
-        return f"No block counts for a mean rank yet: of {_many(total, 'block')}, {left_out}."
-    return f"Mean ranks are over {counted} of {_many(total, 'block')}; left out: {left_out}."
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+        return f"No block counts for a mean rank yet: of {many(total, 'block')}, {left_out}."
+    return f"Mean ranks are over {counted} of {many(total, 'block')}; left out: {left_out}."

@@ -11,8 +11,15 @@ import numpy as np
 
 from medbench.canonical import canonical_json, sha256
 from medbench.metrics import LOWER_IS_BETTER, METRICS, READINGS
+from medbench.protocol.read import parse_protocol
 from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
+from medbench.store.registration import (
+    KEY_DIGITS,
+    Declaration,
+    read_registrations,
+    register,
+)
 from medbench.store.results import Results
 from medbench.store.status import PlannedRun
 from medbench.store.weights import PretrainedWeights, write_weights
@@ -58,10 +65,34 @@ def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
     return [dict(zip(AXES, point, strict=True)) for point in itertools.product(*named.values())]
 
 
+def declare(results: Results, finished: int = 0) -> str:
+    """Register the folder's protocol and plan as ``medbench run`` does; return the line's hash."""
+    text = results.protocol_path.read_text("utf-8")
+    declaration = Declaration(
+        protocol="toy",
+        protocol_sha256=sha256(text),
+        statistics=parse_protocol(text, "toy").statistics.model_dump(mode="json"),
+        runs={run.key[:KEY_DIGITS]: label_of(run.axes) for run in results.plan()},
+        versions={},
+    )
+    return register(results.registration_path, declaration, finished)
+
+
+def label_of(axes: Mapping[str, Any]) -> str:
+    return "{dataset} {noise} {rate:g} {pretext} + {method} seed {seed}".format(**axes)
+
+
+def provenance(results: Results) -> dict[str, Any]:
+    """What records say of where they come from: the device, the registration that holds now."""
+    lines = read_registrations(results.registration_path)
+    return {"device": "cpu", "registration": lines[-1].hash if lines else ""}
+
+
 def plan(root: Path, points: Sequence[Mapping[str, Any]], protocol: str = PROTOCOL) -> Results:
     results = Results.create(root, "toy")
     runs = [PlannedRun(key_of(axes), axes, pretraining_key(axes)) for axes in points]
     results.write_plan(protocol, runs)
+    declare(results)
     return results
 
 
@@ -115,7 +146,8 @@ def finish(
     if curves is None:
         curves = {"test/balanced_accuracy": np.linspace(0.5, 0.7, EPOCHS)}
     metadata = {
-        "provenance": {"device": "cpu"}, "times": {"data": 0.5, "training": 2.0, "evaluation": 0.5},
+        "provenance": provenance(results),
+        "times": {"data": 0.5, "training": 2.0, "evaluation": 0.5},
     }  # fmt: skip
     arrays = {f"curves/{name}": np.asarray(curve, float) for name, curve in curves.items()}
     key = key_of(axes)

@@ -8,7 +8,7 @@ from typing import Any
 import board_records as toy
 import numpy as np
 
-from medbench.canonical import canonical_json, sha256
+from medbench.canonical import canonical_json, labels_hash, sha256
 from medbench.engine.readings import read_run
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
@@ -19,9 +19,18 @@ EPOCHS, TEST, VALIDATION, TRAIN, CLASSES = 3, 60, 12, 20, 3
 
 def spec_of(axes: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The spec of a run, of which the key is the hash."""
+
+    def plugin(name: str, **more: Any) -> dict[str, Any]:
+        return {
+            "distribution": "toy", "name": name, "plugin": name, "revision": 1, "settings": {},
+            **more,
+        }  # fmt: skip
+
     return {
-        "dataset": {"name": axes["dataset"], "content_hash": f"hash of {axes['dataset']}"},
-        "noise": {"name": axes["noise"]}, "method": {"name": axes["method"]},
+        "dataset": plugin(axes["dataset"], content_hash=f"hash of {axes['dataset']}"),
+        "noise": plugin(axes["noise"]), "method": plugin(axes["method"]),
+        "backbone": plugin("resnet"), "images": {}, "compute": {}, "root_seed": 0,
+        "engine": 1, "interface": 1,
         "pretext": axes["pretext"], "pretraining": None, "rate": axes["rate"],
         "seed": axes["seed"], "training": {"epochs": EPOCHS},
         "evaluation": {"primary": "balanced_accuracy", "last_epochs": 2}, **(changes or {}),
@@ -37,6 +46,7 @@ def plan(
     protocol: str = toy.PROTOCOL,
 ) -> None:  # fmt: skip
     results.write_plan(protocol, [PlannedRun(key_of(axes, changes), axes) for axes in points])
+    toy.declare(results, len(results.done("runs")))
 
 
 def finish(
@@ -64,15 +74,17 @@ def finish(
     }
     if one_class:
         arrays["test/probabilities"] = np.tile(np.float32([0.2, 0.7, 0.1]), (EPOCHS, TEST, 1))
+    noisy = arrays["train/noisy_labels"]
     readings, curves = read_run(arrays, "balanced_accuracy", 2)
     summary = {
         "readings": readings, "classes": ["a", "b", "c"], "epochs": EPOCHS, "oracle": {},
-        "noise": {"nominal_rate": axes["rate"], "realised_rate": axes["rate"],
-                  "labels_hash": "0", "learnable": True},
+        "noise": {"nominal_rate": axes["rate"], "learnable": True,
+                  "realised_rate": float(np.mean(arrays["train/clean_labels"] != noisy)),
+                  "labels_hash": labels_hash(noisy, arrays["validation/noisy_labels"])},
         "pretraining": None,
     }  # fmt: skip
     metadata = {
-        "provenance": {"device": "cpu", **(provenance or {})},
+        "provenance": {**toy.provenance(results), **(provenance or {})},
         "times": {"training": 2.0}, "resources": {"parameters": 1000},
     }  # fmt: skip
     spec = spec_of(axes, changes)

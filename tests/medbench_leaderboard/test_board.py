@@ -203,7 +203,7 @@ def test_standings_as_json(results: Results) -> None:
     assert found["standings"]["last"][0]["pretext"] == "rotation"
     assert found["blocks"][0] == {
         "dataset": "chest", "noise": "symmetric", "rate": 0.2, "planned": 6, "done": 6,
-        "complete": True, "learnable": True, "counted": True,
+        "complete": True, "learnable": True, "counted": True, "chance": 0.5, "agreed": True,
     }  # fmt: skip
     assert found["differences_tested"] is True
 

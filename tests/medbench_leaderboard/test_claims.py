@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import board_records as toy
 import numpy as np
+import pandas as pd
 import predicted_records as predicted
 import pytest
 from scipy.stats import binomtest
 
 from medbench.protocol.decidable import decidability
 from medbench.results import load
+from medbench.store.records import make_record, read_record, write_record
 from medbench.store.results import Results
+from medbench.store.status import PlannedRun
 from medbench_leaderboard import medbench_build_board
-from medbench_leaderboard.board import read_board
+from medbench_leaderboard.board import Board, read_board
+from medbench_leaderboard.declared import Declared
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts, facts_of
+from medbench_leaderboard.standings_json import standings_json
 from medbench_leaderboard.statistics.advice import RunCost, advise
 from medbench_leaderboard.statistics.compare import test_questions as questions_of
 from medbench_leaderboard.statistics.findings import Comparison
@@ -150,6 +157,194 @@ def test_fault_4_one_seed_rules_nobody_out() -> None:
     assert "with one seed nothing can be said" in advice.sentence
 
 
+#: Six seeds, two methods and a difference that twelve pairs decide.
+SEEDS = [0, 1, 2, 3, 4, 5]
+DECLARED = toy.PROTOCOL + '[statistics]\nquestions = ["methods"]\nresamples = 200\n'
+DECIDED = toy.grid(dataset=["chest", "tissue"], method=["ce", "elr"], seed=SEEDS)
+
+
+def decided(root: Path, points: list[dict[str, object]] = DECIDED) -> Results:
+    """A folder whose records show that one method is better."""
+    results = toy.plan(root, points, DECLARED)
+    toy.finish_all(results, points, skill)
+    return results
+
+
+def skill(axes: Mapping[str, Any]) -> float:
+    return 0.5 + (0.2 + axes["seed"] / 1000) * (axes["method"] == "elr")
+
+
+def claims_of(board: Board) -> list[str]:
+    return [str(c.better) for c in board.findings.comparisons if c.claimed]
+
+
+def changed(results: Results, points: list[dict[str, object]], protocol: str = DECLARED) -> None:
+    """Run again with another plan or protocol, as ``medbench run`` does."""
+    runs = [PlannedRun(toy.key_of(axes), axes, toy.pretraining_key(axes)) for axes in points]
+    results.write_plan(protocol, runs)
+    toy.declare(results, len(results.done("runs")))
+
+
+def test_fault_5_what_was_declared_before_the_runs_is_a_claim(tmp_path: Path) -> None:
+    board = read_board(decided(tmp_path / "results").root)
+    assert claims_of(board) == ["elr"]
+    first, *_, declared = board.findings.sentences
+    assert first.startswith("Found: elr is better than ce by 0.203 (95% interval")
+    assert "when 0 runs had finished: 24 runs; questions methods at level 0.05" in declared
+    assert standings_json(board)["declared"]["changes"] == []
+
+
+def test_fault_5_without_a_registration_everything_is_exploratory(tmp_path: Path) -> None:
+    results = decided(tmp_path / "results")
+    results.registration_path.unlink()
+    board = read_board(results.root)
+    assert claims_of(board) == []
+    assert board.findings.sentences[0] == "Exploratory, no claim: the runs were not registered."
+    assert not any(c.confirmatory for c in board.findings.comparisons)
+    page = built_page(results)
+    assert "Exploratory, no claim: the runs were not registered." in page
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [('["methods"]', '["pairs"]'), ("resamples", 'reading = "best"\nresamples'),
+     ("resamples", "alpha = 0.2\nresamples")],
+)  # fmt: skip
+def test_fault_5_a_changed_analysis_is_named(tmp_path: Path, old: str, new: str) -> None:
+    results = decided(tmp_path / "results")
+    text = DECLARED.replace(old, new)
+    # edited by hand: nothing but the protocol's text tells
+    results.protocol_path.write_text(text, "utf-8")
+    edited = read_board(results.root)
+    assert claims_of(edited) == []
+    assert "protocol.toml is not the protocol that was registered last" in edited.declared.reason
+    # run again with it: the registration tells what, and when
+    changed(results, DECIDED, text)
+    board = read_board(results.root)
+    assert claims_of(board) == []
+    name = new.split(" =")[0] if "=" in new else "questions"
+    assert f"statistics.{name} was changed from" in board.findings.sentences[0]
+    assert "when 24 runs had finished" in board.findings.sentences[0]
+    (row,) = standings_json(board)["declared"]["changes"]
+    assert (row["what"], row["finished"]) == ("statistics", 24)
+    page = built_page(results)
+    assert f"statistics.{name} was changed from" in page.split('id="declared-table"')[1]
+    table = pd.read_csv(results.board / "declared.csv")
+    assert table[["what", "finished"]].to_numpy().tolist() == [["statistics", 24]]
+
+
+def test_fault_5_seeds_taken_out_are_named(tmp_path: Path) -> None:
+    results = decided(tmp_path / "results")
+    kept = [axes for axes in DECIDED if axes["seed"] != 3]
+    for axes in DECIDED:
+        if axes["seed"] == 3:
+            results.record_path(toy.key_of(axes)).unlink()
+    # plan and protocol are cut as well, so that nothing is missing
+    results.write_plan(DECLARED, [PlannedRun(toy.key_of(axes), axes) for axes in kept])
+    board = read_board(results.root)
+    assert claims_of(board) == []
+    assert "4 runs (seed 3) registered and missing from the plan" in board.findings.sentences[0]
+    # a registration made afterwards does not cover it
+    results.registration_path.unlink()
+    toy.declare(results, len(results.done("runs")))
+    again = read_board(results.root)
+    assert claims_of(again) == []
+    assert "20 records were made under another registration" in again.declared.reason
+
+
+def test_fault_5_a_registration_that_was_edited_is_named(tmp_path: Path) -> None:
+    results = decided(tmp_path / "results")
+    changed(results, DECIDED, DECLARED.replace("resamples = 200", "resamples = 300"))
+    first, second = results.registration_path.read_text("utf-8").splitlines()
+    forged = first.replace('"resamples":200', '"resamples":300')
+    assert forged != first
+    results.registration_path.write_text(f"{forged}\n{second}\n", "utf-8")
+    board = read_board(results.root)
+    assert claims_of(board) == []
+    assert "the registration was altered" in board.findings.sentences[0]
+
+
+def test_fault_5_added_entrants_are_exploratory_and_the_others_stay(tmp_path: Path) -> None:
+    results = decided(tmp_path / "results")
+    later = toy.grid(dataset=["chest", "tissue"], method=["later"], seed=SEEDS)
+    changed(results, DECIDED + later)
+    toy.finish_all(results, later, skill)
+    board = read_board(results.root)
+    assert claims_of(board) == ["elr"]  # not the same of `later`, which is as bad as ce
+    separated = [c for c in board.findings.comparisons if c.question == "methods" and c.separated]
+    assert {(str(c.better), str(c.worse)) for c in separated} == {("elr", "ce"), ("elr", "later")}
+    said = "Exploratory, because runs of theirs were declared later: none + later."
+    assert said in board.findings.sentences
+    assert "12 runs (symmetric 0.2 none later) added when 24 runs had finished" in built_page(
+        results
+    )
+
+
+def test_fault_5_seeds_added_make_all_that_they_enter_exploratory(tmp_path: Path) -> None:
+    results = decided(tmp_path / "results")
+    later = toy.grid(dataset=["chest", "tissue"], method=["ce", "elr"], seed=[6])
+    changed(results, DECIDED + later)
+    toy.finish_all(results, later, skill)
+    assert claims_of(read_board(results.root)) == []
+
+
+def rewritten(path: Path, **changes: Any) -> None:
+    """Write a record again with a digest that is right."""
+    record = read_record(path)
+    head = record.header
+    parts = {
+        "axes": head.axes, "spec": head.spec, "summary": head.summary, "arrays": record.arrays,
+        "metadata": head.metadata, **changes,
+    }  # fmt: skip
+    path.unlink()
+    write_record(path, make_record(head.key, *parts.values()))
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Results:
+    points = toy.grid(method=["ce", "elr"], seed=[0, 1])
+    results = Results.create(tmp_path / "results", "toy")
+    predicted.plan(results, points)
+    for axes in points:
+        predicted.finish(results, axes, 0.5 + 0.3 * (axes["method"] == "elr"))
+    return results
+
+
+def at_fault(board: Board) -> list[str]:
+    return [w for w in board.findings.warnings if w.startswith("Left out, chest, symmetric 0.2, ")]
+
+
+def test_fault_6_predictions_of_another_method_are_left_out(predictions: Results) -> None:
+    weak, strong = (
+        predictions.record_path(predicted.key_of(axes)) for axes in toy.grid(method=["ce", "elr"])
+    )
+    theirs = read_record(strong).arrays["test/probabilities"]
+    arrays = {**read_record(weak).arrays, "test/probabilities": theirs}
+    rewritten(weak, arrays=arrays)
+    board = read_board(predictions.root)
+    (fault,) = at_fault(board)
+    assert "none + ce, seed 0: last balanced_accuracy is" in fault
+    assert "recomputed" in fault
+    assert "3 of 4 planned runs are done; 1 is missing." in plain_text(board)
+
+
+def test_fault_6_a_renamed_method_is_left_out(predictions: Results) -> None:
+    path = predictions.record_path(predicted.key_of(toy.grid(method=["ce"])[0]))
+    head = read_record(path).header
+    rewritten(path, axes={**head.axes, "method": "elr"})
+    (fault,) = at_fault(read_board(predictions.root))
+    assert "none + ce, seed 0: its method is 'elr', in the plan 'ce'" in fault
+
+
+def test_fault_6_a_score_edited_with_its_digest_is_left_out(predictions: Results) -> None:
+    path = predictions.record_path(predicted.key_of(toy.grid(method=["ce"])[0]))
+    summary_ = copy.deepcopy(dict(read_record(path).header.summary))
+    summary_["readings"]["best"]["macro_f1"] = 0.99  # neither the reading nor the metric ranked
+    rewritten(path, summary=summary_)
+    (fault,) = at_fault(read_board(predictions.root))
+    assert "best macro_f1 is 0.99" in fault
+
+
 def test_fault_7_the_level_is_one_of_the_procedure(results: Results) -> None:
     page = built_page(results)
     text = plain_text(read_board(results.root))
@@ -245,7 +440,7 @@ def test_fault_12_shared_training_images_are_said(tmp_path: Path) -> None:
 def test_fault_12_enough_pairs_are_necessary_and_not_sufficient() -> None:
     panel = draw_panel(np.random.default_rng(0), datasets=1, seeds=3, pretexts=1)
     tested = questions_of(panel, FACTS)
-    said = " ".join(summary(tested, panel, FACTS))
+    said = " ".join(summary(tested, panel, FACTS, Declared()))
     assert "at least 7 are necessary, and need not be sufficient" in said
     assert "would do" not in said
 
@@ -284,7 +479,7 @@ def test_a_question_that_no_outcome_can_decide_is_passed_over() -> None:
 
 def test_the_first_sentence_says_what_was_found_and_the_next_what_was_not() -> None:
     panel = draw_panel(np.random.default_rng(4), gain=lambda p, m: 0.07 * (m == 1))
-    first, second, third = summary(questions_of(panel, FACTS), panel, FACTS)
+    first, second, third = summary(questions_of(panel, FACTS), panel, FACTS, Declared())
     assert first.startswith("Found: m1 is better than m0 by 0.0")
     assert "95% interval" in first
     assert "adjusted p = 0.016" in first

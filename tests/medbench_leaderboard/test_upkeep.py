@@ -56,7 +56,7 @@ def assert_as_if_made_now(results: Results, out: Path, scratch: Path) -> None:
 
 
 def reset_times(path: Path, change: Callable[[], None]) -> None:
-    """Make a change that neither size nor time of modification tell of."""
+    """Make a change that neither size nor time of modification shows."""
     before = path.stat()
     time.sleep(0.02)  # a file system's clock moves by some milliseconds
     change()
@@ -99,7 +99,7 @@ def declare(results: Results) -> None:
 
 
 CHANGES: dict[str, Callable[[Results], None]] = {
-    "a curve edited, its time put back": edit,
+    "a curve edited, its time restored": edit,
     "a record exchanged, size and time kept": exchange,
     "a record damaged": lambda r: r.record_path(KEY).write_bytes(b"no record"),
     "a record removed": lambda r: r.record_path(KEY).unlink(),
@@ -271,8 +271,8 @@ def test_the_command_says_so_and_prints_the_same(results: Results) -> None:
     assert second.stderr.startswith("Nothing has changed since this board was made")
     one = CliRunner().invoke(leaderboard, [*arguments, "--json"])
     update_board(load(results.root), results.board, everything=True)
-    anew = CliRunner().invoke(leaderboard, [*arguments, "--json", "--check"])
-    assert one.stdout == anew.stdout
+    again = CliRunner().invoke(leaderboard, [*arguments, "--json", "--check"])
+    assert one.stdout == again.stdout
 
 
 def test_a_board_that_is_up_to_date_loads_no_pandas(results: Results) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medbench.canonical import labels_hash
 from medbench.engine.selection import read_images, select
 from medbench.engine.streams import derive_seed, numpy_stream
 from medbench.errors import MedbenchError
@@ -86,12 +87,6 @@ class NoisyLabels:
     def labels_hash(self) -> str:
         """Return the SHA-256 of the noisy labels: equal for all entrants of a block and seed."""
         return labels_hash(self.train, self.validation)
-
-
-def labels_hash(train: NDArray[np.int64], validation: NDArray[np.int64]) -> str:
-    """Return the SHA-256 of the noisy labels of training and validation images."""
-    content = np.concatenate([train, validation]).astype("<i8").tobytes()
-    return hashlib.sha256(content).hexdigest()
 
 
 #: Returns cached pixels by what they depend on besides the dataset, or reads and caches them.

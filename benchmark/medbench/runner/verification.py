@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.canonical import canonical_json, sha256
+from medbench.canonical import canonical_json, labels_hash, sha256
 from medbench.engine.readings import read_run
-from medbench.engine.samples import labels_hash
 from medbench.errors import RecordError, StoreError
 from medbench.labels import run_label
 from medbench.protocol.spec import RunSpec
@@ -54,8 +53,6 @@ class Checked:
         Hash of the settings and the seed that the run shares with others.
     shared : str
         Hash of the images and labels that must then be the same.
-    registration : str
-        Line of the registration under which the run was made, by its hash.
     predictions : str
         Hash of the run's predictions of test images.
     """
@@ -65,7 +62,6 @@ class Checked:
     planned: Mapping[str, Any] | None = None
     block: str = ""
     shared: str = ""
-    registration: str = ""
     predictions: str = ""
 
 
@@ -137,7 +133,7 @@ def check_folder(results: Results, advance: Callable[[int], object] = lambda cou
     except StoreError as error:
         faults[results.registration_path] = str(error)
     if planned and lines is not None:
-        against = "; ".join(_registration_faults(results, lines, list(planned), checked))
+        against = "; ".join(_registration_faults(results, lines))
         faults |= {results.registration_path: against} if against else {}
     faults |= dict(_against_plan(checked, planned))
     faults |= {file.path: file.fault for file in checked if file.fault}
@@ -173,7 +169,7 @@ def check_record(path: Path) -> Checked:
         record = read_record(path)
     except RecordError as error:
         return Checked(path, str(error))
-    header, fault = record.header, "; ".join(_record_faults(path, record))
+    header, fault = record.header, "; ".join(record_faults(path, record))
     if fault:
         return Checked(path, fault)
     start = header.summary["pretraining"]
@@ -182,7 +178,6 @@ def check_record(path: Path) -> Checked:
         planned={**header.axes, "pretraining": start and start["key"]},
         block=canonical_json([agreement(header.spec)["settings"], header.spec["seed"]]),
         shared=_shared(record.arrays),
-        registration=str((header.metadata.get("provenance") or {}).get("registration")),
         predictions=_predictions(record.arrays["test/probabilities"]),
     )
 
@@ -235,22 +230,10 @@ def _against_plan(
                 yield file.path, f"its {name} is {found!r}, in the plan {value!r}"
 
 
-def _registration_faults(
-    results: Results,
-    lines: Sequence[Registration],
-    planned: Sequence[str],
-    checked: Iterable[Checked],
-) -> Iterator[str]:
+def _registration_faults(results: Results, lines: Sequence[Registration]) -> Iterator[str]:
     if not lines:
         yield "it is missing: what was declared before the runs is not known"
-        return
-    yield from (change.detail for change in undeclared(lines, planned))
-    if sha256(results.protocol_path.read_text("utf-8")) != lines[-1].declaration.protocol_sha256:
-        yield "protocol.toml is not the protocol that was registered last"
-    known = {line.hash for line in lines}
-    strays = [f.path.stem for f in checked if f.planned and f.registration not in known]
-    if strays:
-        yield f"{len(strays)} records were made under another one, first {min(strays)}"
+    yield from (change.detail for change in undeclared(results, lines))
 
 
 def _predictions(probabilities: NDArray[Any]) -> str:
@@ -267,7 +250,8 @@ def _shared(arrays: Mapping[str, NDArray[Any]]) -> str:
     return total.hexdigest()
 
 
-def _record_faults(path: Path, record: Record) -> Iterator[str]:
+def record_faults(path: Path, record: Record) -> Iterator[str]:
+    """Yield what is wrong with a record; see :func:`check_record`."""
     header = record.header
     yield from _key_faults(path, header.key, header.spec)
     yield from _text_faults(header.metadata)

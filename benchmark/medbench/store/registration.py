@@ -19,6 +19,8 @@ from typing import Any
 from medbench.canonical import canonical_json, sha256
 from medbench.errors import StoreError
 from medbench.store.atomic import new_path, write_text, writing
+from medbench.store.index import read_index
+from medbench.store.results import Results
 
 #: Digits of a run key that a registration keeps: enough to tell a million runs apart.
 KEY_DIGITS = 16
@@ -82,9 +84,9 @@ class Change:
 
     Parameters
     ----------
-    what : {"registration", "statistics", "added", "removed", "protocol"}
+    what : {"registration", "statistics", "added", "removed", "protocol", "records"}
         What changed: no registration before the first result, the analysis, runs that came
-        later, runs that were taken out.
+        later, runs that were taken out, the protocol's text, records of another registration.
     detail : str
         One line for people.
     time : str
@@ -191,28 +193,48 @@ def changes(lines: Sequence[Registration], finished: Collection[str]) -> list[Ch
     return found
 
 
-def undeclared(lines: Sequence[Registration], planned: Iterable[str]) -> list[Change]:
-    """Return how the folder's plan differs from what was registered last.
+def undeclared(results: Results, lines: Sequence[Registration]) -> list[Change]:
+    """Return how plan, protocol and records of a folder differ from what it registered last.
 
     Parameters
     ----------
+    results : Results
+        The folder.
     lines : sequence of Registration
-        All lines of the folder.
-    planned : iterable of str
-        Keys of the runs that the folder's plan lists.
+        All its lines.
+
+    Raises
+    ------
+    StoreError
+        If the plan cannot be read.
     """
     if not lines:
         return []
     last = lines[-1]
-    digits = {key[:KEY_DIGITS] for key in planned}
+    digits = {run.key[:KEY_DIGITS] for run in results.plan()}
     gone = {key: label for key, label in last.declaration.runs.items() if key not in digits}
     found = []
+
+    def differs(what: str, detail: str, runs: Iterable[str] = ()) -> None:
+        found.append(Change(what, detail, "", last.finished, frozenset(runs)))
+
     if gone:
-        detail = f"{_counted(gone)} registered and missing from the plan"
-        found.append(Change("removed", detail, "", last.finished, frozenset(gone)))
+        differs("removed", f"{_counted(gone)} registered and missing from the plan", gone)
     if extra := digits - last.declaration.runs.keys():
-        detail = f"{len(extra)} planned runs were never registered"
-        found.append(Change("added", detail, "", last.finished, frozenset(extra)))
+        differs("added", f"{len(extra)} planned runs were never registered", extra)
+    if sha256(results.protocol_path.read_text("utf-8")) != last.declaration.protocol_sha256:
+        differs("protocol", "protocol.toml is not the protocol that was registered last")
+    known = {line.hash for line in lines}
+    rows = read_index(results, ("run_key", "provenance", "fault")).to_pylist()
+    strays = [
+        row["run_key"]
+        for row in rows
+        if not row["fault"]
+        and (json.loads(row["provenance"] or "null") or {}).get("registration") not in known
+    ]
+    if strays:
+        detail = f"{len(strays)} records were made under another registration, first {min(strays)}"
+        differs("records", detail, (key[:KEY_DIGITS] for key in strays))
     return found
 
 

@@ -132,13 +132,13 @@ def _classes(board: Board, curves: Curves, done: pd.DataFrame) -> Iterator[tuple
         if random is None:
             continue
         names = [str(name) for name in board.cards.get(str(key[0]), {}).get("class_names", ())]
-        if len(names) != len(random.mean):
-            names = [f"class {index}" for index in range(len(random.mean))]
+        if len(names) != len(random[0]):
+            names = [f"class {index}" for index in range(len(random[0]))]
         for (method,), own in grouped(part, ["method"]):
             found = curves.by_class("selection_precision_by_class", own["run_key"])
             if found is not None:
-                for values in zip(names, found.mean, random.mean, strict=True):
-                    yield (*key, method, *values, found.runs)
+                for values in zip(names, found[0], random[0], strict=True):
+                    yield (*key, method, *values, found[1])
 
 
 def _class_words(rows: pd.DataFrame) -> str:

@@ -10,15 +10,14 @@ import pandas as pd
 
 from medbench.metrics import LOWER_IS_BETTER, READINGS
 from medbench_leaderboard.board import Board
-from medbench_leaderboard.costs import costs
 from medbench_leaderboard.figures import chart
 from medbench_leaderboard.figures.chart import BASE, BLOCK_LABEL, Chart, facets, panel_label, texts
 from medbench_leaderboard.figures.lines import line_panels, on_scale
 from medbench_leaderboard.figures.style import HEAT, INK, MUTED, PAPER, methods, pretexts
 from medbench_leaderboard.intervals import over_seeds
 from medbench_leaderboard.ranking import heat
-from medbench_leaderboard.statistics.findings import Diagram, Ranked
-from medbench_leaderboard.table import BLOCK, ENTRANT, grouped
+from medbench_leaderboard.statistics.findings import Ranked
+from medbench_leaderboard.table import BLOCK, ENTRANT, grouped, mean_ranks
 from medbench_leaderboard.words import readable
 
 #: Rows and columns of the heat map, and rows of a panel, beyond which the rest is left out.
@@ -28,18 +27,20 @@ _MOST_ROWS, _MOST_COLUMNS, _MOST_ENTRANTS = 60, 24, 40
 def critical_differences(board: Board) -> Chart:
     """Draw mean ranks from best to worst with a bar for each set that is not separated."""
     name = "critical-differences"
-    diagram = board.findings.diagram or Diagram((), (), "", 0.0, True)
+    pairs = [answer for answer in board.findings.answers if answer.question == "pairs"]
+    decidable = any(answer.decidable for answer in pairs)
     own = texts(
-        name, board, test=diagram.test, alpha=diagram.alpha,
-        undecidable="" if diagram.decidable else chart.more_text(name, "undecidable"),
+        name, board, alpha=board.facts.alpha,
+        exploratory="" if any(answer.confirmatory for answer in pairs) else ", exploratory",
+        undecidable="" if decidable else chart.more_text(name, "undecidable"),
     )  # fmt: skip
-    rows = pd.DataFrame([_rank(entry) for entry in diagram.entrants])
-    # an entrant without a bar differs from all others
-    bars = [members for members in diagram.bars if len(members) > 1]
-    order = ", ".join(f"{entry.entrant} {entry.mean_rank:.2f}" for entry in diagram.entrants)
+    bars = board.findings.bars or ()
+    ranking = () if board.findings.bars is None else board.findings.ranking
+    rows = pd.DataFrame([_rank(entry) for entry in ranking])
+    order = ", ".join(f"{entry.entrant} {entry.mean_rank:.2f}" for entry in ranking)
     groups = ["Not separated: " + ", ".join(map(str, bar)) + "." for bar in bars]
     words = [f"Mean ranks from best to worst: {order}.", *(groups or ["All pairs differ."])]
-    return Chart(**own, rows=rows, drawing=_diagram(board, diagram, bars, rows), words=words)
+    return Chart(**own, rows=rows, drawing=_diagram(board, bars, rows), words=words)
 
 
 def _rank(entry: Ranked) -> dict[str, object]:
@@ -56,9 +57,8 @@ def _rank(entry: Ranked) -> dict[str, object]:
     }
 
 
-def _diagram(board: Board, diagram: Diagram, bars: Any, rows: pd.DataFrame) -> Any:
-    last = len(diagram.entrants)
-    order = [str(entry.entrant) for entry in diagram.entrants]
+def _diagram(board: Board, bars: Any, rows: pd.DataFrame) -> Any:
+    last, order = len(rows), list(rows.get("_entrant", ()))
     y, series = alt.Y("_entrant:N", sort=order, title=None), pretexts(board)
 
     def x(field: str) -> alt.X:
@@ -203,11 +203,12 @@ def cost_against_score(board: Board) -> Chart:
     """Draw each entrant's score against the seconds its runs took."""
     metric = readable(board.facts.primary)
     sign = -1 if board.facts.primary in LOWER_IS_BETTER else 1
-    known = [c for c in costs(board) if c.mean is not None and c.seconds > 0]
-    rows = pd.DataFrame(
-        [(*c.entrant, c.total, c.pretraining_seconds, c.mean, str(c.entrant)) for c in known],
-        columns=[*ENTRANT, "seconds", "pretraining_seconds", "mean", "_entrant"],
-    )
+    done = board.runs[board.runs["status"] == "done"].groupby(ENTRANT, sort=False)
+    rows = done[["seconds", "pretraining_seconds"]].mean().fillna({"pretraining_seconds": 0.0})
+    rows["mean"] = mean_ranks(board.cells, board.facts.reading, board.facts.primary)["mean"]
+    rows = rows[rows["mean"].notna() & (rows["seconds"] > 0)].reset_index()
+    rows["seconds"] += rows["pretraining_seconds"]
+    rows["_entrant"] = panel_label(rows, "{pretext} + {method}")
     # not beaten in both: better than all that cost no more
     rows = rows.assign(_score=sign * rows["mean"]).sort_values(
         ["seconds", "_score"], ascending=[True, False], kind="stable", ignore_index=True

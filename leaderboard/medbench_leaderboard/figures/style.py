@@ -2,7 +2,7 @@
 
 The eight colours began as those of Okabe and Ito (2008) and were moved until
 every two differ for normal, protan and deutan sight and each keeps a
-contrast of 3:1 to its background. No series is told from another by colour alone.
+contrast of 3:1 to its background. No series differs from another by colour alone.
 Colours are custom properties of the page's style sheet, so that a figure follows
 the reader's light or dark style; files have the values of :data:`PRINT`.
 """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from medbench_leaderboard.names import Block, Entrant
-from medbench_leaderboard.statistics.findings import Advice, Advised, Interval
+from medbench_leaderboard.statistics.findings import Advice, Advised
 from medbench_leaderboard.statistics.panel import Panel
 from medbench_leaderboard.statistics.spread import Errors, spread
 
@@ -84,13 +85,12 @@ def advise(
         return None
     found = spread(part)
     seeds = min(len(meeting.seeds) for meeting in part.meetings)
-    errors = found.pair_errors() if seeds > 1 else None
+    each = np.eye(len(part.entrants))
+    pairs = each[:, None] - each[None, :]  # [i, j]: i before j
+    errors = found.errors(pairs.reshape(-1, len(each))) if seeds > 1 else None
     kept = confidence_set(found.means, errors, level)
     best = int(np.argmax(found.means))
-    to_best = np.zeros((len(kept), len(kept)))
-    to_best[:, best] += 1
-    to_best[np.arange(len(kept)), np.arange(len(kept))] -= 1
-    intervals = found.intervals(to_best, level)
+    intervals = found.intervals(pairs[best], level)
     blocks = [meeting.block for meeting in part.meetings]
     entrants = [
         _advised(
@@ -132,32 +132,22 @@ def confidence_set(means: Values, errors: Errors | None, level: float) -> NDArra
     if k < 2 or errors is None:
         return np.ones(k, np.bool_)
     ahead = means[:, None] - means[None, :]  # of the row before the column
-    worse = (ahead > errors.bound(1 - (1 - level) / (k - 1))) & (ahead > 0)
+    bound = errors.bound(1 - (1 - level) / (k - 1)).reshape(k, k)
+    worse = (ahead > bound) & (ahead > 0)
     return np.logical_not(worse.any(axis=0))
 
 
-def _advised(
-    entrant: Entrant,
-    costs: list[RunCost],
-    *,
-    mean: float,
-    behind: float,
-    interval: Interval | None,
-    recommended: bool,
-) -> Advised:
+def _advised(entrant: Entrant, costs: list[RunCost], **values: Any) -> Advised:
     parameters = [cost.parameters for cost in costs if np.isfinite(cost.parameters)]
     pretraining = float(np.mean([cost.pretraining_seconds for cost in costs]))
     known = bool(np.isfinite(pretraining))
     return Advised(
         entrant=entrant,
-        mean=mean,
-        behind=behind,
-        interval=interval,
-        recommended=recommended,
         seconds=float(np.mean([cost.seconds for cost in costs])) + (pretraining if known else 0),
         pretraining_seconds=pretraining if known else None,
         parameters=round(float(np.mean(parameters))) if parameters else None,
         oracle=any(cost.oracle for cost in costs),
+        **values,
     )
 
 

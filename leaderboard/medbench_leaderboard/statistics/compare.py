@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from scipy.stats import rankdata
 
 from medbench.engine.streams import numpy_stream
 from medbench.protocol.decidable import pairs_needed, smallest_p
+from medbench_leaderboard.declared import Declared
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.bayes import signed_rank_posterior
-from medbench_leaderboard.statistics.contrasts import Contrasts, ask
-from medbench_leaderboard.statistics.findings import Comparison, Friedman, Posterior
+from medbench_leaderboard.statistics.contrasts import TITLES, Contrasts, ask
+from medbench_leaderboard.statistics.findings import Answer, Comparison, Friedman, Posterior
 from medbench_leaderboard.statistics.friedman import friedman, ranks, relabelling_p
 from medbench_leaderboard.statistics.panel import Panel
 from medbench_leaderboard.statistics.sign_flip import holm, sign_flip
@@ -26,64 +27,56 @@ Values = NDArray[np.float64]
 #: Multiplications that the second opinion of a question may take; above, it is left out.
 MOST_SECOND_OPINIONS = 5e9
 
-
-@dataclass(frozen=True)
-class Tested:
-    """All comparisons of a question.
-
-    Parameters
-    ----------
-    question : str
-        Which.
-    confirmatory : bool
-        Whether its differences are claims.
-    smallest_p : float
-        Smallest adjusted p that could have come out.
-    comparisons : tuple of Comparison
-        In the order of the question.
-    """
-
-    question: str
-    confirmatory: bool
-    smallest_p: float
-    comparisons: tuple[Comparison, ...]
-
-    @property
-    def decidable(self) -> bool:
-        """Whether any comparison could have been significant."""
-        return any(comparison.decidable for comparison in self.comparisons)
-
-    @property
-    def claims(self) -> list[Comparison]:
-        """The claims, the most certain first."""
-        claimed = [comparison for comparison in self.comparisons if comparison.claimed]
-        return sorted(claimed, key=lambda c: (c.adjusted_p, -abs(c.effect)))
+_IN_TIME = Declared()
 
 
-def test_questions(panel: Panel, facts: ProtocolFacts) -> dict[str, Tested]:
+def test_questions(
+    panel: Panel, facts: ProtocolFacts, declared: Declared = _IN_TIME
+) -> dict[str, Answer]:
     """Test all questions, each at the whole level.
 
     The questions that the protocol names are tested in a fixed sequence: claims are made
     of one while every comparison of those before it is a claim, so that the chance of any
     false claim is at most ``alpha``, whichever comparisons truly differ (Westfall and
     Krishen 2001). A question that the design cannot decide is passed over: it can lead to
-    no claim. All other questions are exploratory.
+    no claim. All other questions are exploratory, and so is what was declared after
+    results existed: everything, or comparisons with an entrant whose runs were added.
     """
     found = {}
     open_ = True
     for question, parts in ask(panel, facts).items():
         tested = _test(question, parts, facts)
-        if question in facts.questions and open_:
-            found[question] = _confirmed(tested)
-            open_ = not tested.decidable or all(c.separated for c in tested.comparisons)
+        if question not in facts.questions:
+            why = "the protocol does not name it"
+        elif declared.reason:
+            why = "not declared before the runs"
+        elif not open_:
+            why = "a comparison of a question before it was not decided"
         else:
-            found[question] = tested
+            tested, why = _confirmed(tested, declared), "its runs were declared later"
+            open_ = not tested.decidable or all(
+                c.separated for c in tested.comparisons if c.confirmatory
+            )
+        found[question] = replace(tested, why="" if tested.confirmatory else why)
     return found
 
 
-def _confirmed(tested: Tested) -> Tested:
-    comparisons = tuple(replace(c, confirmatory=True) for c in tested.comparisons)
-    return replace(tested, confirmatory=True, comparisons=comparisons)
+def _confirmed(tested: Answer, declared: Declared) -> Answer:
+    """Make claims of what separates entrants all of whose runs were declared in time."""
+    comparisons = tuple(
+        replace(
+            c,
+            confirmatory=not any(
+                side.pretext in (None, late.pretext) and side.method in (None, late.method)
+                for side in (c.first, c.second)
+                for late in declared.late
+            ),
+        )
+        for c in tested.comparisons
+    )
+    return replace(
+        tested, confirmatory=any(c.confirmatory for c in comparisons), comparisons=comparisons
+    )
 
 
 def test_friedman(panel: Panel, facts: ProtocolFacts) -> Friedman | None:
@@ -107,7 +100,7 @@ def test_friedman(panel: Panel, facts: ProtocolFacts) -> Friedman | None:
     return Friedman(statistic, p, statistic / (pairs * (entrants - 1)), pairs, entrants)
 
 
-def _test(question: str, parts: Sequence[Contrasts], facts: ProtocolFacts) -> Tested:
+def _test(question: str, parts: Sequence[Contrasts], facts: ProtocolFacts) -> Answer:
     raw = [values for part in parts for values in _raw(question, part, facts)]
     adjusted = holm(np.array([values["p"] for values in raw]))
     smallest = [min(1.0, len(raw) * smallest_p(values["pairs"])) for values in raw]
@@ -124,7 +117,7 @@ def _test(question: str, parts: Sequence[Contrasts], facts: ProtocolFacts) -> Te
         )
         for values, p, least in zip(raw, adjusted, smallest, strict=True)
     )
-    return Tested(question, False, min(smallest), comparisons)
+    return Answer(question, TITLES[question], False, "", facts.alpha, min(smallest), comparisons)
 
 
 def _raw(question: str, part: Contrasts, facts: ProtocolFacts) -> list[Mapping[str, Any]]:

@@ -29,32 +29,30 @@ def losses(panels: Mapping[str, Panel], level: float) -> tuple[Loss, ...]:
     Parameters
     ----------
     panels : mapping of str to Panel
-        Cross-fitted scores as ``best halves`` and ``last halves``; empty where the
-        predictions were not read. ``best`` and ``last`` on the same images.
+        Differences of best and last: ``loss``, cross-fitted, and ``loss on the same images``;
+        ``cross-fitted best``. Empty where the predictions were not read.
     level : float
         Coverage of the intervals.
     """
-    best, last = panels["best halves"], panels["last halves"]
-    fallen = _difference(best, last)
+    fallen = panels["loss"]
     if not fallen.meetings:
         return ()
     sides = [Side(pretext=name) for name in dict.fromkeys(e.pretext for e in fallen.entrants)]
     sides += [Side(method=name) for name in dict.fromkeys(e.method for e in fallen.entrants)]
     rates: list[float | None] = [None, *(fallen.rates if len(fallen.rates) > 1 else ())]
-    same = _difference(panels["best"], panels["last"])
     found: list[Loss] = []
     for rate in rates:
         blocks = {m.block for m in fallen.meetings if rate in (None, m.block.rate)}
         part = fallen.part(blocks.__contains__)
         weights = np.stack([_average(part, side) for side in sides])
         intervals = spread(part).intervals(weights, level)
-        high, low, naive = (
-            weights @ panel.part(blocks.__contains__).means.mean(axis=0)
-            for panel in (best, last, same)
+        lost, best, same = (
+            weights @ panels[name].part(blocks.__contains__).means.mean(axis=0)
+            for name in ("loss", "cross-fitted best", "loss on the same images")
         )
         found += [
-            Loss(side, rate, float(b), float(w), float(b - w), float(n), interval, len(blocks))
-            for side, b, w, n, interval in zip(sides, high, low, naive, intervals, strict=True)
+            Loss(side, rate, float(b), float(b - w), float(w), float(n), interval, len(blocks))
+            for side, b, w, n, interval in zip(sides, best, lost, same, intervals, strict=True)
         ]
     return tuple(found)
 
@@ -66,9 +64,7 @@ def order_changes(panel: Panel, facts: ProtocolFacts) -> tuple[OrderChange, ...]
     each dataset and noise model that has both, averaged. Its interval is the
     bootstrap's standard error over seeds, widened by (S / (S - 1))^(1/2), times
     the quantile of t. Noise of seeds alone makes an order look changed; so tau
-    between two halves of the seeds is given too, at the same rates
-    (``expected``) and across them (``halves``): an order that does not change
-    has both alike.
+    between two halves of the seeds at the same rates is given too (``expected``).
     """
     if len(panel.entrants) < 3:
         return ()
@@ -106,7 +102,7 @@ def _change(
 ) -> OrderChange:
     k = pairs[0][0].scores.shape[1]
     number = max(_FEWEST, min(_DRAWS, _MOST_PAIRS // (k * (k - 1) // 2)))
-    taus, draws, expected, halves = [], np.zeros(number), [], []
+    taus, draws, expected = [], np.zeros(number), []
     fewest = min(min(len(one.seeds), len(other.seeds)) for one, other in pairs)
     for one, other in pairs:
         means = one.scores.mean(axis=0)[None], other.scores.mean(axis=0)[None]
@@ -115,7 +111,6 @@ def _change(
             draws += tau_b(_redrawn(one, number, rng), _redrawn(other, number, rng))
             (a, b), (c, d) = _halves(one), _halves(other)
             expected += [float(tau_b(a, b)[0]), float(tau_b(c, d)[0])]
-            halves += [float(tau_b(a, d)[0]), float(tau_b(b, c)[0])]
     tau = float(np.mean(taus))
     interval = None
     if fewest > 1:
@@ -128,7 +123,6 @@ def _change(
         tau=tau,
         interval=interval,
         expected=float(np.mean(expected)) if expected else None,
-        halves=float(np.mean(halves)) if halves else None,
         pairs=len(pairs),
     )
 
@@ -145,26 +139,9 @@ def _halves(meeting: Meeting) -> tuple[Values, Values]:
     return meeting.scores[::2].mean(axis=0)[None], meeting.scores[1::2].mean(axis=0)[None]
 
 
-def _difference(best: Panel, last: Panel) -> Panel:
-    others = {meeting.block: meeting for meeting in last.meetings}
-    meetings = []
-    for meeting in best.meetings:
-        other = others.get(meeting.block)
-        seeds = [seed for seed in meeting.seeds if other and seed in other.seeds]
-        if other and seeds:
-            mine = meeting.scores[[meeting.seeds.index(seed) for seed in seeds]]
-            theirs = other.scores[[other.seeds.index(seed) for seed in seeds]]
-            meetings.append(Meeting(meeting.block, tuple(seeds), mine - theirs))
-    return Panel(best.entrants, tuple(meetings))
-
-
 def _average(panel: Panel, side: Side) -> Values:
-    member = np.array(
-        [
-            side.pretext in (None, entrant.pretext) and side.method in (None, entrant.method)
-            for entrant in panel.entrants
-        ],
-        np.float64,
-    )
-    weights: Values = member / member.sum()
-    return weights
+    member = [
+        side.pretext in (None, entrant.pretext) and side.method in (None, entrant.method)
+        for entrant in panel.entrants
+    ]
+    return np.array(member, np.float64) / sum(member)

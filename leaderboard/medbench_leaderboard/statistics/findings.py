@@ -173,7 +173,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question and what became of it.
+    """A question with all its comparisons.
 
     Parameters
     ----------
@@ -183,14 +183,14 @@ class Answer:
         The question in words: "Does pretraining help?".
     confirmatory : bool
         Whether its differences are claims; otherwise it is exploratory.
+    why : str
+        Why it is exploratory, in words.
     alpha : float
         Its level.
-    comparisons : int
-        Comparisons in the family.
-    decidable : bool
-        Whether any comparison could have been significant.
     smallest_p : float
         Smallest adjusted p that could have come out.
+    comparisons : tuple of Comparison
+        In the order of the question.
     sentence : str
         The answer in plain words.
     """
@@ -198,14 +198,22 @@ class Answer:
     question: str
     title: str
     confirmatory: bool
+    why: str
     alpha: float
-    comparisons: int
-    decidable: bool
     smallest_p: float
-    sentence: str
+    comparisons: tuple[Comparison, ...]
+    sentence: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.title} {self.sentence}"
+    @property
+    def decidable(self) -> bool:
+        """Whether any comparison could have been significant."""
+        return any(comparison.decidable for comparison in self.comparisons)
+
+    @property
+    def claims(self) -> list[Comparison]:
+        """The claims, the most certain first."""
+        claimed = [comparison for comparison in self.comparisons if comparison.claimed]
+        return sorted(claimed, key=lambda c: (c.adjusted_p, -abs(c.effect)))
 
 
 @dataclass(frozen=True)
@@ -260,33 +268,11 @@ class Ranked:
     mean_rank_interval: Interval | None
     letters: str
 
-
-@dataclass(frozen=True)
-class Diagram:
-    """What a critical-difference diagram shows.
-
-    Parameters
-    ----------
-    entrants : tuple of Ranked
-        Best mean rank first: one mark each.
-    bars : tuple of tuple of Entrant
-        Maximal sets none of whose pairs is separated; one bar each, from its
-        best to its worst member. An entrant between a bar's ends need not belong
-        to it: draw the bar as dots on its members joined by a line.
-    test : str
-        In words, for the caption.
-    alpha : float
-        Level of the separations.
-    decidable : bool
-        Whether any pair could have been separated; if not, all are in one bar
-        and the caption must say so.
-    """
-
-    entrants: tuple[Ranked, ...]
-    bars: tuple[tuple[Entrant, ...], ...]
-    test: str
-    alpha: float
-    decidable: bool
+    @property
+    def open_ranks(self) -> str:
+        """The ranks left open, in words: "1–3"."""
+        low, high = self.rank_low, self.rank_high
+        return f"{low}–{high}" if low < high else f"{low}"
 
 
 @dataclass(frozen=True)
@@ -338,9 +324,6 @@ class OrderChange:
     expected : float or None
         The tau between two halves of the seeds at the same rates: what noise of
         seeds alone leaves of an order that does not change. None with one seed.
-    halves : float or None
-        The tau between a half of the seeds at one rate and the other half at
-        the other, to be compared with ``expected``.
     pairs : int
         Pairs of blocks (same dataset and noise model).
     """
@@ -350,7 +333,6 @@ class OrderChange:
     tau: float
     interval: Interval | None
     expected: float | None
-    halves: float | None
     pairs: int
 
 
@@ -442,14 +424,14 @@ class Findings:
         Compact letters, see :class:`Ranked`; empty where nothing was tested.
     answers : tuple of Answer
         One a question: those that the protocol names first, in its order.
-    comparisons : tuple of Comparison
-        All of them, question by question: the rows of ``tests.csv``.
     friedman : Friedman or None
         None with fewer than two pairs or entrants.
     ranking : tuple of Ranked
         Best mean rank first.
-    diagram : Diagram or None
-        None where nothing is ranked.
+    bars : tuple of tuple of Entrant, or None
+        Maximal sets of two or more, none of whose pairs is separated, each from its best to
+        its worst member; an entrant between these need not belong to it. None where nothing
+        is ranked.
     losses : tuple of Loss
         From BEST to LAST.
     orders : tuple of OrderChange
@@ -469,12 +451,16 @@ class Findings:
     sentences: tuple[str, ...]
     tie_groups: Mapping[Entrant, str] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
-    comparisons: tuple[Comparison, ...] = ()
     friedman: Friedman | None = None
     ranking: tuple[Ranked, ...] = ()
-    diagram: Diagram | None = None
+    bars: tuple[tuple[Entrant, ...], ...] | None = None
     losses: tuple[Loss, ...] = ()
     orders: tuple[OrderChange, ...] = ()
     advice: tuple[Advice, ...] = ()
     warnings: tuple[str, ...] = ()
     methods: str = ""
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """All comparisons, question by question: the rows of ``tests.csv``."""
+        return tuple(c for answer in self.answers for c in answer.comparisons)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from medbench_leaderboard.declared import Declared
+from medbench_leaderboard.names import listed, many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
-from medbench_leaderboard.statistics.compare import Tested
-from medbench_leaderboard.statistics.contrasts import TITLES
 from medbench_leaderboard.statistics.findings import Answer, Comparison, Friedman
 from medbench_leaderboard.statistics.panel import Panel
 
@@ -16,45 +17,43 @@ from medbench_leaderboard.statistics.panel import Panel
 _NAMED = 3
 
 
-def summary(tested: Mapping[str, Tested], panel: Panel, facts: ProtocolFacts) -> tuple[str, ...]:
+def summary(
+    tested: Mapping[str, Answer], panel: Panel, facts: ProtocolFacts, declared: Declared
+) -> tuple[str, ...]:
     """Say what was found, then of each question of the protocol what was not decided."""
-    declared = [of for question, of in tested.items() if question in facts.questions]
-    claims = [claim for of in declared for claim in of.claims]
-    if claims:
+    asked = [of for question, of in tested.items() if question in facts.questions]
+    claims = [claim for of in asked for claim in of.claims]
+    if declared.reason:
+        found = f"Exploratory, no claim: {declared.reason}."
+    elif claims:
         about = claims[0].interval
-        population = "" if about is None else f" This is about {about.over}: {_of(panel)}."
+        population = (
+            "" if about is None else f" This is about {about.over}: {listed(panel.datasets)}."
+        )
         found = f"Found: {_listed(claims)}.{population}"
-    elif any(of.decidable for of in declared):
+    elif any(of.decidable for of in asked):
         found = f"No difference was found at level {facts.alpha:g}."
     else:
         found = (
             "These runs cannot decide any question of the protocol: a better rank is no evidence "
             "that one entrant is better than another."
         )
-    return (found, *(said for of in declared if (said := _not_decided(of))))
+    rest = (said for of in asked if (said := _not_decided(of)))
+    return (found, *rest, *declared.sentences)
 
 
-def answer(tested: Tested, friedman: Friedman | None) -> Answer:
-    """Answer a question."""
+def answer(tested: Answer, friedman: Friedman | None) -> Answer:
+    """Return a question with its answer in words."""
     said = _answer(tested)
     if tested.question == "pairs" and friedman is not None:
-        alpha, p = tested.comparisons[0].alpha, p_words(friedman.p)
+        p = p_words(friedman.p)
         first = (
             f"On these test images some entrants differ (Friedman, p {p}). "
-            if friedman.p <= alpha
+            if friedman.p <= tested.alpha
             else f"No evidence that any entrants differ (Friedman, p {p}). "
         )
         said = first + said
-    return Answer(
-        question=tested.question,
-        title=TITLES[tested.question],
-        confirmatory=tested.confirmatory,
-        alpha=tested.comparisons[0].alpha,
-        comparisons=len(tested.comparisons),
-        decidable=tested.decidable,
-        smallest_p=tested.smallest_p,
-        sentence=said,
-    )
+    return replace(tested, sentence=said)
 
 
 def difference(comparison: Comparison) -> str:
@@ -89,16 +88,16 @@ def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) ->
         )
     if left_out.get("incomplete"):
         found.append(
-            f"{_many(left_out['incomplete'], 'block')} with missing runs left out of all tests."
+            f"{many(left_out['incomplete'], 'block')} with missing runs left out of all tests."
         )
     if left_out.get("mixed"):
         found.append(
-            f"{_many(left_out['mixed'], 'block')} left out of all tests: the runs in it differ in "
+            f"{many(left_out['mixed'], 'block')} left out of all tests: the runs in it differ in "
             "settings or data."
         )
     if left_out.get("unlearnable"):
         found.append(
-            f"{_many(left_out['unlearnable'], 'block')} left out of all tests: the noise makes "
+            f"{many(left_out['unlearnable'], 'block')} left out of all tests: the noise makes "
             "another class more frequent than the true one, which misleads a learner that takes "
             "labels at face value. Where the transition matrix is invertible its labels still "
             "carry information."
@@ -106,7 +105,7 @@ def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) ->
     single = sum(len(meeting.seeds) == 1 for meeting in panel.meetings)
     if single:
         found.append(
-            f"{_many(single, 'block')} with a single seed: there the variation of training is "
+            f"{many(single, 'block')} with a single seed: there the variation of training is "
             "unknown."
         )
     if panel.meetings and panel.meetings[0].resampled is None:
@@ -116,17 +115,16 @@ def warnings(panel: Panel, facts: ProtocolFacts, left_out: Mapping[str, int]) ->
     return tuple(found)
 
 
-def _not_decided(tested: Tested) -> str:
+def _not_decided(tested: Answer) -> str:
     """Say what of a question was not decided and what would decide it; empty where all was."""
-    rest = [c for c in tested.comparisons if not c.claimed]
-    if not rest:
-        return ""
     named = f"Not decided: {tested.question}"
     if not tested.decidable:
         return f"{named}. {_cannot(tested)}"
     if not tested.confirmatory:
-        why = "exploratory here, because a comparison of a question before it was not decided"
-        return f"{named} ({why}). {_answer(tested, prefix=False)}"
+        return f"{named} (exploratory here: {tested.why}). {_answer(tested, prefix=False)}"
+    rest = [c for c in tested.comparisons if c.confirmatory and not c.claimed]
+    if not rest:
+        return ""
     which = "" if len(rest) == len(tested.comparisons) else (
         " (" + "; ".join(f"{c.first} against {c.second}" for c in rest[:_NAMED])
         + (f"; and {len(rest) - _NAMED} more" if len(rest) > _NAMED else "") + ")"
@@ -140,13 +138,13 @@ def _not_decided(tested: Tested) -> str:
     )
 
 
-def _answer(tested: Tested, *, prefix: bool = True) -> str:
+def _answer(tested: Answer, *, prefix: bool = True) -> str:
     first = "" if tested.confirmatory or not prefix else "Exploratory: "
     if not tested.decidable:
         return first + _cannot(tested)
     shown = sorted((c for c in tested.comparisons if c.separated), key=lambda c: c.adjusted_p)
     if shown:
-        number = f"{len(shown)} of {_many(len(tested.comparisons), 'comparison')}"
+        number = f"{len(shown)} of {many(len(tested.comparisons), 'comparison')}"
         verb = "shows" if len(shown) == 1 else "show"
         return f"{first}{number} {verb} a difference: {_listed(shown)}."
     largest = max(tested.comparisons, key=lambda c: abs(c.effect))
@@ -159,11 +157,14 @@ def _answer(tested: Tested, *, prefix: bool = True) -> str:
     )
 
 
-def _cannot(tested: Tested) -> str:
+def _cannot(tested: Answer) -> str:
     most = max(tested.comparisons, key=lambda c: c.pairs)
-    unit = "seeds" if tested.question == "blocks" else "pairs of dataset and seed"
+    inside = tested.question == "blocks"
+    units = (
+        many(most.pairs, "seed") if inside else f"{many(most.pairs, 'pair')} of dataset and seed"
+    )
     return (
-        f"{most.pairs} {unit} cannot decide {_many(len(tested.comparisons), 'comparison')}: at "
+        f"{units} cannot decide {many(len(tested.comparisons), 'comparison')}: at "
         f"least {most.needed} are necessary, and need not be sufficient."
     )
 
@@ -181,12 +182,3 @@ def _interval(comparison: Comparison) -> str:
     if comparison.effect < 0:
         low, high = -high, -low
     return f" ({interval.level:.0%} interval {low:.3f} to {high:.3f}, adjusted p {p})"
-
-
-def _of(panel: Panel) -> str:
-    names = panel.datasets
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

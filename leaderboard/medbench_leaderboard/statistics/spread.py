@@ -105,17 +105,21 @@ class Spread:
         contrasts : ndarray of float64, shape (c, k)
             Weights of the entrants.
         """
-        return self._errors(lambda covariance: ((contrasts @ covariance) * contrasts).sum(axis=1))
 
-    def pair_errors(self) -> Errors | None:
-        """Return the same for the differences of all pairs, shape (k, k) each."""
-
-        def of_pairs(covariance: Values) -> Values:
-            own = np.diag(covariance)
-            variance: Values = own[:, None] + own[None, :] - 2 * covariance
+        def form(covariance: Values) -> Values:
+            variance: Values = ((contrasts @ covariance) * contrasts).sum(axis=1)
             return np.maximum(variance, 0)  # rounding
 
-        return self._errors(of_pairs)
+        if any(source.seeds < 2 and source.images < 2 for source in self.sources):
+            return None
+        seeds = [s.share**2 * form(s.over_seeds) for s in self.sources]
+        images = [s.share**2 * _images(s, form) for s in self.sources]
+        return Errors(
+            seeds=np.sum(seeds, axis=0),
+            images=np.sum(images, axis=0),
+            df_seeds=_satterthwaite(seeds, [s.seeds - 1 for s in self.sources]),
+            df_images=_satterthwaite(images, [s.images - 1 for s in self.sources]),
+        )
 
     def intervals(self, contrasts: Values, level: float) -> list[Interval | None]:
         """Return an interval of each contrast of the means."""
@@ -132,28 +136,6 @@ class Spread:
         """Return the two-sided p of each contrast: an interval of level 1 - p ends at zero."""
         errors = self.errors(contrasts)
         return None if errors is None else errors.p_values(contrasts @ self.means)
-
-    def _errors(self, form: Callable[[Values], Values]) -> Errors | None:
-        """Return errors; ``form`` makes variances of covariances."""
-        if any(source.seeds < 2 and source.images < 2 for source in self.sources):
-            return None
-        seeds = [s.share**2 * form(s.over_seeds) for s in self.sources]
-        images = [s.share**2 * self._images(s, form) for s in self.sources]
-        return Errors(
-            seeds=np.sum(seeds, axis=0),
-            images=np.sum(images, axis=0),
-            df_seeds=_satterthwaite(seeds, [s.seeds - 1 for s in self.sources]),
-            df_images=_satterthwaite(images, [s.images - 1 for s in self.sources]),
-        )
-
-    @staticmethod
-    def _images(source: Source, form: Callable[[Values], Values]) -> Values:
-        """Return the variance that images bring by themselves."""
-        images = form(source.over_images)
-        if source.seeds > 1 and source.images > 1:
-            both = np.maximum(form(source.single) - images, 0) / (source.seeds - 1)
-            images = np.maximum(images - both, 0)
-        return images
 
 
 @dataclass(frozen=True)
@@ -190,6 +172,15 @@ class Errors:
             beyond = np.abs(effects) >= self.bound(1 - np.exp(middle) / 2)
             low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
         return np.where(effects == 0, 1.0, np.exp(high))
+
+
+def _images(source: Source, form: Callable[[Values], Values]) -> Values:
+    """Return the variance that images bring by themselves."""
+    images = form(source.over_images)
+    if source.seeds > 1 and source.images > 1:
+        both = np.maximum(form(source.single) - images, 0) / (source.seeds - 1)
+        images = np.maximum(images - both, 0)
+    return images
 
 
 def _satterthwaite(variances: list[Values], dfs: list[int]) -> Values:

@@ -1,4 +1,4 @@
-"""The ranking with its uncertainty: mean ranks, open ranks, letters, the diagram."""
+"""The ranking with its uncertainty: mean ranks, open ranks, letters, bars of the diagram."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from medbench_leaderboard.names import Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.findings import (
     Comparison,
-    Diagram,
     Interval,
     Ranked,
 )
@@ -22,6 +21,7 @@ from medbench_leaderboard.statistics.panel import Panel
 from medbench_leaderboard.statistics.separation import groups, letters, open_ranks
 
 Values = NDArray[np.float64]
+Bars = tuple[tuple[Entrant, ...], ...] | None
 
 #: Draws for the standard error of mean ranks: enough for it, and they cost.
 _DRAWS = 400
@@ -29,8 +29,8 @@ _DRAWS = 400
 
 def rank(
     panel: Panel, pairs: Sequence[Comparison], facts: ProtocolFacts
-) -> tuple[tuple[Ranked, ...], Diagram | None]:
-    """Return the ranking and its diagram; both empty without a block."""
+) -> tuple[tuple[Ranked, ...], Bars]:
+    """Return the ranking, and the bars of :class:`Findings`."""
     if not panel.meetings:
         return (), None
     mean_ranks = ranks(panel.means).mean(axis=0)
@@ -55,18 +55,8 @@ def rank(
     )
     if not pairs or found is None:
         return ranking, None
-    bars = tuple(
-        tuple(ranking[member].entrant for member in group) for group in found if len(group) > 1
-    )
-    exploratory = "" if pairs[0].confirmatory else ", exploratory"
-    diagram = Diagram(
-        entrants=ranking,
-        bars=bars,
-        test=f"sign flips over pairs of dataset and seed, and seeds and images; Holm{exploratory}",
-        alpha=pairs[0].alpha,
-        decidable=any(pair.decidable for pair in pairs),
-    )
-    return ranking, diagram
+    members = (tuple(ranking[place].entrant for place in group) for group in found)
+    return ranking, tuple(bar for bar in members if len(bar) > 1)
 
 
 def _better(panel: Panel, pairs: Sequence[Comparison]) -> NDArray[np.bool_]:

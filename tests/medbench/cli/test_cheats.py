@@ -1,7 +1,7 @@
 """Cheats that ``verify`` names; those of the board are in test_claims.py.
 
 A cheat edits a finished folder of real runs, in a copy, as somebody would who wants
-another ranking, and recomputes whatever digest would give it away.
+another ranking, and recomputes every digest that would give it away.
 """
 
 from __future__ import annotations
@@ -144,7 +144,10 @@ def test_a_registration_made_anew_is_not_the_one_that_records_name(without_seed:
     runs = line["declaration"]["runs"]
     line["declaration"]["runs"] = {k: v for k, v in runs.items() if not v.endswith("seed 1")}
     without_seed.registration_path.write_text(canonical_json(line) + "\n")
-    assert "4 records were made under another one" in faults(without_seed)["registration.jsonl"]
+    assert (
+        "4 records were made under another registration"
+        in faults(without_seed)["registration.jsonl"]
+    )
 
 
 def test_a_registration_that_is_gone_is_named(folder: Results) -> None:

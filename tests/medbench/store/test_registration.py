@@ -18,6 +18,8 @@ from medbench.store.registration import (
     register,
     undeclared,
 )
+from medbench.store.results import Results
+from medbench.store.status import PlannedRun
 
 KEYS = {seed: hashlib.sha256(str(seed).encode()).hexdigest() for seed in range(4)}
 
@@ -75,14 +77,25 @@ def test_a_registration_made_after_the_results_is_none(tmp_path: Path) -> None:
     assert (change.what, change.finished) == ("registration", 120)
 
 
+def planned_folder(root: Path, seeds: tuple[int, ...], text: str = "") -> Results:
+    results = Results.create(root, "toy")
+    results.write_plan(text, [PlannedRun(KEYS[seed], {"seed": seed}) for seed in seeds])
+    return results
+
+
 def test_runs_taken_out_of_the_plan_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "registration.jsonl"
-    register(path, declaration((0, 1, 2, 3)), 0)
-    lines = read_registrations(path)
-    assert undeclared(lines, KEYS.values()) == []
-    (change,) = undeclared(lines, [KEYS[0], KEYS[1], KEYS[2]])
+    results = planned_folder(tmp_path / "results", (0, 1, 2, 3))
+    declared = replace(declaration((0, 1, 2, 3)), protocol_sha256=hashlib.sha256(b"").hexdigest())
+    register(results.registration_path, declared, 0)
+    lines = read_registrations(results.registration_path)
+    assert undeclared(results, lines) == []
+    planned_folder(results.root, (0, 1, 2))
+    (change,) = undeclared(results, lines)
     assert (change.what, change.runs) == ("removed", {KEYS[3][:KEY_DIGITS]})
     assert "1 run" in change.detail
+    planned_folder(results.root, (0, 1, 2, 3), "# edited")
+    (change,) = undeclared(results, lines)
+    assert change.what == "protocol"
 
 
 @pytest.mark.parametrize("edit", ["statistics", "drop", "truncate", "binary"])

@@ -97,7 +97,7 @@ class Chromium:
         return self.driver.execute_script(script, *arguments)
 
     def axe(self) -> list[dict[str, Any]]:
-        """Findings of axe-core on the page as it stands."""
+        """Findings of axe-core on the page as it is now."""
         # evaluated by the debugger, which the page's Content-Security-Policy does not bind
         self.cdp("Runtime.evaluate", expression=AXE.read_text("utf-8") + ";0")
         result = self.cdp(

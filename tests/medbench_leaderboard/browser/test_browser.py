@@ -325,7 +325,7 @@ def test_it_prints(whole: Path, chromium: Chromium, tmp_path: Path) -> None:
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF-")
     chromium.emulate(media="print", scheme="dark")
     style = "return getComputedStyle(document.{}).{}"
-    # paper is white, whatever the reader's screen
+    # paper is white, on any screen
     assert chromium.run(style.format("body", "backgroundColor")) == "rgb(255, 255, 255)"
     assert chromium.run(style.format("body", "color")) == "rgb(0, 0, 0)"
     for hidden in (".bar", "#controls", "#download-ranking", ".downloads", ".legend"):
