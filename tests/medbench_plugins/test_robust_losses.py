@@ -193,7 +193,7 @@ def test_sce_is_the_weighted_sum(preset: str) -> None:
         active = active / sum(map(math.log, row)) if "nce" in preset else -active
         total += values["alpha"] * active + values["beta"] * 4 * (1 - row[label])
     loss = method.loss(z, Batch((torch.zeros(7, 1, 8, 8),), y, torch.arange(7)))
-    assert float(loss) == pytest.approx(total / 7)
+    assert loss.item() == pytest.approx(total / 7)
 
 
 def test_sce_without_the_reverse_part_is_cross_entropy() -> None:
@@ -362,7 +362,7 @@ def test_the_loss_is_corrected_cross_entropy_and_volume() -> None:
     expected = float(forward_cross_entropy(z, y, T).mean()) + 0.5 * math.log(
         abs(np.linalg.det(T.numpy()))
     )
-    assert float(method.loss(z, batch)) == pytest.approx(expected, rel=1e-5)
+    assert method.loss(z, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_volminnet_learns_a_matrix_nearer_to_the_truth() -> None:
