@@ -137,6 +137,16 @@ class Results:
         return [folder.root for folder in self._folders]
 
     @cached_property
+    def explored(self) -> Results | None:
+        """Results that a confirmation confirms, if their folder is next to this one."""
+        folder = self._folders[0]
+        text = folder.protocol_path.read_text("utf-8") if folder.protocol_path.is_file() else ""
+        if "[confirmation]" not in text or (table := self.protocol.confirmation) is None:
+            return None
+        root = folder.root.parent / table.explored
+        return load(root) if (root / "medbench.json").is_file() else None
+
+    @cached_property
     def protocol(self) -> Protocol:
         """The protocol.
 

@@ -15,6 +15,7 @@ from medbench.errors import StoreError
 from medbench.results import Results
 from medbench.store.atomic import write_bytes
 from medbench_leaderboard.board import Board, board_of
+from medbench_leaderboard.confirmed import read_confirmed
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.curves import read_curves
 from medbench_leaderboard.declared import changes_table
@@ -68,6 +69,8 @@ def write_board(
         If a folder holds no results, is damaged, or ``out`` cannot be written.
     """
     board = board_of(results, everything=everything)
+    explored = board_of(results.explored) if results.explored else None
+    confirmed = read_confirmed(results, board, explored)
     curves = read_curves(results, board.runs, board.facts.primary)
     charts = make_charts(board, curves, read_filters(results, board.runs))
     contributed = [
@@ -92,9 +95,12 @@ def write_board(
             entrants,
             curves.unreadable,
             list(zip(sections, contributed, strict=True)),
+            confirmed,
         ).encode(),
         **{f"figures/{name}": content for name, content in figure_files(all_charts, drawn).items()},
     }
+    if confirmed and confirmed.table is not None:
+        contents["confirmed.csv"] = _csv(confirmed.table)
     try:
         for name, content in contents.items():
             write_bytes(out / name, content)

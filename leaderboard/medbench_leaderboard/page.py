@@ -20,6 +20,7 @@ from medbench.metrics import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
 from medbench_leaderboard import declared, table, tests_table
 from medbench_leaderboard.board import Board
+from medbench_leaderboard.confirmed import Confirmed
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
 from medbench_leaderboard.figures import Chart
@@ -62,6 +63,7 @@ def render_page(
     entrants: Sequence[EntrantFacts],
     unreadable_curves: Mapping[str, str],
     sections: Sequence[tuple[Section, Sequence[Chart]]] = (),
+    confirmed: Confirmed | None = None,
 ) -> str:
     """Return the page as HTML.
 
@@ -83,6 +85,8 @@ def render_page(
         Keys whose curves cannot be read, and why.
     sections : sequence of (Section, sequence of Chart)
         What packages add, with its figures.
+    confirmed : Confirmed, optional
+        Explored and confirmed results, for a confirmation.
     """
     findings, ranking = board.findings, Ranking(board)
     own = "".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
@@ -98,6 +102,8 @@ def render_page(
                 (declared.when(change), len(change.runs)) for change in board.declared.changes
             ],
             contributed=sections,
+            confirmed=confirmed,
+            confirmed_rows=_confirmed_rows(confirmed),
             facts=board.facts,
             metric=readable(board.facts.primary),
             glance=_glance(board),
@@ -201,6 +207,25 @@ def _verdict(comparison: Comparison) -> str:
 def _reading(name: str) -> str:
     """Return a reading as the papers write it."""
     return name if name == "selected" else name.upper()
+
+
+def _confirmed_rows(confirmed: Confirmed | None) -> list[dict[str, Any]]:
+    """Return the comparisons over all blocks, as the page shows them."""
+    if confirmed is None or confirmed.table is None:
+        return []
+    table = confirmed.table[confirmed.table["dataset"].isna()]
+    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    for row in rows:
+        sides = [
+            " + ".join(
+                name
+                for name in (row[f"{side}_pretext"], row[f"{side}_method"])
+                if isinstance(name, str)
+            )
+            for side in ("first", "second")
+        ]
+        row["label"] = f"{sides[0]} against {sides[1]}"
+    return rows
 
 
 def _glance(board: Board) -> list[tuple[str, str]]:

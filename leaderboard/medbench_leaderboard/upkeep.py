@@ -121,5 +121,6 @@ def _source(results: Results, sections: tuple[Section, ...]) -> str:
     code = sorted(_state(Path(), files).items())
     # an installed package's folder is called by name and version
     installed = sorted(path.name for entry in sys.path for path in Path(entry).glob("*.dist-info"))
-    parts = (results.fingerprint(), code, sys.version, installed, sections)
+    fingerprints = [one.fingerprint() for one in (results, results.explored) if one]
+    parts = (fingerprints, code, sys.version, installed, sections)
     return hashlib.sha256(repr(parts).encode()).hexdigest()

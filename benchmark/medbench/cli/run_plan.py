@@ -13,7 +13,7 @@ from medbench.protocol.decidable import Decidability, decidability
 from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import AXES
-from medbench.runner.costs import costs_seen, count_work
+from medbench.runner.costs import JobCosts, costs_seen, count_work
 from medbench.runner.plan import Plan, make_plan
 from medbench.runner.status import running_jobs
 from medbench.store.results import Results
@@ -62,10 +62,18 @@ def _estimate(plan: Plan, source: Results, jobs: int) -> dict[str, Any] | None:
     return {
         "seconds": round(seconds, 1),
         "jobs": jobs,
+        "seconds_a_seed": _seconds_a_seed(plan, costs, jobs),
         "bytes": round(costs.total(left)[1]),
         "seen": costs.seen,
         "results": str(source.root),
     }
+
+
+def _seconds_a_seed(plan: Plan, costs: JobCosts, jobs: int) -> float:
+    """Return what one more seed would cost: the mean over those that are planned."""
+    steps = {step.key: step for run in plan.runs for step in run.steps}
+    seconds, _ = costs.total(count_work([*steps.values(), *plan.runs]))
+    return round(seconds / jobs / len({run.axes["seed"] for run in plan.runs}), 1)
 
 
 def _values(
@@ -116,7 +124,8 @@ def _say(values: dict[str, Any], expansion: Expansion, root: Path) -> None:
 
 def _expectation(values: dict[str, Any], estimate: dict[str, Any] | None) -> str:
     if not values["to_do"]:
-        return "Nothing to do."
+        more = f"; each further seed {clock(estimate['seconds_a_seed'])}" if estimate else ""
+        return f"Nothing to do{more}."
     if estimate is None:
         return (
             "Time and disk: no finished run to estimate them from; "
@@ -125,7 +134,8 @@ def _expectation(values: dict[str, Any], estimate: dict[str, Any] | None) -> str
     return (
         f"About {clock(estimate['seconds'])} with {estimate['jobs']} at once, and "
         f"{_size(estimate['bytes'])} of disk, from the {estimate['seen']} runs and pretrainings "
-        f"in {short_path(Path(estimate['results']))}"
+        f"in {short_path(Path(estimate['results']))}; each further seed "
+        f"{clock(estimate['seconds_a_seed'])}"
     )
 
 

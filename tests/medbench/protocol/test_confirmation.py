@@ -8,8 +8,9 @@ import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from commandline import medbench, tiny_protocol
+from commandline import GRID, medbench, tiny_protocol
 
 from medbench.errors import ProtocolError, StoreError
 from medbench.protocol.confirmation import Intent, confirmed, intend, read_intent
@@ -118,3 +119,32 @@ def test_the_commands_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     second = medbench("confirm", "tiny.toml", "--beacon", BEACON)
     assert second.status == 0, second.err
     assert medbench("run", "--dry-run", "--protocol", f"{name}-confirmed.toml").status == 0
+
+
+def test_the_board_shows_explored_and_confirmed_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(tiny_protocol(**GRID))
+    name = tomllib.loads(tiny_protocol(**GRID))["name"]
+    assert medbench("confirm", "tiny.toml").status == 0
+    assert medbench("confirm", "tiny.toml", "--beacon", BEACON).status == 0
+
+    alone = medbench("run", "--all", "--protocol", f"{name}-confirmed.toml", "--device", "cpu")
+    assert alone.status == 0, alone.err
+    board = Path("medbench-results", f"{name}-confirmed", "board")
+    assert "The explored results are not here" in (board / "index.html").read_text()
+    assert not (board / "confirmed.csv").exists()
+
+    assert medbench("run", "--all", "--protocol", "tiny.toml", "--device", "cpu").status == 0
+    made = medbench("leaderboard", "--results", board.parent)
+    assert made.status == 0, made.err
+    table = pd.read_csv(board / "confirmed.csv").query("dataset.isna()")
+    for side, folder in [("explored", name), ("confirmed", f"{name}-confirmed")]:
+        tests = Path("medbench-results", folder, "board", "tests.csv")
+        own = pd.read_csv(tests).query("dataset.isna()")
+        assert sorted(table[f"{side}_effect"].round(9)) == sorted(own["effect"].round(9))
+    assert not table["explored_effect"].equals(table["confirmed_effect"])
+    page = (board / "index.html").read_text()
+    assert BEACON in page
+    assert 'id="confirmed-table"' in page
