@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod, Optimiser
-from medbench_plugins.methods.averages import DeviceMean
+from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod
 from medbench_plugins.methods.mixmatch import mean_probability
 from medbench_plugins.methods.settings import CrossEntropySettings
+from medbench_plugins.methods.single import OneNetwork, train_one_epoch
 
 
-class CrossEntropy(LNLMethod):
+class CrossEntropy(OneNetwork):
     r"""Minimises :math:`-\frac{1}{B} \sum_i \log \mathrm{softmax}(z_i)_{y_i}` on the noisy labels.
 
     No label smoothing, no class weights: what it loses to noise is what the
@@ -25,24 +23,6 @@ class CrossEntropy(LNLMethod):
 
     Settings = CrossEntropySettings
     settings: CrossEntropySettings
-
-    def start(self, task: LearningTask) -> None:
-        """Build one network and its optimiser."""
-        self.task = task
-        self.network = task.make_network()
-        self.optimiser = task.make_optimiser(self.network, self.settings.optimiser)
-
-    def train_epoch(self, epoch: int) -> EpochReport:
-        """Train on every sample once."""
-        rng = self.task.rng("train", epoch)
-        return EpochReport(loss=_train(self.task, self.network, self.optimiser, epoch, rng))
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Return the network's probabilities, shape (B, K)."""
-        self.network.eval()
-        with self.task.autocast():
-            logits: Tensor = self.network(images)
-        return logits.float().softmax(dim=1)
 
 
 class CrossEntropyEnsemble(LNLMethod):
@@ -72,12 +52,13 @@ class CrossEntropyEnsemble(LNLMethod):
 
     def train_epoch(self, epoch: int) -> EpochReport:
         """Train each network on every sample once."""
-        losses = [
-            _train(self.task, network, optimiser, epoch, self.task.rng(f"train-{number}", epoch))
-            for number, (network, optimiser) in enumerate(
-                zip(self.networks, self.optimisers, strict=True), 1
-            )
-        ]
+        losses = []
+        for number, (network, optimiser) in enumerate(
+            zip(self.networks, self.optimisers, strict=True), 1
+        ):
+            optimiser.start_epoch(epoch)
+            rng = self.task.rng(f"train-{number}", epoch)
+            losses.append(train_one_epoch(self.task, network, optimiser, rng))
         return EpochReport(loss=sum(losses) / len(losses))
 
     def predict(self, images: Tensor) -> Tensor:
@@ -88,23 +69,3 @@ class CrossEntropyEnsemble(LNLMethod):
             with self.task.autocast():
                 logits.append(network(images))
         return mean_probability(logits)
-
-
-def _train(
-    task: LearningTask,
-    network: nn.Module,
-    optimiser: Optimiser,
-    epoch: int,
-    rng: torch.Generator,
-) -> float:
-    """Train one epoch on every sample; return the mean loss."""
-    network.train()
-    optimiser.start_epoch(epoch)
-    mean = DeviceMean(task.device)
-    for batch in task.train.batches(task.batch_size, rng):
-        with task.autocast():
-            logits = network(batch.images)
-        loss = F.cross_entropy(logits.float(), batch.labels)
-        optimiser.step(loss)
-        mean.add(loss, len(batch.labels))
-    return mean.read()

@@ -10,25 +10,59 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from medbench.interfaces.method import LearningTask
 from medbench_plugins.methods.mixmatch import mean_probability
+
+#: Class of a sample that is confidently in none.
+UNCOUNTED = -1
+
+
+def confident_class(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    r"""Return the class each sample is confidently in.
+
+    .. math::
+        t_j = \frac{1}{|X_j|} \sum_{i \in X_j} p_{ij}, \qquad
+        c_i = \operatorname{arg\,max}_{j : p_{ij} \ge t_j} p_{ij}
+
+    where X_j are the samples labelled j. Among equally likely classes the given
+    one is taken [I]: a network that tells nothing apart is no evidence against any
+    label.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float, shape (N, K)
+        Predictions p.
+    labels : ndarray of int, shape (N,)
+        Noisy labels.
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+        c; -1 for a sample that reaches no threshold. A class that no sample is
+        labelled with has no threshold.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    K = p.shape[1]
+    given = np.bincount(labels, minlength=K)
+    thresholds = np.full(K, np.inf)
+    for k in np.flatnonzero(given):
+        thresholds[k] = p[labels == k, k].mean()
+    # The mean of equal numbers may exceed them by rounding.
+    above = p >= thresholds - 1e-12
+    confident = np.where(above, p, -1.0)
+    own = confident[np.arange(len(p)), labels]
+    most_likely = np.where(own >= confident.max(axis=1), labels, confident.argmax(axis=1))
+    return np.where(above.any(axis=1), most_likely, UNCOUNTED).astype(np.int64)
 
 
 def confident_joint(
     probabilities: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> NDArray[np.int64]:
-    r"""Count samples by given class and by the class they are confidently in.
-
-    .. math::
-        t_j = \frac{1}{|X_j|} \sum_{i \in X_j} p_{ij}, \qquad
-        C_{kj} = |\{ i \in X_k : p_{ij} \ge t_j, \;
-                 j = \operatorname{arg\,max}_{l : p_{il} \ge t_l} p_{il} \}|
-
-    where X_k are the samples labelled k. A sample that reaches no threshold is
-    not counted. Among equally likely classes the given one is taken [I]: a
-    network that tells nothing apart speaks against no label.
+    r"""Count samples by given class k and by :func:`confident_class` j.
 
     Parameters
     ----------
@@ -40,23 +74,13 @@ def confident_joint(
     Returns
     -------
     ndarray of int64, shape (K, K)
-        C. A class that no sample is labelled with has no threshold, and a
-        column of zeros.
+        C[k, j]; a sample that is confidently in no class is not counted.
     """
-    p = np.asarray(probabilities, dtype=np.float64)
-    K = p.shape[1]
-    given = np.bincount(labels, minlength=K)
-    thresholds = np.full(K, np.inf)
-    for k in np.flatnonzero(given):
-        thresholds[k] = p[labels == k, k].mean()
-    # The mean of equal numbers may exceed them by rounding.
-    above = p >= thresholds - 1e-12
-    counted = above.any(axis=1)
-    confident = np.where(above, p, -1.0)
-    own = confident[np.arange(len(p)), labels]
-    most_likely = np.where(own >= confident.max(axis=1), labels, confident.argmax(axis=1))
+    K = probabilities.shape[1]
+    classes = confident_class(probabilities, labels)
+    counted = classes != UNCOUNTED
     joint = np.zeros((K, K), dtype=np.int64)
-    np.add.at(joint, (labels[counted], most_likely[counted]), 1)
+    np.add.at(joint, (labels[counted], classes[counted]), 1)
     return joint
 
 
@@ -90,6 +114,31 @@ def rate_of(joint: NDArray[np.int64], labels: NDArray[np.integer]) -> float:
 
 
 @torch.no_grad()
+def training_probabilities(task: LearningTask, networks: Sequence[nn.Module]) -> Tensor:
+    """Return the networks' mean probabilities of the training images as they are.
+
+    Parameters
+    ----------
+    task : LearningTask
+        Holds the images.
+    networks : sequence of torch.nn.Module
+        They are left in eval mode.
+
+    Returns
+    -------
+    torch.Tensor of float32, shape (N, K)
+        Rows sum to 1.
+    """
+    for network in networks:
+        network.eval()
+    predicted = torch.empty((len(task.train), task.num_classes), device=task.device)
+    for batch in task.train.plain_batches(2 * task.batch_size):
+        with task.autocast():
+            logits = [network(batch.images) for network in networks]
+        predicted[batch.indices] = mean_probability(logits)
+    return predicted
+
+
 def estimate_noise_rate(task: LearningTask, networks: Sequence[nn.Module]) -> float:
     """Estimate the share of wrong training labels from what networks predict for them.
 
@@ -113,13 +162,6 @@ def estimate_noise_rate(task: LearningTask, networks: Sequence[nn.Module]) -> fl
     float
         In [0, 1].
     """
-    for network in networks:
-        network.eval()
-    labels = task.train.labels
-    predicted = torch.empty((len(task.train), task.num_classes), device=task.device)
-    for batch in task.train.plain_batches(2 * task.batch_size):
-        with task.autocast():
-            logits = [network(batch.images) for network in networks]
-        predicted[batch.indices] = mean_probability(logits)
-    given = labels.cpu().numpy()
-    return rate_of(confident_joint(predicted.cpu().numpy(), given), given)
+    given = task.train.labels.cpu().numpy()
+    predicted = training_probabilities(task, networks).cpu().numpy()
+    return rate_of(confident_joint(predicted, given), given)

@@ -9,7 +9,7 @@ PAPER_WARMUP = 10
 PAPER_RAMP = 16
 
 
-def warmup_length(setting: int | None, epochs: int) -> int:
+def warmup_length(setting: int | None, epochs: int, paper: int = PAPER_WARMUP) -> int:
     """Return the warm-up epochs: the setting, or the paper's fitted to a short budget.
 
     Parameters
@@ -18,17 +18,19 @@ def warmup_length(setting: int | None, epochs: int) -> int:
         Epochs asked for.
     epochs : int
         Epoch budget.
+    paper : int
+        The paper's warm-up.
 
     Returns
     -------
     int
-        ``setting`` if given; otherwise 10 [P], but no more than half of the
+        ``setting`` if given; otherwise the paper's, but no more than half of the
         budget [I], so that a short run still reaches the method's own phase,
         and no fewer than 1.
     """
     if setting is not None:
         return setting
-    return max(1, min(PAPER_WARMUP, epochs // 2))
+    return max(1, min(paper, epochs // 2))
 
 
 def rampup_length(setting: float | None, epochs: int) -> float:

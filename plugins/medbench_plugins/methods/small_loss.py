@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod
+from medbench.interfaces.method import EpochReport, LearningTask
 from medbench_plugins.methods.averages import DeviceMean
 from medbench_plugins.methods.forgetting import first_rate, rate_at
 from medbench_plugins.methods.ramps import power_ramp, warmup_length
 from medbench_plugins.methods.selection import keep_own
 from medbench_plugins.methods.settings import SmallLossSettings
+from medbench_plugins.methods.single import OneNetwork
 
 
-class SmallLoss(LNLMethod):
+class SmallLoss(OneNetwork):
     r"""One network learns from the samples of smallest loss of its own.
 
     The ablation of :class:`~medbench_plugins.methods.co_teaching.CoTeaching`:
@@ -38,9 +38,7 @@ class SmallLoss(LNLMethod):
 
     def start(self, task: LearningTask) -> None:
         """Build one network and its optimiser."""
-        self.task = task
-        self.network = task.make_network()
-        self.optimiser = task.make_optimiser(self.network, self.settings.optimiser)
+        super().start(task)
         self.warmup_epochs = warmup_length(self.settings.warmup_epochs, task.epochs)
         self.forget_rate = first_rate(self.settings.forget_rate)
 
@@ -69,10 +67,3 @@ class SmallLoss(LNLMethod):
             selected[0, batch.indices[kept]] = True
             mean.add(loss, len(batch.labels))
         return EpochReport(loss=mean.read(), selected=np.asarray(selected.cpu().numpy()))
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Return the network's probabilities, shape (B, K)."""
-        self.network.eval()
-        with self.task.autocast():
-            logits: Tensor = self.network(images)
-        return logits.float().softmax(dim=1)
