@@ -94,6 +94,12 @@ def test_samples_are_those_of_the_record(folder: Path, results: medbench.Results
     )
     assert len(results.samples_by_epoch(key)) == 3 * len(samples)
 
+    # the largest of K probabilities is at least 1/K, any other at most 1/2
+    agrees = samples["predicted"] == samples["noisy_label"]
+    classes = len(results.header(key).summary["classes"])
+    assert samples["loss"][agrees].max() <= np.log(classes) + 1e-5
+    assert samples["loss"][~agrees].min() >= np.log(2) - 1e-5
+
 
 def test_weights_load_into_torch(results: medbench.Results, tmp_path: Path) -> None:
     key = results.find(method="cross-entropy", pretext="rotation")

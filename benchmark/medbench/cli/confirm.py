@@ -17,7 +17,7 @@ from medbench.errors import ProtocolError
 Examples:
   medbench confirm quick                       writes quick-confirmation.json
   medbench confirm quick --beacon 9f3c…        writes quick-confirmed.toml
-  medbench run --all --protocol quick-confirmed.toml"""
+  medbench confirm quick --plugin mine.py      with a method of your own"""
 )
 @click.argument("protocol_name", metavar="PROTOCOL")
 @click.option(

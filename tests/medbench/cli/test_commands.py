@@ -438,7 +438,7 @@ def test_the_example_of_a_protocol_in_a_file_of_ones_own(tmp_path: Path) -> None
     (tmp_path / "my.toml").write_text(medbench("show", "protocol", "quick").out)
     ended = medbench("run", "--protocol", "my.toml", "--dry-run", "--json", cwd=tmp_path)
     assert ended.json["runs"] == 120
-    assert ended.json["pretrainings"] == 16
+    assert ended.json["pretrainings"] == 32
 
 
 def test_a_folder_of_results_is_the_default_where_there_is_one(

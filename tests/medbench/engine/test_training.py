@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from medbench.engine.oracle import CountedOracle
-from medbench.engine.training import TrainingInput, TrainingStage
+from medbench.engine.training import TrainingInput, TrainingStage, noisy_loss
 from medbench.errors import MedbenchError
 from medbench.interfaces import Backbone, EpochReport, ImageSpace, LearningTask, LNLMethod
 from medbench.interfaces.method import MethodSettings
@@ -111,3 +112,13 @@ def test_what_is_no_probability_fails_instead_of_being_scored(
 ) -> None:
     with pytest.raises(MedbenchError, match=f"method constant predicted.*{reason}"):
         list(stage(row).epochs())
+
+
+def test_the_loss_of_samples_is_the_cross_entropy_with_their_labels() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(3), 20).astype(np.float32)
+    labels = np.arange(20) % 3
+    loss = noisy_loss(probabilities, labels)
+    assert loss.mean() == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
+    assert loss.dtype == np.float32
+    assert np.isfinite(noisy_loss(np.array([[0.0, 1.0]], np.float32), np.array([0]))).all()
