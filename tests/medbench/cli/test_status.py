@@ -229,7 +229,8 @@ def test_a_dry_run_estimates_time_and_disk_from_what_was_seen(
     told = medbench(*plan, "--estimate-from", results.root, "--json").json
     # the one record there is took 10 s: 24 runs at that price, four at once
     assert told["estimate"] == {
-        "seconds": 60.0, "jobs": 4, "bytes": 24 * size, "seen": 1, "results": str(results.root),
+        "seconds": 60.0, "seconds_a_seed": 5.0, "jobs": 4, "bytes": 24 * size, "seen": 1,
+        "results": str(results.root),
     }  # fmt: skip
     said = medbench(*plan, "--estimate-from", results.root).out
     assert "About 1 min 00 s with 4 at once" in said
