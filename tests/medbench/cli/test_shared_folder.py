@@ -60,6 +60,7 @@ def test_two_commands_do_everything_once(finished: Finished, tmp_path: Path) -> 
     assert Results.open(results).attempts() == {}
 
 
+@pytest.mark.slow
 def test_three_commands_of_which_one_is_killed(finished: Finished, tmp_path: Path) -> None:
     """The killed one's lock is taken over, its attempt kept, and nothing else is repeated."""
     results = tmp_path / "results"

@@ -18,6 +18,9 @@ from medbench.store.records import read_record
 from medbench.store.results import Results
 from medbench.store.weights import read_weights
 
+#: Some minutes: in .ci/run with the other slow tests.
+pytestmark = pytest.mark.slow
+
 PROTOCOL = """
 name = "mortal"
 images = {{ size = 16, train = 48, validation = 16, test = 24 }}
