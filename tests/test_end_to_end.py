@@ -78,7 +78,7 @@ def test_every_run_of_the_plugins_protocol_is_done(example: SimpleNamespace) -> 
     assert medbench("verify", "--results", example.results).status == 0
 
 
-def test_the_entrants_stand_on_the_board(example: SimpleNamespace) -> None:
+def test_the_entrants_are_on_the_board(example: SimpleNamespace) -> None:
     rows = list(csv.DictReader((example.results / "board" / "leaderboard.csv").open()))
     assert {(row["pretext"], row["method"]) for row in rows} == ENTRANTS
     assert {row["dataset"] for row in rows} == {"example-shapes", "pneumonia-mnist"}

@@ -41,7 +41,7 @@ def test_new_prints_what_the_tutorial_says(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_tutorial_quotes_of_a_new_package_stands_there(kind: str, tmp_path: Path) -> None:
+def test_what_a_tutorial_quotes_of_a_new_package_is_there(kind: str, tmp_path: Path) -> None:
     """Line by line: of functions the tutorial leaves the docstrings out."""
     text = tutorial(kind)
     quoted = re.search(r"in `(src/\S+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL)

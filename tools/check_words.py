@@ -52,7 +52,9 @@ _SUFFIXES = {".py", ".md", ".html", ".toml", ".j2", ".js", ".css", ".yml"}
 def main() -> int:
     """Print every line with a word to avoid; return the exit status."""
     files = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True)
-    pattern = re.compile("|".join(rf"\b(?:{word})\b" for word in WORDS), re.IGNORECASE)
+    pattern = re.compile(
+        "|".join(rf"(?<![^\W_])(?:{word})(?![^\W_])" for word in WORDS), re.IGNORECASE
+    )
     found = 0
     for path in map(Path, files.stdout.splitlines()):
         if path.suffix not in _SUFFIXES or not path.is_file():

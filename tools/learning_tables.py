@@ -183,7 +183,7 @@ def probe(weights: PretrainedWeights, registry: Registry, context: DataContext) 
 
 def linear_probe(backbone: nn.Module, images: RunImages) -> float:
     """Return the balanced accuracy of a probe on the test split."""
-    take_statistics_anew(backbone, images.train.images)
+    retake_statistics(backbone, images.train.images)
     train, validation, test = (
         features(backbone, part.images) for part in (images.train, images.validation, images.test)
     )
@@ -202,7 +202,7 @@ def linear_probe(backbone: nn.Module, images: RunImages) -> float:
 
 
 @torch.no_grad()
-def take_statistics_anew(backbone: nn.Module, images: NDArray[np.uint8]) -> None:
+def retake_statistics(backbone: nn.Module, images: NDArray[np.uint8]) -> None:
     """Set batch normalisation's statistics to the mean over batches of these images."""
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:

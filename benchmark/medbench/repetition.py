@@ -103,6 +103,11 @@ def repeat(
     -------
     list of Repeated
         In the order in which they were drawn.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it is stopped: nothing can be said of runs that were not repeated.
     """
     planned = {run.key: run for run in folder.plan()}
     drawn = draw(folder.done("runs") & planned.keys(), count, beacon)
@@ -115,7 +120,8 @@ def repeat(
             _copy_weights(folder, again, [step.key for step in chosen.pretrainings().values()])
         if chosen.runs:
             here = replace(options, results=again.root)
-            execute(opened.registry, opened.file, chosen, chosen, here, view)
+            if execute(opened.registry, opened.file, chosen, chosen, here, view).signal:
+                raise KeyboardInterrupt
         return _compare(folder, again, drawn, opened.file.protocol)
 
 
@@ -136,7 +142,7 @@ def _compare(
     by_seed = stored.groupby([axis for axis in AXES if axis != "seed"])
     spreads = by_seed[score].transform("std").set_axis(stored["run_key"])
     stored = stored.set_index("run_key")
-    here = load(again.root).runs.set_index("run_key") if (again.plan_path).exists() else None
+    here = load(again.root).runs.set_index("run_key") if again.plan_path.exists() else None
     labels = {run.key: run.label for run in folder.plan()}
     found = []
     for key in drawn:

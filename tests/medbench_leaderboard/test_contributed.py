@@ -57,9 +57,7 @@ FAULTY = {
 }
 
 
-def test_sections_stand_on_the_page_as_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sections_are_on_the_page_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site").mkdir()
     shelf = Shelf(tmp_path / "site", monkeypatch)
     shelf.install("my-lab", "lab", GOOD)

@@ -81,7 +81,7 @@ def test_cards_are_complete(name: str) -> None:
         assert bool(card.group_meaning) == (data.groups is not None)
 
 
-def test_the_licence_stands_beside_the_data(name: str) -> None:
+def test_the_licence_is_next_to_the_data(name: str) -> None:
     text = (embedded.DATA / f"{name}.LICENSE.txt").read_text(encoding="utf-8")
     licence = dataset(name).card(CONTEXT).licence
     url = {

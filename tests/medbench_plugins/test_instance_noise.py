@@ -284,7 +284,7 @@ def test_two_classes_flip_to_one_another() -> None:
 # Faults of the code that goes around
 
 
-def test_upstream_fault_noise_seeded_with_0_whatever_the_run() -> None:
+def test_upstream_fault_noise_seeded_with_0_in_every_run() -> None:
     clean, images = np.arange(300) % 3, noise_images(300)
     state = np.random.get_state()[1].tolist()  # noqa: NPY002 - it is not to be touched
     draws = [
@@ -340,7 +340,7 @@ test = 30
 """
 
 
-def test_in_a_run_it_is_judged_by_the_realised_matrix(tmp_path: Path) -> None:
+def test_in_a_run_it_is_evaluated_by_the_realised_matrix(tmp_path: Path) -> None:
     registry, context = discover(), DataContext(tmp_path)
     file = ProtocolFile(Path("toy.toml"), PROTOCOL, parse_protocol(PROTOCOL, "toy.toml"))
     runs = expand(file, registry, context).runs

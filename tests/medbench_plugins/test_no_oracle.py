@@ -227,7 +227,7 @@ def test_estimating_leaves_weights_and_buffers_alone() -> None:
 
 @FORGETTING
 @pytest.mark.parametrize("done", [1, 2, 4])
-def test_taken_up_again_it_does_not_estimate_anew(method_class: type[LNLMethod], done: int) -> None:
+def test_resumed_it_does_not_estimate_again(method_class: type[LNLMethod], done: int) -> None:
     settings: dict[str, Any] = {"forget_rate": "estimate", "warmup_epochs": 2}
     method = started(method_class, silent(make_task()), **settings)
     for epoch in range(done):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from medbench.runner.verification import Report
 
 
+def _hexadecimal(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None and not re.fullmatch(r"[0-9a-fA-F]+", value):
+        raise click.BadParameter(f"{value!r} is no hexadecimal number")
+    return value and value.lower()
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -40,7 +49,12 @@ Examples:
 @click.option(
     "--repeat", type=click.IntRange(1), metavar="K", help="Also repeat K runs, compare digests."
 )
-@click.option("--beacon", metavar="HEX", help="Public number that draws them.  [default: random]")
+@click.option(
+    "--beacon",
+    callback=_hexadecimal,
+    metavar="HEX",
+    help="Public number that draws them.  [default: random]",
+)
 @click.option("--pretrainings", is_flag=True, help="Repeat their pretrainings, too.")
 @plugin_option
 @cache_option

@@ -173,7 +173,7 @@ def _answer(call: Call) -> str:
         found = getattr(importlib.import_module(module), function)(**call.arguments)
         value = loads(dumps(found, default=_plain_value))
     except BaseException as error:  # noqa: BLE001 - any fault of foreign code
-        with suppress(BaseException):
+        with suppress(BaseException):  # its own text may raise, too
             traceback.print_exception(error, file=sys.stderr)
         fault = f"failed: {format_error(error)}"
     return dumps([value, fault, [name for name in _LIBRARIES if name in sys.modules]])

@@ -82,7 +82,7 @@ def test_a_sound_plugin_keeps_the_rule(kind: str, rule: Any) -> None:
 
 
 @pytest.mark.parametrize(("kind", "rule"), RULES, ids=lambda x: getattr(x, "name", x))
-def test_a_rule_says_what_it_expects_why_and_how_to_mend_it(kind: str, rule: Any) -> None:
+def test_a_rule_says_what_it_expects_why_and_how_to_fix_it(kind: str, rule: Any) -> None:
     for text in (rule.expects, rule.why, rule.fix):
         assert len(text) > 10 and "\n" not in text and "  " not in text
     assert (rule.why[0].isupper() or rule.why[0] == "`") and rule.why.endswith(".")

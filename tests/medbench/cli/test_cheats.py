@@ -136,7 +136,7 @@ def test_records_deleted_with_plan_and_protocol_are_named(without_seed: Results)
     assert "protocol.toml is not the protocol that was registered last" in fault
 
 
-def test_a_registration_made_anew_is_not_the_one_that_records_name(without_seed: Results) -> None:
+def test_a_rewritten_registration_is_not_the_one_that_records_name(without_seed: Results) -> None:
     """The seed is taken out of everything, and a new chain written over the old one."""
     rows = json.loads(without_seed.plan_path.read_text())
     without_seed.plan_path.write_text(json.dumps([row for row in rows if row["seed"] != 1]))
@@ -220,3 +220,14 @@ def test_a_run_that_cannot_be_repeated_is_said(folder: Results) -> None:
     assert status == 1
     assert [run["outcome"] for run in told["repeated"]] == ["unknown"]
     shutil.rmtree(folder.root)
+
+
+def test_a_beacon_that_is_no_number_is_refused_and_its_case_does_not_matter(
+    folder: Results,
+) -> None:
+    ended = medbench("verify", "--results", folder.root, "--repeat", "1", "--beacon", "zz")
+    assert ended.status == 2
+    assert "'zz' is no hexadecimal number" in ended.err
+    _, lower = found(folder, "--repeat", 1, "--beacon", "ab")
+    _, upper = found(folder, "--repeat", 1, "--beacon", "AB")
+    assert lower["repeated"] == upper["repeated"]

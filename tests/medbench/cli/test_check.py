@@ -47,7 +47,7 @@ def test_a_sound_plugin_passes(sound: Path) -> None:
     assert "✓ matrix-agrees" in ended.out and "by 1 plugins" in ended.err
 
 
-def test_a_broken_rule_says_what_was_expected_what_came_and_how_to_mend_it(deaf: Path) -> None:
+def test_a_broken_rule_says_what_was_expected_what_it_got_and_how_to_fix_it(deaf: Path) -> None:
     ended = medbench("check", "slipping", "--plugin", deaf)
     assert ended.status == 1
     told = ended.out[ended.out.index("✗ rate-zero") :]

@@ -103,7 +103,7 @@ def test_a_seeded_construction_is_that_of_torch_at_the_streams_seed() -> None:
     assert same(found, expected)
 
 
-def test_networks_of_one_index_are_equal_whatever_the_method() -> None:
+def test_networks_of_one_index_are_equal_for_all_methods() -> None:
     # methods have training seeds of their own; the network seed is the block's
     first = harness(training_seed=1).make_network(0)
     assert same(first, harness(training_seed=2).make_network(0))

@@ -194,7 +194,7 @@ def test_an_epoch_without_a_selection_has_no_quality() -> None:
     assert (found["selection_precision"][1], found["selection_recall"][1]) == (2 / 6, 1)
 
 
-def test_a_network_that_selects_nothing_recalls_nothing_beside_one_that_does() -> None:
+def test_a_network_that_selects_nothing_recalls_nothing_next_to_one_that_does() -> None:
     found = quality_of([[0] * 6], [[np.zeros(6), np.ones(6)]])
     assert found["selection_recall"] == [0.5]
 

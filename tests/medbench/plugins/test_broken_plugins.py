@@ -302,7 +302,7 @@ def test_a_run_is_unaffected(crowd: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert wanted in digests(tmp_path / "crowded").items()
 
 
-def test_a_star_takes_whatever_is_sound(tmp_path: Path, shelf: Shelf) -> None:
+def test_a_star_takes_all_that_is_sound(tmp_path: Path, shelf: Shelf) -> None:
     shelf.install("the-lab", "lab", noise("unclassed", "gone_away:Nothing"))
     shelf.install("the-sound", "sound", GOOD)
     text = tiny_protocol().replace('noise = ["symmetric"]', 'noise = "*"')

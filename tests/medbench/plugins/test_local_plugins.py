@@ -144,7 +144,7 @@ def test_the_environment_is_as_before_when_the_command_ends(tmp_path: Path) -> N
     assert os.environ.get(VARIABLE) == before
 
 
-def test_it_joins_the_grid_runs_and_stands_in_the_record(tmp_path: Path) -> None:
+def test_it_joins_the_grid_runs_and_is_in_the_record(tmp_path: Path) -> None:
     file = write(tmp_path / "mine.py")
     (tmp_path / "tiny.toml").write_text(tiny_protocol())
     command = ("run", "--all", "--protocol", "tiny.toml", "--device", "cpu", "--plugin", file)

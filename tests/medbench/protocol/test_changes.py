@@ -32,7 +32,7 @@ def test_a_plugin_enters_the_grid_and_comments_stay(registry: Registry) -> None:
     assert parse_protocol(found.text, "again") == found.protocol
 
 
-def test_a_variant_stands_beside_what_it_is_made_of(registry: Registry) -> None:
+def test_a_variant_is_listed_next_to_its_plugin(registry: Registry) -> None:
     additions = ["dividemix", "sharp=dividemix"]
     settings = ["sharp.temperature=0.1", "sharp.preset=paper"]
     found = changed(file(TINY), registry, additions, settings).protocol

@@ -341,7 +341,7 @@ def test_a_variant_is_an_entrant_of_its_own() -> None:
     assert one(text, **POINT).key == one(BASE, **POINT).key
 
 
-def test_a_preset_is_a_start_that_keys_beside_it_change() -> None:
+def test_a_preset_is_a_start_that_keys_next_to_it_change() -> None:
     presets = REGISTRY.get(kind_named("method"), "co-teaching").load_settings().presets
     name, preset = next(iter(presets.items()))
     text = BASE + f"[methods.co-teaching]\npreset = '{name}'\n"

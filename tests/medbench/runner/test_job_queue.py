@@ -251,7 +251,7 @@ def test_an_emptied_folder_of_locks_is_no_reason_to_give_up(
 
 @settings(max_examples=10, deadline=None)
 @given(st.data())
-def test_commands_at_once_do_everything_once_whatever_fails(
+def test_commands_at_once_do_everything_once_if_anything_fails(
     expansion: Expansion, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     results = Results.create(tmp_path_factory.mktemp("any") / "results", "tiny")

@@ -173,7 +173,7 @@ def test_what_only_annoys_does_not_fail(grid: SimpleNamespace, method: str) -> N
     assert medbench("verify", "--results", grid.results.root).status == 0
 
 
-def test_what_a_method_prints_stands_in_its_log_and_nowhere_else(grid: SimpleNamespace) -> None:
+def test_what_a_method_prints_is_in_its_log_and_nowhere_else(grid: SimpleNamespace) -> None:
     log = grid.results.log_path(grid.states["prints"].run.key, 1).read_bytes()
     assert b'{"state": "done", "reason": ""}' in log
     assert b"stderr, too" in log

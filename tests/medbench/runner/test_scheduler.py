@@ -127,7 +127,7 @@ def test_a_failed_run_is_not_repeated_until_asked(expansion: Expansion, results:
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_every_run_is_done_failed_or_skipped_whatever_fails_in_whatever_order(
+def test_every_run_is_done_failed_or_skipped_if_anything_fails_in_any_order(
     expansion: Expansion, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     results = Results.create(tmp_path_factory.mktemp("any") / "results", "tiny")
