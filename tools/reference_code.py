@@ -121,7 +121,7 @@ def execute(script: Path, changes: Sequence[Change], numbers: Mapping[str, int])
 
 @contextlib.contextmanager
 def stage(
-    checkout: Path, stand_ins: Mapping[str, types.ModuleType], arguments: list[str], seed: int
+    checkout: Path, replacements: Mapping[str, types.ModuleType], arguments: list[str], seed: int
 ) -> Iterator[Path]:
     """Set up what their scripts expect around them, and take it away again.
 
@@ -131,13 +131,13 @@ def stage(
         The working folder, where they leave their logs.
     """
     before = Path.cwd(), sys.argv, sys.path[:]
-    replaced = {name: sys.modules.get(name) for name in (*stand_ins, "loss")}
+    replaced = {name: sys.modules.get(name) for name in (*replacements, "loss")}
     cuda = Tensor.cuda, nn.Module.cuda
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         os.chdir(name)
         sys.argv = ["reference", *arguments]
         sys.path.insert(0, str(checkout))
-        sys.modules.update(stand_ins)
+        sys.modules.update(replacements)
         Tensor.cuda = nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[assignment]
         # Their scripts seed the first two themselves, and numpy not at all.
         random.seed(seed)

@@ -134,14 +134,14 @@ def _dividemix(
     """Run ``Train_cifar.py`` on our draws; return its test accuracies."""
     loaders = _OurBatches(given, task)
     waiting = iter(networks)
-    stand_ins = {
+    replacements = {
         "PreResNet": module("PreResNet", ResNet18=lambda num_classes: next(waiting)),
         "dataloader_cifar": module("dataloader_cifar", cifar_dataloader=lambda *_, **__: loaders),
         "sklearn.mixture": module("sklearn.mixture", GaussianMixture=loaders.mixture),
     }
     arguments = reference_runs.dividemix_arguments(given)
     with (
-        stage(checkout, stand_ins, arguments, given.seed) as folder,
+        stage(checkout, replacements, arguments, given.seed) as folder,
         mock.patch.object(torch, "randperm", loaders.order(torch.randperm)),
         mock.patch.object(np.random, "beta", lambda a, b: loaders.shares.beta(a, b)),
     ):
@@ -254,7 +254,7 @@ def _co_teaching(
     def loader(dataset: Data, batch_size: int, **_: Any) -> _Loader:
         return _Loader(len(dataset), batch_size, ours if dataset.train else held_out)
 
-    stand_ins = {
+    replacements = {
         "data": module("data"),
         "data.cifar": module("data.cifar", CIFAR10=Data, CIFAR100=None),
         "data.mnist": module("data.mnist", MNIST=None),
@@ -263,7 +263,7 @@ def _co_teaching(
     arguments = reference_runs.co_teaching_arguments(given)
     settings = given.settings
     with (
-        stage(checkout, stand_ins, arguments, given.seed) as folder,
+        stage(checkout, replacements, arguments, given.seed) as folder,
         mock.patch.object(torch.utils.data, "DataLoader", loader),
     ):
         names = execute(checkout / "main.py", CO_TEACHING_CHANGES, given.numbers())

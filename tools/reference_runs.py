@@ -180,11 +180,11 @@ def run_dividemix(checkout: Path, given: Given) -> Outcome:
             items = Items(given.train_images[chosen], columns, views, given.augmentation, rng)
             return DataLoader(items, batches * given.batch_size, shuffle=shuffle)
 
-    stand_ins = {
+    replacements = {
         "PreResNet": module("PreResNet", ResNet18=lambda num_classes: next(networks)),
         "dataloader_cifar": module("dataloader_cifar", cifar_dataloader=Loaders),
     }
-    with stage(checkout, stand_ins, dividemix_arguments(given), given.seed) as folder:
+    with stage(checkout, replacements, dividemix_arguments(given), given.seed) as folder:
         (folder / "checkpoint").mkdir()
         execute(checkout / "Train_cifar.py", DIVIDEMIX_CHANGES, given.numbers())
         accuracy = dividemix_accuracy(folder)
@@ -228,14 +228,14 @@ def run_co_teaching(checkout: Path, given: Given) -> Outcome:
         items.noise_or_not = given.noisy == given.clean  # type: ignore[attr-defined]
         return items
 
-    stand_ins = {
+    replacements = {
         "data": module("data"),
         "data.cifar": module("data.cifar", CIFAR10=cifar, CIFAR100=None),
         "data.mnist": module("data.mnist", MNIST=None),
         "model": module("model", CNN=lambda **_: next(networks)),
     }
     optimiser = OptimiserSettings.model_validate(given.settings["optimiser"])
-    with stage(checkout, stand_ins, co_teaching_arguments(given), given.seed) as folder:
+    with stage(checkout, replacements, co_teaching_arguments(given), given.seed) as folder:
         names = execute(checkout / "main.py", CO_TEACHING_CHANGES, given.numbers())
         set_rates(names, optimiser, given.epochs)
         names["main"]()

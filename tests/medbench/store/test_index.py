@@ -49,7 +49,7 @@ def add(results: Results, value: float, **axes: Any) -> str:
     metadata = {
         "provenance": {"device": "cpu", "plugins": {"method": "ce (medbench 1)"}},
         "times": {"data": 1.0, "training": 2.5},
-        "resources": {"judge_peak_kib": 7},
+        "resources": {"evaluator_peak_kib": 7},
     }
     record = make_record(key, own, {"spec": value}, summary, {"a": np.arange(3)}, metadata)
     write_record(results.record_path(key), record)
