@@ -20,8 +20,7 @@ from medbench.store.registration import (
     read_registrations,
     register,
 )
-from medbench.store.results import Results
-from medbench.store.status import PlannedRun
+from medbench.store.results import PlannedRun, Results
 from medbench.store.weights import PretrainedWeights, write_weights
 from medbench_leaderboard import medbench_build_board
 

@@ -11,8 +11,7 @@ import numpy as np
 from medbench.canonical import canonical_json, labels_hash, sha256
 from medbench.engine.readings import read_run
 from medbench.store.records import make_record, write_record
-from medbench.store.results import Results
-from medbench.store.status import PlannedRun
+from medbench.store.results import PlannedRun, Results
 
 EPOCHS, TEST, VALIDATION, TRAIN, CLASSES = 3, 60, 12, 20, 3
 

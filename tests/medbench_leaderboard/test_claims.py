@@ -19,8 +19,7 @@ from scipy.stats import binomtest
 from medbench.protocol.decidable import decidability
 from medbench.results import load
 from medbench.store.records import make_record, read_record, write_record
-from medbench.store.results import Results
-from medbench.store.status import PlannedRun
+from medbench.store.results import PlannedRun, Results
 from medbench_leaderboard import medbench_build_board
 from medbench_leaderboard.board import Board, read_board
 from medbench_leaderboard.declared import Declared

@@ -10,7 +10,7 @@ import click
 
 from medbench.cli.common import find_results, json_option, print_json, results_option
 from medbench.errors import StoreError
-from medbench.labels import pretraining_label
+from medbench.run_labels import pretraining_label
 from medbench.runner.status import running_jobs
 from medbench.store.attempts import Attempt, read_attempt
 from medbench.store.results import Results

@@ -17,8 +17,8 @@ from medbench.interfaces.options import (
     Table,
     TrainingOptions,
 )
-from medbench.labels import pretraining_label, run_label
 from medbench.plugins.kinds import kind_named
+from medbench.run_labels import pretraining_label, run_label
 
 if TYPE_CHECKING:
     from medbench.plugins.registry import Registry

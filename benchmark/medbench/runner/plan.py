@@ -16,8 +16,7 @@ from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.store.attempts import Attempt
 from medbench.store.registration import KEY_DIGITS, Declaration
-from medbench.store.results import Results
-from medbench.store.status import PlannedRun
+from medbench.store.results import PlannedRun, Results
 
 #: What a job carries out.
 PlanItem: TypeAlias = RunSpec | PretrainingSpec

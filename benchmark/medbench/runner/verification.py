@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from medbench.canonical import canonical_json, labels_hash, sha256
 from medbench.engine.readings import read_run
 from medbench.errors import RecordError, StoreError
-from medbench.labels import run_label
 from medbench.protocol.spec import RunSpec
+from medbench.run_labels import run_label
 from medbench.store.agreement import agreement
 from medbench.store.parallel import spread
 from medbench.store.records import Header, Record, read_record

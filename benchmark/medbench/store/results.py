@@ -21,13 +21,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import from_json
 
 from medbench.errors import StoreError
+from medbench.run_labels import run_label
 from medbench.store.atomic import reading, write_text, writing
 from medbench.store.attempts import Attempt, read_attempt
 from medbench.store.checkpoints import Checkpoints
@@ -35,13 +37,26 @@ from medbench.store.file_signatures import files_below
 from medbench.store.locks import Lock, locks_in
 from medbench.store.pixels import Pixels
 from medbench.store.records import check_format
-from medbench.store.status import PlannedRun
 
 #: Version of the folder's layout.
 FORMAT = 3
 
 #: How the names of records and of pretrained weights end, by their folder.
 SUFFIXES = {"runs": ".h5", "pretrainings": ".safetensors"}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run as the plan lists it; ``pretraining`` is the key of what it starts from."""
+
+    key: str
+    axes: Mapping[str, Any]
+    pretraining: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What a person calls the run."""
+        return run_label(self.axes)
 
 
 class Results:

@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from medbench.labels import run_label
 from medbench.store.attempts import Attempt
+from medbench.store.index import faults
 from medbench.store.locks import Lock
+from medbench.store.results import PlannedRun, Results
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING, SKIPPED, UNREADABLE
-
-if TYPE_CHECKING:
-    from medbench.store.results import Results
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run as the plan lists it; ``pretraining`` is the key of what it starts from."""
-
-    key: str
-    axes: Mapping[str, Any]
-    pretraining: str | None = None
-
-    @property
-    def label(self) -> str:
-        """What a person calls the run."""
-        return run_label(self.axes)
 
 
 @dataclass(frozen=True)
@@ -72,8 +55,6 @@ def run_statuses(
     StoreError
         If the plan or the file of an attempt is damaged.
     """
-    from medbench.store.index import faults
-
     plan = results.plan()
     # what is done comes last: a run that ends meanwhile is done, and was not interrupted
     attempts = results.attempts()

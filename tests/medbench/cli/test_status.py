@@ -17,9 +17,8 @@ from medbench.runner.status import Status, Trouble, read_status
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Locks, RunningJob
 from medbench.store.records import make_record, write_record
-from medbench.store.results import Results
+from medbench.store.results import PlannedRun, Results
 from medbench.store.states import STATES
-from medbench.store.status import PlannedRun
 
 
 def axes(seed: int, method: str = "ce") -> dict[str, Any]:

@@ -14,9 +14,11 @@ import pytest
 from medbench.canonical import canonical_json, sha256
 from medbench.metrics import METRICS, READINGS
 from medbench.store import index as index_module
-from medbench.store.index import COLUMNS, read_index
+from medbench.store import rows as rows_module
+from medbench.store.index import read_index
 from medbench.store.records import make_record, write_record
 from medbench.store.results import Results
+from medbench.store.rows import COLUMNS
 
 AXES = {
     "dataset": "chest", "noise": "symmetric", "rate": 0.2,
@@ -63,9 +65,9 @@ def rows(results: Results) -> dict[str, Mapping[str, Any]]:
 def files_read(results: Results) -> list[str]:
     """Return the keys of the records that reading the index opened."""
     opened: list[str] = []
-    read = index_module.read_header
+    read = rows_module.read_header
     with mock.patch.object(
-        index_module, "read_header", lambda path: (opened.append(path.stem), read(path))[1]
+        rows_module, "read_header", lambda path: (opened.append(path.stem), read(path))[1]
     ):
         read_index(results)
     return opened
@@ -93,7 +95,7 @@ def test_a_row_says_what_the_header_says(results: Results) -> None:
     assert row["best_epoch"] == 3
     assert row["last_recalls"] == [0.5, None]
     assert {row[f"{r}_{m}"] for r in READINGS for m in METRICS} == {0.5}
-    assert set(row) == {*index_module.SIGNATURE, *COLUMNS}
+    assert set(row) == {*rows_module.SIGNATURE, *COLUMNS}
 
 
 def test_rows_come_in_the_order_of_keys_whenever_they_were_read(results: Results) -> None:
@@ -195,7 +197,7 @@ def test_an_index_of_another_version_is_rebuilt(
 ) -> None:
     key = add(results, 0.1)
     read_index(results)
-    monkeypatch.setattr(index_module, "_VERSION", b"another")
+    monkeypatch.setattr(index_module, "_VERSION", {b"medbench": b"another"})
     assert files_read(results) == [key]
     assert files_read(results) == []
 

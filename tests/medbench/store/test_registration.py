@@ -18,8 +18,7 @@ from medbench.store.registration import (
     register,
     undeclared,
 )
-from medbench.store.results import Results
-from medbench.store.status import PlannedRun
+from medbench.store.results import PlannedRun, Results
 
 KEYS = {seed: hashlib.sha256(str(seed).encode()).hexdigest() for seed in range(4)}
 

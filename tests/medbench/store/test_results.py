@@ -14,8 +14,8 @@ from medbench.errors import StoreError
 from medbench.store import results as store
 from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
-from medbench.store.results import Results
-from medbench.store.status import PlannedRun, run_statuses
+from medbench.store.results import PlannedRun, Results
+from medbench.store.status import run_statuses
 
 AXES = {"dataset": "d", "noise": "n", "rate": 0.3, "pretext": "p", "method": "m", "seed": 0}
 
