@@ -52,7 +52,7 @@ class Shape:
         )
 
 
-KHANAL, QUICK = Shape(2, 3, 5, 3, 5), Shape(2, 1, 5, 3, 4)
+KHANAL, QUICK = Shape(2, 3, 5, 5, 5), Shape(2, 1, 5, 3, 4)
 SHAPES = (
     Shape(1, 2, 3, 2, 3),
     Shape(2, 2, 3, 2, 3),

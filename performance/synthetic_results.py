@@ -3,7 +3,7 @@
 The records are whole: they have the keys of a protocol's runs, `medbench verify`
 finds nothing wrong with them, and the commands and the board read them as any others.
 Only their predictions are invented, and few (a dozen test images, two epochs), so that
-100,000 of them take minutes and some GB. Entrants differ by their names' places: later
+10,000 of them take a minute. Entrants differ by their names' places: later
 pretexts and methods are better, higher rates worse, and every run has noise of its own.
 The same shape gives the same records.
 
@@ -44,7 +44,7 @@ from medbench.store.weights import PretrainedWeights, write_weights
 EPOCHS, TEST, VALIDATION, TRAIN = 2, 24, 12, 16
 
 #: Invented outcomes to choose from, worst to best: computing metrics for each of
-#: 100,000 runs would take longer than writing them.
+#: 10,000 runs would take longer than writing them.
 OUTCOMES = 400
 
 #: Plugins behind the invented names, in turn.
@@ -61,9 +61,9 @@ class Shape:
     datasets: int = 4
     noise: int = 2
     rates: int = 5
-    pretexts: int = 10
+    pretexts: int = 5
     methods: int = 10
-    seeds: int = 25
+    seeds: int = 5
 
     @property
     def runs(self) -> int:

@@ -12,8 +12,21 @@ if "XDG_CACHE_HOME" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="medbench-tests-")
 
 
+#: Folders of tests that start commands and wait for them.
+WAITING = ("tests/medbench/runner/", "tests/medbench/cli/", "tests/medbench/plugins/")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Let one process more than there are cores run tests: many wait for commands."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes, unless it is asked for: ``-m slow``."""
+    """Put tests that wait first, so that no process is left alone with them at the end.
+
+    What takes minutes is left out, unless it is asked for: ``-m slow``.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(WAITING))
     if "slow" in config.option.markexpr:
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

@@ -25,7 +25,7 @@ _STORED = (
 )  # fmt: skip
 
 #: Runs whose curves are read, at most: the figures have room for no more.
-MOST_RUNS = 3000
+MOST_RUNS = 1000
 
 
 @dataclass(frozen=True)

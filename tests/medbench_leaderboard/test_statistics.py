@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from medbench.protocol.decidable import DRAWN_SIGNS, pairs_needed, smallest_p
+from medbench.protocol.decidable import pairs_needed, smallest_p
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.statistics.advice import RunCost, advise
 from medbench_leaderboard.statistics.bayes import PRIOR, signed_rank_posterior
@@ -42,13 +42,31 @@ def test_two_seeds_can_at_best_give_one_half() -> None:
     assert sign_flip(np.array([[5.0], [7.0]]), RNG).tolist() == [0.5]
 
 
-def test_with_many_pairs_signs_are_drawn() -> None:
-    differences = RNG.normal(0.35, 1, (18, 1))
-    every = stats.permutation_test(
-        (differences[:, 0],), np.mean, permutation_type="samples", n_resamples=2**18
-    ).pvalue
-    drawn = sign_flip(differences, np.random.default_rng(1))[0]
-    assert drawn == pytest.approx(every, abs=4 * (every / DRAWN_SIGNS) ** 0.5 + 1e-4)
+def share_by_convolution(differences: np.ndarray) -> float:
+    """Return the p of whole numbers, from the distribution of all signed sums."""
+    ways = np.ones(1)
+    for size in np.abs(differences):
+        kernel = np.zeros(2 * size + 1)
+        kernel[0] += 0.5
+        kernel[-1] += 0.5
+        ways = np.convolve(ways, kernel)
+    sums = np.arange(len(ways)) - len(ways) // 2
+    return float(ways[np.abs(sums) >= abs(differences.sum())].sum())
+
+
+@given(st.lists(st.integers(-6, 6), min_size=1, max_size=14))
+def test_sign_flips_of_whole_numbers_and_ties(differences: list[int]) -> None:
+    column = np.array(differences)
+    found = sign_flip(column[:, None].astype(float), RNG)[0]
+    assert found == pytest.approx(share_by_convolution(column))
+
+
+def test_up_to_24_pairs_are_exact_and_of_more_signs_are_drawn() -> None:
+    for pairs, error in ((24, 1e-12), (25, 1e-3)):
+        column = np.random.default_rng(pairs).integers(-20, 32, pairs)
+        found = sign_flip(column[:, None].astype(float), np.random.default_rng(1))[0]
+        every = share_by_convolution(column)
+        assert found == pytest.approx(every, abs=4 * error * every**0.5)
 
 
 def test_what_so_many_pairs_can_reach() -> None:

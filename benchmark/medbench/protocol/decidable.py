@@ -23,7 +23,7 @@ QUESTIONS = ("methods", "pretraining", "pretraining-by-rate", "baseline", "pairs
 DEFAULT_QUESTIONS = ("methods", "pretraining")
 
 #: Up to so many pairs all assignments of signs are counted; with more, so many are drawn.
-EXACT_PAIRS, DRAWN_SIGNS = 16, 100_000
+EXACT_PAIRS, DRAWN_SIGNS = 24, 100_000
 
 
 class Side(NamedTuple):

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medbench.store.atomic import atomic_path
@@ -69,8 +68,9 @@ def read_pretraining_index(results: Results) -> pa.Table:
 def faults(results: Results) -> dict[str, str]:
     """Return why records cannot be read, by run key."""
     index = read_index(results, ("run_key", "fault"))
-    wrong = index.filter(pc.not_equal(index["fault"], ""))
-    return dict(zip(wrong["run_key"].to_pylist(), wrong["fault"].to_pylist(), strict=True))
+    # not pyarrow.compute, which loads pandas
+    rows = zip(index["run_key"].to_pylist(), index["fault"].to_pylist(), strict=True)
+    return {key: fault for key, fault in rows if fault}
 
 
 def _read(results: Results, kind: Kind) -> pa.Table:

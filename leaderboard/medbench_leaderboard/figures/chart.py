@@ -138,10 +138,10 @@ def panel_label(rows: pd.DataFrame, pattern: str) -> pd.Series:
     return pd.Series(labels, rows.index, dtype="str")
 
 
-def first_panels(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+def first_panels(rows: pd.DataFrame, most: int = MOST_PANELS) -> tuple[pd.DataFrame, int]:
     """Return the rows of the first panels by ``_panel``, and how many panels are left out."""
     panels = rows["_panel"].unique()
-    return rows[rows["_panel"].isin(panels[:MOST_PANELS])], max(0, len(panels) - MOST_PANELS)
+    return rows[rows["_panel"].isin(panels[:most])], max(0, len(panels) - most)
 
 
 def facets(layers: Any, columns: int, **scales: str) -> alt.FacetChart:

@@ -21,7 +21,7 @@ from medbench_leaderboard.table import BLOCK, ENTRANT, grouped, mean_ranks
 from medbench_leaderboard.words import readable
 
 #: Rows and columns of the heat map, and rows of a panel, beyond which the rest is left out.
-_MOST_ROWS, _MOST_COLUMNS, _MOST_ENTRANTS = 60, 24, 40
+_MOST_ROWS, _MOST_COLUMNS, _MOST_ENTRANTS = 60, 24, 20
 
 
 def critical_differences(board: Board) -> Chart:
@@ -169,7 +169,7 @@ def best_against_last(board: Board) -> Chart:
     rows = pd.concat(parts or [means])
     rows["_panel"] = panel_label(rows, BLOCK_LABEL)
     rows["_entrant"] = panel_label(rows, "{pretext} + {method}")
-    rows, left_out = chart.first_panels(rows)
+    rows, left_out = chart.first_panels(rows, chart.MOST_PANELS // 2)  # each is high
     x = alt.X("last:Q", title=metric).scale(zero=False)
     base = BASE.encode(
         alt.Y("_entrant:N", title=None, sort=alt.EncodingSortField("_order", "min")),

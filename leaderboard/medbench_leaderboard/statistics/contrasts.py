@@ -15,9 +15,10 @@ from medbench_leaderboard.statistics.findings import Where
 from medbench_leaderboard.statistics.panel import Panel
 
 Values = NDArray[np.float64]
+Columns = dict[tuple[str, ...], int]
 
 #: More comparisons inside blocks than this are left out: nobody reads them.
-MOST_IN_BLOCKS = 50_000
+MOST_IN_BLOCKS = 5_000
 
 #: The questions in words.
 TITLES: Mapping[str, str] = {
@@ -88,7 +89,9 @@ def _parts(question: str, panel: Panel, comparisons: int) -> list[tuple[Where, P
 
 
 def _contrasts(where: Where, panel: Panel, family: Family) -> Contrasts:
-    rows = [_row(panel.entrants, first, second) for first, second in family]
+    members = {side: _members(panel.entrants, side) for pair in family for side in pair}
+    width = len(panel.entrants)
+    rows = [_row(members[first], members[second], width) for first, second in family]
     kept = [place for place, row in enumerate(rows) if row is not None]
     weights = np.array([rows[place] for place in kept], np.float64)
     return Contrasts(
@@ -96,19 +99,18 @@ def _contrasts(where: Where, panel: Panel, family: Family) -> Contrasts:
     )
 
 
-def _row(entrants: Sequence[Entrant], first: Side, second: Side) -> Values | None:
-    """Return weights for the mean of ``first`` minus that of ``second`` over what both have."""
-    ours, theirs = _members(entrants, first), _members(entrants, second)
+def _row(ours: Columns, theirs: Columns, width: int) -> Values | None:
+    """Return weights for the mean of one side minus that of another over what both have."""
     shared = [name for name in ours if name in theirs]
     if not shared:
         return None
-    row = np.zeros(len(entrants))
+    row = np.zeros(width)
     row[[ours[name] for name in shared]] = 1 / len(shared)
     row[[theirs[name] for name in shared]] = -1 / len(shared)
     return row
 
 
-def _members(entrants: Sequence[Entrant], side: Side) -> dict[tuple[str, ...], int]:
+def _members(entrants: Sequence[Entrant], side: Side) -> Columns:
     """Return the columns of a side by what it is averaged over."""
     return {
         tuple(own for own, fixed in zip(entrant, side, strict=True) if fixed is None): place

@@ -9,9 +9,6 @@ from medbench.protocol.decidable import DRAWN_SIGNS, EXACT_PAIRS
 
 Values = NDArray[np.float64]
 
-#: Products computed at once: bounds memory.
-_AT_ONCE = 20_000_000
-
 
 def sign_flip(differences: Values, rng: np.random.Generator) -> Values:
     """Return the two-sided p of a sum of paired differences under random signs.
@@ -32,23 +29,37 @@ def sign_flip(differences: Values, rng: np.random.Generator) -> Values:
     -------
     ndarray of float64, shape (c,)
     """
-    pairs = len(differences)
-    exact = pairs <= EXACT_PAIRS
-    if exact:
-        # by symmetry the first sign may stay
-        patterns = np.arange(2 ** (pairs - 1))[:, None] >> np.arange(pairs)[None, :]
-        signs = 1.0 - 2.0 * (patterns & 1)
-    else:
-        signs = rng.choice([-1.0, 1.0], size=(DRAWN_SIGNS, pairs))
-    found = np.abs(differences.sum(axis=0))
-    hits = np.zeros(differences.shape[1])
-    step = max(1, _AT_ONCE // len(signs))
-    for start in range(0, differences.shape[1], step):
-        part = slice(start, start + step)
-        flipped = np.abs(signs @ differences[:, part])
-        hits[part] = (flipped >= found[part] - 1e-12).sum(axis=0)
-    shares: Values = hits / len(signs) if exact else (1 + hits) / (1 + len(signs))
-    return shares
+    found = np.abs(differences.sum(axis=0)) - 1e-12
+    if len(differences) > EXACT_PAIRS:
+        signs = rng.choice([-1.0, 1.0], size=(DRAWN_SIGNS, len(differences)))
+        # column by column: all of them at once would not fit in memory
+        pairs = zip(differences.T, found, strict=True)
+        hits = [(np.abs(signs @ column) >= least).sum() for column, least in pairs]
+        return (1.0 + np.array(hits)) / (1 + DRAWN_SIGNS)
+    half = len(differences) // 2
+    left, right = _signed_sums(differences[:half]), np.sort(_signed_sums(differences[half:]), 0)
+    sums = zip(left.T, right.T, found, strict=True)
+    return np.array([_share(ours, theirs, least) for ours, theirs, least in sums])
+
+
+def _signed_sums(differences: Values) -> Values:
+    """Return the sums of all 2^n assignments of signs, shape (2^n, c)."""
+    places = np.arange(len(differences))
+    patterns = np.arange(2 ** len(differences))[:, None] >> places
+    sums: Values = (1.0 - 2.0 * (patterns & 1)) @ differences
+    return sums
+
+
+def _share(left: Values, right: Values, least: float) -> float:
+    """Return the share of sums of one of ``left`` and one of ``right`` at least so far from 0.
+
+    ``right`` is sorted, so that 2^n sums are counted by 2^(n/2) searches.
+    """
+    if least <= 0:
+        return 1.0
+    above = len(right) - np.searchsorted(right, least - left, "left")
+    below = np.searchsorted(right, -least - left, "right")
+    return float((above + below).sum() / (len(left) * len(right)))
 
 
 def holm(p: Values) -> Values:
