@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json
 
 from medbench.canonical import canonical_json
 from medbench.errors import RecordError
@@ -282,7 +282,7 @@ def _encoded(value: Any) -> NDArray[np.uint8]:
 
 
 def _decoded(dataset: h5py.Dataset) -> Any:
-    return json.loads(dataset[()].tobytes())
+    return from_json(dataset[()].tobytes())  # twice as fast as json.loads
 
 
 def _storable(array: NDArray[Any]) -> NDArray[Any]:

@@ -163,11 +163,12 @@ def read_rows(signatures: Sequence[FileSignature], root: Path, kind: Kind) -> pa
     pyarrow.Table
         Of a file that cannot be read only the signature and ``fault``, why.
     """
+    places = [(n, where.split("."), type_ == _JSON) for n, (type_, where) in kind.columns.items()]
 
     def row(signature: FileSignature) -> dict[str, Any]:
         key = signature[0]
         found = kind.values(root / kind.folder / key[:2] / f"{key}{kind.suffix}")
-        own = {name: _at(found, where, column) for name, (column, where) in kind.columns.items()}
+        own = {name: _at(found, path, as_json) for name, path, as_json in places}
         return dict(zip(SIGNATURE, signature, strict=True)) | own
 
     try:
@@ -182,8 +183,8 @@ def read_rows(signatures: Sequence[FileSignature], root: Path, kind: Kind) -> pa
         return pa.Table.from_pylist([row_at_fault], kind.schema)
 
 
-def _at(values: Any, where: str, column: pa.DataType) -> Any:
-    """Return the value at a path of names, None where there is none; as JSON for such columns."""
-    for name in where.split("."):
-        values = values.get(name) if isinstance(values, Mapping) else None
-    return values if values is None or column != _JSON else canonical_json(values)
+def _at(values: Any, path: Sequence[str], as_json: bool) -> Any:
+    """Return the value at a path of names, None where there is none."""
+    for name in path:
+        values = values.get(name) if isinstance(values, dict) else None
+    return canonical_json(values) if as_json and values is not None else values
