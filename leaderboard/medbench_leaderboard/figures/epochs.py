@@ -24,7 +24,7 @@ _SPARSE = "(datum.epoch - 1) % {} === 0"
 
 def curve_charts(board: Board, curves: Curves) -> Sequence[Chart]:
     """Return learning, memorisation, selection, selection by class, and pretraining."""
-    done = board.runs[board.runs["status"] == "done"]
+    done = board.runs[board.runs["run_key"].isin(list(curves.runs))]
     by_method = [*BLOCK, "method"]
 
     def named(name: str, by: list[str]) -> pd.DataFrame:

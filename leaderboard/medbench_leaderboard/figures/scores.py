@@ -21,7 +21,7 @@ from medbench_leaderboard.table import BLOCK, ENTRANT, grouped, mean_ranks
 from medbench_leaderboard.words import readable
 
 #: Rows and columns of the heat map, and rows of a panel, beyond which the rest is left out.
-_MOST_ROWS, _MOST_COLUMNS, _MOST_ENTRANTS = 60, 24, 20
+_MOST_ROWS, _MOST_COLUMNS, _MOST_ENTRANTS = 40, 24, 20
 
 
 def critical_differences(board: Board) -> Chart:
