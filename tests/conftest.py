@@ -12,6 +12,9 @@ if "XDG_CACHE_HOME" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="medbench-tests-")
 
 
+# tests start hundreds of commands, which would compile all they import, torch included, each time
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 #: Folders of tests that start commands and wait for them.
 WAITING = ("tests/medbench/runner/", "tests/medbench/cli/", "tests/medbench/plugins/")
 
