@@ -271,12 +271,13 @@ class Results:
     def samples(self, run: str) -> pd.DataFrame:
         """Return one row for each training image, as it was in the last epoch.
 
-        Columns: ``id``; ``clean_label`` and ``noisy_label``; ``mislabelled``;
-        ``predicted``, the label predicted; ``loss``, the cross-entropy with the noisy label,
-        without augmentation; and, where the method reports them,
-        ``selected`` (share of its networks that selected the sample, 0 to 1),
-        ``clean_probability`` (0 to 1) and ``corrected`` (the label trained on; -1 where it
-        reports none). Labels are numbers: places in ``header(run).summary["classes"]``.
+        Columns: ``id``; ``clean_label`` and ``noisy_label``; ``mislabelled``; ``predicted``,
+        the label predicted; ``loss``, the cross-entropy with the noisy label, without
+        augmentation; and, where the method reports them, ``selected`` (share of its networks
+        that selected the sample, 0 to 1), ``clean_probability`` (0 to 1) and ``corrected``
+        (the label trained on; -1 where it reports none). ``clean_label`` and ``mislabelled``
+        are left out where nobody knows the true labels. Labels are numbers: places in
+        ``header(run).summary["classes"]``.
         """
         table = self.samples_by_epoch(run)
         last: pd.DataFrame = table[table["epoch"] == table["epoch"].max()]
@@ -287,7 +288,8 @@ class Results:
         import pandas as pd
 
         arrays = self.record(run).arrays
-        clean, noisy = arrays["train/clean_labels"], arrays["train/noisy_labels"]
+        noisy = arrays["train/noisy_labels"]
+        clean = arrays.get("train/clean_labels", noisy)
         epochs = len(arrays["train/predicted"])
         columns = {
             "epoch": np.repeat(np.arange(epochs), len(noisy)),
@@ -298,6 +300,8 @@ class Results:
             "predicted": arrays["train/predicted"].ravel(),
             "loss": arrays["train/noisy_loss"].ravel(),
         }
+        if "train/clean_labels" not in arrays:
+            del columns["clean_label"], columns["mislabelled"]
         if "train/selected" in arrays:
             columns["selected"] = arrays["train/selected"].mean(axis=1).ravel()
         for name in ("clean_probability", "corrected"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,7 @@ import click
 from medbench.cli.common import cache_option, card_of, console, json_option, print_json, print_table
 from medbench.errors import MedbenchError, PluginError
 from medbench.folders import default_cache
-from medbench.interfaces.dataset import DataContext, DatasetCard
+from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard, all_trusted
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry, discover
 
@@ -86,16 +86,24 @@ def _card_of_file(path: Path) -> tuple[str, DatasetCard | None, str]:
 
 def _cells(name: str, state: str, card: DatasetCard | None) -> dict[str, Any]:
     if card is None:
-        cells = {"modality": "", "classes": "", "images": "", "size": "", "licence": ""}
+        names = ("modality", "classes", "images", "size", "labels", "licence")
+        cells = dict.fromkeys(names, "")
     else:
         cells = {
             "modality": card.modality,
             "classes": str(card.num_classes),
             "images": " / ".join(map(str, card.split_sizes.values())),
             "size": _size(card),
+            "labels": _trust(card.trusted),
             "licence": card.licence,
         }
     return {"name": name, "state": state, **cells}
+
+
+def _trust(trusted: Sequence[str]) -> str:
+    if all_trusted(trusted):
+        return "trusted"
+    return f"{', '.join(trusted)} trusted" if trusted else "as given"
 
 
 def _size(card: DatasetCard) -> str:
@@ -112,7 +120,7 @@ Examples:
   medbench data prepare medmnist:pathmnist pathmnist_64.npz
   medbench data prepare medmnist:pathmnist --size 64 --download
   medbench data prepare folder:my-clinic ./images --size 224
-  medbench data prepare folder:my-clinic ./images/labels.csv --size 224""",
+  medbench data prepare folder:my-clinic ./images/labels.csv --size 224 --trusted test""",
 )
 @click.argument("name")
 @click.argument(
@@ -146,6 +154,13 @@ Examples:
     is_flag=True,
     help="Leave unreadable images out even if they are more than 1 %.",
 )
+@click.option(
+    "--trusted",
+    multiple=True,
+    metavar="SPLIT",
+    help="The labels of train, validation or test are true. Of images of your own they are taken "
+    "for labels that may be wrong.",
+)
 @cache_option
 @json_option
 def data_prepare(
@@ -156,6 +171,7 @@ def data_prepare(
     workers: int,
     download: bool,
     allow_unreadable: bool,
+    trusted: tuple[str, ...],
     cache: Path,
     as_json: bool,
 ) -> None:
@@ -175,7 +191,7 @@ def data_prepare(
         fetched = dataset.downloads(size)
         instead = ", or fetch it with --download" if fetched else f"; {dataset.by_hand}"
         raise PluginError(f"say where your copy of {name} is (SOURCE){instead}")
-    options = PrepareOptions(size, channels, allow_unreadable)
+    options = PrepareOptions(size, channels, allow_unreadable, _trusted(dataset, trusted))
     if download:
         sources = _fetched(dataset, size, cache)
     with _progress("preparing", "images") as progress:
@@ -215,6 +231,25 @@ def _preparable(registry: Registry, name: str) -> PreparedDataset:
     return dataset
 
 
+def _trusted(dataset: PreparedDataset, told: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the splits that --trusted names, commas or not; ``None`` if it is not given.
+
+    Raises
+    ------
+    PluginError
+        If one is no split, or the labels of the dataset are trusted anyway.
+    """
+    if not told:
+        return None
+    if dataset.labels_trusted:
+        raise PluginError(f"the labels of {dataset.name} are trusted: leave --trusted out")
+    named = [split.strip() for text in told for split in text.split(",")]
+    for split in named:
+        if split not in SPLITS:
+            raise PluginError(f"--trusted {split!r}: no split; give one of {', '.join(SPLITS)}")
+    return tuple(split for split in SPLITS if split in named)
+
+
 def _fetched(dataset: PreparedDataset, size: int | None, cache: Path) -> tuple[Path, ...]:
     """Fetch a dataset's files into the cache; first print what and from where.
 
@@ -240,6 +275,7 @@ def _say_prepared(prepared: Prepared, cache: Path) -> None:
     card = prepared.card
     counts = ", ".join(f"{count:,} {split}" for split, count in card.split_sizes.items())
     click.echo(f"{prepared.path}: {counts}; {_size(card)}, {card.num_classes} classes")
+    click.echo(f"  labels {card.label_words}")
     for line in (*card.confounders, *prepared.notes):
         click.echo(f"  {line}")
     for file in card.audit.get("unreadable", {}).get("files", [])[:10]:

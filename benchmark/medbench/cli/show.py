@@ -23,7 +23,7 @@ from medbench.cli.common import (
 )
 from medbench.cli.run_plan import decidability_of
 from medbench.errors import MedbenchError
-from medbench.interfaces.dataset import DataContext
+from medbench.interfaces.dataset import DataContext, label_words
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Entry, Registry
 from medbench.protocol.changes import changed
@@ -108,7 +108,7 @@ def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
     }
     if entry.kind.name == "dataset":
         _, card, fix = card_of(entry, context)
-        values["card"] = card.to_json() if card else fix
+        values["card"] = {**card.to_json(), "trusted": list(card.trusted)} if card else fix
     return values
 
 
@@ -135,6 +135,9 @@ def _print(values: Mapping[str, Any]) -> None:
     card = values.get("card", {})
     click.echo(f"\n{card}" if isinstance(card, str) else "")
     for key, value in card.items() if isinstance(card, dict) else ():
+        if key == "trusted":
+            click.echo(f"labels: {label_words(value)}")
+            continue
         for line in value if key == "confounders" else [_line(value)]:
             click.echo(f"{key.replace('_', ' ')}: {line}")
 

@@ -13,7 +13,7 @@ from medbench.data.hdf5_reading import open_images, read_card
 from medbench.data.samples import DatasetIndex, Prepared, PrepareOptions, Progress
 from medbench.data.sources import Download, PrepareError, SourceFile, list_sources
 from medbench.errors import NotPreparedError
-from medbench.interfaces.dataset import DataContext, Dataset, DatasetCard, LabelledImages
+from medbench.interfaces.dataset import SPLITS, DataContext, Dataset, DatasetCard, LabelledImages
 
 
 class Hdf5Dataset(Dataset):
@@ -78,6 +78,9 @@ class PreparedDataset(Hdf5Dataset):
 
     #: Whether it is the name of a kind of data only, so that each dataset needs a name.
     needs_name: ClassVar[bool] = False
+
+    #: Whether all labels are trusted; else none are, unless the user says so.
+    labels_trusted: ClassVar[bool] = True
 
     #: What the user can do if :meth:`downloads` returns nothing.
     by_hand: ClassVar[str] = "download it yourself; `medbench show dataset` says where"
@@ -159,7 +162,9 @@ class FilesDataset(PreparedDataset):
 
     def draft_card(self, **known: Any) -> DatasetCard:
         """Return a card for :meth:`index`; image shape and split sizes are filled in later."""
-        return DatasetCard(name=self.name, image_shape=(0, 0, 0), split_sizes={}, **known)
+        trusted = tuple(SPLITS) if self.labels_trusted else ()
+        unknown: dict[str, Any] = {"image_shape": (0, 0, 0), "split_sizes": {}, "trusted": trusted}
+        return DatasetCard(name=self.name, **{**unknown, **known})
 
     @abstractmethod
     def index(self, files: Sequence[SourceFile]) -> DatasetIndex:

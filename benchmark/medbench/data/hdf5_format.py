@@ -25,14 +25,15 @@ Each array is described by one line, ``NAME TYPE SHAPE DIGEST`` and a line feed,
 for example ``images uint8 5826x64x64x1 9f86...``. DIGEST is the SHA-256 of the
 array's bytes: row by row (C order), numbers little-endian, each string as UTF-8
 followed by one zero byte (TYPE is then ``str``). The content hash is the SHA-256 of the
-lines of ``images``, ``labels``, ``split`` and ``ids``, in this order. It depends neither on
-compression nor on chunks nor on the HDF5 library.
+lines of ``images``, ``labels``, ``split`` and ``ids``, in this order, and, unless the labels of
+all splits are trusted, of one more line such as ``trusted validation,test``. It depends neither
+on compression nor on chunks nor on the HDF5 library.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.errors import MedbenchError
-from medbench.interfaces.dataset import SPLITS
+from medbench.interfaces.dataset import SPLITS, all_trusted
 
 FORMAT = "medbench-images"
 
@@ -86,9 +87,12 @@ def hash_line(name: str, array: h5py.Dataset, digest: str) -> str:
     return f"{name} {kind} {'x'.join(map(str, array.shape))} {digest}\n"
 
 
-def content_hash_of(lines: Mapping[str, str]) -> str:
+def content_hash_of(lines: Mapping[str, str], trusted: Collection[str]) -> str:
     """Return the content hash of the arrays that these lines describe, by name."""
-    return hashlib.sha256("".join(lines[name] for name in HASHED_ARRAYS).encode()).hexdigest()
+    text = "".join(lines[name] for name in HASHED_ARRAYS)
+    if not all_trusted(trusted):  # another trust is another experiment
+        text += f"trusted {','.join(split for split in SPLITS if split in trusted)}\n"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def attribute(owner: h5py.File | h5py.Dataset, name: str) -> str:

@@ -230,7 +230,8 @@ class ImagesWriter:
                 lines[name] = _with_digest(name, array, digest([column]))
             del array
             sizes = split_sizes(columns_by_name["split"])
-            card = replace(card, split_sizes=sizes, content_hash=content_hash_of(lines))
+            content = content_hash_of(lines, card.trusted)
+            card = replace(card, split_sizes=sizes, content_hash=content)
             self._file.attrs["format"] = np.bytes_(FORMAT)
             self._file.attrs["format_version"] = np.int64(FORMAT_VERSION)
             self._file.attrs["card"] = np.bytes_(json.dumps(card.to_json()))

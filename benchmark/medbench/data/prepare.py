@@ -143,7 +143,8 @@ def prepare_images(
             [sample.id for sample in kept.samples],
             groups if any(groups) else None,
         )
-        card = replace(kept.card, image_shape=pixels.shape)
+        trusted = kept.card.trusted if options.trusted is None else options.trusted
+        card = replace(kept.card, image_shape=pixels.shape, trusted=trusted)
         seen = Fingerprints.concatenate(fingerprints)
         card = writer.finish(audited(card, columns, seen, writer.image, unreadable), columns)
         (folder / path.name).replace(path)

@@ -116,11 +116,14 @@ class PrepareOptions:
         Default: the dataset's, or else decided by the images.
     allow_unreadable : bool
         Continue even if more than 1 % of the images cannot be read.
+    trusted : tuple of str, optional
+        Splits whose labels are true. Default: as the dataset says.
     """
 
     size: int | None = None
     channels: Literal["grey", "colour"] | None = None
     allow_unreadable: bool = False
+    trusted: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

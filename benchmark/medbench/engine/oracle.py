@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+
+from medbench.errors import MedbenchError
 
 
 class CountedOracle:
@@ -66,3 +69,25 @@ class CountedOracle:
         labels = self._clean_labels[asked]
         self.answers["clean_labels"] += len(labels)
         return labels
+
+
+class SilentOracle(CountedOracle):
+    """Refuses every question: which labels are wrong is unknown.
+
+    Parameters
+    ----------
+    noise : str
+        Name of the noise model, for the message.
+    """
+
+    def __init__(self, noise: str) -> None:
+        super().__init__(float("nan"), None, np.empty(0, np.int64))
+        self._noise = noise
+
+    def _refuse(self, *asked: Any, **named: Any) -> NoReturn:
+        raise MedbenchError(
+            f"the method asked the oracle, which knows nothing with noise {self._noise!r}; set a "
+            "preset or setting with which it estimates the answer"
+        )
+
+    noise_rate = noise_is_symmetric = transition_matrix = clean_labels = _refuse

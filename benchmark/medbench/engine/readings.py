@@ -26,8 +26,8 @@ def read_run(arrays: Arrays, primary: str, last_epochs: int) -> tuple[dict[str, 
     arrays : mapping of str to ndarray
         ``test/labels`` (N,), ``test/probabilities`` (E, N, K),
         ``validation/noisy_labels`` (V,), ``validation/probabilities``
-        (E, V, K), ``train/clean_labels`` (T,), ``train/noisy_labels`` (T,),
-        ``train/predicted`` (E, T) and, where the method reports it,
+        (E, V, K), ``train/noisy_labels`` (T,), ``train/predicted`` (E, T); where they
+        are known, ``train/clean_labels`` (T,); and, where the method reports it,
         ``train/selected`` (E, M, T).
     primary : str
         Metric that chooses the epochs of ``selected`` and ``best``.
@@ -83,8 +83,11 @@ def label_quality(arrays: Arrays) -> dict[str, NDArray[np.float64]]:
     shares, each (E,). With a selection: its precision (share of clean labels
     among the selected) and recall (share selected of the clean labels), pooled
     over networks, (E,), and by noisy class, (E, K). NaN where there is nothing
-    to take a share of, and in epochs in which nothing was selected.
+    to take a share of, and in epochs in which nothing was selected. Nothing where the true
+    labels are unknown.
     """
+    if "train/clean_labels" not in arrays:
+        return {}
     clean, noisy = arrays["train/clean_labels"], arrays["train/noisy_labels"]
     predicted = arrays["train/predicted"]
     wrong = clean != noisy

@@ -67,22 +67,24 @@ class NoisyLabels:
         Noisy labels.
     matrix : ndarray of float64, shape (K, K), optional
         The stated transition matrix.
-    realised : ndarray of float64, shape (K, K)
-        Realised on the training samples; the row of an absent class is NaN.
+    realised : ndarray of float64, shape (K, K), optional
+        Realised on the training samples; the row of an absent class is NaN. None if the true
+        labels are unknown.
     """
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     matrix: NDArray[np.float64] | None
-    realised: NDArray[np.float64]
+    realised: NDArray[np.float64] | None
 
     @property
-    def learnable(self) -> bool:
+    def learnable(self) -> bool | None:
         """Whether the true class is the most frequent label of every class.
 
-        Decided by the stated matrix, or else by the realised one.
+        Decided by the stated matrix, or else by the realised one; None if there is neither.
         """
-        return is_diagonally_dominant(self.realised if self.matrix is None else self.matrix)
+        matrix = self.realised if self.matrix is None else self.matrix
+        return None if matrix is None else is_diagonally_dominant(matrix)
 
     def labels_hash(self) -> str:
         """Return the SHA-256 of the noisy labels: equal for all entrants of a block and seed."""
@@ -197,11 +199,13 @@ def corrupt_labels(
     rng = numpy_stream(root_seed, "noise", dataset, model.name, rate, seed)
     noisy = _checked(model.corrupt(clean, rate, rng), clean, model.name)
     train, validation = np.split(noisy, [len(images.train.labels)])
+    known = model.truth_known or "train" in card.trusted
+    realised = realised_matrix(images.train.labels, train, card.num_classes)
     return NoisyLabels(
         train=train,
         validation=validation,
         matrix=model.transition_matrix(card.class_names, dataset, rate),
-        realised=realised_matrix(images.train.labels, train, card.num_classes),
+        realised=realised if known else None,
     )
 
 

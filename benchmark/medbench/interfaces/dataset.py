@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,9 @@ from medbench.interfaces.settings import Settings
 
 #: The three splits and their codes in ``LabelledImages.split``.
 SPLITS: Mapping[str, int] = {"train": 0, "validation": 1, "test": 2}
+
+#: What scores are against if the labels of the test split are not trusted.
+LABELS_AS_GIVEN = "labels as given, which may be wrong"
 
 
 class ArrayLike(Protocol):
@@ -55,6 +58,9 @@ class DatasetCard:
     audit : mapping
         What was found when the data were prepared, as plain JSON values: see
         :mod:`medbench.data.audit`. Empty where nothing was looked for.
+    trusted : tuple of str
+        Splits whose labels are taken for true. The labels of the others are as somebody gave
+        them, and may be wrong.
     """
 
     name: str
@@ -70,15 +76,24 @@ class DatasetCard:
     group_meaning: str = ""
     content_hash: str = ""
     audit: Mapping[str, Any] = field(default_factory=dict)
+    trusted: tuple[str, ...] = tuple(SPLITS)
 
     @property
     def num_classes(self) -> int:
         """Number of classes K."""
         return len(self.class_names)
 
+    @property
+    def label_words(self) -> str:
+        """What the card says of the labels, in words."""
+        return label_words(self.trusted)
+
     def to_json(self) -> dict[str, Any]:
-        """Return the card as plain JSON values."""
-        return asdict(self)
+        """Return the card as plain JSON values; without ``trusted`` if all splits are."""
+        values = asdict(self)
+        if all_trusted(self.trusted):  # so records of such datasets keep their digests
+            del values["trusted"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DatasetCard:
@@ -90,8 +105,22 @@ class DatasetCard:
                 "class_names": tuple(values["class_names"]),
                 "image_shape": (height, width, channels),
                 "confounders": tuple(values["confounders"]),
+                "trusted": tuple(values.get("trusted", SPLITS)),
             }
         )
+
+
+def all_trusted(trusted: Collection[str]) -> bool:
+    """Return whether the labels of all splits are trusted."""
+    return set(trusted) >= set(SPLITS)
+
+
+def label_words(trusted: Collection[str]) -> str:
+    """Say in words which labels are trusted."""
+    if all_trusted(trusted):
+        return "trusted"
+    given = [split for split in SPLITS if split not in trusted]
+    return f"as given in {', '.join(given)}; they may be wrong"
 
 
 @dataclass(frozen=True)

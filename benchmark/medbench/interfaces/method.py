@@ -43,6 +43,14 @@ class MethodSettings(Settings):
         description="optimiser of this method; if not given, the protocol's [training.optimiser]",
     )
 
+    @property
+    def asks_oracle(self) -> bool:
+        """Whether the method asks the oracle under these settings; where it cannot, say so early.
+
+        A protocol in which the oracle is silent refuses such a method before anything runs.
+        """
+        return False
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -78,6 +78,10 @@ class NoiseModel(ABC):
 
     Settings: ClassVar[type[Settings]] = Settings
 
+    #: Whether it makes labels wrong, and so knows which are. If not, that is unknown wherever
+    #: the dataset's training labels are not trusted: the oracle refuses, records hold estimates.
+    truth_known: ClassVar[bool] = True
+
     def __init__(self, name: str, settings: Any) -> None:
         self.name = name
         self.settings = settings

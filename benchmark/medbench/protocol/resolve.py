@@ -108,6 +108,35 @@ class Resolver:
         matrix = model.transition_matrix(card.class_names, dataset, rate)
         return matrix is None or is_diagonally_dominant(matrix)
 
+    def refuse_oracle(self, dataset: str, noise: str, method: str) -> None:
+        """Refuse a method that asks the oracle where nobody knows which labels are wrong.
+
+        Raises
+        ------
+        ProtocolError
+            Naming a preset with which it does not ask, if there is one.
+        """
+        card = self._cards.get(dataset)
+        if card is None or "train" in card.trusted:
+            return
+        model: NoiseModel = self.plugin("noise", noise).create(self._registry, "noise")
+        spec = self.plugin("methods", method)
+        entry = self._registry.get(kind_named("method"), spec.plugin)
+        settings = entry.load_settings()
+
+        def asks(values: Mapping[str, Any]) -> bool:
+            return getattr(settings.model_validate(values), "asks_oracle", False)
+
+        if model.truth_known or not asks(spec.settings):
+            return
+        defaults = entry.plugin.defaults
+        silent = [n for n, values in settings.presets.items() if not asks({**defaults, **values})]
+        fix = f'set preset = "{silent[0]}" in [methods.{method}]' if silent else "leave it out"
+        raise self._refused(
+            f"method {method!r} asks the oracle about the noise, which nobody knows where the "
+            f"labels of {dataset} are taken as they are (noise {noise!r}); {fix}"
+        )
+
     def tables(self, dataset: str) -> Tables:
         """Return the tables as they are for one dataset."""
         if dataset in self._tables:

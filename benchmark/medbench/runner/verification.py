@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, labels_hash, sha256
+from medbench.engine.label_noise import estimate_noise, splits_as_given
 from medbench.engine.readings import read_run
 from medbench.errors import RecordError, StoreError
 from medbench.protocol.spec import RunSpec
@@ -294,14 +295,29 @@ def _axes_faults(header: Header) -> Iterator[str]:
 
 
 def _label_faults(header: Header, arrays: Mapping[str, NDArray[Any]]) -> Iterator[str]:
-    clean, noisy = arrays["train/clean_labels"], arrays["train/noisy_labels"]
-    noise, rate = header.summary["noise"], np.mean(clean != noisy)
-    if not _same(noise["realised_rate"], rate):
-        yield f"realised_rate is {noise['realised_rate']}, recomputed {rate}"
+    noise, noisy = header.summary["noise"], arrays["train/noisy_labels"]
+    if "estimate" in noise:
+        yield from _estimate_faults(header, arrays)
+    else:
+        rate = np.mean(arrays["train/clean_labels"] != noisy)
+        if not _same(noise["realised_rate"], rate):
+            yield f"realised_rate is {noise['realised_rate']}, recomputed {rate}"
     if noise["labels_hash"] != labels_hash(noisy, arrays["validation/noisy_labels"]):
         yield "labels_hash is not that of its noisy labels"
     if header.summary["epochs"] != len(arrays["test/probabilities"]):
         yield f"epochs is {header.summary['epochs']}, not the number of its predictions"
+
+
+def _estimate_faults(header: Header, arrays: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    stored, trusted = header.summary["noise"]["estimate"], header.summary["card"]["trusted"]
+    last_epochs = header.spec["evaluation"]["last_epochs"]
+    found, matrices = estimate_noise(arrays, splits_as_given(trusted), last_epochs)
+    for name, value in (found or {}).items():
+        if stored[name] != value if name == "splits" else not _same(stored[name], value):
+            yield f"{name} of the estimated noise is {stored[name]}, recomputed {value}"
+    for name, matrix in matrices.items():
+        if name not in arrays or not _same(arrays[name], matrix):
+            yield f"{name} is not what the stored predictions give"
 
 
 def _reading_faults(record: Record) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from medbench.data import (
     stratified_split,
     summarize_files,
 )
-from medbench.interfaces.dataset import DataContext, DatasetCard
+from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 
 #: Names of split folders and of values in the column ``split``, in lower case.
 SPLIT_WORDS = {
@@ -38,9 +38,18 @@ SPLIT_WORDS = {
 #: Shares of the splits, if the user gives none.
 SHARES = {"test": 0.2, "validation": 0.1}
 
+#: Columns of a CSV file that are used.
+_COLUMNS = ("path", "label", "split", "group", "trusted")
+
+#: Values of the column ``trusted``, in lower case.
+_TRUST_WORDS = {
+    **dict.fromkeys(("yes", "true", "1"), True),
+    **dict.fromkeys(("", "no", "false", "0"), False),
+}
+
 _EXPECTED = (
     "expected CLASS/*.png, or SPLIT/CLASS/*.png (SPLIT one of train, val, test), or a CSV file"
-    " with the columns path and label, and optionally split and group; images are"
+    " with the columns path and label, and optionally split, group and trusted; images are"
     f" {', '.join(sorted(IMAGE_SUFFIXES))}"
 )
 
@@ -53,6 +62,7 @@ class Row:
     label: str
     split: str = ""
     group: str = ""
+    trusted: bool = False
 
 
 class FolderDataset(FilesDataset):
@@ -66,7 +76,11 @@ class FolderDataset(FilesDataset):
       patient;
     - ``SPLIT/CLASS/image.png`` or ``SPLIT/CLASS/GROUP/image.png``;
     - a CSV file with the columns ``path`` (relative to it) and ``label``, and
-      optionally ``split`` (train, val, test) and ``group`` (the patient).
+      optionally ``split`` (train, val, test), ``group`` (the patient) and ``trusted``
+      (yes, no or empty: whether the label is known to be true).
+
+    Labels may be wrong, unless ``--trusted`` names their split or all images of their split
+    are trusted in the CSV file.
 
     Without splits, a fifth of each class becomes test and a tenth validation, groups kept
     together; without a validation split only, a tenth of training becomes it.
@@ -74,6 +88,7 @@ class FolderDataset(FilesDataset):
 
     plugin = "folder"
     needs_name = True
+    labels_trusted = False
 
     def find_files(self, sources: Sequence[Path]) -> list[SourceFile]:
         """List the files of the sources; of a CSV file, those of its folder."""
@@ -115,6 +130,8 @@ class FolderDataset(FilesDataset):
             rows = _rows_of_folders(files, images)
         rows, confounders = _with_splits(rows)
         class_names = tuple(sorted({row.label for row in rows}))
+        _refuse_single(rows)
+        trusted = _trusted_splits(rows, notes)
         label_of = {name: label for label, name in enumerate(class_names)}
         several = len({row.file.container for row in rows}) > 1
         samples = [
@@ -128,7 +145,8 @@ class FolderDataset(FilesDataset):
             for row in rows
         ]
         samples.sort(key=lambda sample: sample.id)
-        return DatasetIndex(self._card(class_names, rows, confounders), samples, notes=notes)
+        card = replace(self._card(class_names, rows, confounders), trusted=trusted)
+        return DatasetIndex(card, samples, notes=notes)
 
     def _card(
         self, class_names: tuple[str, ...], rows: Sequence[Row], confounders: Sequence[str]
@@ -196,14 +214,14 @@ def _rows_of_table(table: SourceFile, images: Sequence[SourceFile]) -> tuple[lis
         raise LayoutError(f"{table.where}, line {reader.line_num}: {error}") from error
     if not rows:
         raise LayoutError(f"{table.where}: lists no image; {_EXPECTED}")
-    unused = [c for c in columns if c not in ("path", "label", "split", "group")]
+    unused = [c for c in columns if c not in _COLUMNS]
     return list(rows.values()), unused
 
 
 def _row(
     values: Mapping[str | None, str | None], by_name: Mapping[str, SourceFile], where: str
 ) -> Row:
-    given = {key: (values.get(key) or "").strip() for key in ("path", "label", "split", "group")}
+    given = {key: (values.get(key) or "").strip() for key in _COLUMNS}
     path = given["path"].replace("\\", "/").removeprefix("./")
     if path.startswith("/") or path[1:2] == ":" or ".." in path.split("/"):
         raise RefusedError(f"{where}: path {given['path']!r} leaves the folder of the CSV file")
@@ -214,7 +232,36 @@ def _row(
     if given["split"] and given["split"].lower() not in SPLIT_WORDS:
         raise LayoutError(f"{where}: split {given['split']!r}; it is train, val, test or empty")
     split = SPLIT_WORDS.get(given["split"].lower(), "")
-    return Row(by_name[path], given["label"], split, given["group"])
+    trusted = given["trusted"].lower()
+    if trusted not in _TRUST_WORDS:
+        raise LayoutError(f"{where}: trusted {given['trusted']!r}; it is yes, no or empty")
+    return Row(by_name[path], given["label"], split, given["group"], _TRUST_WORDS[trusted])
+
+
+def _refuse_single(rows: Sequence[Row]) -> None:
+    """Refuse a class with one image: it can be learned or tested, not both."""
+    for label, count in Counter(row.label for row in rows).items():
+        if count == 1:
+            row = next(row for row in rows if row.label == label)
+            raise LayoutError(
+                f"{row.file.where}: is the only image of class {label!r}, which cannot be in"
+                " training and test; add images of it, or leave it out"
+            )
+
+
+def _trusted_splits(rows: Sequence[Row], notes: list[str]) -> tuple[str, ...]:
+    """Return the splits of which all labels are trusted; note those of which only some are."""
+    trusted = []
+    for split in SPLITS:
+        told = [row.trusted for row in rows if row.split == split]
+        if told and all(told):
+            trusted.append(split)
+        elif any(told):
+            notes.append(
+                f"{sum(told)} of {len(told)} {split} labels are trusted: the split is not,"
+                " for all must be"
+            )
+    return tuple(trusted)
 
 
 def _with_splits(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:

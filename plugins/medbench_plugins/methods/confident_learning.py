@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from medbench.errors import MedbenchError
+from medbench.interfaces.confident import UNCOUNTED, confident_class
 from medbench.interfaces.method import EpochReport, LearningTask
-from medbench_plugins.methods.estimation import UNCOUNTED, confident_class
 from medbench_plugins.methods.mixmatch import mean_probability
 from medbench_plugins.methods.selection_settings import ConfidentLearningSettings
 from medbench_plugins.methods.single import OneNetwork, train_one_epoch
@@ -20,7 +20,7 @@ class ConfidentLearning(OneNetwork):
     In the first half of the budget k networks, one for each fold, learn by cross-entropy
     from all samples but those of their fold, an epoch each in every epoch. Then each sample is
     predicted by the network that has not seen it. Labels that differ from
-    :func:`~medbench_plugins.methods.estimation.confident_class`, which are those off the
+    :func:`~medbench.interfaces.confident.confident_class`, which are those off the
     diagonal of the confident joint, are pruned, and a new network learns from the rest
     for the other half. Each training goes through the whole schedule of learning rates in
     its share of the budget [I].

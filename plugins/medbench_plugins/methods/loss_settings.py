@@ -132,6 +132,11 @@ class ForwardSettings(MethodSettings):
         "budget below 20 epochs [I]",
     )
 
+    @property
+    def asks_oracle(self) -> bool:
+        """Whether T is the true one."""
+        return self.matrix == "oracle"
+
 
 class VolMinNetSettings(MethodSettings):
     """Settings of VolMinNet."""

@@ -80,6 +80,11 @@ class ForgettingSettings(MethodSettings):
         "reaches tau after sqrt(T_k) epochs, .5 after T_k^2 [P]",
     )
 
+    @property
+    def asks_oracle(self) -> bool:
+        """Whether tau is the true noise rate."""
+        return self.forget_rate is None
+
     @field_validator("forget_rate", mode="before")
     @classmethod
     def _rate(cls, value: Any) -> Any:
@@ -210,3 +215,8 @@ class DivideMixSettings(MethodSettings):
         description="epochs over which the normalised losses are averaged before the division; "
         "the reference takes 5 at a rate of .9 [R]",
     )
+
+    @property
+    def asks_oracle(self) -> bool:
+        """Whether the oracle says if the noise is symmetric."""
+        return self.asymmetric is None

@@ -29,6 +29,7 @@ _MODELS = {
         "what an image shows decides its rate and wrong class (Xia et al. 2020)",
     ),
     "given": ("given:Given", "labels somebody gave, by sample id, read from a CSV file"),
+    "as-given": ("as_given:AsGiven", "adds nothing: labels as they are, some of them wrong"),
 }
 
 NOISE_MODELS: tuple[Plugin, ...] = tuple(

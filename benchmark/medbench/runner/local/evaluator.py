@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.engine.oracle import CountedOracle
+from medbench.engine.label_noise import Arrays, estimate_noise, splits_as_given
+from medbench.engine.oracle import CountedOracle, SilentOracle
 from medbench.engine.readings import read_run
 from medbench.engine.samples import (
     NoisyLabels,
@@ -28,7 +29,7 @@ from medbench.engine.samples import (
     network_seed,
 )
 from medbench.engine.streams import derive_seed
-from medbench.interfaces.dataset import DataContext
+from medbench.interfaces.dataset import LABELS_AS_GIVEN, DataContext
 from medbench.interfaces.executor import Job
 from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PretrainingSpec, RunSpec
@@ -89,7 +90,11 @@ class Evaluator:
             spec.noise.create(self.registry, "noise"),
             *(spec.rate, images, spec.dataset.name, spec.root_seed, spec.seed),
         )
-        oracle = CountedOracle(spec.rate, noise.matrix, images.train.labels)
+        oracle = (
+            CountedOracle(spec.rate, noise.matrix, images.train.labels)
+            if noise.realised is not None
+            else SilentOracle(spec.noise.name)
+        )
         pretrained = self._starting_weights(spec)
         clock.lap("data")
         given = {
@@ -107,21 +112,20 @@ class Evaluator:
         clock.lap("training", before=training.checkpointer.seconds_before)
 
         arrays = _run_arrays(images, noise, training.epochs)
+        about_noise, matrices = _about_noise(spec, images, noise, arrays)
+        arrays |= matrices
         readings, curves = read_run(arrays, spec.evaluation.primary, spec.evaluation.last_epochs)
         summary = {
             "card": images.card.to_json(),
             "classes": list(images.card.class_names),
             "epochs": len(training.epochs),
-            "noise": {
-                "nominal_rate": spec.rate,
-                "realised_rate": float(np.mean(noise.train != images.train.labels)),
-                "labels_hash": noise.labels_hash(),
-                "learnable": noise.learnable,
-            },
+            "noise": about_noise,
             "oracle": dict(sorted(oracle.answers.items())),
             "pretraining": _pretraining_summary(pretrained),
             "readings": readings,
         }
+        if "test" not in images.card.trusted:
+            summary["scored_against"] = LABELS_AS_GIVEN
         clock.lap("evaluation")
         metadata = self._metadata(clock, training, meter.read(training.end.values))
         named = (spec.key, spec.axes, spec.to_json())
@@ -301,6 +305,24 @@ def _answer(oracle: CountedOracle, message: Message) -> Message:
     return Message("answer", {"answer": answer})
 
 
+def _about_noise(
+    spec: RunSpec, images: RunImages, noise: NoisyLabels, arrays: Arrays
+) -> tuple[dict[str, Any], Arrays]:
+    """Return what the record says of the noise: as it was drawn, or estimated."""
+    known = noise.realised is not None
+    about: dict[str, Any] = {
+        "nominal_rate": spec.rate if known else None,
+        "realised_rate": float(np.mean(noise.train != images.train.labels)) if known else None,
+        "labels_hash": noise.labels_hash(),
+        "learnable": noise.learnable,
+    }
+    if known:
+        return about, {}
+    splits = splits_as_given(images.card.trusted)
+    about["estimate"], matrices = estimate_noise(arrays, splits, spec.evaluation.last_epochs)
+    return about, matrices
+
+
 def _run_arrays(
     images: RunImages, noise: NoisyLabels, epochs: list[Message]
 ) -> dict[str, NDArray[Any]]:
@@ -309,12 +331,13 @@ def _run_arrays(
         "test/labels": images.test.labels,
         "test/ids": images.test.ids,
         "validation/noisy_labels": noise.validation,
-        "train/clean_labels": images.train.labels,
         "train/noisy_labels": noise.train,
         "train/ids": images.train.ids,
         "train/loss": np.array([message.values["loss"] for message in epochs]),
-        "noise/realised_matrix": noise.realised,
     }
+    if noise.realised is not None:
+        arrays["train/clean_labels"] = images.train.labels
+        arrays["noise/realised_matrix"] = noise.realised
     if images.test.groups is not None:
         arrays["test/groups"] = images.test.groups
     if noise.matrix is not None:
