@@ -32,8 +32,11 @@ COLUMNS: Mapping[str, str] = {
     "status": "done, running, pending, interrupted, failed, timeout, out-of-memory, skipped "
     "or unreadable",
     "reason": "why a run is not done; empty where it is",
-    "realised_rate": "share of training labels that are wrong",
+    "realised_rate": "share of training labels that are wrong; empty where that is unknown",
     "learnable": "whether the true class is the most frequent label of every class",
+    "estimated_rate": "estimated share of wrong labels, where it is unknown",
+    "estimated_rate_low": "lower limit of its 95 % interval over images",
+    "estimated_rate_high": "upper limit of that interval",
     "classes": "number of classes",
     "epochs": "epochs trained",
     "oracle_answers": "answers the method had from the oracle, all questions together",

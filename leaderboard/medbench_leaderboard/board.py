@@ -16,6 +16,7 @@ import pandas as pd
 from medbench.metrics import LOWER_IS_BETTER, READINGS
 from medbench.results import Results, load
 from medbench_leaderboard.declared import Declared
+from medbench_leaderboard.label_noise import datasets_as_given
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.reading import read_data
@@ -231,6 +232,7 @@ def make_board(
             left_out,
             declared,
             notes,
+            datasets_as_given(cards),
         ),
         declared=declared,
         cards=cards,

@@ -24,6 +24,7 @@ from medbench_leaderboard.figures import make_charts
 from medbench_leaderboard.figures.lines import line_figure
 from medbench_leaderboard.figures.render import draw, figure_files
 from medbench_leaderboard.filters import read_filters
+from medbench_leaderboard.label_noise import read_block_noise
 from medbench_leaderboard.page import render_page
 from medbench_leaderboard.paper import paper_files
 from medbench_leaderboard.tests_table import tests_table
@@ -96,6 +97,7 @@ def write_board(
             curves.unreadable,
             list(zip(sections, contributed, strict=True)),
             confirmed,
+            read_block_noise(results, board.runs),
         ).encode(),
         **{f"figures/{name}": content for name, content in figure_files(all_charts, drawn).items()},
     }

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medbench import results
+from medbench.interfaces.dataset import LABELS_AS_GIVEN, label_words
 from medbench.metrics import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
 from medbench_leaderboard import declared, table, tests_table
@@ -25,6 +26,7 @@ from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
 from medbench_leaderboard.figures import Chart
 from medbench_leaderboard.figures.render import page_script
+from medbench_leaderboard.label_noise import BlockNoise, datasets_as_given
 from medbench_leaderboard.names import run_label
 from medbench_leaderboard.ranking import Ranking, open_ranks
 from medbench_leaderboard.statistics.findings import Comparison
@@ -64,6 +66,7 @@ def render_page(
     unreadable_curves: Mapping[str, str],
     sections: Sequence[tuple[Section, Sequence[Chart]]] = (),
     confirmed: Confirmed | None = None,
+    block_noise: Sequence[BlockNoise] = (),
 ) -> str:
     """Return the page as HTML.
 
@@ -87,6 +90,8 @@ def render_page(
         What packages add, with its figures.
     confirmed : Confirmed, optional
         Explored and confirmed results, for a confirmation.
+    block_noise : sequence of BlockNoise
+        Estimated noise of blocks whose labels are as given.
     """
     findings, ranking = board.findings, Ranking(board)
     own = "".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
@@ -132,6 +137,9 @@ def render_page(
             devices=sorted(set(board.runs["device"]) - {""}),
             hours=float(board.runs["seconds"].sum()) / 3600,
             cards=dict(sorted(board.cards.items())),
+            block_noise=block_noise,
+            as_given=datasets_as_given(board.cards),
+            labels_as_given=LABELS_AS_GIVEN,
             files={
                 "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
                 "runs.csv": ("one row a run", results.COLUMNS),
@@ -162,6 +170,8 @@ def _environment() -> Environment:
         "words": readable,
         "verdict": _verdict,
         "reading": _reading,
+        "labels": label_words,
+        "share": _share,
     }
     return environment
 
@@ -173,6 +183,11 @@ def _asset(name: str) -> str:
 def _number(value: float | None, digits: int = 3) -> str:
     """Return a number for people; a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _share(value: float) -> str:
+    """Return a share in per cent; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.1%}"
 
 
 def _signed(value: float | None, digits: int = 3) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medbench.metrics import READINGS
 from medbench_leaderboard.board import Board, Standing
+from medbench_leaderboard.label_noise import as_given_sentences
 from medbench_leaderboard.names import listed, many
 
 #: What the readings mean.
@@ -67,6 +68,7 @@ def coverage(board: Board) -> list[str]:
             f"Without a single finished run, and so outside the ranking: {listed(absent)}."
         )
     sentences += collapsed(board)
+    sentences += as_given_sentences(board.cards, board.runs)
     if board.survivors:
         order = ", ".join(str(survivor.entrant) for survivor in board.survivors[:3])
         sentences.append(

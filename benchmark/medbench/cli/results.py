@@ -39,11 +39,12 @@ def results(results_dir: Path | None, form: str, out: Path | None) -> int:
     Exit status: 0, or 1 if a record cannot be read.
     """
     # imported here: --help must not wait for it
-    from medbench.results import AXES, SCORES, load
+    from medbench.results import AXES, COLUMNS, SCORES, load
     from medbench.store.states import UNREADABLE
 
     runs = load(find_results(results_dir)).runs
-    names = ["run_key", "status", "digest", *AXES, "realised_rate", "learnable", *SCORES, "reason"]
+    rates = [name for name in COLUMNS if name.startswith(("realised_rate", "estimated_rate"))]
+    names = ["run_key", "status", "digest", *AXES, *rates, "learnable", *SCORES, "reason"]
     if form == "table":
         _print(runs)
     else:

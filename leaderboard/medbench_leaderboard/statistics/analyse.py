@@ -24,6 +24,7 @@ def analyse(
     left_out: Mapping[str, int],
     declared: Declared,
     notes: Sequence[str] = (),
+    as_given: Sequence[str] = (),
 ) -> Findings:
     """Answer the protocol's questions.
 
@@ -42,6 +43,8 @@ def analyse(
         What is exploratory, because it was declared after results existed.
     notes : sequence of str
         Further warnings, from reading the records.
+    as_given : sequence of str
+        Datasets whose test labels may be wrong.
     """
     panel = panels[facts.reading]
     noted = (*notes, *warnings(panel, facts, left_out))
@@ -66,5 +69,5 @@ def analyse(
         orders=order_changes(panel, facts),
         advice=advise_all(panel, costs, 1 - facts.alpha),
         warnings=noted,
-        methods=paragraph(panel, facts, tested),
+        methods=paragraph(panel, facts, tested, as_given),
     )
