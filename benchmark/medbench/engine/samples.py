@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -137,7 +137,7 @@ def load_images(
             f"dataset {dataset.name} has changed since this run was planned; run the command again"
         )
     with dataset.open(context) as data:
-        chosen = select(data, options, root_seed, dataset.name, seed)
+        chosen = select(data, options, root_seed, dataset.name, seed, card.class_names)
         none = chosen.test[:0]
         train, test = chosen.train, none if train_only else chosen.test
         # what is cached is the same for runs and pretrainings
@@ -157,6 +157,9 @@ def load_images(
             groups = None if data.groups is None else data.groups[positions]
             return Split(pixels, labels, data.ids[positions], groups)
 
+        if options.long_tail is not None or options.counts is not None:
+            note = _profile_words(data.labels[train], card.class_names)
+            card = replace(card, confounders=(*card.confounders, note))
         return RunImages(
             card,
             split(train, with_noise[:end]),
@@ -164,6 +167,15 @@ def load_images(
             split(test, pixels(test)),
             with_noise,
         )
+
+
+def _profile_words(labels: NDArray[np.int64], class_names: Sequence[str]) -> str:
+    counts = np.bincount(labels, minlength=len(class_names)).tolist()
+    kept = ", ".join(f"{count} {name}" for count, name in zip(counts, class_names, strict=True))
+    return (
+        f"Training images are a subset with other class sizes, drawn by the seed: {kept}. "
+        "Validation and test images keep the dataset's class shares."
+    )
 
 
 def corrupt_labels(

@@ -30,17 +30,23 @@ class Selection:
 
 
 def select(
-    data: LabelledImages, images: ImageOptions, root_seed: int, dataset: str, seed: int
+    data: LabelledImages,
+    images: ImageOptions,
+    root_seed: int,
+    dataset: str,
+    seed: int,
+    class_names: Sequence[str] = (),
 ) -> Selection:
     """Draw the subsets of a run.
 
     Training and validation subsets depend on dataset and seed, the test subset
-    on the dataset alone, so that all seeds are read on the same test images.
+    on the dataset alone, so that all seeds are read on the same test images. A class
+    profile, for which ``class_names`` are needed, is that of the training images alone.
 
     Raises
     ------
     MedbenchError
-        If a split is empty or smaller than the protocol asks.
+        If a split is empty or smaller than the protocol asks, or a class is.
     """
     sizes = {"train": images.train, "validation": images.validation, "test": images.test}
     axes: Mapping[str, tuple[str | int, ...]] = {
@@ -58,7 +64,13 @@ def select(
                 f"images.{split} asks for {size or 'at least one'}; lower it or leave it out"
             )
         rng = numpy_stream(root_seed, "subset", split, *axes[split])
-        chosen[split] = positions[stratified_subset(data.labels[positions], size, rng)]
+        labels = data.labels[positions]
+        profile = images.training_counts(labels, class_names) if split == "train" else None
+        if profile is None:
+            chosen[split] = positions[stratified_subset(labels, size, rng)]
+        else:
+            counts = np.array(list(profile.values()))
+            chosen[split] = positions[_draw(labels, np.arange(len(counts)), counts, rng)]
     return Selection(**chosen)
 
 
@@ -90,9 +102,19 @@ def stratified_subset(
     quota = np.floor(exact).astype(int)
     by_remainder = np.argsort(quota - exact, kind="stable")
     quota[by_remainder[: size - quota.sum()]] += 1
+    return _draw(labels, classes, quota, rng)
+
+
+def _draw(
+    labels: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Draw so many positions of each class; return them sorted."""
     drawn = [
         rng.choice(np.flatnonzero(labels == label), count, replace=False)
-        for label, count in zip(classes, quota, strict=True)
+        for label, count in zip(classes, counts, strict=True)
     ]
     return np.sort(np.concatenate(drawn))
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, Self
+from math import floor
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medbench.canonical import canonical_json
+from medbench.errors import MedbenchError
 from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import OptimiserSettings
 from medbench.metrics import METRICS
@@ -45,6 +50,101 @@ class ImageOptions(Table):
         "dataset",
         description="mean and deviation of the training images, of ImageNet, or 0.5 and 0.5",
     )
+    long_tail: float | None = Field(
+        None,
+        ge=1,
+        description="how many times as many training images the largest class has as the smallest; "
+        "as they are if not given",
+    )
+    counts: dict[str, Annotated[int, Field(ge=2)]] | None = Field(
+        None, description="training images of each class, by name, instead of `train`"
+    )
+
+    @model_validator(mode="after")
+    def _one_profile(self) -> Self:
+        if self.long_tail is not None and self.counts is not None:
+            raise ValueError("long_tail and counts exclude each other: give one")
+        return self
+
+    @cached_property
+    def canonical(self) -> str:
+        """The table as canonical JSON; the class profile only where there is one."""
+        values = self.model_dump()
+        absent = [name for name in ("long_tail", "counts") if values[name] is None]
+        return canonical_json({name: values[name] for name in values if name not in absent})
+
+    def training_counts(
+        self, labels: NDArray[np.int64], class_names: Sequence[str]
+    ) -> dict[str, int] | None:
+        """Return how many training images of each class to take, if there is a class profile.
+
+        With ``long_tail`` F, the class at place r of K, most images first, has the weight
+        F^(-r / (K - 1)), an exponential profile (Cui et al. 2019). Counts are proportional to
+        the weights. They sum to ``train``, rounded by largest remainder; without ``train``
+        the first class is as large as all classes allow, and the others are rounded down.
+
+        Parameters
+        ----------
+        labels : ndarray of int64, shape (N,)
+            Classes of the training images there are.
+        class_names : sequence of str
+            Names of the K classes.
+
+        Returns
+        -------
+        dict of str to int, optional
+            By class, in the order of the labels; None takes all classes as they are.
+
+        Raises
+        ------
+        MedbenchError
+            If a class would keep fewer than two images or has too few, or ``counts`` does
+            not name exactly the dataset's classes.
+        """
+        if self.long_tail is None and self.counts is None:
+            return None
+        found = np.bincount(labels, minlength=len(class_names)).tolist()
+        available = dict(zip(class_names, found, strict=True))
+        if self.counts is not None:
+            wanted, what = dict(self.counts), "counts"
+            if wanted.keys() != available.keys():
+                raise MedbenchError(
+                    f"counts names the classes {', '.join(wanted)}; name each of "
+                    f"{', '.join(available)}"
+                )
+        else:
+            wanted, what = self._long_tail(available), f"long_tail = {self.long_tail:g}"
+        for name, count in wanted.items():
+            if count < 2:
+                raise MedbenchError(
+                    f"{what} leaves class {name!r} {count} of its {available[name]} training "
+                    "images, too few to learn from; it needs two: lower long_tail or raise train"
+                )
+            if count > available[name]:
+                most = f"; images.train can be {self._most(available)}" if self.long_tail else ""
+                raise MedbenchError(
+                    f"{what} takes {count} training images of class {name!r}, which has "
+                    f"{available[name]}{most}"
+                )
+        return {name: wanted[name] for name in available}
+
+    def _long_tail(self, available: Mapping[str, int]) -> dict[str, int]:
+        factor, last = self.long_tail or 1.0, max(1, len(available) - 1)
+        order = sorted(available, key=lambda name: -available[name])
+        weights = {name: factor ** (-place / last) for place, name in enumerate(order)}
+        if self.train is None:
+            first = floor(min(available[name] / weights[name] for name in order) + 1e-9)
+            return {name: floor(first * weight + 1e-9) for name, weight in weights.items()}
+        exact = {name: self.train * w / sum(weights.values()) for name, w in weights.items()}
+        counts = {name: floor(share + 1e-9) for name, share in exact.items()}
+        by_remainder = sorted(order, key=lambda name: counts[name] - exact[name])
+        for name in by_remainder[: self.train - sum(counts.values())]:
+            counts[name] += 1
+        return counts
+
+    def _most(self, available: Mapping[str, int]) -> str:
+        unbound = self.model_copy(update={"train": None})._long_tail(available)
+        return f"{sum(unbound.values())} at most"
 
 
 #: Pretraining's optimiser where the protocol does not name another.

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import BaseModel
 
 import medbench
-from medbench.errors import NotPreparedError, PluginError, ProtocolError
-from medbench.interfaces.dataset import DataContext, DatasetCard
+from medbench.errors import MedbenchError, NotPreparedError, PluginError, ProtocolError
+from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.interfaces.noise import NoiseModel, is_diagonally_dominant
 from medbench.interfaces.options import ImageOptions, PretrainingOptions, TrainingOptions
 from medbench.plugins.kinds import Kind, kind_named
@@ -20,6 +21,9 @@ from medbench.protocol.schema import BackboneTable, Override, Protocol
 from medbench.protocol.spec import DatasetSpec, PluginSpec, PretrainingSpec
 
 AnyTable = TypeVar("AnyTable", bound=BaseModel)
+
+#: Keys of a dataset's table that say how many training images of each class to take.
+_PROFILE = ("long_tail", "counts")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Resolver:
         """Resolve one plugin: its name, where it comes from and all its settings."""
         if (axis, name) not in self._plugins:
             table = getattr(self.protocol, axis).get(name, {})
+            if axis == "datasets":
+                table = {key: value for key, value in table.items() if key not in _PROFILE}
             found = self._resolve(kind_named(axis), name, table, f"[{axis}.{name}]")
             self._plugins[axis, name] = found
         return self._plugins[axis, name]
@@ -148,8 +154,13 @@ class Resolver:
         backbone = self._merged(base, override.backbone, f"{where}.backbone]")
         own = backbone.model_dump()
         name = own.pop("name")
+        images = self._merged(self.protocol.images, override.images, f"{where}.images]")
+        named = self.protocol.datasets.get(dataset, {})
+        profile = {key: named[key] for key in _PROFILE if key in named}
+        images = self._merged(images, profile, f"[datasets.{dataset}]")
+        self._check_profile(dataset, images)
         self._tables[dataset] = Tables(
-            self._merged(self.protocol.images, override.images, f"{where}.images]"),
+            images,
             self._merged(self.protocol.pretraining, override.pretraining, f"{where}.pretraining]"),
             self._merged(self.protocol.training, override.training, f"{where}.training]"),
             self._resolve(kind_named("backbone"), name, own, "[backbone]"),
@@ -234,6 +245,19 @@ class Resolver:
             nested = isinstance(values.get(key), dict) and isinstance(value, Mapping)
             values[key] = {**values[key], **value} if nested else value
         return checked(type(table), values, f"{self._where}: {where}")
+
+    def _check_profile(self, dataset: str, images: ImageOptions) -> None:
+        """Refuse a class profile that the dataset cannot give, before anything runs."""
+        spec = self.dataset(dataset)
+        card = self._cards.get(dataset)
+        if card is None or (images.long_tail is None and images.counts is None):
+            return
+        with spec.create(self._registry, "dataset").open(self._context) as data:
+            labels = data.labels[np.asarray(data.split) == SPLITS["train"]]
+        try:
+            images.training_counts(labels, card.class_names)
+        except MedbenchError as error:
+            raise self._refused(f"dataset {dataset}: {error}") from error
 
     def _refused(self, why: str) -> ProtocolError:
         return ProtocolError(f"{self._where}: {why}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -78,7 +80,7 @@ def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-def slow_hash(data: dict[str, Any]) -> str:
+def slow_hash(data: dict[str, Any], more: str = "") -> str:
     """The documented content hash, written out by hand: no loop, no block, no file."""
     sha = hashlib.sha256
     pixels = bytes(value for image in data["images"] for value in image.ravel().tolist())
@@ -91,7 +93,7 @@ def slow_hash(data: dict[str, Any]) -> str:
         f"split uint8 {COUNT} {sha(bytes(data['split'].tolist())).hexdigest()}\n"
         f"ids str {COUNT} {sha(ids).hexdigest()}\n"
     )
-    return sha(text.encode("ascii")).hexdigest()
+    return sha((text + more).encode("ascii")).hexdigest()
 
 
 def test_what_was_written_is_read(toy: Path) -> None:
@@ -108,6 +110,38 @@ def test_what_was_written_is_read(toy: Path) -> None:
         assert data.labels.dtype == np.int64
         assert data.split.dtype == np.uint8
         assert data.images.shape == (COUNT, HEIGHT, WIDTH, 1)
+
+
+@pytest.mark.parametrize("trusted", [(), ("test",), ("validation", "train")])
+def test_trust_is_kept_and_is_part_of_the_content_hash(
+    tmp_path: Path, trusted: tuple[str, ...]
+) -> None:
+    truth, path = content(), tmp_path / "toy.h5"
+    columns = Columns(truth["labels"], truth["split"], truth["ids"])
+    mine = replace(card(), trusted=trusted)
+    stored = write_images(path, mine, [ImageBatch(truth["images"])], columns)
+    assert read_card(path).trusted == trusted == verify_images(path).trusted
+    # one more line, with the splits in the order of their codes
+    line = f"trusted {'train,validation' if len(trusted) == 2 else ','.join(trusted)}\n"
+    assert stored.content_hash == slow_hash(truth, line) != slow_hash(truth)
+    with h5py.File(path, "r+") as file:  # claims more than was prepared
+        claimed = bytes(file.attrs["card"]).replace(
+            f'"trusted": {json.dumps(list(trusted))}'.encode(),
+            b'"trusted": ["train", "validation", "test"]',
+        )
+        assert claimed != bytes(file.attrs["card"])
+        file.attrs["card"] = np.bytes_(claimed)
+    with pytest.raises(DatasetFileError, match="the card states another content hash"):
+        verify_images(path)
+
+
+def test_a_card_of_trusted_labels_is_written_as_before() -> None:
+    assert "trusted" not in card().to_json()
+    assert DatasetCard.from_json(card().to_json()) == card()
+    assert card().label_words == "trusted"
+    assert replace(card(), trusted=("test",)).label_words == (
+        "as given in train, validation; they may be wrong"
+    )
 
 
 def test_masks_and_groups_are_optional(tmp_path: Path) -> None:

@@ -255,3 +255,114 @@ def test_what_stops_reading_or_resizing_is_raised(monkeypatch) -> None:
     for last in (1, 3):
         with pytest.raises(MemoryError, match="no room"):
             read_images(images, [np.arange(last)], 4)
+
+
+# ---------------------------------------------------------------- class profiles
+
+
+def classes_of(counts, seed=0):
+    """Return labels of so many images of each class, in a random order."""
+    return rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+def imbalanced(counts, images, seed=0):
+    """Select from training images of so many of each class; return the classes taken."""
+    labels = np.concatenate([classes_of(counts), np.arange(len(counts)), np.arange(len(counts))])
+    split = np.repeat([0, 1, 2], [sum(counts), len(counts), len(counts)]).astype(np.uint8)
+    ids = np.arange(len(labels)).astype(str)
+    data = LabelledImages(np.zeros((len(labels), 1, 1, 1), np.uint8), labels, split, ids)
+    names = [f"class {k}" for k in range(len(counts))]
+    chosen = select(data, images, 0, "d", seed, names)
+    assert (np.diff(chosen.train) > 0).all()
+    assert (split[chosen.train] == 0).all()
+    assert len(chosen.validation) == len(chosen.test) == len(counts)
+    return labels[chosen.train]
+
+
+@pytest.mark.parametrize(
+    ("counts", "images", "taken"),
+    [
+        # weights 1, 10^-.5 = .3162, .1 by size: 437, 138.19, 43.7, rounded down
+        ((133, 437, 210), {"long_tail": 10}, (43, 437, 138)),
+        # the last class allows 20 * 100 = 2000 of the first, the second 500 * 10 = 5000
+        ((900, 500, 20), {"long_tail": 100}, (900, 90, 9)),
+        # the last class has 2 images: 2 * 50 = 100 of the first
+        ((900, 2), {"long_tail": 50}, (100, 2)),
+        # of 100: 70.61, 22.33, 7.06; the hundredth goes to the largest remainder
+        ((133, 437, 210), {"long_tail": 10, "train": 100}, (7, 71, 22)),
+        ((30, 20, 10), {"long_tail": 1}, (10, 10, 10)),
+        ((30, 30, 30), {"long_tail": 4, "train": 42}, (24, 12, 6)),  # ties go by label
+        ((30, 20, 10), {"counts": {"class 0": 3, "class 2": 9, "class 1": 20}}, (3, 20, 9)),
+        ((30, 20, 10), {"counts": dict.fromkeys(["class 0", "class 1", "class 2"], 5), "train": 7},
+         (5, 5, 5)),
+    ],
+)  # fmt: skip
+def test_a_class_profile_gives_exactly_the_counts_worked_out_by_hand(counts, images, taken) -> None:
+    labels = imbalanced(counts, ImageOptions(**images))
+    assert tuple(np.bincount(labels, minlength=len(counts)).tolist()) == taken
+
+
+def test_the_seed_draws_a_class_profile() -> None:
+    images = ImageOptions(long_tail=10)
+    data = dataset((300, 30, 30))
+    names = ["a", "b", "c"]
+    first, again, other = (select(data, images, 0, "d", seed, names).train for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert set(first) != set(other)
+    np.testing.assert_array_equal(np.bincount(data.labels[first]), np.bincount(data.labels[other]))
+
+
+@given(
+    st.lists(st.integers(2, 500), min_size=2, max_size=8),
+    st.floats(1, 200),
+    st.none() | st.integers(2, 300),
+    st.integers(0, 99),
+)
+def test_a_long_tail_never_takes_more_than_there_is(counts, factor, train, seed) -> None:
+    images = ImageOptions(long_tail=factor, train=train if train and train <= sum(counts) else None)
+    try:
+        taken = np.bincount(imbalanced(counts, images, seed), minlength=len(counts))
+    except MedbenchError as error:
+        assert "\n" not in str(error)
+        return
+    order = sorted(range(len(counts)), key=lambda k: -counts[k])
+    in_order = taken[order]
+    assert (taken <= counts).all()
+    assert (taken >= 2).all()
+    assert (np.diff(in_order) <= 1e-9).all() or images.train  # rounding may lift a later class
+    weights = factor ** (-np.arange(len(counts)) / (len(counts) - 1))
+    if images.train:
+        assert taken.sum() == images.train
+        assert (abs(in_order - images.train * weights / weights.sum()) < 1 + 1e-6).all()
+    else:
+        assert (abs(in_order - in_order[0] * weights) < 1 + 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "images", "words"),
+    [
+        ((133, 437, 20), {"long_tail": 100}, []),
+        ((50, 40), {"long_tail": 100}, ["leaves class 'class 1' 0 of its 40 training images"]),
+        ((50, 1), {"long_tail": 2}, ["'class 1' 1 of its 1 training images", "needs two"]),
+        ((133, 437, 210), {"long_tail": 10, "train": 700},
+         ["takes 494", "'class 1', which has 437", "images.train can be 618 at most"]),
+        ((50, 40), {"counts": {"class 0": 3}}, ["names the classes class 0; name each of class 0"]),
+        ((50, 40), {"counts": {"class 0": 3, "class 1": 41}}, ["takes 41", "which has 40"]),
+    ],
+)  # fmt: skip
+def test_a_class_profile_that_cannot_be_had_is_one_line(counts, images, words) -> None:
+    if not words:
+        imbalanced(counts, ImageOptions(**images))
+        return
+    with pytest.raises(MedbenchError) as caught:
+        imbalanced(counts, ImageOptions(**images))
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_images_without_a_class_profile_are_written_as_before_into_run_keys() -> None:
+    before = '{"normalise":"dataset","size":64,"test":null,"train":480,"validation":null}'
+    assert ImageOptions(train=480).canonical == before
+    assert '"long_tail":10.0' in ImageOptions(train=480, long_tail=10).canonical
+    assert '"counts":{"a":2,"b":3}' in ImageOptions(counts={"b": 3, "a": 2}).canonical

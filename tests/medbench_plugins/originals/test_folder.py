@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from original_trees import Files, indexed, write_tree, write_zip
+from original_trees import Files, indexed, prepare, write_tree, write_zip
 
-from medbench.data import LayoutError, RefusedError
+from medbench.data import LayoutError, RefusedError, read_card, verify_images
 from medbench.errors import MedbenchError
-from medbench.interfaces import SPLITS, Settings
-from medbench_plugins.datasets.folder import FolderDataset
+from medbench.interfaces import SPLITS, DataContext, Settings
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.registry import discover
+from medbench.protocol.decidable import decidability
+from medbench.protocol.read import ProtocolFile, parse_protocol
+from medbench.protocol.runs import expand
+from medbench.protocol.spec import RunSpec
+from medbench_plugins.datasets.folder import FolderDataset, protocol_text
 
 
 def folder(name: str = "my-clinic") -> FolderDataset:
@@ -113,3 +121,74 @@ def test_images_without_class_folders_say_what_is_expected(tmp_path: Path, clini
         indexed(folder(), write_tree(tmp_path / "flat", flat))
     with pytest.raises(LayoutError, match=r"no image: found 1 x text/\*\.txt; expected"):
         indexed(folder(), write_tree(tmp_path / "text", {"a.txt": b""}))
+
+
+def trust_table(clinic: Files, trusted: Mapping[str, Sequence[str]]) -> bytes:
+    """Return a CSV in which each split has the given values of ``trusted``, in turn."""
+    rows = ["path,label,split,trusted"]
+    for place, name in enumerate(clinic):
+        split = ("train", "val", "test")[place % 3]
+        values = trusted.get(split, [""])
+        rows.append(f"{name},{name.split('/')[0]},{split},{values[place // 3 % len(values)]}")
+    return "\n".join(rows).encode()
+
+
+def test_labels_of_a_folder_are_not_trusted_unless_told(tmp_path: Path, clinic: Files) -> None:
+    root = write_tree(tmp_path / "images", clinic)
+    assert indexed(folder(), root).card.trusted == ()
+    assert prepare(folder(), tmp_path, root, size=8).card.trusted == ()
+    told = prepare(folder(), tmp_path, root, size=8, trusted=("test",))
+    assert told.card.trusted == ("test",)
+    assert read_card(told.path).trusted == ("test",)
+    assert verify_images(told.path).content_hash == told.card.content_hash
+
+
+def test_a_column_says_which_labels_are_trusted(tmp_path: Path, clinic: Files) -> None:
+    values = {"test": ["yes", "TRUE", "1"], "val": ["no", "yes", "0", "False"]}
+    files = {**clinic, "labels.csv": trust_table(clinic, values)}
+    found = indexed(folder(), write_tree(tmp_path / "images", files))
+    assert found.card.trusted == ("test",)
+    assert [note for note in found.notes if "7 of 27 validation labels are trusted" in note]
+    prepared = prepare(folder(), tmp_path, tmp_path / "images", size=8, trusted=("train", "test"))
+    assert prepared.card.trusted == ("train", "test")  # what is told goes before the column
+
+
+def test_a_wrong_word_of_trust_names_the_line(tmp_path: Path, clinic: Files) -> None:
+    files = {**clinic, "labels.csv": trust_table(clinic, {"train": ["perhaps"]})}
+    with pytest.raises(LayoutError, match="line 2: trusted 'perhaps'; it is yes, no or empty"):
+        indexed(folder(), write_tree(tmp_path / "images", files))
+
+
+def test_a_class_with_one_image_is_refused_in_one_line(tmp_path: Path, clinic: Files) -> None:
+    files = {**clinic, "rare/p99/0.png": next(iter(clinic.values()))}
+    with pytest.raises(LayoutError, match=r"rare/p99/0\.png: is the only image of class 'rare'"):
+        indexed(folder(), write_tree(tmp_path / "images", files))
+
+
+@pytest.mark.parametrize("trusted", [(), ("test",), ("train", "validation", "test")])
+@pytest.mark.parametrize("sizes", [(60, 20, 20), (9000, 1000, 2000)])
+def test_the_first_protocol_can_decide_its_questions_and_asks_no_oracle(
+    trusted: tuple[str, ...], sizes: tuple[int, ...], tmp_path: Path, clinic: Files
+) -> None:
+    card = prepare(folder(), tmp_path, write_tree(tmp_path / "i", clinic), size=64).card
+    splits = dict(zip(SPLITS, sizes, strict=True))
+    text = protocol_text(replace(card, trusted=trusted, split_sizes=splits))
+    protocol = parse_protocol(text, "my-clinic.toml")
+    found = expand(ProtocolFile(tmp_path / "x", text, protocol), discover(), DataContext(tmp_path))
+    assert (len(found.runs), len(found.pretrainings())) == (42, 7)
+    decided = decidability([run.axes for run in found.runs], protocol.statistics)
+    assert [of.question for of in decided if of.decidable] == ["methods", "pretraining"]
+    assert not [run for run in found.runs if settings_of(run).asks_oracle]
+    noise = "symmetric" if "train" in trusted else "as-given"
+    assert {run.axes["noise"] for run in found.runs} == {noise}
+    said = [line for line in text.splitlines() if line.endswith(" times")]
+    assert any("images.size to 64" in line and " 4 times" in line for line in said)
+    assert any("images.train to 9000" in line and "18.8 times" in line for line in said) == (
+        sizes[0] == 9000
+    )
+    assert "all of these" in said[-1]
+
+
+def settings_of(run: RunSpec) -> Any:
+    model = discover().get(kind_named("method"), run.method.plugin).load_settings()
+    return model.model_validate(run.method.settings)

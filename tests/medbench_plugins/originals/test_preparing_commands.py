@@ -28,12 +28,32 @@ def test_from_a_folder_of_images_to_a_plan_with_two_commands(
     assert f"Next: medbench run --all --protocol {cache / 'my-clinic.toml'} --cache" in done.output
     planned = medbench(cache, "run", "--all", "--dry-run", "--protocol", cache / "my-clinic.toml")
     assert planned.exit_code == 0, planned.output
-    assert "18 to do" in planned.output
+    assert "42 to do" in planned.output
+    for question in ("methods", "pretraining"):
+        assert f"Question {question} can be decided" in planned.output
     listed = medbench(cache, "data", "list", "--json")
     rows = {row["name"]: row for row in json.loads(listed.stdout)}
     assert rows["my-clinic"]["state"] == "ready"
+    assert rows["my-clinic"]["card"]["trusted"] == []
+    assert "labels as given in train, validation, test; they may be wrong" in done.output
+    table = medbench(cache, "data", "list").output
+    assert next(line for line in table.splitlines() if "my-clinic" in line).count("as given") == 1
     assert rows["medmnist:bloodmnist"]["state"] == "not prepared"
     assert "prepare medmnist:bloodmnist bloodmnist.npz" in rows["medmnist:bloodmnist"]["fix"]
+
+
+def test_trust_is_told_on_the_command_line(tmp_path: Path, clinic: Files) -> None:
+    images = write_tree(tmp_path / "images", clinic)
+    told = ("--trusted", "test", "--trusted", "validation,train")
+    named = ("data", "prepare", "folder:mine", images, "--workers", 1, "--json")
+    card = json.loads(medbench(tmp_path, *named, *told).stdout)["card"]
+    assert "trusted" not in card  # all are
+    card = json.loads(medbench(tmp_path, *named, *told[:2]).stdout)["card"]
+    assert card["trusted"] == ["test"]
+    wrong = medbench(tmp_path, *named, "--trusted", "tests")
+    assert "'tests': no split; give one of train, validation, test" in str(wrong.exception)
+    others = medbench(tmp_path, "data", "prepare", "busi", images, *told)
+    assert "labels of busi are trusted: leave --trusted out" in str(others.exception)
 
 
 def test_verify_names_what_is_damaged(tmp_path: Path) -> None:
