@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -59,8 +59,8 @@ def estimates(runs: pd.DataFrame) -> Iterator[BlockNoise]:
     """
     for key, part in grouped(runs[runs["estimated_rate"].notna()], BLOCK):
         row = part.sort_values(["estimated_rate", "run_key"]).iloc[(len(part) - 1) // 2]
-        found = (float(row[f"estimated_rate{end}"]) for end in ("", "_low", "_high"))
-        yield BlockNoise(Block(*key), str(row["run_key"]), *found)
+        rate, low, high = (float(row[f"estimated_rate{end}"]) for end in ("", "_low", "_high"))
+        yield BlockNoise(Block(*key), str(row["run_key"]), rate, low, high)
 
 
 def read_block_noise(results: Results, runs: pd.DataFrame) -> list[BlockNoise]:
@@ -73,9 +73,7 @@ def read_block_noise(results: Results, runs: pd.DataFrame) -> list[BlockNoise]:
         except StoreError:
             continue  # removed since the runs were read; the table of runs shows it
         values = [arrays[f"noise/estimated_{name}"] for name in ("matrix", "low", "high")]
-        found.append(
-            BlockNoise(of.block, of.run, of.rate, of.low, of.high, tuple(classes), _cells(values))
-        )
+        found.append(replace(of, classes=tuple(classes), matrix=_cells(values)))
     return found
 
 

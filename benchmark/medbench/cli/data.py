@@ -158,8 +158,8 @@ Examples:
     "--trusted",
     multiple=True,
     metavar="SPLIT",
-    help="The labels of train, validation or test are true. Of images of your own they are taken "
-    "for labels that may be wrong.",
+    help="The labels of train, validation or test are true. Those of your own images are "
+    "otherwise taken as given: they may be wrong.",
 )
 @cache_option
 @json_option

@@ -83,10 +83,9 @@ def expand(
     runs = {run.key: run for grid in kept for run in _product(grid, resolver)}
     blocks = dict.fromkeys((r.dataset.name, r.noise.name, r.rate) for r in runs.values())
     unlearnable = tuple(block for block in blocks if not resolver.learnable(*block))
-    for names in dict.fromkeys(
-        (r.dataset.name, r.noise.name, r.method.name) for r in runs.values()
-    ):
-        resolver.refuse_oracle(*names)
+    trained = ((r.dataset.name, r.noise.name, r.method.name) for r in runs.values())
+    for dataset, noise, method in dict.fromkeys(trained):
+        resolver.refuse_oracle(dataset, noise, method)
     order = {axis: _union(grid[axis] for grid in kept) for axis in AXES}
     ordered = sorted(runs.values(), key=lambda r: [order[a].index(r.axes[a]) for a in AXES])
     return Expansion(tuple(ordered), resolver.not_prepared, unlearnable)

@@ -316,10 +316,9 @@ def protocol_text(card: DatasetCard) -> str:
     too_large = [s for s, most in _FIRST_IMAGES.items() if card.split_sizes[s] > most]
     limits = "\n".join(f"{split} = {_FIRST_IMAGES[split]}" for split in too_large)
     size = min(_FIRST_SIZE, card.image_shape[0])
-    noise, about = ("as-given", "as they are; how many are wrong is unknown, and nothing is added")
-    rate = 0
+    noise, rate, about = "as-given", "0", "as they are: how many are wrong is unknown"
     if "train" in card.trusted:
-        noise, about, rate = "symmetric", "trusted, so wrong ones are made", 0.2
+        noise, rate, about = "symmetric", "0.2", "trusted, so some are made wrong"
     return f"""\
 # A first look at {card.name}: does a method, or pretraining, help on these images?
 # {len(_SEEDS)} seeds can decide both questions. 42 runs and 7 pretrainings, minutes on a CPU:

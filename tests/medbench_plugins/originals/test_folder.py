@@ -150,7 +150,7 @@ def test_a_column_says_which_labels_are_trusted(tmp_path: Path, clinic: Files) -
     assert found.card.trusted == ("test",)
     assert [note for note in found.notes if "7 of 27 validation labels are trusted" in note]
     prepared = prepare(folder(), tmp_path, tmp_path / "images", size=8, trusted=("train", "test"))
-    assert prepared.card.trusted == ("train", "test")  # what is told goes before the column
+    assert prepared.card.trusted == ("train", "test")  # the option goes before the column
 
 
 def test_a_wrong_word_of_trust_names_the_line(tmp_path: Path, clinic: Files) -> None:
