@@ -25,7 +25,7 @@ COLUMNS: Mapping[str, str] = {
     "run_key": "SHA-256 of everything that decides the run's outcome",
     "dataset": "dataset",
     "noise": "noise model",
-    "rate": "nominal noise rate",
+    "rate": "nominal rate of the noise that is added",
     "pretext": "self-supervised pretraining",
     "method": "method of learning with noisy labels",
     "seed": "seed of the run",

@@ -24,7 +24,7 @@ ENTRANT = ["pretext", "method"]
 COLUMNS: Mapping[str, str] = {
     "dataset": "dataset of the block",
     "noise": "noise model of the block",
-    "rate": "nominal noise rate of the block",
+    "rate": "nominal rate of the noise that is added in the block",
     "pretext": "self-supervised pretraining of the entrant",
     "method": "method of learning with noisy labels of the entrant",
     "reading": "last, selected or best",

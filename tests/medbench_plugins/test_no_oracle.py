@@ -26,12 +26,13 @@ from tiny_task import (
 )
 
 from medbench.errors import ProtocolError
+from medbench.interfaces.confident import confident_joint
 from medbench.interfaces.method import LearningTask, LNLMethod
 from medbench.protocol.read import checked
 from medbench_plugins.methods import METHODS
 from medbench_plugins.methods.co_teaching import CoTeaching
 from medbench_plugins.methods.dividemix import DivideMix
-from medbench_plugins.methods.estimation import confident_joint, estimate_noise_rate, rate_of
+from medbench_plugins.methods.estimation import estimate_noise_rate, rate_of
 from medbench_plugins.methods.settings import CoTeachingSettings, SmallLossSettings
 from medbench_plugins.methods.small_loss import SmallLoss
 
@@ -287,11 +288,12 @@ def test_who_asks_has_a_preset_that_does_not(
     for epoch in range(4):
         method.train_epoch(epoch)
     presets = method_class.Settings.presets
-    assert ("no-oracle" in presets) == bool(questions(task))
+    assert ("no-oracle" in presets) == method.settings.asks_oracle == bool(questions(task))
     if "no-oracle" in presets:
         assert {**presets["paper"], **presets["no-oracle"]} == presets["no-oracle"]
         values = {**presets["no-oracle"], "warmup_epochs": 2}
         method = started(method_class, silent(make_task(symmetric=symmetric)), **values)
+        assert not method.settings.asks_oracle
         for epoch in range(4):
             method.train_epoch(epoch)
             predict(method, method.task.train.images)

@@ -7,11 +7,12 @@ Layout of a record::
     metadata         JSON: provenance, times, resources
     test/            labels (N,) ids (N,) groups (N,)? probabilities (E, N, K)
     validation/      noisy_labels (V,) probabilities (E, V, K)
-    train/           clean_labels (T,) noisy_labels (T,) ids (T,) predicted (E, T)
+    train/           clean_labels (T,)? noisy_labels (T,) ids (T,) predicted (E, T)
                      noisy_loss (E, T): cross-entropy with the noisy labels
                      selected (E, M, T)? clean_probability (E, T)? corrected (E, T)?
                      loss (E,)
-    noise/           transition_matrix (K, K)?  realised_matrix (K, K)
+    noise/           transition_matrix (K, K)?  realised_matrix (K, K)?
+                     estimated_matrix, estimated_low, estimated_high (K, K)?
     curves/...       what medbench.engine.readings computes from the above
 
 ``?`` marks what only some runs have. Everything but ``metadata`` is scientific and is covered
@@ -61,7 +62,8 @@ class Header:
         Everything that decided the outcome.
     summary : mapping
         ``readings`` (by reading: metrics, recalls, epoch), ``noise``
-        (nominal_rate, realised_rate, labels_hash, learnable), ``oracle``
+        (nominal_rate, realised_rate, labels_hash, learnable, and ``estimate`` where
+        nobody knows which labels are wrong), ``oracle``
         (answers by question), ``pretraining`` (key, loss and accuracy of the
         last epoch, chance) or null, ``card`` (of the dataset), ``classes``, ``epochs``.
     digest : str
