@@ -158,7 +158,11 @@ def load_images(
             return Split(pixels, labels, data.ids[positions], groups)
 
         if options.long_tail is not None or options.counts is not None:
-            note = _profile_words(data.labels[train], card.class_names)
+            taken, tested = (
+                _counted(data.labels[p], card.class_names) for p in (train, chosen.test)
+            )
+            note = f"Training images by class, set by the protocol and drawn by the seed: {taken}."
+            note += f" Test images by class, with the dataset's shares: {tested}."
             card = replace(card, confounders=(*card.confounders, note))
         return RunImages(
             card,
@@ -169,13 +173,9 @@ def load_images(
         )
 
 
-def _profile_words(labels: NDArray[np.int64], class_names: Sequence[str]) -> str:
+def _counted(labels: NDArray[np.int64], class_names: Sequence[str]) -> str:
     counts = np.bincount(labels, minlength=len(class_names)).tolist()
-    kept = ", ".join(f"{count} {name}" for count, name in zip(counts, class_names, strict=True))
-    return (
-        f"Training images are a subset with other class sizes, drawn by the seed: {kept}. "
-        "Validation and test images keep the dataset's class shares."
-    )
+    return ", ".join(f"{count} {name}" for count, name in zip(counts, class_names, strict=True))
 
 
 def corrupt_labels(

@@ -365,6 +365,41 @@ def test_without_a_stated_matrix_the_realised_one_decides() -> None:
     assert not learnable(None, [bad[0], absent, [0, 0.4, 0.6]])
 
 
+def test_labels_as_given_are_left_alone_and_their_truth_is_known_only_if_trusted() -> None:
+    images, model = (
+        images_of(),
+        REGISTRY.get(kind_named("noise"), "as-given").create("as-given", {}),
+    )
+
+    def noise_with(trusted: tuple[str, ...]):
+        seen = replace(images, card=replace(images.card, trusted=trusted))
+        return corrupt_labels(model, 0.0, seen, DATASET, 3, 0)
+
+    unknown, known = noise_with(("test",)), noise_with(("train",))
+    for noise in (unknown, known):
+        np.testing.assert_array_equal(noise.train, images.train.labels)
+        np.testing.assert_array_equal(noise.validation, images.validation.labels)
+        assert noise.matrix is None
+    assert (unknown.realised, unknown.learnable) == (None, None)
+    np.testing.assert_array_equal(known.realised, np.eye(3))
+    assert known.learnable
+
+
+def test_a_class_profile_is_that_of_the_training_images_and_is_on_the_card() -> None:
+    plain, tail = images_of(), load(run(f"{PROTOCOL}\n[datasets.{DATASET}]\nlong_tail = 4"))
+    counts = np.bincount(tail.train.labels, minlength=3)
+    assert counts.sum() == len(plain.train.labels)
+    assert counts.max() / counts.min() == pytest.approx(4, rel=0.1)
+    np.testing.assert_array_equal(tail.validation.ids, plain.validation.ids)
+    np.testing.assert_array_equal(tail.test.ids, plain.test.ids)
+    names = tail.card.class_names
+    in_test = np.bincount(tail.test.labels, minlength=3)
+    note = tail.card.confounders[-1]
+    assert ", ".join(f"{n} {name}" for n, name in zip(counts, names, strict=True)) in note
+    assert ", ".join(f"{n} {name}" for n, name in zip(in_test, names, strict=True)) in note
+    assert tail.card.confounders[:-1] == plain.card.confounders
+
+
 # ---------------------------------------------------------------- the oracle
 
 
