@@ -25,7 +25,7 @@ class BlockNoise:
     block : Block
         Which.
     run : str
-        Key of the run whose estimated share of wrong labels is the median of the block.
+        Key of the run whose estimated share of wrong labels is the smallest of the block.
     rate, low, high : float
         That share, and its 95 % interval over images.
     classes : tuple of str
@@ -52,13 +52,15 @@ def datasets_as_given(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def estimates(runs: pd.DataFrame) -> Iterator[BlockNoise]:
     """Yield the estimated share of wrong labels of each block that has one, without a matrix.
 
+    It is that of the run with the smallest one, since a network's errors count as wrong labels.
+
     Parameters
     ----------
     runs : pandas.DataFrame
         One row a run, as :attr:`medbench.Results.runs`.
     """
     for key, part in grouped(runs[runs["estimated_rate"].notna()], BLOCK):
-        row = part.sort_values(["estimated_rate", "run_key"]).iloc[(len(part) - 1) // 2]
+        row = part.sort_values(["estimated_rate", "run_key"]).iloc[0]
         rate, low, high = (float(row[f"estimated_rate{end}"]) for end in ("", "_low", "_high"))
         yield BlockNoise(Block(*key), str(row["run_key"]), rate, low, high)
 
@@ -86,7 +88,8 @@ def as_given_sentences(cards: Mapping[str, Mapping[str, Any]], runs: pd.DataFram
         sentences.append(
             f"Estimated share of wrong labels in {of.block.dataset}: {of.rate:.1%} (95% interval "
             f"{of.low:.1%} to {of.high:.1%}), by confident learning on images held out of "
-            "training; too high where the task is hard."
+            "training. Errors of the network count as wrong labels: where the task is hard, fewer "
+            "are wrong."
         )
     return sentences
 
