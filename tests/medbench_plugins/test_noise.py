@@ -248,6 +248,7 @@ def test_every_record_leads_to_a_noise_model() -> None:
         "annotator",
         "instance-dependent",
         "given",
+        "as-given",
     ]
     for plugin in NOISE_MODELS:
         module, _, cls = plugin.target.partition(":")
