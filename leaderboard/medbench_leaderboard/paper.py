@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medbench.interfaces.dataset import LABELS_AS_GIVEN
 from medbench_leaderboard.board import Board
-from medbench_leaderboard.names import many
+from medbench_leaderboard.label_noise import datasets_as_given
+from medbench_leaderboard.names import listed, many
 from medbench_leaderboard.table import ENTRANT, grouped
 from medbench_leaderboard.words import ADVICE_NOTE, coverage, readable
 
@@ -41,6 +43,8 @@ def _caption(board: Board) -> str:
     )
     if board.findings.tie_groups:
         said += " Entrants that share a letter are not separated."
+    if names := datasets_as_given(board.cards):
+        said += f" On {listed(names)} scored against {LABELS_AS_GIVEN}."
     return said
 
 

@@ -158,8 +158,8 @@ Examples:
     "--trusted",
     multiple=True,
     metavar="SPLIT",
-    help="The labels of train, validation or test are true. Those of your own images are "
-    "otherwise taken as given: they may be wrong.",
+    help="Split (train, validation or test) whose labels are true; can be repeated.  [default: "
+    "labels of your own images are as given, and may be wrong]",
 )
 @cache_option
 @json_option

@@ -71,7 +71,7 @@ def test_neither_board_nor_terminal_nor_records_take_the_labels_for_true(clinic:
     for name, text in texts.items():
         for words in UNTRUE:
             assert words not in " ".join(text.lower().split()), f"{name} says {words!r}"
-    for name in ("index.html", "tests.md"):
+    for name in ("index.html", "tests.md", "table.md", "table.tex"):
         assert SAID in texts[name]
     paragraph = medbench("leaderboard", "--results", clinic.results).out
     assert SAID in " ".join(paragraph.split())
