@@ -26,6 +26,8 @@ _OWN = (
     Command("show", "medbench.cli.show:show", "Describe one plugin or protocol in full."),
     Command("data", "medbench.cli.data:data", "List datasets and check their files."),
     Command("labels", "medbench.cli.labels:labels", "Export the exact noisy labels of runs."),
+    Command("suspects", "medbench.cli.suspects:suspects", "Find labels that are probably wrong."),
+    Command("relabel", "medbench.cli.relabel:relabel", "Correct labels, as a new version."),
     Command("new", "medbench.cli.new:new", "Write a new plugin package that works."),
     Command("check", "medbench.cli.check:check", "Check plugins against their kind's contract."),
     Command("completion", "medbench.cli.completion:completion", "Let a shell complete commands."),

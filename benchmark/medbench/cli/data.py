@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medbench.cli.common import cache_option, card_of, console, json_option, print_json, print_table
+from medbench.cli.common import cache_option, card_of, json_option, print_json, print_table
+from medbench.cli.counting import counting
 from medbench.errors import MedbenchError, PluginError
 from medbench.folders import default_cache
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard, all_trusted
@@ -20,7 +19,7 @@ from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry, discover
 
 if TYPE_CHECKING:
-    from medbench.data import Prepared, PreparedDataset, Progress
+    from medbench.data import Prepared, PreparedDataset
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -194,7 +193,7 @@ def data_prepare(
     options = PrepareOptions(size, channels, allow_unreadable, _trusted(dataset, trusted))
     if download:
         sources = _fetched(dataset, size, cache)
-    with _progress("preparing", "images") as progress:
+    with counting("preparing", "images") as progress:
         prepared = dataset.prepare(sources, DataContext(cache, workers), options, progress)
     if as_json:
         print_json({"file": str(prepared.path), "card": prepared.card.to_json()})
@@ -266,7 +265,7 @@ def _fetched(dataset: PreparedDataset, size: int | None, cache: Path) -> tuple[P
     folder = cache.absolute() / "downloads"
     for file in downloads:
         click.echo(f"{file.name} from {file.host}, stored in {folder}", err=True)
-        with _progress("fetching", "bytes") as progress:
+        with counting("fetching", "bytes") as progress:
             fetch_file(file, folder, progress)
     return tuple(folder / file.name for file in downloads)
 
@@ -283,53 +282,6 @@ def _say_prepared(prepared: Prepared, cache: Path) -> None:
     if prepared.protocol is not None:
         given = "" if cache == default_cache() else f" --cache {cache}"
         click.echo(f"Next: medbench run --all --protocol {prepared.protocol}{given}")
-
-
-@contextmanager
-def _progress(doing: str, unit: Literal["images", "bytes"]) -> Iterator[Progress]:
-    """Show progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield _progress_lines(unit)
-        return
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=32),
-        amount,
-        TimeLeft(compact=True, elapsed_when_finished=True),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _progress_lines(unit: Literal["images", "bytes"], every: float = 5.0) -> Progress:
-    """Return a function that prints a line every few seconds; bytes are shown in megabytes."""
-    scale, digits, shown = (1e6, 1, "MB") if unit == "bytes" else (1, 0, unit)
-    began = printed = time.monotonic()
-    first: int | None = None  # how much was done at the start
-
-    def show(done: int, total: int) -> None:
-        nonlocal printed, first
-        now = time.monotonic()
-        first = done if first is None else first
-        if done < total and now - printed < every:
-            return
-        printed = now
-        rate = (done - first) / max(1e-3, now - began)
-        left = f", {(total - done) / rate:,.0f} s left" if done < total and rate else ""
-        click.echo(
-            f"{done / scale:,.{digits}f}/{total / scale:,.{digits}f} {shown},"
-            f" {rate / scale:,.{digits}f} a second{left}",
-            err=True,
-        )
-
-    return show
 
 
 @data.command(

@@ -178,3 +178,25 @@ def _axis_of(
         known = [*tables, *(each for names in named.values() for each in names)]
         raise ProtocolError(f"{where}: nothing is called {name!r}{did_you_mean(name, known)}")
     return axes[0]
+
+
+def renamed(text: str, old: str, new: str) -> str:
+    """Return a protocol about one dataset as a protocol about another.
+
+    Parameters
+    ----------
+    text : str
+        The protocol; its comments stay.
+    old, new : str
+        Names of the datasets; the protocol's own name becomes ``new``, with ``-`` for
+        characters that it may not have.
+    """
+    document = tomlkit.parse(text)
+    document["name"] = "".join(c if c.isalnum() or c in "-_" else "-" for c in new)
+    grids = document.get("grid", [])
+    for grid in grids if isinstance(grids, list) else [grids]:
+        grid["datasets"] = [new if name == old else name for name in grid.get("datasets", [])]
+    for table in ("datasets", "overrides"):
+        if old in document.get(table, {}):
+            document[table][new] = document[table].pop(old)
+    return tomlkit.dumps(document)

@@ -1,0 +1,222 @@
+"""Scores of all images of a dataset: how probable it is that a label is wrong.
+
+The rule, in the order of its steps:
+
+1. Cheap models that never see an image's own label give each image shares of the classes:
+   kernel ridge regressions on small pixels and on patches learned without labels, and the
+   labels of the nearest images.
+2. A label model weights them and estimates how often labels of each class are wrong
+   (:mod:`medbench.suspects.label_model`); it gives each image the probability of each class.
+3. The models are asked again, with those probabilities in place of the given labels, and the
+   label model is fitted again.
+4. Identical images share one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medbench.engine.streams import numpy_stream
+from medbench.suspects.features import patch_features, pixel_features, reduced
+from medbench.suspects.label_model import LabelModel, fit_label_model
+from medbench.suspects.leave_out import fit
+from medbench.suspects.neighbours import neighbours, votes
+from medbench.suspects.plan import Plan
+
+Floats = NDArray[np.float64]
+
+#: Times the models are asked.
+_ROUNDS = 3
+
+#: Resamples of the images for the interval of the number of wrong labels.
+_RESAMPLES = 100
+
+#: Least share of a class, before its logarithm is taken.
+_LEAST = 0.01
+
+#: Called with the share of the work that is done.
+Report = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is known of the labels of N images of K classes.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float64, shape (N, K)
+        Probability of each class, given the image, the other images and all labels.
+    probability_wrong : ndarray of float64, shape (N,)
+        Probability that the given label is wrong.
+    suggested : ndarray of int64, shape (N,)
+        The most probable class that is not the given one.
+    opinions : mapping of str to ndarray of float64, shape (N, K)
+        Shares of the classes by model, without the image's own label.
+    nearest : ndarray of int64, shape (N, n)
+        Rows of the nearest images.
+    wrong : float
+        How many labels are wrong, estimated.
+    interval : (float, float)
+        Its 95 % interval, from resampled images.
+    """
+
+    probabilities: Floats
+    probability_wrong: Floats
+    suggested: NDArray[np.int64]
+    opinions: dict[str, Floats]
+    nearest: NDArray[np.int64]
+    wrong: float
+    interval: tuple[float, float]
+
+
+def scores(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    num_classes: int,
+    *,
+    groups: Sequence[str] | None = None,
+    copies: NDArray[np.int64] | None = None,
+    plan: Plan | None = None,
+    seed: int = 0,
+    report: Report = lambda share: None,
+) -> Scores:
+    """Score the labels of images.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, H, W, C)
+        Images; more pixels than ``plan.side`` a side are averaged.
+    labels : ndarray of int64, shape (N,)
+        Given labels, 0 to K-1.
+    num_classes : int
+        Number of classes K.
+    groups : sequence of str, optional
+        Patient or slide of each image, ``""`` where unknown. No image is scored by labels of
+        its own group.
+    copies : ndarray of int64, shape (N,), optional
+        The same number for identical images. Default: none are.
+    plan : Plan, optional
+        Sizes of the models. Default: as ``medbench suspects`` for this number of images.
+    seed : int
+        Seed of the streams of random numbers.
+    report : callable
+        Called with the share of the work that is done.
+
+    Returns
+    -------
+    Scores
+        The same input gives the same scores.
+    """
+    count = len(labels)
+    plan = plan or Plan.within(count)
+    copies = np.arange(count) if copies is None else copies
+    group_of = _joined(groups, copies)
+    members = _members(group_of)
+    models, nearest = _models(images, plan, seed, group_of, members, report)
+    given = np.eye(num_classes, dtype=np.float32)[labels]
+    targets, label_model = given, None
+    for turn in range(_ROUNDS):
+        shares = {name: model(targets) for name, model in models.items()}
+        opinions = np.log(np.maximum(np.stack(list(shares.values())), _LEAST)).astype(np.float64)
+        label_model = fit_label_model(opinions, labels, label_model)
+        targets = label_model.posterior(opinions, labels).astype(np.float32)
+        report(0.7 + 0.1 * turn)
+    assert label_model is not None
+    probabilities = _shared(label_model, opinions, labels, copies)
+    wrong = 1 - probabilities[np.arange(count), labels]
+    others = np.where(given > 0, -1, probabilities)
+    low, high = _interval(label_model, opinions, labels, seed)
+    report(1)
+    return Scores(
+        probabilities,
+        wrong,
+        others.argmax(axis=1),
+        {name: share.astype(np.float64) for name, share in shares.items()},
+        nearest,
+        float(wrong.sum()),
+        (low, high),
+    )
+
+
+def _models(
+    images: NDArray[np.uint8],
+    plan: Plan,
+    seed: int,
+    group_of: NDArray[np.int64],
+    members: list[NDArray[np.int64]],
+    report: Report,
+) -> tuple[dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]], NDArray[np.int64]]:
+    """Return the models, each a function of targets, and the nearest images."""
+    count = len(images)
+    rng = numpy_stream(seed, "suspects-landmarks")
+    landmarks = np.sort(rng.permutation(count)[: plan.landmarks])
+    pixels = pixel_features(reduced(images, plan.pixels))
+    pixel_model = fit(pixels, landmarks, plan.ridge, members)
+    report(0.15)
+    patches = patch_features(reduced(images, plan.side), plan.filters, seed)
+    report(0.45)
+    patch_model = fit(patches, landmarks, plan.ridge, members)
+    report(0.6)
+    largest = max(map(len, members), default=1)
+    nearest = neighbours(patches, max(1, min(plan.neighbours, count - largest)), group_of)
+    report(0.65)
+    return {
+        "pixels": pixel_model.predict,
+        "patches": patch_model.predict,
+        "neighbours": lambda targets: votes(nearest, targets),
+    }, nearest
+
+
+def _joined(groups: Sequence[str] | None, copies: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of each image's group: its patient's, joined with its copies'."""
+    import networkx as nx
+
+    graph = nx.Graph()
+    for row, copy in enumerate(copies.tolist()):
+        graph.add_edge(row, ("copy", copy))
+        if groups is not None and groups[row]:
+            graph.add_edge(row, ("group", groups[row]))
+    found = np.empty(len(copies), np.int64)
+    for number, part in enumerate(nx.connected_components(graph)):
+        found[[row for row in part if isinstance(row, int)]] = number
+    return found
+
+
+def _members(group_of: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the rows of each group of more than one image."""
+    order = np.argsort(group_of, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(group_of[order])) + 1)
+    return [part for part in parts if len(part) > 1]
+
+
+def _shared(
+    model: LabelModel, opinions: Floats, labels: NDArray[np.int64], copies: NDArray[np.int64]
+) -> Floats:
+    """Return the probability of each class; identical images have the same class."""
+    found = model.posterior(opinions, labels)
+    for rows in _members(copies):
+        shares = np.log(model.shares(opinions[:, rows])).mean(axis=0)
+        joint = shares + np.log(model.noise[:, labels[rows]]).sum(axis=1)
+        joint = np.exp(joint - joint.max())
+        found[rows] = joint / joint.sum()
+    return found
+
+
+def _interval(
+    model: LabelModel, opinions: Floats, labels: NDArray[np.int64], seed: int
+) -> tuple[float, float]:
+    """Return the 2.5 and 97.5 percentiles of the number of wrong labels over resamples."""
+    rng = numpy_stream(seed, "suspects-bootstrap")
+    count = len(labels)
+    numbers = []
+    for _ in range(_RESAMPLES):
+        counts = np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)
+        again = fit_label_model(opinions, labels, model, counts, steps=4)
+        wrong = 1 - again.posterior(opinions, labels)[np.arange(count), labels]
+        numbers.append(float((counts * wrong).sum()))
+    low, high = np.percentile(numbers, [2.5, 97.5])
+    return float(low), float(high)
