@@ -28,8 +28,8 @@ function draw() {
     const [kept, text] = made ? [made.label === +card.dataset.label, data.classes[made.label]] : [];
     card.querySelector(".decision").textContent = made ? (made.skipped ? "skipped" : kept ? `kept: ${text}` : `corrected: ${text}`) : "";
     card.toggleAttribute("data-decision", Boolean(made));
-    card.toggleAttribute("aria-current", card === cards[current]);
     if (card === cards[current]) card.setAttribute("aria-current", "true");
+    else card.removeAttribute("aria-current");
   }
   const saved = decisions.filter((made) => !made.skipped);
   const corrected = saved.filter((made) => made.label !== +cards.find((card) => card.dataset.id === made.id).dataset.label);
@@ -114,5 +114,4 @@ for (const card of cards) card.addEventListener("click", () => go(card));
 
 recall();
 find("bar").hidden = false;
-if (decisions.length) draw();
 go(cards.find((card) => !of(card)) ?? cards[0]);
