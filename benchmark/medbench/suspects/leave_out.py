@@ -7,7 +7,7 @@ the residuals of a group g that is left out are (I - H_gg)^-1 e_g.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+Rows = NDArray[np.int64]
+
 #: Least part of an image that is left unexplained by itself: bounds the division by 1 - h.
 _LEAST_LEFT = 1e-4
 
-#: Rows of the kernel matrix that are computed at once.
+#: Rows that are computed at once.
 _ROWS = 2048
 
 
@@ -29,15 +31,20 @@ class LeaveOut:
 
     Parameters
     ----------
-    left, right : ndarray of float32, shape (N, m)
-        Factors of the hat matrix, ``left @ right.T``.
-    members : tuple of ndarray of int64
-        Rows of each group of more than one image.
+    basis : ndarray of float32, shape (N, m)
+        Features whose products are the kernel.
+    inverse : ndarray of float32, shape (m, m)
+        The hat matrix is ``basis @ inverse @ basis.T``.
+    unexplained : ndarray of float32, shape (N,)
+        1 - h of each image.
+    groups : sequence of (ndarray of int64, ndarray of float32)
+        Rows of each group of g > 1 images, and its (I - H_gg)^-1, shape (g, g).
     """
 
-    left: Floats
-    right: Floats
-    members: tuple[NDArray[np.int64], ...]
+    basis: Floats
+    inverse: Floats
+    unexplained: Floats
+    groups: Sequence[tuple[Rows, Floats]]
 
     def predict(self, targets: Floats) -> Floats:
         """Predict each image from the targets of the images outside its group.
@@ -52,17 +59,15 @@ class LeaveOut:
         ndarray of float32, shape (N, K)
             Shares of the classes, not below 0, rows that sum to 1.
         """
-        residuals = targets - self.left @ (self.right.T @ targets)
-        leverage = np.einsum("nm,nm->n", self.left, self.right)
-        left_out = residuals / np.maximum(1 - leverage, _LEAST_LEFT)[:, None]
-        for rows in self.members:
-            unexplained = np.eye(len(rows)) - self.left[rows] @ self.right[rows].T
-            left_out[rows] = scipy.linalg.lstsq(unexplained, residuals[rows])[0]
+        residuals = targets - self.basis @ (self.inverse @ (self.basis.T @ targets))
+        left_out = residuals / self.unexplained[:, None]
+        for rows, solve in self.groups:
+            left_out[rows] = solve @ residuals[rows]
         shares = np.clip(targets - left_out, 0, None) + 1e-6
         return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
 
 
-def fit(features: Floats, landmarks: NDArray[np.int64], ridge: float, groups: Groups) -> LeaveOut:
+def fit(features: Floats, landmarks: Rows, ridge: float, members: Sequence[Rows]) -> LeaveOut:
     """Fit with a Gaussian kernel; its width is the median distance of the landmarks' pairs.
 
     Parameters
@@ -73,31 +78,40 @@ def fit(features: Floats, landmarks: NDArray[np.int64], ridge: float, groups: Gr
         Rows that span the solution (Nyström; Williams and Seeger 2001). All rows: exact.
     ridge : float
         Strength of the penalty.
-    groups : sequence of ndarray of int64
+    members : sequence of ndarray of int64
         Rows of each group of more than one image.
     """
+    count, size = len(features), len(landmarks)
     chosen = features[landmarks]
     squared = (features**2).sum(axis=1)
     width = _median_distance(chosen, squared[landmarks])
-    kernel = np.empty((len(features), len(landmarks)), np.float32)
-    for first in range(0, len(features), _ROWS):
-        rows = slice(first, first + _ROWS)
+    basis = np.empty((count, size), np.float32)
+    for rows in _blocks(count):
         distances = squared[rows, None] + squared[landmarks] - 2 * features[rows] @ chosen.T
-        kernel[rows] = np.exp(-np.maximum(distances, 0) / width)
-    among = kernel[landmarks].astype(np.float64)
-    among[np.diag_indices(len(among))] += 1e-4
-    # features of the kernel: K_nm L^-T, whose products are the approximated kernel
+        basis[rows] = np.exp(-np.maximum(distances, 0) / width)
+    among = basis[landmarks].astype(np.float64)
+    among[np.diag_indices(size)] += 1e-4
+    # K_nm L^-T: products of its rows are the kernel, as far as the landmarks span it
     lower = scipy.linalg.cholesky(among, lower=True, overwrite_a=True, check_finite=False)
-    inverse = scipy.linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
-    right = kernel @ inverse.T.astype(np.float32)
-    penalised = (right.T @ right).astype(np.float64)
-    penalised[np.diag_indices(len(penalised))] += ridge
+    turn = scipy.linalg.solve_triangular(lower, np.eye(size), lower=True).T.astype(np.float32)
+    for rows in _blocks(count):
+        basis[rows] = basis[rows] @ turn
+    penalised = (basis.T @ basis).astype(np.float64)
+    penalised[np.diag_indices(size)] += ridge
     factor = scipy.linalg.cho_factor(penalised, overwrite_a=True, check_finite=False)
-    solved = scipy.linalg.cho_solve(factor, np.eye(len(penalised))).astype(np.float32)
-    return LeaveOut(right @ solved, right, tuple(groups))
+    inverse = scipy.linalg.cho_solve(factor, np.eye(size)).astype(np.float32)
+    unexplained = np.empty(count, np.float32)
+    for rows in _blocks(count):
+        unexplained[rows] = 1 - np.einsum("nm,nm->n", basis[rows] @ inverse, basis[rows])
+    groups = []
+    for rows in members:
+        own = np.eye(len(rows)) * (1 + 1e-6) - basis[rows] @ inverse @ basis[rows].T
+        groups.append((rows, scipy.linalg.inv(own, check_finite=False).astype(np.float32)))
+    return LeaveOut(basis, inverse, np.maximum(unexplained, _LEAST_LEFT), groups)
 
 
-Groups = Sequence[NDArray[np.int64]]
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(first, first + _ROWS) for first in range(0, count, _ROWS))
 
 
 def _median_distance(points: Floats, squared: Floats) -> float:
