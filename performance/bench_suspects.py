@@ -102,8 +102,8 @@ def by_cleanlab_features(
     images: NDArray[np.uint8], labels: Labels, classes: int
 ) -> NDArray[np.float64]:
     plan = Plan.within(len(labels))
-    features = patch_features(reduced(images, plan.side), plan.filters, 0)
-    learner = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
+    features = np.concatenate(patch_features(reduced(images, plan.side), plan.filters, 0), axis=1)
+    learner = make_pipeline(StandardScaler(), LogisticRegression(C=0.001, max_iter=200))
     return _cleanlab(learner, features, labels)
 
 

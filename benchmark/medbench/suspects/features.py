@@ -19,8 +19,8 @@ Floats = NDArray[np.float32]
 
 PATCH = 6
 _GRID = 3
-_SAMPLED = 60_000
-_ROUNDS = 12
+_SAMPLED = 20_000
+_ROUNDS = 10
 _BATCH = 64
 _WHITENING = 0.1
 _THRESHOLD = 0.25
@@ -45,8 +45,8 @@ def pixel_features(images: NDArray[np.uint8]) -> Floats:
     return np.asarray(images.reshape(len(images), -1) / 255, np.float32)
 
 
-def patch_features(images: NDArray[np.uint8], filters: int, seed: int) -> Floats:
-    """Return how much of each filter there is in each part of each image, standardised.
+def patch_features(images: NDArray[np.uint8], filters: int, seed: int) -> tuple[Floats, Floats]:
+    """Return how much of each filter there is in each part of each image, and in the whole.
 
     Parameters
     ----------
@@ -59,8 +59,10 @@ def patch_features(images: NDArray[np.uint8], filters: int, seed: int) -> Floats
 
     Returns
     -------
-    ndarray of float32, shape (N, 9 * filters)
+    parts : ndarray of float32, shape (N, 9 * filters)
         Means over a grid of 3 by 3 parts, mean 0 and variance 1 over the images.
+    whole : ndarray of float32, shape (N, filters)
+        Means over the image, mean 0 and variance 1: wherever something is.
     """
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     rng = torch_stream(seed, "suspects-patches")
@@ -68,23 +70,28 @@ def patch_features(images: NDArray[np.uint8], filters: int, seed: int) -> Floats
     mean, whitening = _whitening(sample)
     bank = _spherical_means((sample - mean) @ whitening, filters, rng)
     projection = whitening @ bank.T
-    offset = mean @ projection
-    height, width = (side - PATCH + 1 for side in pixels.shape[2:])
-    found = []
+    offset = mean @ projection + _THRESHOLD
+    stride = max(1, max(pixels.shape[2:]) // 32)
+    height, width = ((side - PATCH) // stride + 1 for side in pixels.shape[2:])
+    parts, whole = [], []
     for batch in torch.split(pixels, _BATCH):
-        patches = _normalised(_patches(batch))  # (B, positions, d)
-        active = (patches @ projection - offset - _THRESHOLD).clamp_(min=0)
+        patches = _normalised(_patches(batch, stride))  # (B, positions, d)
+        active = (patches @ projection - offset).clamp_(min=0)
         maps = active.transpose(1, 2).reshape(len(batch), -1, height, width)
-        found.append(F.adaptive_avg_pool2d(maps, _GRID).flatten(1))
-    features = torch.cat(found)
+        parts.append(F.adaptive_avg_pool2d(maps, _GRID).flatten(1))
+        whole.append(maps.mean((2, 3)))
+    return _standardised(torch.cat(parts)), _standardised(torch.cat(whole))
+
+
+def _standardised(features: Tensor) -> Floats:
     features -= features.mean(0)
     features /= features.std(0) + 1e-3
-    return features.numpy()
+    return np.asarray(features.numpy(), np.float32)
 
 
-def _patches(batch: Tensor) -> Tensor:
-    """Return all patches of images (B, C, H, W): (B, positions, C * PATCH * PATCH)."""
-    return F.unfold(batch.float(), PATCH).transpose(1, 2)
+def _patches(batch: Tensor, stride: int) -> Tensor:
+    """Return the patches of images (B, C, H, W): (B, positions, C * PATCH * PATCH)."""
+    return F.unfold(batch.float(), PATCH, stride=stride).transpose(1, 2)
 
 
 def _normalised(patches: Tensor) -> Tensor:

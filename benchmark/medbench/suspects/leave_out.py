@@ -104,9 +104,9 @@ def fit(features: Floats, landmarks: Rows, ridge: float, members: Sequence[Rows]
     for rows in _blocks(count):
         unexplained[rows] = 1 - np.einsum("nm,nm->n", basis[rows] @ inverse, basis[rows])
     groups = []
-    for rows in members:
-        own = np.eye(len(rows)) * (1 + 1e-6) - basis[rows] @ inverse @ basis[rows].T
-        groups.append((rows, scipy.linalg.inv(own, check_finite=False).astype(np.float32)))
+    for group in members:
+        own = np.eye(len(group)) * (1 + 1e-6) - basis[group] @ inverse @ basis[group].T
+        groups.append((group, scipy.linalg.inv(own, check_finite=False).astype(np.float32)))
     return LeaveOut(basis, inverse, np.maximum(unexplained, _LEAST_LEFT), groups)
 
 

@@ -2,9 +2,9 @@
 
 The rule, in the order of its steps:
 
-1. Cheap models that never see an image's own label give each image shares of the classes:
-   kernel ridge regressions on small pixels and on patches learned without labels, and the
-   labels of the nearest images.
+1. Cheap models that never see an image's own label, nor those of its group, give each image
+   shares of the classes: kernel ridge regressions on small pixels, on patches learned without
+   labels (where in the image, and anywhere), and the labels of the nearest images.
 2. A label model weights them and estimates how often labels of each class are wrong
    (:mod:`medbench.suspects.label_model`); it gives each image the probability of each class.
 3. The models are asked again, with those probabilities in place of the given labels, and the
@@ -30,7 +30,7 @@ from medbench.suspects.plan import Plan
 Floats = NDArray[np.float64]
 
 #: Times the models are asked.
-_ROUNDS = 3
+_ROUNDS = 2
 
 #: Resamples of the images for the interval of the number of wrong labels.
 _RESAMPLES = 100
@@ -124,7 +124,7 @@ def scores(
         opinions = np.log(np.maximum(np.stack(list(shares.values())), _LEAST)).astype(np.float64)
         label_model = fit_label_model(opinions, labels, label_model)
         targets = label_model.posterior(opinions, labels).astype(np.float32)
-        report(0.7 + 0.1 * turn)
+        report(0.75 + 0.1 * turn)
     assert label_model is not None
     probabilities = _shared(label_model, opinions, labels, copies)
     wrong = 1 - probabilities[np.arange(count), labels]
@@ -157,16 +157,18 @@ def _models(
     pixels = pixel_features(reduced(images, plan.pixels))
     pixel_model = fit(pixels, landmarks, plan.ridge, members)
     report(0.15)
-    patches = patch_features(reduced(images, plan.side), plan.filters, seed)
+    parts, whole = patch_features(reduced(images, plan.side), plan.filters, seed)
     report(0.45)
-    patch_model = fit(patches, landmarks, plan.ridge, members)
+    part_model = fit(parts, landmarks, plan.ridge, members)
+    whole_model = fit(whole, landmarks, plan.ridge, members)
     report(0.6)
     largest = max(map(len, members), default=1)
-    nearest = neighbours(patches, max(1, min(plan.neighbours, count - largest)), group_of)
+    nearest = neighbours(whole, max(1, min(plan.neighbours, count - largest)), group_of)
     report(0.65)
     return {
         "pixels": pixel_model.predict,
-        "patches": patch_model.predict,
+        "patches by place": part_model.predict,
+        "patches": whole_model.predict,
         "neighbours": lambda targets: votes(nearest, targets),
     }, nearest
 

@@ -52,7 +52,9 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
 @pytest.fixture
 def sheet(history: History, chromium: Chromium, tmp_path: Path) -> Path:
     page = tmp_path / "sheet.html"
-    text = render_sheet("toy", CLASSES, history.card.content_hash, suspects(), "12 (9 to 14)", image)
+    text = render_sheet(
+        "toy", CLASSES, history.card.content_hash, suspects(), "12 (9 to 14)", image
+    )
     page.write_text(text, "utf-8")
     chromium.open(page)
     chromium.run("localStorage.clear()")
