@@ -1,5 +1,8 @@
-"""How large the models are: decided by the number of images and the time asked for, by nothing
-else, so that the same input gives the same scores on every machine."""
+"""How large the models are.
+
+The number of images and the time asked for decide, and nothing that is measured: the same input
+gives the same scores on a fast and on a slow machine.
+"""
 
 from __future__ import annotations
 

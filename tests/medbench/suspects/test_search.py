@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from medbench.data import Columns, ImageBatch, open_images, write_images
+from medbench.data import open_images
 from medbench.interfaces import DatasetCard
 from medbench.interfaces.dataset import LabelledImages
 from medbench.suspects import Plan, scores
