@@ -4,7 +4,8 @@ The true class k of image i has the probability s_ik = softmax_k(b_k + sum_m w_m
 logarithmic pool of the models' out-of-fold shares p_m. Its given label is j with the probability
 T_kj. Weights w, offsets b and noise matrix T are those of largest likelihood of the given
 labels, found by expectation maximisation; this is the label-noise-robust logistic regression of
-Bootkrajang and Kabán 2012, with the models' opinions as features. By Bayes' rule the class of
+Bootkrajang and Kabán 2012, with the models' opinions as features. A prior pulls T towards wrong
+labels of any other class at one rate, which is estimated too. By Bayes' rule the class of
 image i is k with the probability s_ik T_kj / sum_l s_il T_lj.
 """
 
@@ -18,8 +19,11 @@ from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 
-#: Prior counts of T: given labels that are right, and wrong, for each class.
-_PRIOR_RIGHT, _PRIOR_WRONG = 8.0, 0.5
+#: Prior counts of labels that are right, and wrong, of all classes.
+_PRIOR_RIGHT, _PRIOR_WRONG = 20.0, 1.0
+
+#: Images, as a share of all, that pull each row of T to the same rate of all classes.
+_SHARED = 0.3
 
 #: Strength of the prior that pulls weights to 1 / models and offsets to 0, in images.
 _PULL = 3.0
@@ -72,18 +76,26 @@ def fit_label_model(
     """
     models, images, classes = opinions.shape
     counts = np.ones(images) if counts is None else counts
-    prior = np.full((classes, classes), _PRIOR_WRONG / max(1, classes - 1))
-    prior[np.diag_indices(classes)] = _PRIOR_RIGHT
     given = np.eye(classes)[labels] * counts[:, None]
+    few = _PRIOR_WRONG / (_PRIOR_RIGHT + _PRIOR_WRONG)
     model = start or LabelModel(
-        np.full(models, 1 / models), np.zeros(classes), prior / prior.sum(axis=1, keepdims=True)
+        np.full(models, 1 / models), np.zeros(classes), _symmetric(few, classes)
     )
     for _ in range(steps):
         posterior = model.posterior(opinions, labels)
-        noise = posterior.T @ given + prior
+        noise = posterior.T @ given
+        wrong = noise.sum() - noise.trace() + _PRIOR_WRONG
+        rate = wrong / (noise.sum() + _PRIOR_RIGHT + _PRIOR_WRONG)
+        noise += _SHARED * counts.sum() * _symmetric(rate, classes)
         model = replace(model, noise=noise / noise.sum(axis=1, keepdims=True))
         model = _pooled(model, opinions, posterior * counts[:, None], counts)
     return model
+
+
+def _symmetric(rate: float, classes: int) -> Floats:
+    """Return the noise matrix whose wrong labels are of any other class."""
+    other = rate / max(1, classes - 1)
+    return np.full((classes, classes), other) + (1 - rate - other) * np.eye(classes)
 
 
 def _pooled(model: LabelModel, opinions: Floats, classes: Floats, counts: Floats) -> LabelModel:
