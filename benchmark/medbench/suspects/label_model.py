@@ -25,8 +25,9 @@ _PRIOR_RIGHT, _PRIOR_WRONG = 20.0, 1.0
 #: Images, as a share of all, that pull each row of T to the same rate of all classes.
 _SHARED = 0.3
 
-#: Strength of the prior that pulls weights to 1 / models and offsets to 0, in images.
-_PULL = 3.0
+#: Strength, in images, of the prior that pulls offsets to 0 and weights to a sum of _SHARP: the
+#: pool is sharper than each model, which has learned from wrong labels, too.
+_PULL, _SHARP = 3.0, 3.0
 
 _STEPS = 25
 
@@ -79,7 +80,7 @@ def fit_label_model(
     given = np.eye(classes)[labels] * counts[:, None]
     few = _PRIOR_WRONG / (_PRIOR_RIGHT + _PRIOR_WRONG)
     model = start or LabelModel(
-        np.full(models, 1 / models), np.zeros(classes), _symmetric(few, classes)
+        np.full(models, _SHARP / models), np.zeros(classes), _symmetric(few, classes)
     )
     for _ in range(steps):
         posterior = model.posterior(opinions, labels)
@@ -106,7 +107,7 @@ def _pooled(model: LabelModel, opinions: Floats, classes: Floats, counts: Floats
         tried = replace(model, weights=values[:models], offsets=values[models:])
         shares = tried.shares(opinions)
         error = shares * counts[:, None] - classes
-        pulled = np.concatenate([values[:models] - 1 / models, values[models:]])
+        pulled = np.concatenate([values[:models] - _SHARP / models, values[models:]])
         slope = np.concatenate([np.einsum("mnk,nk->m", opinions, error), error.sum(axis=0)])
         fit = -float((classes * np.log(shares + 1e-300)).sum())
         return fit + _PULL / 2 * float(pulled @ pulled), slope + _PULL * pulled
