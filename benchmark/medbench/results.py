@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medbench.detection import ARRAYS, Detection, detect
 from medbench.errors import ProtocolError, StoreError
 from medbench.metrics import METRICS
 from medbench.runs_table import AXES, COLUMNS, SCORES, leave_out, merge_runs, read_runs
@@ -267,6 +269,30 @@ class Results:
             if array.ndim == 1:
                 found[name.removeprefix("curves/").replace("/", "_")] = array
         return found
+
+    @cached_property
+    def detection(self) -> pd.DataFrame:
+        """One row for each finished run: how well it finds the wrong training labels.
+
+        Columns: ``run_key``, the axes, and those of :class:`medbench.detection.Detection`:
+        ``wrong``, ``share``, ``scored_by``, ``auroc``, ``precision_at_k``, ``loss_auroc``,
+        ``loss_precision_at_k``. Runs whose clean labels are not known have no row.
+        """
+        import pandas as pd
+
+        heads, rows = ["run_key", *AXES], []
+        done = self.runs.loc[self.runs["status"] == DONE, heads]
+        for row in done.itertuples(index=False, name=None):
+            if found := self.run_detection(row[0]):
+                rows.append({**dict(zip(heads, row, strict=True)), **vars(found)})
+        return pd.DataFrame(rows, columns=[*heads, *(f.name for f in fields(Detection))])
+
+    def run_detection(self, run: str) -> Detection | None:
+        """Return how well one run finds the wrong training labels, as :attr:`detection`."""
+        arrays = self.arrays(run, *ARRAYS)
+        if "train/noisy_loss" not in arrays:
+            return None
+        return detect(arrays, self.protocol.evaluation.last_epochs)
 
     def samples(self, run: str) -> pd.DataFrame:
         """Return one row for each training image, as it was in the last epoch.

@@ -16,6 +16,7 @@ import pandas as pd
 from medbench.metrics import LOWER_IS_BETTER, READINGS
 from medbench.results import Results, load
 from medbench_leaderboard.declared import Declared
+from medbench_leaderboard.detection import Detected, read_detection
 from medbench_leaderboard.label_noise import datasets_as_given
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
@@ -150,6 +151,8 @@ class Board:
         What was declared before the runs, and what later.
     cards : mapping of str to mapping
         Dataset cards, where known.
+    detection : Detected, optional
+        How well entrants find wrong labels, where those are known.
     """
 
     facts: ProtocolFacts
@@ -161,6 +164,7 @@ class Board:
     findings: Findings
     declared: Declared
     cards: Mapping[str, Mapping[str, Any]]
+    detection: Detected | None
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -236,6 +240,13 @@ def make_board(
         ),
         declared=declared,
         cards=cards,
+        detection=read_detection(
+            facts,
+            runs,
+            [state.block for state in blocks if state.counted],
+            [Entrant(*names) for names in competing(runs)],
+            readings.detections,
+        ),
     )
 
 

@@ -42,8 +42,10 @@ def write_board(
     Writes the files of :data:`medbench_leaderboard.names.FILES`, and each figure as SVG,
     PDF and CSV in ``figures/``. Columns are described in
     :data:`medbench_leaderboard.table.COLUMNS`,
-    :data:`medbench.results.COLUMNS` and
-    :data:`medbench_leaderboard.tests_table.COLUMNS`. The same records give the
+    :data:`medbench.results.COLUMNS`,
+    :data:`medbench_leaderboard.tests_table.COLUMNS`,
+    :data:`medbench_leaderboard.detection.COLUMNS` and
+    :data:`medbench_leaderboard.detection.TESTED`. The same records give the
     same bytes.
 
     Parameters
@@ -101,6 +103,9 @@ def write_board(
         ).encode(),
         **{f"figures/{name}": content for name, content in figure_files(all_charts, drawn).items()},
     }
+    if board.detection is not None:
+        contents["detection.csv"] = _csv(board.detection.cells)
+        contents["detection-tests.csv"] = _csv(board.detection.tests)
     if confirmed and confirmed.table is not None:
         contents["confirmed.csv"] = _csv(confirmed.table)
     try:

@@ -19,7 +19,7 @@ from medbench import results
 from medbench.interfaces.dataset import LABELS_AS_GIVEN, label_words
 from medbench.metrics import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
-from medbench_leaderboard import declared, table, tests_table
+from medbench_leaderboard import declared, detection, table, tests_table
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.confirmed import Confirmed
 from medbench_leaderboard.contributed import Section
@@ -125,6 +125,9 @@ def render_page(
             drawn=drawn,
             differences_chart=differences,
             charts=others,
+            detection=board.detection,
+            detection_rows=_detection_rows(board),
+            detection_metrics=detection.METRICS,
             comparisons=findings.comparisons[:_MOST_COMPARISONS],
             advice=sorted(findings.advice, key=lambda one: one.dataset is not None),
             entrants=entrants,
@@ -264,6 +267,14 @@ def _reasons(runs: pd.DataFrame) -> list[Reason]:
         for (status, reason), part in wrong.groupby(["status", "reason"], sort=True)
     ]
     return sorted(found, key=lambda reason: -len(reason.labels))
+
+
+def _detection_rows(board: Board) -> list[dict[str, Any]]:
+    """Return detection by entrant and block, as far as the page shows it."""
+    if board.detection is None:
+        return []
+    rows = board.detection.cells[:_MOST_SHOWN_RUNS].to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _runs(board: Board) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medbench.interfaces.dataset import LABELS_AS_GIVEN
+from medbench_leaderboard import detection
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.label_noise import datasets_as_given
 from medbench_leaderboard.names import listed, many
@@ -29,6 +30,7 @@ def paper_files(board: Board) -> dict[str, str]:
     values = {
         "board": board, "findings": board.findings, "caption": _caption(board), "heads": heads,
         "rows": rows, "coverage": coverage(board), "advice_note": ADVICE_NOTE,
+        "detection_metrics": detection.METRICS,
     }  # fmt: skip
     names = ("table.md", "table.tex", "tests.md")
     return {name: environment.get_template(name).render(values) for name in names}

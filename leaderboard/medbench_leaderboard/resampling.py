@@ -2,7 +2,8 @@
 
 A board needs the headers of all records, which are small. Some things need more:
 whether a record is at fault, scores on resampled test images,
-the cross-fitted BEST, and whether a run predicts one class only. All are done in one
+the cross-fitted BEST, whether a run predicts one class only, and how well it finds wrong
+labels. All are done in one
 reading and cached in the results folder's ``index``, so that a record is read whole
 once, and again when its file has changed.
 """
@@ -21,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
+from medbench.detection import Detection, detect
 from medbench.engine.streams import numpy_stream
 from medbench.errors import StoreError
 from medbench.metrics import LOWER_IS_BETTER, resampled
@@ -31,7 +33,7 @@ from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.panel import Resamples
 
 #: Raised when something is computed in another way.
-_VERSION = 3
+_VERSION = 4
 
 #: Of a test set: counts of resamples, shape (R, N), weights of halves, shape (2, N), units.
 _Drawn = tuple[NDArray[np.float32], NDArray[np.float64], int]
@@ -58,6 +60,8 @@ class Whole:
         Whether every epoch of the declared reading predicts one class for all images.
     scores : ndarray of float32, shape (R,)
         The declared metric and reading on each resample.
+    detection : mapping, optional
+        How well it finds wrong labels: the fields of :class:`medbench.detection.Detection`.
     """
 
     key: str
@@ -69,6 +73,7 @@ class Whole:
     last: float = np.nan
     collapsed: bool = False
     scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    detection: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class Readings:
         By run key: cross-fitted BEST and LAST.
     collapsed : frozenset of str
         Keys of runs that predict one class only.
+    detections : mapping of str to Detection
+        By run key: how well it finds wrong labels, where its clean labels are known.
     unread : int
         Finished runs that were too many to be read whole.
     notes : tuple of str
@@ -95,6 +102,7 @@ class Readings:
     resamples: Resamples
     halves: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     collapsed: frozenset[str] = frozenset()
+    detections: Mapping[str, Detection] = field(default_factory=dict)
     unread: int = 0
     notes: tuple[str, ...] = ()
 
@@ -167,7 +175,8 @@ def _summarise(valid: Mapping[str, Whole], runs: pd.DataFrame, unread: int) -> R
     }
     halves = {key: (whole.best, whole.last) for key, whole in valid.items() if not whole.fault}
     collapsed = frozenset(key for key, whole in valid.items() if whole.collapsed)
-    return Readings(faults, resamples, halves, collapsed, unread, tuple(notes))
+    found = {key: Detection(**whole.detection) for key, whole in valid.items() if whole.detection}
+    return Readings(faults, resamples, halves, collapsed, found, unread, tuple(notes))
 
 
 def _read_one(
@@ -196,6 +205,7 @@ def _read_one(
     span = _epochs(record, facts, int(reading["epoch"]))
     scores = _score(record, facts, span, counts)
     predicted = record.arrays["test/probabilities"][span].argmax(axis=2)
+    detection = detect(record.arrays, facts.last_epochs)
     return Whole(
         key,
         signature,
@@ -205,6 +215,7 @@ def _read_one(
         *_cross_fitted(record, facts, halves),
         collapsed=bool((predicted == predicted[:, :1]).all()),
         scores=scores.astype(np.float32),
+        detection=detection and vars(detection),
     )
 
 

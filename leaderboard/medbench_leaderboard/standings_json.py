@@ -34,6 +34,7 @@ def standings_json(board: Board) -> dict[str, Any]:
             }
             for ranked in board.findings.ranking
         ],
+        "detection": _detection(board),
         "declared": {
             "before": list(board.declared.before),
             "exploratory": board.declared.reason,
@@ -42,6 +43,27 @@ def standings_json(board: Board) -> dict[str, Any]:
         },
         "sentences": list(board.findings.sentences),
         "warnings": list(board.findings.warnings),
+    }
+
+
+def _detection(board: Board) -> dict[str, Any] | None:
+    """Return who finds wrong labels best; none where no wrong label is known."""
+    if board.detection is None:
+        return None
+    return {
+        "ranking": [
+            {
+                **finder.ranked.entrant._asdict(),
+                "mean_rank": finder.ranked.mean_rank,
+                "scored_by": finder.scored_by,
+                **finder.means,
+            }
+            for finder in board.detection.finders
+        ],
+        "questions": {
+            metric: [_answer(answer) for answer in answers]
+            for metric, answers in board.detection.answers.items()
+        },
     }
 
 

@@ -57,10 +57,12 @@ def finish(
     draw: int = 0,
     one_class: bool = False,
     provenance: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a record whose test predictions are right with a chance of ``skill``.
 
-    With ``one_class`` they are the second class throughout.
+    With ``one_class`` they are the second class throughout; ``train`` are arrays of the
+    training samples.
     """
     text = canonical_json([dict(axes), draw])
     rng = np.random.default_rng(int(sha256(text)[:15], 16))
@@ -71,6 +73,7 @@ def finish(
         "train/predicted": rng.integers(0, CLASSES, (EPOCHS, TRAIN)),
         "train/noisy_loss": np.ones((EPOCHS, TRAIN), np.float32),
         "train/loss": np.linspace(1, 0.5, EPOCHS),
+        **(train or {}),
     }
     if one_class:
         arrays["test/probabilities"] = np.tile(np.float32([0.2, 0.7, 0.1]), (EPOCHS, TEST, 1))

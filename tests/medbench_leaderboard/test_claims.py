@@ -482,7 +482,7 @@ def test_the_first_sentence_says_what_was_found_and_the_next_what_was_not() -> N
     assert first.startswith("Found: m1 is better than m0 by 0.0")
     assert "95% interval" in first
     assert "adjusted p = 0.016" in first
-    assert first.endswith("other seeds, on these datasets and test images: d0 and d1.")
+    assert first.endswith("other seeds, on these datasets and images: d0 and d1.")
     assert second.startswith("Not decided: methods (m2 against m0). The largest difference:")
     assert "smaller ones need more seeds or test images" in second
     assert third.startswith("Not decided: pretraining (exploratory here")

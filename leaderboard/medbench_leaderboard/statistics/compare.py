@@ -61,6 +61,14 @@ def test_questions(
     return found
 
 
+def explore_questions(
+    panel: Panel, facts: ProtocolFacts, questions: Sequence[str]
+) -> dict[str, Answer]:
+    """Test some questions about scores that the protocol declares nothing about: no claims."""
+    asked = ask(panel, facts)
+    return {name: _test(name, asked[name], facts) for name in questions if name in asked}
+
+
 def _confirmed(tested: Answer, declared: Declared) -> Answer:
     """Make claims of what separates entrants all of whose runs were declared in time."""
     comparisons = tuple(

@@ -94,7 +94,7 @@ class Spread:
         if seeds and images:
             return "other seeds and test images, on these datasets"
         if seeds:
-            return "other seeds, on these datasets and test images"
+            return "other seeds, on these datasets and images"
         return "other test images, with one seed"
 
     def errors(self, contrasts: Values) -> Errors | None:
