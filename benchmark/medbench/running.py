@@ -17,6 +17,7 @@ from medbench.plugins.callbacks import Callbacks, callbacks_of
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.local import plugin_files
 from medbench.plugins.manifest import Fault
+from medbench.plugins.prepared import prepared_names
 from medbench.plugins.registry import Registry, discover
 from medbench.protocol.changes import changed, unlisted
 from medbench.protocol.read import ProtocolFile, parse_protocol, protocol_named
@@ -172,15 +173,16 @@ def run(
     values = {axis: _listed(value) for axis, value in axes.items()}
     paths = [Path(path) for path in plugins]
     with plugin_files(paths):
-        opened = open_protocol(protocol, paths, add, settings)
+        context = DataContext(Path(cache or default_cache()).absolute())
+        opened = open_protocol(protocol, paths, add, settings, context)
         registry, file = opened.registry, opened.file
         folder = Path(results) if results else RESULTS / file.protocol.name
         options = RunOptions(
-            folder.absolute(), Path(cache or default_cache()).absolute(), jobs, device,
+            folder.absolute(), context.cache, jobs, device,
             executor=executor, loggers=log, retry_failed=retry_failed,
         )  # fmt: skip
-        whole = expand(file, registry, DataContext(options.cache))
-        chosen = expand(file, registry, DataContext(options.cache), values)
+        whole = expand(file, registry, context)
+        chosen = expand(file, registry, context, values)
         from medbench.cli.progress import progress_view
 
         view = progress_view if progress else _hidden
@@ -194,8 +196,11 @@ def open_protocol(
     plugins: Sequence[Path] = (),
     additions: Sequence[str] = (),
     settings: Sequence[str] = (),
+    context: DataContext | None = None,
 ) -> Opened:
     """Find plugins and a protocol, and change it as asked.
+
+    Datasets that the user prepared can be added where ``context`` says where they are.
 
     Raises
     ------
@@ -217,7 +222,8 @@ def open_protocol(
         # "*" means every plugin that loads: classes are imported, and broken ones left out
         registry = discover(thorough=True, required=plugins)
     joining = unlisted(file.protocol, registry, plugins)
-    file = changed(file, registry, [*joining, *additions], settings)
+    prepared = prepared_names(registry, context) if context else ()
+    file = changed(file, registry, [*joining, *additions], settings, prepared)
     return Opened(registry, file, joining, registry.broken if everything else [])
 
 

@@ -124,10 +124,15 @@ def discover_with(paths: Sequence[Path], *, thorough: bool = False) -> Registry:
     return discover(thorough=thorough, required=paths)
 
 
-def card_of(entry: Entry, context: DataContext) -> tuple[str, DatasetCard | None, str]:
-    """Return a dataset's state (ready, not prepared or broken), its card and the fix."""
+def card_of(
+    entry: Entry, context: DataContext, name: str = ""
+) -> tuple[str, DatasetCard | None, str]:
+    """Return a dataset's state (ready, not prepared or broken), its card and the fix.
+
+    ``name`` is what the user calls it, by default as its plugin.
+    """
     try:
-        return "ready", entry.create(entry.name, entry.plugin.defaults).card(context), ""
+        return "ready", entry.create(name or entry.name, entry.plugin.defaults).card(context), ""
     except NotPreparedError as error:
         return "not prepared", None, str(error)
     except MedbenchError as error:

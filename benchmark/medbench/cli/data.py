@@ -160,6 +160,19 @@ Examples:
     help="Split (train, validation or test) whose labels are true; can be repeated.  [default: "
     "labels of your own images are as given, and may be wrong]",
 )
+@click.option(
+    "--duplicates",
+    type=click.Choice(["group", "drop", "keep"]),
+    help="Copies, equal or alike: keep each set in one split, keep one image a label, or leave all "
+    "as they are.  [default: group for images of your own, keep for a published split]",
+)
+@click.option(
+    "--window",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="Of images with more than 8 bits: the values that become black and white.  [default: what "
+    "a DICOM file states, or else the range of the bits]",
+)
 @cache_option
 @json_option
 def data_prepare(
@@ -171,6 +184,8 @@ def data_prepare(
     download: bool,
     allow_unreadable: bool,
     trusted: tuple[str, ...],
+    duplicates: Any,
+    window: tuple[float, float] | None,
     cache: Path,
     as_json: bool,
 ) -> None:
@@ -180,6 +195,9 @@ def data_prepare(
     own; SOURCE is a folder, zip archive, CSV or npz file. Without --download
     nothing is fetched. An interrupted transfer continues when the command is
     repeated; an interrupted preparation starts again.
+
+    Images that occur more than once are listed in NAME-duplicates.csv, with
+    pictures in NAME-duplicates.html, next to the file.
     """
     from medbench.data import PrepareOptions
 
@@ -190,7 +208,16 @@ def data_prepare(
         fetched = dataset.downloads(size)
         instead = ", or fetch it with --download" if fetched else f"; {dataset.by_hand}"
         raise PluginError(f"say where your copy of {name} is (SOURCE){instead}")
-    options = PrepareOptions(size, channels, allow_unreadable, _trusted(dataset, trusted))
+    if window is not None and not window[0] < window[1]:
+        raise PluginError("--window LOW HIGH: LOW must be below HIGH")
+    options = PrepareOptions(
+        size,
+        channels,
+        allow_unreadable,
+        _trusted(dataset, trusted),
+        duplicates=duplicates,
+        window=window,
+    )
     if download:
         sources = _fetched(dataset, size, cache)
     with counting("preparing", "images") as progress:
@@ -279,6 +306,10 @@ def _say_prepared(prepared: Prepared, cache: Path) -> None:
         click.echo(f"  {line}")
     for file in card.audit.get("unreadable", {}).get("files", [])[:10]:
         click.echo(f"  left out: {file['id']} ({file['reason']})")
+    for ending, what in (("csv", "all copies"), ("html", "pictures of them")):
+        file = prepared.path.with_name(f"{prepared.path.stem}-duplicates.{ending}")
+        if file.exists():
+            click.echo(f"  {what}: {file}")
     if prepared.protocol is not None:
         given = "" if cache == default_cache() else f" --cache {cache}"
         click.echo(f"Next: medbench run --all --protocol {prepared.protocol}{given}")

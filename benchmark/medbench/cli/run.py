@@ -125,13 +125,13 @@ def run(
             "--pretext, --method, --seed"
         )
     click.get_current_context().with_resource(plugin_files(plugins))
-    opened = open_protocol(protocol_name, plugins, additions, settings)
+    context = DataContext(cache.absolute())
+    opened = open_protocol(protocol_name, plugins, additions, settings, context)
     registry, file = opened.registry, opened.file
     for fault in opened.left_out:
         click.echo(f"left out: {plain(fault.distribution)}: {fault.reason}", err=True)
     for word in opened.joining:
         click.echo(f"{word} joins the grid of {file.protocol.name}", err=True)
-    context = DataContext(cache.absolute())
     asked = expand(file, registry, context, axes)
     root = (results_dir or RESULTS / file.protocol.name).absolute()
     chosen = failed_part(asked, Results.open(root)) if only_failed else asked

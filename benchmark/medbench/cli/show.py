@@ -25,6 +25,7 @@ from medbench.cli.run_plan import decidability_of
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext, label_words
 from medbench.plugins.kinds import kind_named
+from medbench.plugins.prepared import dataset_entry, prepared_names
 from medbench.plugins.registry import Entry, Registry
 from medbench.protocol.changes import changed
 from medbench.protocol.read import ProtocolFile, protocol_named
@@ -57,18 +58,20 @@ def show(
 
     A protocol is printed with the changes of --add and --set.
     """
-    registry = discover_with(plugins)
+    registry, context = discover_with(plugins), DataContext(cache)
     if kind in ("protocol", "protocols"):
         file = protocol_named(name, registry)
-        file = changed(file, registry, additions, settings)
+        file = changed(file, registry, additions, settings, prepared_names(registry, context))
         if as_json:
             print_json(file.protocol.model_dump(mode="json"))
         else:
             click.echo(file.text, nl=False)
-            _say_decidable(file, registry, DataContext(cache))
+            _say_decidable(file, registry, context)
         return
-    entry = registry.get(kind_named(kind), name)
-    values = describe(entry, DataContext(cache))
+    if kind_named(kind).name == "dataset":
+        values = describe(dataset_entry(registry, name, context), context, name)
+    else:
+        values = describe(registry.get(kind_named(kind), name), context, name)
     if as_json:
         print_json(values)
     else:
@@ -82,13 +85,13 @@ def _say_decidable(file: ProtocolFile, registry: Registry, context: DataContext)
             click.echo(f"Question {found}", err=True)
 
 
-def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
-    """Return a description of a plugin as plain JSON values."""
+def describe(entry: Entry, context: DataContext, name: str) -> dict[str, Any]:
+    """Return a description of a plugin, which the user calls ``name``, as plain JSON values."""
     model = entry.load_settings()
     defaults = entry.plugin.defaults
     values: dict[str, Any] = {
         "kind": entry.kind.name,
-        "name": entry.name,
+        "name": name,
         "summary": entry.plugin.summary,
         "from": f"{entry.distribution} {entry.version}",
         "target": entry.plugin.target,
@@ -107,7 +110,7 @@ def describe(entry: Entry, context: DataContext) -> dict[str, Any]:
         "presets": {name: dict(values) for name, values in model.presets.items()},
     }
     if entry.kind.name == "dataset":
-        _, card, fix = card_of(entry, context)
+        _, card, fix = card_of(entry, context, name)
         values["card"] = {**card.to_json(), "trusted": list(card.trusted)} if card else fix
     return values
 

@@ -6,6 +6,13 @@ and :class:`FilesDataset` prepares it from image files.
 
 from medbench.data.audit import audited
 from medbench.data.datasets import FilesDataset, Hdf5Dataset, PreparedDataset
+from medbench.data.duplicates import (
+    Copies,
+    copies_pages,
+    joined,
+    left_as_they_are,
+    write_copies,
+)
 from medbench.data.hashing import Fingerprints
 from medbench.data.hdf5_format import DatasetFileError
 from medbench.data.hdf5_reading import open_images, read_card, verify_images
@@ -38,6 +45,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "Box",
     "Columns",
+    "Copies",
     "DatasetFileError",
     "DatasetIndex",
     "Download",
@@ -58,6 +66,9 @@ __all__ = [
     "UnreadableError",
     "audited",
     "check_space",
+    "copies_pages",
+    "joined",
+    "left_as_they_are",
     "list_sources",
     "md5_of",
     "open_images",
@@ -66,5 +77,6 @@ __all__ = [
     "stratified_split",
     "summarize_files",
     "verify_images",
+    "write_copies",
     "write_images",
 ]

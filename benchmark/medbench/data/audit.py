@@ -18,6 +18,13 @@ The audit is a mapping of plain JSON values:
     ``listed``, across splits first. Copies of one image in one split count once.
 ``crossing_groups``
     Groups with images in several splits: ``count``, and the first ``groups``.
+``duplicates``
+    What was done about copies before this audit: ``policy``, ``sets``, ``images`` in them,
+    sets that ``spanned_splits``, and images ``dropped``; see :mod:`medbench.data.duplicates`.
+    Only where something was done.
+``window``
+    The values that are stored as 0 and 255, of images with more than 8 bits a channel that
+    state none themselves. Only where there are such images.
 """
 
 from __future__ import annotations
@@ -56,7 +63,7 @@ def audited(
     Parameters
     ----------
     card : DatasetCard
-        The card.
+        The card; what its audit says already is kept.
     columns : Columns
         Labels, splits, ids and groups of the stored images.
     fingerprints : Fingerprints
@@ -71,7 +78,7 @@ def audited(
     splits, classes = split.tolist(), labels.tolist()
     coded = zip(splits, columns.ids, strict=True)
     names = [f"{_SPLIT_NAMES[code]}: {name}" for code, name in coded]
-    keys = _keys(fingerprints, image)
+    keys = pixel_keys(fingerprints, image)
 
     def across(values: Sequence[int], sets: Iterable[Sequence[int]]) -> list[Sequence[int]]:
         return [rows for rows in sets if len({values[row] for row in rows}) > 1]
@@ -81,11 +88,12 @@ def audited(
         ordered = sorted(sets, key=lambda rows: len({splits[row] for row in rows}) < 2)
         return [[names[row] for row in rows[:MOST_LISTED]] for rows in ordered[:MOST_LISTED]]
 
-    equal = [rows for rows in _rows(keys).values() if len(rows) > 1]
+    equal = [rows for rows in rows_by_key(keys).values() if len(rows) > 1]
     pairs, complete = _near_duplicates(splits, keys, fingerprints)
-    groups = _rows(columns.groups or ()).items()
+    groups = rows_by_key(columns.groups or ()).items()
     crossing = [group for group, rows in groups if group and across(splits, [rows])]
     audit = {
+        **card.audit,
         "class_counts": {
             name: {
                 class_name: int(np.count_nonzero((split == code) & (labels == label)))
@@ -138,16 +146,37 @@ def findings(audit: Mapping[str, Any]) -> tuple[str, ...]:
             f" images; {near['pairs_across_splits']} span splits,"
             f" {near['pairs_across_classes']} span classes."
         )
+    if done := audit.get("duplicates"):
+        found.append(copies_sentence(done))
+    if window := audit.get("window"):
+        low, high = window
+        found.append(f"Values from {low:g} to {high:g} are stored as 0 to 255, others clipped.")
     if unreadable["count"]:
         found.append(f"Images left out because they cannot be read: {unreadable['count']}.")
     return tuple(found)
 
 
-def _keys(fingerprints: Fingerprints, image: Callable[[int], NDArray[np.uint8]]) -> list[Hashable]:
+def copies_sentence(found: Mapping[str, Any]) -> str:
+    """Say what copies there were and what was done about them; see ``duplicates`` in an audit."""
+    sets, spanned = found["sets"], found["spanned_splits"]
+    done = {
+        "group": f"{spanned} sets spanned splits and are now in one split each",
+        "drop": f"{found['dropped']} images are dropped, and no set spans splits",
+        "keep": f"{spanned} sets span splits",
+    }[found["policy"]]
+    return (
+        f"Copies, equal or alike: {found['images']} images in {sets} sets; {done}"
+        f" (--duplicates {found['policy']})."
+    )
+
+
+def pixel_keys(
+    fingerprints: Fingerprints, image: Callable[[int], NDArray[np.uint8]]
+) -> list[Hashable]:
     """Return a key for each image; two are equal if and only if the pixels are."""
     keys: list[Hashable] = list(range(len(fingerprints.hashes)))
     looks = zip(fingerprints.hashes.tolist(), map(bytes, fingerprints.thumbnails), strict=True)
-    for rows in _rows(looks).values():
+    for rows in rows_by_key(looks).values():
         for row in rows if len(rows) > 1 else ():
             keys[row] = hashlib.sha256(image(row).tobytes()).digest()
     return keys
@@ -158,13 +187,13 @@ def _near_duplicates(
 ) -> tuple[list[list[int]], bool]:
     """Return pairs of row numbers of near-duplicates, and whether all images were compared."""
     # of equal images in one split, the first
-    first = np.array([rows[0] for rows in _rows(zip(keys, splits, strict=True)).values()])
+    first = np.array([rows[0] for rows in rows_by_key(zip(keys, splits, strict=True)).values()])
     pairs, complete = near_pairs(fingerprints.hashes[first])
     pairs = first[pairs[alike(fingerprints.thumbnails[first], pairs)]]
     return [pair for pair in pairs.tolist() if keys[pair[0]] != keys[pair[1]]], complete
 
 
-def _rows(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
+def rows_by_key(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
     """Return the row numbers of each key."""
     rows: defaultdict[Hashable, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):

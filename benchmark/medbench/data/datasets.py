@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from medbench.data.hdf5_reading import open_images, read_card
 from medbench.data.samples import DatasetIndex, Prepared, PrepareOptions, Progress
@@ -156,6 +156,10 @@ class PreparedDataset(Hdf5Dataset):
 class FilesDataset(PreparedDataset):
     """A dataset prepared from image files; a subclass states what each file is."""
 
+    #: What is done about copies unless the user says so; ``keep`` describes a published split
+    #: as it is. See :mod:`medbench.data.duplicates`.
+    duplicates: ClassVar[Literal["group", "drop", "keep"]] = "keep"
+
     def find_files(self, sources: Sequence[Path]) -> list[SourceFile]:
         """List the files of the sources; see :func:`medbench.data.list_sources`."""
         return list_sources(sources)
@@ -194,5 +198,6 @@ class FilesDataset(PreparedDataset):
 
         index = self.index(self.find_files(sources))
         path = self.target(context)
+        options = replace(options, duplicates=options.duplicates or self.duplicates)
         card = prepare_images(path, index, context, options, progress)
         return Prepared(path, card, tuple(index.notes))

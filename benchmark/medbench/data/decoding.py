@@ -9,8 +9,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, ImageOps
 
+from medbench.data.dicom import Window, decode_dicom, is_dicom, is_grey, read_header, scaled
 from medbench.data.samples import Box
 from medbench.data.sources import LayoutError, RefusedError, UnreadableError
 
@@ -24,7 +26,10 @@ MAX_PIXELS, MAX_SIDE = 40_000_000, 20_000
 LARGE_PIXELS = 4_000_000
 
 _GREY = frozenset({"1", "L", "LA"})
+_DEEP = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})  # grey of 16 bits or more
 _COLOUR = frozenset({"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"})
+
+_PHOTOMETRIC = 262  # tag of a TIFF
 
 # What Pillow's readers raise on damaged bytes.
 _ODD_BYTES = (SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError)
@@ -45,6 +50,11 @@ class PixelFormat:
     any_mode : bool
         Convert colour images of a grey dataset to their luminance; otherwise only those
         whose three channels are equal are taken.
+    window : tuple of float, optional
+        Of images with more than 8 bits a channel: the values that become 0 and 255.
+    white : int
+        Without a window: the value of such images that becomes 255, while 0 stays 0. What a
+        DICOM file states comes before it.
     """
 
     height: int
@@ -52,6 +62,8 @@ class PixelFormat:
     channels: int
     resize: bool
     any_mode: bool
+    window: Window | None = None
+    white: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -74,8 +86,29 @@ def read_shape(data: bytes, where: str) -> tuple[int, int, int]:
     RefusedError
         If the image is too large.
     """
+    if is_dicom(data):
+        dataset = read_header(data, where)
+        return int(dataset.Rows), int(dataset.Columns), 1 if is_grey(dataset) else 3
     image = _open(data, where)
-    return image.height, image.width, 1 if image.mode in _GREY else 3
+    return image.height, image.width, 1 if image.mode in _GREY | _DEEP else 3
+
+
+def brightest_value(data: bytes, where: str) -> int:
+    """Return the largest value of a grey image of 16 bits; 0 for any other, also for DICOM.
+
+    Raises
+    ------
+    UnreadableError
+        If the bytes are no image of a known format.
+    RefusedError
+        If the image is too large.
+    """
+    if is_dicom(data):
+        return 0
+    image = _open(data, where)
+    if image.mode not in _DEEP - {"F"}:
+        return 0
+    return min(65535, max(0, int(np.asarray(_load(image, None)).max())))
 
 
 def decode_image(
@@ -103,17 +136,27 @@ def decode_image(
     Raises
     ------
     UnreadableError
-        If the image is damaged, has not 8 bits a channel, or does not hold the box.
+        If the image is damaged, of an unknown mode, or does not hold the box.
     RefusedError
         If the image is too large.
     LayoutError
-        If its size or colour differs from that of the other images.
+        If its size, colour or range differs from that of the other images.
     """
+    if is_dicom(data):
+        dataset = read_header(data, where)
+        size = int(dataset.Columns), int(dataset.Rows)
+        _check_size(size, where)
+        with large() if size[0] * size[1] > LARGE_PIXELS else nullcontext():
+            image = _crop(decode_dicom(dataset, to.window), box)
+            return _scale(_convert(image, where, to), where, to).tobytes()
     image = _open(data, where)
-    if image.mode not in _GREY | _COLOUR:
-        raise UnreadableError(f"mode {image.mode}: not 8 bits a channel; window and convert it")
+    if image.mode not in _GREY | _COLOUR | _DEEP:
+        raise UnreadableError(f"mode {image.mode}: neither grey nor colour; convert it")
     with large() if image.width * image.height > LARGE_PIXELS else nullcontext():
-        return _scale(_convert(_load(image, box), where, to), where, to).tobytes()
+        pixels = _load(image, box)
+        if pixels.mode in _DEEP:
+            pixels = _eight_bits(pixels, where, to, inverted=_white_is_zero(image))
+        return _scale(_convert(pixels, where, to), where, to).tobytes()
 
 
 def decode_mask(
@@ -150,15 +193,19 @@ def _open(data: bytes, where: str) -> Image.Image:
         raise RefusedError(f"{where}: {error}; remove it") from error
     except _DAMAGE as error:
         raise UnreadableError(_reason(error)) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE or min(width, height) < 1:
-        raise RefusedError(
-            f"{where}: {_size(image)}, at most {MAX_PIXELS:,} pixels and a side of"
-            f" {MAX_SIDE:,} are decoded; scale it down or remove it"
-        )
+    _check_size(image.size, where)
     if frames > 1:
         raise UnreadableError(f"holds {frames} images; give each its own file")
     return image
+
+
+def _check_size(size: tuple[int, int], where: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS or max(size) > MAX_SIDE or min(size) < 1:
+        raise RefusedError(
+            f"{where}: {width} x {height} px, at most {MAX_PIXELS:,} pixels and a side of"
+            f" {MAX_SIDE:,} are decoded; scale it down or remove it"
+        )
 
 
 def _load(image: Image.Image, box: Box | None) -> Image.Image:
@@ -169,12 +216,43 @@ def _load(image: Image.Image, box: Box | None) -> Image.Image:
             ImageOps.exif_transpose(image, in_place=True)
     except _DAMAGE as error:
         raise UnreadableError(_reason(error)) from error
+    return _crop(image, box)
+
+
+def _crop(image: Image.Image, box: Box | None) -> Image.Image:
     if box is None:
         return image
     left, upper, right, lower = box
     if not (0 <= left < right <= image.width and 0 <= upper < lower <= image.height):
         raise UnreadableError(f"{_size(image)}: holds no part from {box[:2]} to {box[2:]}")
     return image.crop(box)
+
+
+def _eight_bits(image: Image.Image, where: str, to: PixelFormat, *, inverted: bool) -> Image.Image:
+    """Map the values of a grey image of more than 8 bits to 0 to 255."""
+    values = np.asarray(image)
+    low, high = to.window or (0, to.white)
+    if to.window is None:
+        least, most = values.min(), values.max()
+        if image.mode == "F" or least < 0:
+            raise LayoutError(
+                f"{where}: holds {'fractions' if image.mode == 'F' else 'values below 0'};"
+                " say which become black and white with --window LOW HIGH"
+            )
+        if most > high:
+            others = f"are taken for values up to {high}" if high else "have 8 bits"
+            raise LayoutError(
+                f"{where}: holds values up to {most}, the images looked at first {others};"
+                f" say which become black and white with --window 0 {most}"
+            )
+    pixels = scaled(values, low, max(high, low + 1))
+    return Image.fromarray(255 - pixels if inverted else pixels)
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Return whether a TIFF states so; Pillow inverts those of 8 bits itself."""
+    tags = getattr(image, "tag_v2", {})
+    return bool(tags.get(_PHOTOMETRIC) == 0)
 
 
 def _convert(image: Image.Image, where: str, to: PixelFormat) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -71,6 +71,11 @@ class Fingerprints:
         """Join fingerprints of consecutive images."""
         columns = zip(*((part.hashes, part.thumbnails) for part in parts), strict=True)
         return cls(*map(np.concatenate, columns))
+
+    def part(self, rows: Sequence[int]) -> Fingerprints:
+        """Return the fingerprints of some images, by their row numbers."""
+        chosen = np.asarray(rows, np.intp)
+        return Fingerprints(self.hashes[chosen], self.thumbnails[chosen])
 
 
 def near_pairs(

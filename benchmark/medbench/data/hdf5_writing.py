@@ -31,6 +31,7 @@ from medbench.interfaces.dataset import SPLITS, DatasetCard
 # A chunk is the least that can be read. Runs read subsets of the images, so a chunk is one
 # of them, or a few small ones; the other arrays are read whole.
 _IMAGE_CHUNK_BYTES, _CHUNK_BYTES = 4 * 1024, 64 * 1024
+_BLOCK_BYTES = 8 * 1024**2
 # Old enough for every HDF5 that h5py>=3.11 brings, new enough that all metadata
 # carry checksums; fixed, so that the bytes do not depend on the library's default.
 _LIBRARY_VERSIONS = ("v110", "v110")
@@ -141,7 +142,7 @@ class ImagesWriter:
     def __init__(
         self, path: Path, image_shape: tuple[int, int, int], room: int, gzip_level: int = 4
     ) -> None:
-        self._path, self._shape, self._room, self._level = path, image_shape, room, gzip_level
+        self.path, self._shape, self._room, self._level = path, image_shape, room, gzip_level
         self._arrays: dict[str, h5py.Dataset] = {}
         self._digests: dict[str, Any] = {}
         self._done = 0
@@ -175,7 +176,7 @@ class ImagesWriter:
             parts.append(("masks", batch.masks, max(1, self._level), _CHUNK_BYTES))
         if self._done and len(parts) != len(self._arrays):
             raise ValueError("either all batches have masks or none has")
-        with _writing(self._path):
+        with _writing(self.path):
             for name, part, level, chunk in parts:
                 if name not in self._arrays:
                     shape = self._room, *part.shape[1:]
@@ -189,6 +190,24 @@ class ImagesWriter:
         """Read an image that was appended, by its position."""
         pixels: NDArray[np.uint8] = self._arrays["images"][position]
         return pixels
+
+    def part(self, path: Path, rows: Sequence[int]) -> ImagesWriter:
+        """Return a writer of another file that has some of the images appended here.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The other file.
+        rows : sequence of int
+            Positions of the images, in rising order.
+        """
+        other = ImagesWriter(path, self._shape, len(rows), self._level)
+        step = max(1, _BLOCK_BYTES // math.prod(self._shape))
+        for start in range(0, len(rows), step):
+            chosen = rows[start : start + step]
+            parts = [array[chosen] for array in self._arrays.values()]
+            other.append(ImageBatch(*parts))
+        return other
 
     def finish(self, card: DatasetCard, columns: Columns) -> DatasetCard:
         """Write the columns and the card, and let the file appear.
@@ -216,7 +235,7 @@ class ImagesWriter:
         count = len(columns.ids)
         if self._done != count or card.image_shape != self._shape:
             raise ValueError(f"{count} labels, {self._done} images; card says {card.image_shape}")
-        with _writing(self._path):
+        with _writing(self.path):
             lines = {}
             for name, array in self._arrays.items():
                 if count < self._room:
@@ -236,7 +255,7 @@ class ImagesWriter:
             self._file.attrs["format_version"] = np.int64(FORMAT_VERSION)
             self._file.attrs["card"] = np.bytes_(json.dumps(card.to_json()))
             self._file.close()
-            self._partial.replace(self._path)
+            self._partial.replace(self.path)
         return card
 
     def _check(self, batch: ImageBatch) -> None:

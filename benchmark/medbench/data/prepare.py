@@ -11,19 +11,34 @@ import shutil
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medbench.data.audit import audited
-from medbench.data.decoding import PixelFormat, decode_image, decode_mask, read_shape
+from medbench.data.decoding import (
+    PixelFormat,
+    brightest_value,
+    decode_image,
+    decode_mask,
+    read_shape,
+)
+from medbench.data.duplicates import Copies, Separated, copies_pages, separate, write_copies
 from medbench.data.hashing import Fingerprints
 from medbench.data.hdf5_writing import Columns, ImageBatch, ImagesWriter
 from medbench.data.samples import DatasetIndex, PrepareOptions, Progress, Sample
-from medbench.data.sources import PrepareError, UnreadableError, check_space, locked, read_bytes
+from medbench.data.sources import (
+    PrepareError,
+    RefusedError,
+    UnreadableError,
+    check_space,
+    locked,
+    read_bytes,
+)
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.store.parallel import spread
 
@@ -31,6 +46,9 @@ _BATCH_BYTES = 4 * 1024**2
 _MOST_IN_BATCH = 1024
 _PROBES = 64
 _MOST_UNREADABLE_SHARE = 0.01
+
+#: Bits that images of more than 8 bits are taken to have.
+_DEPTHS = (8, 10, 12, 14, 16)
 
 # Upper bounds of memory: this process; a worker, and what it holds for each entry of an
 # archive; one large image (decoding.MAX_PIXELS) at a time.
@@ -85,6 +103,9 @@ def prepare_images(
 ) -> DatasetCard:
     """Decode the images of an index and write them, with an audit, to a dataset file.
 
+    Where there are copies among them, a table (``NAME-duplicates.csv``) and a page of pictures
+    (``NAME-duplicates.html``) are written next to the file.
+
     Equal images and options give equal bytes, from a folder or an archive, with any number
     of workers. After an interruption, prepare again: nothing is left of the first attempt.
 
@@ -97,7 +118,8 @@ def prepare_images(
     context : DataContext
         Workers and memory.
     options : PrepareOptions
-        Size and colour of the stored images.
+        Size, colour and window of the stored images, and what is done about copies; by
+        default nothing.
     progress : callable
         Called after each batch.
 
@@ -136,18 +158,33 @@ def prepare_images(
             writer.append(decoded.readable)
             progress(len(reasons), len(samples))
         kept, unreadable = _kept(index, reasons, options)
-        groups = [sample.group for sample in kept.samples]
-        columns = Columns(
-            [sample.label for sample in kept.samples],
-            [SPLITS[sample.split] for sample in kept.samples],
-            [sample.id for sample in kept.samples],
-            groups if any(groups) else None,
-        )
-        trusted = kept.card.trusted if options.trusted is None else options.trusted
-        card = replace(kept.card, image_shape=pixels.shape, trusted=trusted)
         seen = Fingerprints.concatenate(fingerprints)
-        card = writer.finish(audited(card, columns, seen, writer.image, unreadable), columns)
-        (folder / path.name).replace(path)
+        copies = Copies.among(seen, writer.image)
+        separated = separate(kept, copies, options.duplicates or "keep")
+        pages = copies_pages(separated, kept.card.class_names, path.stem, writer.image)
+        samples = [replace(kept.samples[r], split=separated.splits[r]) for r in separated.rows]
+        kept = replace(kept, samples=samples)
+        kept.check()
+        with _without_dropped(writer, separated, folder / f"kept-{path.name}") as final:
+            groups = [sample.group for sample in kept.samples]
+            columns = Columns(
+                [sample.label for sample in kept.samples],
+                [SPLITS[sample.split] for sample in kept.samples],
+                [sample.id for sample in kept.samples],
+                groups if any(groups) else None,
+            )
+            about: dict[str, Any] = {}
+            if copies.sets and separated.policy != "keep":
+                about["duplicates"] = separated.to_json()
+            if pixels.white or pixels.window:
+                about["window"] = list(pixels.window or (0, pixels.white))
+            trusted = kept.card.trusted if options.trusted is None else options.trusted
+            trusted = separated.still_trusted(trusted)
+            card = replace(kept.card, image_shape=pixels.shape, trusted=trusted, audit=about)
+            seen = seen.part(separated.rows)
+            card = final.finish(audited(card, columns, seen, final.image, unreadable), columns)
+        final.path.replace(path)
+    write_copies(path, pages)
     return card
 
 
@@ -159,6 +196,18 @@ def most_workers(index: DatasetIndex, context: DataContext, image_bytes: int) ->
     worker = _WORKER_BYTES + _ENTRY_BYTES * archived + waiting
     room = context.memory_bytes - _OWN_BYTES - _LARGE_BYTES
     return max(1, min(context.workers, room // worker))
+
+
+@contextmanager
+def _without_dropped(
+    writer: ImagesWriter, separated: Separated, path: Path
+) -> Iterator[ImagesWriter]:
+    """Open a writer that holds the kept images only: the same one where none is dropped."""
+    if len(separated.rows) == len(separated.before):
+        yield writer
+        return
+    with writer.part(path, separated.rows) as kept:
+        yield kept
 
 
 @contextmanager
@@ -184,14 +233,30 @@ def work_folder(path: Path) -> Iterator[Path]:
 
 
 def _pixel_format(index: DatasetIndex, options: PrepareOptions) -> PixelFormat:
-    """Decide the shape of the stored images, from a few of them if nothing else says it."""
+    """Decide the format of the stored images, from a few of them if nothing else says it."""
     samples, size = index.samples, options.size or index.size
     known = {"grey": 1, "colour": 3}.get(options.channels or "", index.channels)
     step = max(1, len(samples) // _PROBES) if known is None else 1
     shapes = _probe(samples[::step]) if known is None or size is None else []
     channels = known or max(shape[2] for shape in shapes)
     height, width = (size, size) if size is not None else shapes[0][:2]
-    return PixelFormat(height, width, channels, size is not None, known is not None)
+    brightest = _brightest(samples[:: max(1, len(samples) // _PROBES)])
+    white = next(2**bits - 1 for bits in _DEPTHS if brightest < 2**bits) if brightest else 0
+    return PixelFormat(
+        height, width, channels, size is not None, known is not None, options.window, white
+    )
+
+
+def _brightest(samples: Sequence[Sample]) -> int:
+    """Return the largest value in some images, of those with 16 bits a channel; else 0."""
+    values = [0]
+    for sample in samples:
+        with (
+            suppress(UnreadableError, RefusedError),  # decoding says what is wrong
+            warnings.catch_warnings(action="ignore"),
+        ):
+            values.append(brightest_value(read_bytes(sample.file), sample.file.where))
+    return max(values)
 
 
 def _probe(samples: Sequence[Sample]) -> list[tuple[int, int, int]]:

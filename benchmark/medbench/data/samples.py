@@ -68,6 +68,10 @@ class DatasetIndex:
         images that differ in size.
     notes : sequence of str
         Messages for the user.
+    split_again : callable, optional
+        Where medbench makes the splits: makes them again so that sets of copies are in one
+        split. Takes the number of the set of each sample that is in one, by id; returns the
+        split of every sample, by id.
     """
 
     card: DatasetCard
@@ -75,6 +79,7 @@ class DatasetIndex:
     channels: int | None = None
     size: int | None = None
     notes: Sequence[str] = ()
+    split_again: Callable[[Mapping[str, int]], Mapping[str, str]] | None = None
 
     def check(self) -> None:
         """Refuse what cannot be stored or trained on.
@@ -118,12 +123,19 @@ class PrepareOptions:
         Continue even if more than 1 % of the images cannot be read.
     trusted : tuple of str, optional
         Splits whose labels are true. Default: as the dataset says.
+    duplicates : {"group", "drop", "keep"}, optional
+        What is done about copies, see :mod:`medbench.data.duplicates`. Default: the dataset's.
+    window : tuple of float, optional
+        Of images with more than 8 bits a channel: the values that are stored as 0 and 255.
+        Default: what the file states, or else the range of its bits.
     """
 
     size: int | None = None
     channels: Literal["grey", "colour"] | None = None
     allow_unreadable: bool = False
     trusted: tuple[str, ...] | None = None
+    duplicates: Literal["group", "drop", "keep"] | None = None
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

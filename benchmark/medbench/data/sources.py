@@ -28,7 +28,7 @@ MAX_FILE_BYTES = 256 * 1024**2
 
 #: Endings of the files that are taken for images.
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp"}
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp", ".dcm", ".dicom"}
 )
 
 _IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})

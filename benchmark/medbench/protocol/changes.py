@@ -27,7 +27,11 @@ PLUGIN_AXES = ("datasets", "noise", "pretexts", "methods")
 
 
 def changed(
-    file: ProtocolFile, registry: Registry, additions: Sequence[str], settings: Sequence[str]
+    file: ProtocolFile,
+    registry: Registry,
+    additions: Sequence[str],
+    settings: Sequence[str],
+    prepared: Collection[str] = (),
 ) -> ProtocolFile:
     """Return a protocol with changes made.
 
@@ -43,6 +47,8 @@ def changed(
     settings : sequence of str
         ``"NAME.KEY=VALUE"`` for a plugin or variant of the grid, or
         ``"TABLE.KEY=VALUE"`` for a table of the protocol.
+    prepared : collection of str
+        Names of datasets that the user prepared, which may be added, too.
 
     Raises
     ------
@@ -53,7 +59,7 @@ def changed(
         return file
     document = tomlkit.parse(file.text)
     for addition in additions:
-        _add(document, addition, registry)
+        _add(document, addition, registry, prepared)
     for setting in settings:
         _set(document, setting, registry)
     text = tomlkit.dumps(document)
@@ -85,14 +91,21 @@ def _names(protocol: Protocol, axis: str, name: str) -> bool:
     return name in made_of or any(each == "*" or name in each for each in listed)
 
 
-def _add(document: MutableMapping[str, Any], addition: str, registry: Registry) -> None:
+def _add(
+    document: MutableMapping[str, Any],
+    addition: str,
+    registry: Registry,
+    prepared: Collection[str],
+) -> None:
     left, _, plugin = addition.partition("=")
     axis, dot, name = left.partition(".")
     if not dot or axis not in PLUGIN_AXES:
         named = {axis: [n for a, n in registry.entries if a == axis] for axis in PLUGIN_AXES}
+        named["datasets"] += prepared
         axis, name = _axis_of(plugin or left, named, f"--add {addition}"), left
     plugin = plugin or name
-    registry.get(kind_named(axis), plugin)  # its error suggests similar names
+    if not (axis == "datasets" and plugin in prepared):
+        registry.get(kind_named(axis), plugin)  # its error suggests similar names
     for grid in _grids(document):
         listed = _listed(grid, axis, registry)
         if name in listed and name == plugin:

@@ -15,6 +15,7 @@ from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.interfaces.noise import NoiseModel, is_diagonally_dominant
 from medbench.interfaces.options import ImageOptions, PretrainingOptions, TrainingOptions
 from medbench.plugins.kinds import Kind, kind_named
+from medbench.plugins.prepared import dataset_entry, prepared_names
 from medbench.plugins.registry import Entry, Registry
 from medbench.protocol.read import checked
 from medbench.protocol.schema import BackboneTable, Override, Protocol
@@ -82,6 +83,9 @@ class Resolver:
             table = getattr(self.protocol, axis).get(name, {})
             if axis == "datasets":
                 table = {key: value for key, value in table.items() if key not in _PROFILE}
+            if axis == "datasets" and "plugin" not in table:
+                plugin = self._plugin_of_dataset(name)
+                table = {"plugin": plugin, **table} if plugin != name else table
             found = self._resolve(kind_named(axis), name, table, f"[{axis}.{name}]")
             self._plugins[axis, name] = found
         return self._plugins[axis, name]
@@ -98,6 +102,23 @@ class Resolver:
             content_hash = card.content_hash if card else None
             self._datasets[name] = DatasetSpec(**plugin.to_json(), content_hash=content_hash)
         return self._datasets[name]
+
+    def knows(self, kind: str, name: Any) -> bool:
+        """Return whether there is such a plugin, or such a dataset prepared by the user."""
+        if kind == "dataset" and name in prepared_names(self._registry, self._context):
+            return True
+        return any(
+            entry.name == name
+            for entry in self._registry.entries.values()
+            if entry.kind.name == kind
+        )
+
+    def _plugin_of_dataset(self, name: str) -> str:
+        """Return the name of a dataset's plugin, also of one that the user prepared."""
+        try:
+            return dataset_entry(self._registry, name, self._context).name
+        except PluginError:
+            return name  # the message must name the table
 
     def learnable(self, dataset: str, noise: str, rate: float) -> bool:
         """Return whether a block can be learned, as far as its noise model states a matrix.

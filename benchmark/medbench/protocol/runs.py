@@ -74,8 +74,9 @@ def expand(
     for axis, asked in only.items():
         have = _union(grid[axis] for grid in grids)
         if missing := [value for value in asked if value not in have]:
-            names = ", ".join(map(str, have))
-            raise ProtocolError(f"the protocol has no {axis} {missing[0]!r}; it has {names}")
+            names, value = ", ".join(map(str, have)), missing[0]
+            hint = f"; --add {value} enters it" if resolver.knows(axis, value) else ""
+            raise ProtocolError(f"the protocol has no {axis} {value!r}; it has {names}{hint}")
     kept = [
         {axis: [v for v in grid[axis] if v in (only.get(axis) or grid[axis])] for axis in AXES}
         for grid in grids

@@ -22,6 +22,7 @@ from medbench.data import (
     Sample,
     SourceFile,
     UnreadableError,
+    joined,
     list_sources,
     read_bytes,
     stratified_split,
@@ -64,6 +65,7 @@ class Row:
     split: str = ""
     group: str = ""
     trusted: bool = False
+    copies: int | None = None  # number of the set of copies that it is in
 
 
 class FolderDataset(FilesDataset):
@@ -83,13 +85,16 @@ class FolderDataset(FilesDataset):
     Labels may be wrong, unless ``--trusted`` names their split or all images of their split
     are trusted in the CSV file.
 
-    Without splits, a fifth of each class becomes test and a tenth validation, groups kept
-    together; without a validation split only, a tenth of training becomes it.
+    SPLIT is train, val or test, or a word for it such as Training or Testing. Without splits, a
+    fifth of each class becomes test and a tenth validation, groups and copies kept together;
+    without a validation split only, a tenth of training becomes it. In a given split, copies of
+    training images are moved from validation and test to training.
     """
 
     plugin = "folder"
     needs_name = True
     labels_trusted = False
+    duplicates = "group"
 
     def find_files(self, sources: Sequence[Path]) -> list[SourceFile]:
         """List the files of the sources; of a CSV file, those of its folder."""
@@ -129,25 +134,25 @@ class FolderDataset(FilesDataset):
                 notes.append(f"{left} images that {tables[0].name} does not list are left out")
         else:
             rows = _rows_of_folders(files, images)
-        rows, confounders = _with_splits(rows)
+        found, (rows, confounders) = rows, _with_splits(rows)
         class_names = tuple(sorted({row.label for row in rows}))
         _refuse_single(rows)
         trusted = _trusted_splits(rows, notes)
         label_of = {name: label for label, name in enumerate(class_names)}
         several = len({row.file.container for row in rows}) > 1
+        ids = {row.file: "/".join(row.file.parts) if several else row.file.name for row in rows}
         samples = [
-            Sample(
-                row.file,
-                label_of[row.label],
-                row.split,
-                "/".join(row.file.parts) if several else row.file.name,
-                row.group,
-            )
+            Sample(row.file, label_of[row.label], row.split, ids[row.file], row.group)
             for row in rows
         ]
         samples.sort(key=lambda sample: sample.id)
+
+        def split_again(copies: Mapping[str, int]) -> dict[str, str]:
+            marked = [replace(row, copies=copies.get(ids[row.file])) for row in found]
+            return {ids[row.file]: row.split for row in _with_splits(marked)[0]}
+
         card = replace(self._card(class_names, rows, confounders), trusted=trusted)
-        return DatasetIndex(card, samples, notes=notes)
+        return DatasetIndex(card, samples, notes=notes, split_again=split_again)
 
     def _card(
         self, class_names: tuple[str, ...], rows: Sequence[Row], confounders: Sequence[str]
@@ -277,6 +282,7 @@ def _with_splits(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     if "" in given:
         bare = next(row for row in rows if not row.split)
         raise LayoutError(f"{bare.file.where}: has no split, others have; give all one, or none")
+    rows = _copies_together(rows)
     if "validation" in given:
         return list(rows), []
     training = _split([row for row in rows if row.split == "train"], {"validation": 0.1})
@@ -286,11 +292,28 @@ def _with_splits(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     ]
 
 
+def _copies_together(rows: Sequence[Row]) -> list[Row]:
+    """Move copies to the first of their splits: those of training leave validation and test."""
+    first: dict[int, str] = {}
+    for row in sorted(rows, key=lambda row: list(SPLITS).index(row.split)):
+        if row.copies is not None:
+            first.setdefault(row.copies, row.split)
+    return [row if row.copies is None else replace(row, split=first[row.copies]) for row in rows]
+
+
 def _split(rows: Sequence[Row], shares: Mapping[str, float]) -> list[Row]:
-    """Assign rows to splits; all images of a group follow the label of its first image."""
+    """Assign rows to splits; images of a group and copies follow the label of the first one."""
+    rows = sorted(rows, key=lambda row: row.file.name)
+    names = [f"group/{row.group}" if row.group else f"image/{row.file.name}" for row in rows]
     members: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row.file.name):
-        members[f"group/{row.group}" if row.group else f"image/{row.file.name}"].append(row)
+    together = joined(
+        [
+            [name] if row.copies is None else [name, row.copies]
+            for name, row in zip(names, rows, strict=True)
+        ]
+    )
+    for row, first in zip(rows, together, strict=True):
+        members[names[first]].append(row)
     labels = {name: label for label, name in enumerate(sorted({row.label for row in rows}))}
     splits = stratified_split({name: labels[of[0].label] for name, of in members.items()}, shares)
     return [replace(row, split=splits[name]) for name, of in members.items() for row in of]

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from medbench.data import (
     Columns,
+    Copies,
     Download,
     Fingerprints,
     ImageBatch,
@@ -26,7 +27,10 @@ from medbench.data import (
     Progress,
     audited,
     check_space,
+    copies_pages,
+    left_as_they_are,
     md5_of,
+    write_copies,
 )
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard
 from medbench.interfaces.settings import Settings
@@ -94,6 +98,8 @@ class MedMnist(PreparedDataset):
                 f"{source}: holds images of {pixels} px, --size asks for {options.size}; give the"
                 " file of that size, or omit --size and set images.size in the protocol"
             )
+        if options.duplicates not in (None, "keep"):
+            raise LayoutError(f"{self.name}: its split is published; leave --duplicates out")
         settings = self.settings.model_copy(update={"size": pixels})
         path = type(self)(self.name, settings).target(context)
         card = self._card(pixels)
@@ -108,8 +114,12 @@ class MedMnist(PreparedDataset):
                     seen.append(Fingerprints.of(images))
                     done += len(images)
                     progress(done, count)
-                card = audited(card, columns, Fingerprints.concatenate(seen), writer.image)
+                fingerprints = Fingerprints.concatenate(seen)
+                card = audited(card, columns, fingerprints, writer.image)
+                found = left_as_they_are(columns, Copies.among(fingerprints, writer.image))
+                pages = copies_pages(found, card.class_names, path.stem, writer.image)
                 card = writer.finish(card, columns)
+        write_copies(path, pages)
         if pixels == self.settings.size:
             return Prepared(path, card)
         usage = f'in a protocol: [datasets."medmnist:{self.settings.set}"] size = {pixels}'

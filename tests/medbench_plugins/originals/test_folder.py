@@ -66,6 +66,64 @@ def test_split_folders(tmp_path: Path, clinic: Files) -> None:
     assert any("validation split was made" in fault for fault in dealt.card.confounders)
 
 
+def test_splits_may_be_named_training_and_testing(tmp_path: Path, clinic: Files) -> None:
+    words = ("Training", "Training", "Testing")
+    files = {
+        f"brain/{words[place % 3]}/{name.split('/')[0]}/{place}.png": data
+        for place, (name, data) in enumerate(clinic.items())
+    }
+    found = indexed(folder(), write_tree(tmp_path / "a", files))
+    assert found.card.class_names == ("healthy", "ill")
+    splits = {s.id.split("/")[1]: set() for s in found.samples}
+    for sample in found.samples:
+        splits[sample.id.split("/")[1]].add(sample.split)
+    assert splits == {"Training": {"train", "validation"}, "Testing": {"test"}}
+
+
+def split_again(found: Any, *copies: tuple[str, ...]) -> dict[str, str]:
+    """Splits with these sets of copies kept together, by id."""
+    sets = {name: number for number, names in enumerate(copies) for name in names}
+    return dict(found.split_again(sets))
+
+
+def test_copies_and_patients_are_in_one_split_where_medbench_splits(
+    tmp_path: Path, clinic: Files
+) -> None:
+    found = indexed(folder(), write_tree(tmp_path / "images", clinic))
+    before = {s.id: s.split for s in found.samples}
+    assert split_again(found) == before
+    names = sorted(before)
+    # of three patients, of which two have one split before
+    copies = (names[0], names[9]), (names[10], names[30], names[50])
+    after = split_again(found, *copies)
+    groups = {s.id: s.group for s in found.samples}
+    joined = [{groups[name] for name in names} for names in copies]
+    patients = set.union(*joined)  # they share a patient, so all are together
+    assert len({after[name] for name in names if groups[name] in patients}) == 1
+    for group in set(groups.values()):
+        assert len({after[name] for name in names if groups[name] == group}) == 1
+    shares = [list(after.values()).count(split) / len(after) for split in SPLITS]
+    assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.1)
+
+
+def test_in_given_splits_copies_leave_test_and_validation(tmp_path: Path, clinic: Files) -> None:
+    words = ("Training", "Training", "Testing")
+    files = {
+        f"{words[place % 3]}/{name.split('/')[0]}/{place:02d}.png": data
+        for place, (name, data) in enumerate(clinic.items())
+    }
+    found = indexed(folder(), write_tree(tmp_path / "images", files))
+    before = {s.id: s.split for s in found.samples}
+    tests = [name for name, split in before.items() if split == "test"]
+    held = next(name for name, split in before.items() if split == "validation")
+    after = split_again(found, (tests[0], "Training/healthy/00.png"), (tests[1], tests[2]))
+    assert after[tests[0]] == after["Training/healthy/00.png"] != "test"
+    assert [after[name] for name in tests[1:]] == ["test"] * (len(tests) - 1)
+    # a tenth of training is validation, as before, and keeps copies together, too
+    both = split_again(found, (held, "Training/healthy/00.png"))
+    assert both[held] == both["Training/healthy/00.png"]
+
+
 def table(clinic: Files, *columns: str) -> bytes:
     rows = [",".join(("path", "label", *columns))]
     for name in clinic:

@@ -11,6 +11,10 @@ from original_trees import Files, embedded_images, write_tree
 
 from medbench.cli import cli
 from medbench.errors import MedbenchError
+from medbench.interfaces import DataContext
+from medbench.plugins.registry import discover
+from medbench.protocol.read import protocol_named
+from medbench.protocol.runs import expand
 
 
 def medbench(cache: Path, *words: object) -> Result:
@@ -54,6 +58,97 @@ def test_trust_is_told_on_the_command_line(tmp_path: Path, clinic: Files) -> Non
     assert "'tests': no split; give one of train, validation, test" in str(wrong.exception)
     others = medbench(tmp_path, "data", "prepare", "busi", images, *told)
     assert "labels of busi are trusted: leave --trusted out" in str(others.exception)
+
+
+PROTOCOL = """
+name = "two"
+[grid]
+datasets = ["my-clinic", "pneumonia-mnist"]
+noise = ["symmetric"]
+rates = [0.2]
+pretexts = ["none"]
+methods = ["cross-entropy"]
+seeds = [0]
+[images]
+size = 28
+train = 20
+validation = 4
+test = 8
+"""
+
+
+def test_prepared_images_have_their_name_in_every_command(
+    tmp_path: Path, clinic: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache = tmp_path / "cache"
+    images = write_tree(tmp_path / "images", clinic)
+    assert medbench(cache, "data", "prepare", "folder:my-clinic", images).exit_code == 0
+    shown = medbench(cache, "show", "dataset", "my-clinic")
+    assert shown.stdout.startswith("dataset my-clinic\n")
+    assert "class names: healthy, ill" in shown.stdout
+    card = json.loads(medbench(cache, "show", "dataset", "my-clinic", "--json").stdout)["card"]
+    assert card["name"] == "my-clinic"
+    # a protocol needs no table for it, and one gives the same runs
+    (tmp_path / "two.toml").write_text(PROTOCOL)
+    (tmp_path / "table.toml").write_text(PROTOCOL + '[datasets.my-clinic]\nplugin = "folder"\n')
+    registry, context = discover(), DataContext(cache)
+    two, table = (
+        [run.key for run in expand(protocol_named(name, registry), registry, context).runs]
+        for name in ("two.toml", "table.toml")
+    )
+    assert two == table
+    one = medbench(cache, "run", "--dry-run", "--protocol", "two.toml", "--dataset", "my-clinic")
+    assert "1 to do" in one.output
+    # and any other protocol takes it
+    refused = medbench(cache, "run", "--dry-run", "--dataset", "my-clinic")
+    assert "; --add my-clinic enters it" in str(refused.exception)
+    added = medbench(cache, "run", "--dry-run", "--add", "my-clinic", "--dataset", "my-clinic")
+    assert added.exit_code == 0, added.output
+    text = medbench(cache, "show", "protocol", "quick", "--add", "my-clinic").stdout
+    assert '"my-clinic"' in text
+    unknown = medbench(cache, "show", "dataset", "my-clinics")
+    assert "no dataset is called 'my-clinics'" in str(unknown.exception)
+
+
+def test_copies_are_listed_and_kept_in_one_split(tmp_path: Path, clinic: Files) -> None:
+    names = sorted(clinic)
+    files = {name: clinic[names[0]] if name == names[-1] else clinic[name] for name in names}
+    images = write_tree(tmp_path / "images", files)
+    done = medbench(tmp_path, "data", "prepare", "folder:my-clinic", images)
+    assert "Copies, equal or alike: 2 images in 1 sets" in done.output
+    assert f"all copies: {tmp_path / 'my-clinic-duplicates.csv'}" in done.output
+    assert f"pictures of them: {tmp_path / 'my-clinic-duplicates.html'}" in done.output
+    rows = (tmp_path / "my-clinic-duplicates.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 3
+    first, second = (row.split(",") for row in rows[1:])
+    assert first[3] == second[3]
+    done = medbench(tmp_path, "data", "prepare", "folder:my-clinic", images, "--duplicates", "drop")
+    assert "0 images are dropped" in done.output  # their labels differ
+
+
+def test_dicom_without_pixels_or_of_several_frames_is_named(tmp_path: Path, clinic: Files) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    folder = write_tree(tmp_path / "images", clinic)
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID = pydicom.uid.CTImageStorage
+    dataset.SOPInstanceUID = "1.2.3"
+    dataset.Rows = dataset.Columns = 28
+    dataset.save_as(folder / "healthy" / "p00" / "plan.dcm", enforce_file_format=True)
+    dataset.BitsAllocated, dataset.NumberOfFrames = 16, 2
+    dataset.PixelData = bytes(28 * 28 * 2)
+    dataset.save_as(folder / "healthy" / "p00" / "video.dcm", enforce_file_format=True)
+    done = medbench(tmp_path, "data", "prepare", "folder:my-clinic", folder, "--size", 28)
+    assert isinstance(done.exception, MedbenchError)
+    said = str(done.exception)
+    assert "2 of 82 images cannot be read" in said
+    assert "plan.dcm (a DICOM file without pixels (CT Image Storage); leave it out)" in said
+    assert "video.dcm (a DICOM file of 2 frames; give each its own file)" in said
+    assert "\n" not in said
+    windows = medbench(tmp_path, "data", "prepare", "folder:x", folder, "--window", 5, 5)
+    assert "LOW must be below HIGH" in str(windows.exception)
 
 
 def test_verify_names_what_is_damaged(tmp_path: Path) -> None:
