@@ -161,6 +161,6 @@ def precision_at_k(scores: Scores, wrong: Wrong) -> float:
     return float((wrong[above].sum() + (k - above.sum()) * wrong[scores == edge].mean()) / k)
 
 
-def _reported(rows: NDArray[np.float64], reported: Wrong) -> NDArray[np.float64]:
+def _reported(rows: NDArray[np.float64], reported: Any) -> NDArray[np.float64]:
     """Return one row an epoch, NaN where the method reported nothing."""
     return np.where(reported[:, None], rows, np.nan)

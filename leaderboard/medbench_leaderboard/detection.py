@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -144,7 +145,7 @@ def read_detection(
     }
     pairs = tested["auroc"]["pairs"].comparisons if "pairs" in tested["auroc"] else ()
     counted = cells[cells["counted"]].groupby(ENTRANT, sort=False)
-    means = counted[_VALUES].mean().to_dict("index")
+    means: Any = counted[_VALUES].mean().to_dict("index")
     scored_by = counted["scored_by"].agg(lambda names: ", ".join(dict.fromkeys(names)))
     return Detected(
         cells,

@@ -215,7 +215,7 @@ def _read_one(
         *_cross_fitted(record, facts, halves),
         collapsed=bool((predicted == predicted[:, :1]).all()),
         scores=scores.astype(np.float32),
-        detection=detection and vars(detection),
+        detection=vars(detection) if detection else None,
     )
 
 

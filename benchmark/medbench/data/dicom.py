@@ -107,11 +107,13 @@ def decode_dicom(dataset: Dataset, window: Window | None = None) -> Image.Image:
 def scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Map ``low`` to 0 and ``high`` to 255, rounded half up; what is beyond is clipped."""
     shares = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-    return (np.clip(shares, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    grey: NDArray[np.uint8] = (np.clip(shares, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
+    return grey
 
 
 def _grey(dataset: Dataset, window: Window | None) -> NDArray[np.uint8]:
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
 
     values = apply_modality_lut(pixel_array(dataset), dataset)
     if window is not None:
@@ -159,7 +161,8 @@ def _whole_range(dataset: Dataset) -> Window:
 
 
 def _colour(dataset: Dataset) -> NDArray[np.uint8]:
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     values = pixel_array(dataset)  # YCbCr becomes RGB
     if int(dataset.get("SamplesPerPixel", 1)) == 1:
