@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 import medbench
 from medbench.errors import StoreError
@@ -79,6 +79,23 @@ def test_one_row_a_run_with_every_score(results: medbench.Results) -> None:
         curve = results.curves.query("run_key == @run.run_key")["test_balanced_accuracy"]
         np.testing.assert_allclose(curve, by_epoch)
         assert balanced_accuracy_score(last["label"], guess) == pytest.approx(by_epoch[-1])
+
+
+def test_detection_is_that_of_the_clean_probabilities(results: medbench.Results) -> None:
+    table = results.detection.set_index(["method", "pretext"])
+    assert len(table) == 4
+    assert table["scored_by"].to_dict() == {
+        (method, pretext): "clean probability" if method == "dividemix" else "loss"
+        for method in ("cross-entropy", "dividemix")
+        for pretext in ("none", "rotation")
+    }
+    epochs = results.samples_by_epoch(results.find(method="dividemix", pretext="none"))
+    mean = epochs.groupby("id")[["clean_probability", "loss", "mislabelled"]].mean()
+    wrong = mean["mislabelled"] == 1
+    found = table.loc[("dividemix", "none")]
+    assert found["wrong"] == wrong.sum()
+    assert found["auroc"] == pytest.approx(roc_auc_score(wrong, 1 - mean["clean_probability"]))
+    assert found["loss_auroc"] == pytest.approx(roc_auc_score(wrong, mean["loss"]))
 
 
 def test_samples_are_those_of_the_record(folder: Path, results: medbench.Results) -> None:

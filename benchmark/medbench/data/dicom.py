@@ -136,7 +136,8 @@ def _windowed(x: NDArray[np.float64], dataset: Dataset) -> NDArray[np.uint8]:
     if width < least or (width == 0):
         raise UnreadableError(f"states a window of width {width:g}; say --window LOW HIGH")
     if function == "SIGMOID":
-        return scaled(1 / (1 + np.exp(-4 * (x - centre) / width)), 0, 1)
+        # 1 / (1 + exp(-4 (x - centre) / width)), which overflows far from the centre
+        return scaled((1 + np.tanh(2 * (x - centre) / width)) / 2, 0, 1)
     if function == "LINEAR_EXACT":
         return scaled(x, centre - width / 2, centre + width / 2)
     if width == 1:
