@@ -8,6 +8,7 @@ from pathlib import Path
 
 import board_records as toy
 import numpy as np
+import predicted_records as predicted
 import pytest
 from chromium import Chromium
 
@@ -93,6 +94,17 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy.build_board(results.root, results.board) / "index.html"
 
 
+@pytest.fixture(scope="module")
+def finders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs whose wrong labels are known, of methods and datasets with hostile names."""
+    points = toy.grid(dataset=[f"chest{ATTACK}"], method=[f"ce{ATTACK}", SPLIT], seed=range(3))
+    results = toy.Results.create(tmp_path_factory.mktemp("finders") / "results", "toy")
+    predicted.plan(results, points, protocol=PROTOCOL)
+    for axes in points:
+        predicted.finish(results, axes, 0.6)
+    return toy.build_board(results.root, results.board) / "index.html"
+
+
 BOARDS = ["whole", "broken", "crowded", "hostile"]
 
 
@@ -123,6 +135,21 @@ def test_no_script_of_a_plugin_runs(hostile: Path, chromium: Chromium) -> None:
     chromium.open(hostile)
     text = chromium.run("return document.body.innerText")
     assert text.count(ATTACK) >= 5
+    assert chromium.complaints() == []
+
+
+def test_detection_is_shown_as_text_filtered_and_sorted(finders: Path, chromium: Chromium) -> None:
+    chromium.emulate(390)
+    chromium.open(finders)
+    open_all(chromium)
+    assert chromium.axe() == []
+    assert chromium.run("return window.hurt") is None
+    rows = "return [...document.querySelectorAll('#detection-table tbody tr')].map(r => r.hidden)"
+    assert chromium.run(rows) == [False, False]
+    chromium.run("document.querySelector('[name=method]').value = arguments[0]", SPLIT)
+    chromium.run("document.getElementById('controls').dispatchEvent(new Event('input'))")
+    assert chromium.run(rows) == [True, False]
+    assert chromium.run("return document.querySelectorAll('#finders-table th button').length") == 9
     assert chromium.complaints() == []
 
 
