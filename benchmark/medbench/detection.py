@@ -63,7 +63,7 @@ class Detection:
 
 
 def detect(arrays: Mapping[str, NDArray[Any]], last_epochs: int) -> Detection | None:
-    """Return how well a run finds its wrong labels; none where its clean labels are not known.
+    """Return how well a run finds its wrong labels; none where those or its losses are not known.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def detect(arrays: Mapping[str, NDArray[Any]], last_epochs: int) -> Detection | 
     last_epochs : int
         Epochs averaged in the reading ``last``.
     """
-    if "train/clean_labels" not in arrays:
+    if not {"train/clean_labels", "train/noisy_loss"} <= arrays.keys():
         return None
     wrong = arrays["train/clean_labels"] != arrays["train/noisy_labels"]
     scores = wrong_label_scores(arrays, last_epochs)

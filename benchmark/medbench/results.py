@@ -289,10 +289,7 @@ class Results:
 
     def run_detection(self, run: str) -> Detection | None:
         """Return how well one run finds the wrong training labels, as :attr:`detection`."""
-        arrays = self.arrays(run, *ARRAYS)
-        if "train/noisy_loss" not in arrays:
-            return None
-        return detect(arrays, self.protocol.evaluation.last_epochs)
+        return detect(self.arrays(run, *ARRAYS), self.protocol.evaluation.last_epochs)
 
     def samples(self, run: str) -> pd.DataFrame:
         """Return one row for each training image, as it was in the last epoch.
