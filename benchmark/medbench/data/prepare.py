@@ -32,6 +32,7 @@ from medbench.data.hashing import Fingerprints
 from medbench.data.hdf5_writing import Columns, ImageBatch, ImagesWriter
 from medbench.data.samples import DatasetIndex, PrepareOptions, Progress, Sample
 from medbench.data.sources import (
+    LayoutError,
     PrepareError,
     RefusedError,
     UnreadableError,
@@ -163,8 +164,7 @@ def prepare_images(
         separated = separate(kept, copies, options.duplicates or "keep")
         pages = copies_pages(separated, kept.card.class_names, path.stem, writer.image)
         samples = [replace(kept.samples[r], split=separated.splits[r]) for r in separated.rows]
-        kept = replace(kept, samples=samples)
-        kept.check()
+        kept = _checked(replace(kept, samples=samples))
         with _without_dropped(writer, separated, folder / f"kept-{path.name}") as final:
             groups = [sample.group for sample in kept.samples]
             columns = Columns(
@@ -196,6 +196,18 @@ def most_workers(index: DatasetIndex, context: DataContext, image_bytes: int) ->
     worker = _WORKER_BYTES + _ENTRY_BYTES * archived + waiting
     room = context.memory_bytes - _OWN_BYTES - _LARGE_BYTES
     return max(1, min(context.workers, room // worker))
+
+
+def _checked(index: DatasetIndex) -> DatasetIndex:
+    """Refuse a dataset that copies were all of a split of."""
+    try:
+        index.check()
+    except LayoutError as error:
+        raise LayoutError(
+            f"{error}; copies of other images were moved or dropped, which --duplicates keep"
+            " does not do"
+        ) from error
+    return index
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,19 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     RLELossless,
 )
+from test_prepare import indexed
 
-from medbench.data import LayoutError, PrepareError, RefusedError, UnreadableError
+from medbench.data import (
+    LayoutError,
+    PrepareError,
+    PrepareOptions,
+    RefusedError,
+    UnreadableError,
+    open_images,
+)
 from medbench.data.decoding import PixelFormat, brightest_value, decode_image, read_shape
+from medbench.data.prepare import prepare_images
+from medbench.interfaces import DataContext
 
 
 def dicom(pixels: np.ndarray | None, syntax: Any = ExplicitVRLittleEndian, **tags: Any) -> bytes:
@@ -206,6 +217,24 @@ def test_what_cannot_be_shown_is_unreadable_for_one_reason(content: bytes, reaso
     with pytest.raises(UnreadableError, match=reason) as caught:
         decode_image(content, "a.dcm", to)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_dicom_files_becomes_a_dataset(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(16):
+        stored = np.full((20, 20), 1064 + number, np.uint16)
+        stored[number % 20] = 0
+        content = dicom(stored, **HOUNSFIELD, WindowCenter=40, WindowWidth=80)
+        (folder / f"{number:02d}.dcm").write_bytes(content)
+    out = tmp_path / "toy.h5"
+    card = prepare_images(out, indexed(folder), DataContext(tmp_path, 2), PrepareOptions(size=10))
+    assert card.image_shape == (10, 10, 1)
+    assert "window" not in card.audit  # each file states its own
+    with open_images(out) as data:
+        # 129, and 3 more for each Hounsfield unit
+        expected = [int(255 * (number + 0.5) / 79 + 128) for number in range(16)]
+        assert [int(image.max()) for image in data.images] == expected
 
 
 def test_absurd_sizes_are_refused_before_decoding() -> None:
