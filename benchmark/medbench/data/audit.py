@@ -160,12 +160,12 @@ def copies_sentence(found: Mapping[str, Any]) -> str:
     """Say what copies there were and what was done about them; see ``duplicates`` in an audit."""
     sets, spanned = found["sets"], found["spanned_splits"]
     done = {
-        "group": f"{spanned} sets spanned splits and are now in one split each",
+        "group": f"{spanned} spanned splits, and now each is in one split",
         "drop": f"{found['dropped']} images are dropped, and no set spans splits",
-        "keep": f"{spanned} sets span splits",
+        "keep": f"{spanned} span splits",
     }[found["policy"]]
     return (
-        f"Copies, equal or alike: {found['images']} images in {sets} sets; {done}"
+        f"Copies, equal or alike: {found['images']} images in {sets} set{'s' * (sets != 1)}; {done}"
         f" (--duplicates {found['policy']})."
     )
 

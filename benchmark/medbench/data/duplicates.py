@@ -33,7 +33,8 @@ Policy = Literal["group", "drop", "keep"]
 
 #: The columns of the table of copies, and what they mean.
 COLUMNS: Mapping[str, str] = {
-    "set": "number of the set; sets with different labels first, then those that spanned splits",
+    "set": "number of the set; equal images with different labels first, then other sets with "
+    "different labels, then those that spanned splits",
     "id": "id of the image",
     "label": "its class",
     "split": "its split; of a dropped image, the one it would have had",
@@ -189,10 +190,21 @@ class Separated:
         }
 
     def ordered(self) -> list[tuple[list[int], bool]]:
-        """Return the sets, those with different labels first, and whether labels differ."""
+        """Return the sets, and whether labels differ in each.
+
+        Those with different labels are first, and before them those in which equal images have
+        different labels, which prove a mistake; then those that spanned splits.
+        """
         labels = [sample.label for sample in self.before]
+        keys = self.copies.keys
+
+        def rank(found: tuple[list[int], bool]) -> tuple[bool, bool, bool]:
+            rows, differ = found
+            proof = len({(keys[r], labels[r]) for r in rows}) > len({keys[r] for r in rows})
+            return not proof, not differ, not _spans(self.before, rows)
+
         sets = [(rows, len({labels[row] for row in rows}) > 1) for rows in self.copies.sets]
-        return sorted(sets, key=lambda found: (not found[1], not _spans(self.before, found[0])))
+        return sorted(sets, key=rank)
 
     def done(self, row: int) -> str:
         """Return what was done to one sample, in words."""

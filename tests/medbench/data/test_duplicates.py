@@ -106,7 +106,7 @@ def test_copies_in_given_splits_go_to_the_first_of_their_splits(tmp_path: Path) 
     }  # fmt: skip
     assert card.audit["exact_duplicates"]["sets_across_splits"] == 0
     assert card.audit["near_duplicates"]["pairs_across_splits"] == 0
-    assert any("3 sets spanned splits and are now in one" in c for c in card.confounders)
+    assert any("3 sets; 3 spanned splits, and now each is in one" in c for c in card.confounders)
     assert verify_images(out) == card
 
 
@@ -183,6 +183,11 @@ def test_all_copies_are_listed_those_with_different_labels_first(tmp_path: Path)
         ("3", "006.png", "a", "train", "", "no", "moved from test"),
         ("3", "010.png", "a", "train", "", "no", ""),
     ]
+    # equal images with different labels come before those that only look the same
+    (folder / "003.png").write_bytes(brighter(png(2)))
+    prepared(folder, out, duplicates="group")
+    assert [row["id"] for row in listed(out)][:4] == ["004.png", "019.png", "002.png", "003.png"]
+    (folder / "003.png").write_bytes(png(3))
     prepared(folder, out, duplicates="drop")
     assert [row["id"] for row in listed(out) if row["done"] == "dropped"] == ["015.png", "010.png"]
 

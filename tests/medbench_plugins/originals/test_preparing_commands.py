@@ -116,7 +116,7 @@ def test_copies_are_listed_and_kept_in_one_split(tmp_path: Path, clinic: Files) 
     files = {name: clinic[names[0]] if name == names[-1] else clinic[name] for name in names}
     images = write_tree(tmp_path / "images", files)
     done = medbench(tmp_path, "data", "prepare", "folder:my-clinic", images)
-    assert "Copies, equal or alike: 2 images in 1 sets" in done.output
+    assert "Copies, equal or alike: 2 images in 1 set;" in done.output
     assert f"all copies: {tmp_path / 'my-clinic-duplicates.csv'}" in done.output
     assert f"pictures of them: {tmp_path / 'my-clinic-duplicates.html'}" in done.output
     rows = (tmp_path / "my-clinic-duplicates.csv").read_text("utf-8").splitlines()
