@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,20 +124,12 @@ def joined(names: Sequence[Iterable[Hashable]]) -> list[int]:
     return [root(row) for row in range(len(first))]
 
 
-class Placed(Protocol):
-    """What of a sample matters here; :class:`medbench.data.Sample` has it."""
+class Placed(NamedTuple):
+    """What of a sample matters here."""
 
-    @property
-    def id(self) -> str:
-        """Its id."""
-
-    @property
-    def label(self) -> int:
-        """Its class."""
-
-    @property
-    def split(self) -> str:
-        """Its split."""
+    id: str
+    label: int
+    split: str
 
 
 @dataclass(frozen=True)
@@ -214,18 +206,12 @@ class Separated:
         return f"moved from {was}" if was != self.splits[row] else ""
 
 
-class _Stored(NamedTuple):
-    id: str
-    label: int
-    split: str
-
-
 def left_as_they_are(columns: Columns, copies: Copies) -> Separated:
     """Return stored images with the copies among them, of which nothing is moved or dropped."""
     names = {code: name for name, code in SPLITS.items()}
     splits = [names[code] for code in np.asarray(columns.split).tolist()]
     labels = np.asarray(columns.labels).tolist()
-    before = [_Stored(*row) for row in zip(columns.ids, labels, splits, strict=True)]
+    before = [Placed(*row) for row in zip(columns.ids, labels, splits, strict=True)]
     return Separated(before, copies, "keep", splits, range(len(before)))
 
 
@@ -244,7 +230,7 @@ def separate(index: DatasetIndex, copies: Copies, policy: Policy) -> Separated:
         copies of training images leave validation and test. ``drop``: of the images of a set
         with one label the first is kept, then as ``group``. ``keep``: nothing.
     """
-    samples, sets = index.samples, copies.sets
+    samples, sets = [Placed(s.id, s.label, s.split) for s in index.samples], copies.sets
     splits, dropped = [sample.split for sample in samples], set[int]()
     if policy == "keep" or not sets:
         return Separated(samples, copies, policy, splits, range(len(samples)))
