@@ -106,6 +106,7 @@ def test_other_window_functions(function: str, expected: list[int]) -> None:
     assert decoded(content).tolist() == [expected]
 
 
+@pytest.mark.filterwarnings("ignore:overflow")  # of pydicom
 @given(
     values=st.lists(st.integers(-2048, 2047), min_size=1, max_size=20),
     centre=st.integers(-1000, 1000),

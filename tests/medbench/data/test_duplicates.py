@@ -146,6 +146,19 @@ def test_nothing_is_done_unless_it_is_asked_for(tmp_path: Path) -> None:
     assert [row["done"] for row in listed(out)] == [""] * 6
 
 
+def test_a_split_that_receives_an_image_of_labels_as_given_is_trusted_no_more(
+    tmp_path: Path,
+) -> None:
+    folder, out = tree(tmp_path / "images", n15=png(1)), tmp_path / "toy.h5"  # test to train
+    card = prepared(folder, out, duplicates="group", trusted=("train", "validation"))
+    assert card.trusted == ("validation",)
+    card = prepared(folder, out, duplicates="group", trusted=("train", "test"))
+    assert card.trusted == ("train", "test")
+    card = prepared(folder, out, duplicates="keep", trusted=("train",))
+    assert card.trusted == ("train",)
+    assert verify_images(out) == card
+
+
 def test_where_medbench_splits_it_splits_again(tmp_path: Path) -> None:
     folder, out = tree(tmp_path / "images", **COPIED), tmp_path / "toy.h5"
     asked: list[Mapping[str, int]] = []
