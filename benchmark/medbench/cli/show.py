@@ -138,6 +138,8 @@ def _print(values: Mapping[str, Any]) -> None:
     card = values.get("card", {})
     click.echo(f"\n{card}" if isinstance(card, str) else "")
     for key, value in card.items() if isinstance(card, dict) else ():
+        if key == "audit":  # its findings are among the confounders; --json has it whole
+            continue
         if key == "trusted":
             click.echo(f"labels: {label_words(value)}")
             continue

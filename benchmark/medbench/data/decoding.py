@@ -86,7 +86,7 @@ def read_shape(data: bytes, where: str) -> tuple[int, int, int]:
     RefusedError
         If the image is too large.
     """
-    if is_dicom(data):
+    if is_dicom(data, where):
         dataset = read_header(data, where)
         return int(dataset.Rows), int(dataset.Columns), 1 if is_grey(dataset) else 3
     image = _open(data, where)
@@ -103,7 +103,7 @@ def brightest_value(data: bytes, where: str) -> int:
     RefusedError
         If the image is too large.
     """
-    if is_dicom(data):
+    if is_dicom(data, where):
         return 0
     image = _open(data, where)
     if image.mode not in _DEEP - {"F"}:
@@ -142,7 +142,7 @@ def decode_image(
     LayoutError
         If its size, colour or range differs from that of the other images.
     """
-    if is_dicom(data):
+    if is_dicom(data, where):
         dataset = read_header(data, where)
         size = int(dataset.Columns), int(dataset.Rows)
         _check_size(size, where)

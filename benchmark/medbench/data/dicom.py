@@ -21,6 +21,9 @@ from medbench.data.sources import PrepareError, UnreadableError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+#: Endings of the names of DICOM files.
+SUFFIXES = (".dcm", ".dicom")
+
 #: A window: the values that become 0 and 255.
 Window = tuple[float, float]
 
@@ -33,9 +36,18 @@ _DAMAGE = (
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
-def is_dicom(data: bytes) -> bool:
-    """Return whether a file says that it is DICOM."""
-    return data[128:132] == b"DICM"
+def is_dicom(data: bytes, where: str) -> bool:
+    """Return whether a file says that it is DICOM.
+
+    Raises
+    ------
+    UnreadableError
+        If only its name says so.
+    """
+    marked = data[128:132] == b"DICM"
+    if not marked and where.lower().endswith(SUFFIXES):
+        raise UnreadableError("no DICOM file: the mark DICM after 128 bytes is missing")
+    return marked
 
 
 def read_header(data: bytes, where: str) -> Dataset:

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_windowing
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    JPEGLosslessSV1,
     RLELossless,
 )
 from test_prepare import indexed
@@ -36,7 +38,10 @@ from medbench.data.prepare import prepare_images
 from medbench.interfaces import DataContext
 
 
-def dicom(pixels: np.ndarray | None, syntax: Any = ExplicitVRLittleEndian, **tags: Any) -> bytes:
+def dicom(
+    pixels: np.ndarray | None, syntax: Any = ExplicitVRLittleEndian, *, lossless: bool = False,
+    **tags: Any,
+) -> bytes:  # fmt: skip
     """A CT slice in 16 bits, or what ``tags`` say; pixels (H, W) or (H, W, 3)."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
@@ -62,6 +67,9 @@ def dicom(pixels: np.ndarray | None, syntax: Any = ExplicitVRLittleEndian, **tag
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.compress(RLELossless)
     file = io.BytesIO()
+    if lossless:  # pixels that only say that they are packed so
+        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset.PixelData = encapsulate([dataset.PixelData])
     little = syntax != ExplicitVRBigEndian
     pydicom.dcmwrite(file, dataset, enforce_file_format=True, implicit_vr=False,
                      little_endian=little)  # fmt: skip
@@ -211,6 +219,8 @@ def test_the_range_of_dicom_is_its_own() -> None:
         (dicom(row(1, 2))[:140], "DICOM"),
         (dicom(row(1, 2), DeflatedExplicitVRLittleEndian), "deflated"),
         (bytes(128) + b"DICM" + bytes(50), "DICOM"),
+        (dicom(row(1, 2))[132:], "no DICOM file: the mark DICM"),
+        (dicom(row(1, 2), lossless=True), "pylibjpeg"),
     ],
 )
 def test_what_cannot_be_shown_is_unreadable_for_one_reason(content: bytes, reason: str) -> None:
