@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from medbench.errors import PluginError
 from medbench.interfaces.dataset import DataContext, Dataset
-from medbench.interfaces.settings import Settings
-from medbench.plugins.kinds import kind_named
+from medbench.plugins.prepared import dataset_entry
 from medbench.plugins.registry import Registry
 from medbench.protocol.read import protocol_named
 from medbench.protocol.runs import expand
-from medbench.suggest import did_you_mean
 
 
 def dataset_named(name: str, registry: Registry, context: DataContext) -> Dataset:
@@ -20,18 +17,9 @@ def dataset_named(name: str, registry: Registry, context: DataContext) -> Datase
     PluginError
         If there is neither.
     """
-    from medbench.data import PreparedDataset
-
-    kind = kind_named("dataset")
-    if (kind.axis, name) in registry.entries:
-        entry = registry.get(kind, name)
-        found: Dataset = entry.create(name, entry.plugin.defaults)
-        return found
-    prepared = {path.stem for path in context.cache.glob("*.h5")}
-    if name not in prepared:
-        known = prepared | {entry.name for entry in registry.of_kind(kind)}
-        raise PluginError(f"no dataset is called {name!r}{did_you_mean(name, known)}")
-    return PreparedDataset(name, Settings())
+    entry = dataset_entry(registry, name, context)
+    found: Dataset = entry.create(name, entry.plugin.defaults)
+    return found
 
 
 def datasets_of_protocol(name: str, registry: Registry, context: DataContext) -> list[Dataset]:

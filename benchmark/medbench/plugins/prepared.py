@@ -33,10 +33,10 @@ def dataset_entry(registry: Registry, name: str, context: DataContext) -> Entry:
     PluginError
         If there is neither.
     """
-    kind = kind_named("dataset")
-    if name in prepared_names(registry, context):
+    kind, prepared = kind_named("dataset"), prepared_names(registry, context)
+    if name in prepared:
         for entry in registry.of_kind(kind):
             # the plugin for images of any name reads the files of all others, too
             if entry.distribution == PROJECT and getattr(entry.load(), "needs_name", False):
                 return entry
-    return registry.get(kind, name)
+    return registry.get(kind, name, prepared)

@@ -48,8 +48,8 @@ class Registry:
             key=lambda entry: entry.name,
         )
 
-    def get(self, kind: Kind, name: str) -> Entry:
-        """Return the entry called ``name``.
+    def get(self, kind: Kind, name: str, others: Iterable[str] = ()) -> Entry:
+        """Return the entry called ``name``; the error suggests ``others``, too.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class Registry:
         for fault in self.broken:
             if (fault.kind, fault.name) == (kind.name, name):
                 raise PluginError(fault.reason)
-        hint = did_you_mean(name, [entry.name for entry in self.of_kind(kind)])
+        hint = did_you_mean(name, [*(entry.name for entry in self.of_kind(kind)), *others])
         if self.broken:
             hint += f" ({len(self.broken)} broken plugins, see `medbench list plugins`)"
         raise PluginError(f"no {kind.name} is called {name!r}{hint}")

@@ -108,7 +108,7 @@ def test_prepared_images_have_their_name_in_every_command(
     text = medbench(cache, "show", "protocol", "quick", "--add", "my-clinic").stdout
     assert '"my-clinic"' in text
     unknown = medbench(cache, "show", "dataset", "my-clinics")
-    assert "no dataset is called 'my-clinics'" in str(unknown.exception)
+    assert "no dataset is called 'my-clinics'; did you mean 'my-clinic'?" in str(unknown.exception)
 
 
 def test_copies_are_listed_and_kept_in_one_split(tmp_path: Path, clinic: Files) -> None:
