@@ -13,14 +13,14 @@ sys.path.insert(0, str(Path(__file__).parent / "medbench" / "cli"))
 from commandline import medbench
 
 DOCS = Path(__file__).parents[1] / "docs"
-KINDS = ("method", "pretext", "noise", "dataset")
+KINDS = ("method", "pretext", "noise", "dataset", "acquisition")
 
 
 def tutorial(kind: str) -> str:
     return (DOCS / f"tutorial-{kind}.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("kind", ["pretext", "noise", "dataset"])
+@pytest.mark.parametrize("kind", ["pretext", "noise", "dataset", "acquisition"])
 def test_the_file_of_a_tutorial_keeps_the_contract(kind: str, tmp_path: Path) -> None:
     found = re.search(r"`(\w+\.py)`:\n\n```python\n(.*?)```", tutorial(kind), re.DOTALL)
     assert found is not None

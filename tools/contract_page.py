@@ -55,6 +55,7 @@ TITLES = {
     "pretext": "Pretext",
     "method": "Method",
     "backbone": "Backbone",
+    "acquisition": "Acquisition function",
     "executor": "Executor",
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from medbench import Logger, Plugin, hookimpl
+from medbench_plugins.acquisitions import ACQUISITIONS
 from medbench_plugins.backbones import BACKBONES
 from medbench_plugins.datasets import DATASETS
 from medbench_plugins.executors import EXECUTORS
@@ -40,6 +41,12 @@ def medbench_pretexts() -> Iterable[Plugin]:
 def medbench_methods() -> Iterable[Plugin]:
     """Announce the built-in methods."""
     return METHODS
+
+
+@hookimpl
+def medbench_acquisitions() -> Iterable[Plugin]:
+    """Announce the built-in acquisition functions."""
+    return ACQUISITIONS
 
 
 @hookimpl

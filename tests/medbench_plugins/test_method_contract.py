@@ -50,9 +50,9 @@ def run(method: LNLMethod, epochs: range, *, look: bool = True) -> list[EpochRep
 
 def test_the_built_in_methods() -> None:
     assert list(CLASSES) == [
-        "cross-entropy", "cross-entropy-ensemble", "co-teaching", "small-loss", "dividemix",
-        "gce", "sce", "elr", "jocor", "forward", "volminnet", "confident-learning", "disc",
-        "agreement",
+        "cross-entropy", "cross-entropy-ensemble", "co-teaching", "co-teaching-vog", "small-loss",
+        "dividemix", "gce", "sce", "elr", "jocor", "forward", "volminnet", "confident-learning",
+        "disc", "agreement",
     ]  # fmt: skip
     assert all(plugin.interface == 1 and plugin.summary for plugin in METHODS)
 

@@ -24,6 +24,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "pretext": ("pretext",),
     "method": ("method_training", "method_edges"),
     "backbone": ("backbone",),
+    "acquisition": ("acquisition",),
     "executor": ("executor",),
 }
 

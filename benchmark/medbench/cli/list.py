@@ -31,8 +31,8 @@ Examples:
 def list_(kind: str | None, plugins: Sequence[Path], as_json: bool) -> None:
     """List what is installed.
 
-    KIND is one of dataset, noise, pretext, method, backbone, executor, protocol,
-    logger, or plugins for all of them with their packages and files.
+    KIND is one of dataset, noise, pretext, method, backbone, acquisition, executor,
+    protocol, logger, or plugins for all of them with their packages and files.
     """
     everything = kind in ("plugin", "plugins")
     registry = discover_with(plugins, thorough=everything)

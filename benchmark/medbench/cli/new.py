@@ -27,7 +27,7 @@ Examples:
 def new(kind: str, name: str, into: Path, as_json: bool) -> None:
     """Write a plugin package that works, to be filled with your own code.
 
-    KIND is method, pretext, noise or dataset. The folder NAME/ will contain an
+    KIND is method, pretext, noise, dataset or acquisition. The folder NAME/ will contain an
     installable package with an example, its tests, README and licence.
     """
     found, folder = kind_named(kind), into / name
@@ -37,7 +37,9 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
         print_json({**what, "files": [str(path.relative_to(folder)) for path in files]})
         return
     begin = next(path for path in files if path.name == f"{found.name}.py")
-    word = "noise model" if found.name == "noise" else found.name
+    word = {"noise": "noise model", "acquisition": "acquisition function"}.get(
+        found.name, found.name
+    )
     click.echo(f"{folder}/ contains the {word} {name!r}, which works as it is.")
     click.echo(f"Begin in {begin}. Then:\n")
     steps = _next(found.name, folder, name)

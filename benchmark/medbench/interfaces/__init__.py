@@ -1,5 +1,6 @@
 """The kinds of plugin and the small records they exchange. Loads no torch."""
 
+from medbench.interfaces.acquisition import Acquisition, Pool, ScoredAcquisition
 from medbench.interfaces.backbone import Backbone, ImageSpace
 from medbench.interfaces.dataset import (
     SPLITS,
@@ -28,6 +29,7 @@ from medbench.interfaces.settings import Settings
 
 __all__ = [
     "SPLITS",
+    "Acquisition",
     "Backbone",
     "Batch",
     "BoardSection",
@@ -56,9 +58,11 @@ __all__ = [
     "Optimiser",
     "OptimiserSettings",
     "Oracle",
+    "Pool",
     "Pretext",
     "PretextSettings",
     "PretextStep",
+    "ScoredAcquisition",
     "Settings",
     "Table",
 ]

@@ -82,6 +82,17 @@ def medbench_backbones() -> Iterable[Plugin]:
 
 
 @hookspec
+def medbench_acquisitions() -> Iterable[Plugin]:
+    """Announce acquisition functions: subclasses of :class:`medbench.interfaces.Acquisition`.
+
+    Returns
+    -------
+    iterable of Plugin
+        One record an acquisition function.
+    """
+
+
+@hookspec
 def medbench_executors() -> Iterable[Plugin]:
     """Announce executors: subclasses of :class:`medbench.interfaces.Executor`.
 

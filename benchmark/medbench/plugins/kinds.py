@@ -36,6 +36,12 @@ KINDS: tuple[Kind, ...] = (
     Kind("pretext", "pretexts", "medbench_pretexts", "medbench.interfaces:Pretext"),
     Kind("method", "methods", "medbench_methods", "medbench.interfaces:LNLMethod"),
     Kind("backbone", "backbones", "medbench_backbones", "medbench.interfaces:Backbone"),
+    Kind(
+        "acquisition",
+        "acquisitions",
+        "medbench_acquisitions",
+        "medbench.interfaces:Acquisition",
+    ),
     Kind("executor", "executors", "medbench_executors", "medbench.interfaces:Executor"),
 )
 

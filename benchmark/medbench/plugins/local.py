@@ -41,7 +41,7 @@ _MOST_BYTES = 64 * 1024**2
 _PASSED_OVER = {"__pycache__", "tests", "build", "dist", "node_modules"}
 
 #: Endings of class names that say no more than the kind does.
-_ENDINGS = re.compile(r"-(method|pretext|noise|noise-model|dataset|backbone|executor)$")
+_ENDINGS = re.compile(r"-(method|pretext|noise|noise-model|dataset|backbone|acquisition|executor)$")
 
 
 @dataclass(frozen=True)

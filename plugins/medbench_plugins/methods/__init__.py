@@ -29,6 +29,16 @@ METHODS: tuple[Plugin, ...] = (
         "networks with extremely noisy labels. NeurIPS 2018, arXiv 1804.06872",
     ),
     Plugin(
+        name="co-teaching-vog",
+        target="medbench_plugins.methods.co_teaching_vog:CoTeachingVOG",
+        settings="medbench_plugins.methods.settings:CoTeachingVOGSettings",
+        summary="Co-teaching that also keeps samples of stable gradient (Khanal et al. 2024)",
+        interface=1,
+        citation="Khanal B, Dai T, Bhattarai B, Linte C. Active label refinement for robust "
+        "training of imbalanced medical image classification tasks in the presence of high label "
+        "noise. MICCAI 2024, arXiv 2407.05973",
+    ),
+    Plugin(
         name="small-loss",
         target="medbench_plugins.methods.small_loss:SmallLoss",
         settings="medbench_plugins.methods.settings:SmallLossSettings",

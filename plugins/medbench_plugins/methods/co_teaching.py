@@ -6,16 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod
+from medbench.interfaces.method import Batch, EpochReport, LearningTask
 from medbench_plugins.methods.averages import DeviceMean
-from medbench_plugins.methods.forgetting import first_rate, rate_at
+from medbench_plugins.methods.forgetting import ForgettingMethod
 from medbench_plugins.methods.mixmatch import mean_probability
-from medbench_plugins.methods.ramps import power_ramp, warmup_length
 from medbench_plugins.methods.selection import exchange
 from medbench_plugins.methods.settings import CoTeachingSettings
 
 
-class CoTeaching(LNLMethod):
+class CoTeaching(ForgettingMethod):
     r"""Two networks choose small-loss samples for each other.
 
     In each mini-batch each network keeps the :math:`(1 - R(t)) B` samples of
@@ -31,7 +30,6 @@ class CoTeaching(LNLMethod):
 
     Settings = CoTeachingSettings
     settings: CoTeachingSettings
-    asks = ("noise_rate",)
 
     def start(self, task: LearningTask) -> None:
         """Build two networks that differ in their heads, and their optimisers."""
@@ -40,23 +38,11 @@ class CoTeaching(LNLMethod):
         self.network_2 = task.make_network(1)
         self.optimiser_1 = task.make_optimiser(self.network_1, self.settings.optimiser)
         self.optimiser_2 = task.make_optimiser(self.network_2, self.settings.optimiser)
-        self.warmup_epochs = warmup_length(self.settings.warmup_epochs, task.epochs)
-        # NaN: not asked yet
-        self.forget_rate = first_rate(self.settings.forget_rate)
 
     def train_epoch(self, epoch: int) -> EpochReport:
         """Train both networks on what the other kept of each batch."""
         task = self.task
-        self.forget_rate = rate_at(
-            self.settings.forget_rate,
-            self.forget_rate,
-            epoch,
-            self.warmup_epochs,
-            task,
-            [self.network_1, self.network_2],
-        )
-        rate = self.forget_rate * power_ramp(epoch, self.warmup_epochs, self.settings.exponent)
-
+        rate = self.share_to_forget(epoch, self.network_1, self.network_2)
         self.network_1.train()
         self.network_2.train()
         self.optimiser_1.start_epoch(epoch)
@@ -67,13 +53,19 @@ class CoTeaching(LNLMethod):
             with task.autocast():
                 logits_1 = self.network_1(batch.images)
                 logits_2 = self.network_2(batch.images)
-            loss_1, loss_2, kept_1, kept_2 = exchange(logits_1, logits_2, batch.labels, rate)
+            loss_1, loss_2, kept_1, kept_2 = self.exchange(logits_1, logits_2, batch, rate)
             self.optimiser_1.step(loss_1)
             self.optimiser_2.step(loss_2)
             selected[0, batch.indices[kept_1]] = True
             selected[1, batch.indices[kept_2]] = True
             mean.add((loss_1.detach() + loss_2.detach()) / 2, len(batch.labels))
         return EpochReport(loss=mean.read(), selected=np.asarray(selected.cpu().numpy()))
+
+    def exchange(
+        self, logits_1: Tensor, logits_2: Tensor, batch: Batch, rate: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return both losses, and the positions that each network kept."""
+        return exchange(logits_1, logits_2, batch.labels, rate)
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the probabilities of network 1, or the mean of both, shape (B, K)."""

@@ -3,59 +3,63 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
 
 from torch import nn
 
-from medbench.interfaces.method import LearningTask
+from medbench.interfaces.method import LearningTask, LNLMethod
 from medbench_plugins.methods.estimation import estimate_noise_rate
+from medbench_plugins.methods.ramps import power_ramp, warmup_length
+from medbench_plugins.methods.settings import ForgettingSettings
 
 
-def first_rate(setting: float | Literal["estimate"] | None) -> float:
-    """Return tau before the first epoch: the setting, or NaN where it is not known yet."""
-    return setting if isinstance(setting, float) else math.nan
+class ForgettingMethod(LNLMethod):
+    r"""A method that forgets a share of each batch, which grows to the noise rate tau.
 
-
-def rate_at(
-    setting: float | Literal["estimate"] | None,
-    known: float,
-    epoch: int,
-    warmup_epochs: int,
-    task: LearningTask,
-    networks: Sequence[nn.Module],
-) -> float:
-    """Return tau for an epoch.
-
-    Parameters
+    Attributes
     ----------
-    setting : float, "estimate" or None
-        A number is tau. None asks the oracle, once. With ``"estimate"`` tau is 0
-        in the first epoch, whose networks know nothing, is estimated again
-        before each further epoch of the warm-up, and then stays: later,
-        networks have memorised labels and would find them right [I].
-    known : float
-        tau of the epoch before; NaN if it is not known yet.
-    epoch : int
-        From 0.
-    warmup_epochs : int
-        T_k. Without warm-up the estimate is made before the second epoch.
-    task : LearningTask
-        Holds training data and oracle.
-    networks : sequence of torch.nn.Module
-        What the estimate is made with.
-
-    Returns
-    -------
-    float
-        In [0, 1].
+    forget_rate : float
+        tau, in [0, 1]; NaN before the first epoch.
     """
-    if setting == "estimate":
-        if epoch == 0:
-            return 0.0
-        if epoch <= max(1, warmup_epochs):
-            return estimate_noise_rate(task, networks)
-        return known
-    if math.isnan(known):
-        return float(task.oracle.noise_rate())
-    return known
+
+    Settings = ForgettingSettings
+    settings: ForgettingSettings
+    asks = ("noise_rate",)
+
+    task: LearningTask
+    forget_rate = math.nan
+
+    @property
+    def warmup_epochs(self) -> int:
+        """T_k, epochs over which the share grows."""
+        return warmup_length(self.settings.warmup_epochs, self.task.epochs)
+
+    def share_to_forget(self, epoch: int, *networks: nn.Module) -> float:
+        r"""Return :math:`R(t) = \tau \min(t^c / T_k, 1)`; call it once an epoch, in order.
+
+        tau is the setting's number, or the oracle's noise rate, asked for once. With
+        ``"estimate"`` it is 0 in the first epoch, whose networks know nothing, is estimated
+        again before each further epoch of the warm-up (without warm-up, before the second
+        epoch), and then stays: later, networks have memorised labels and would find them
+        right [I].
+
+        Parameters
+        ----------
+        epoch : int
+            t, from 0.
+        *networks : torch.nn.Module
+            What the estimate is made with.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+        """
+        setting, warmup = self.settings.forget_rate, self.warmup_epochs
+        if setting == "estimate":
+            if epoch == 0:
+                self.forget_rate = 0.0
+            elif epoch <= max(1, warmup):
+                self.forget_rate = estimate_noise_rate(self.task, networks)
+        elif math.isnan(self.forget_rate):
+            self.forget_rate = self.task.oracle.noise_rate() if setting is None else setting
+        return self.forget_rate * power_ramp(epoch, warmup, self.settings.exponent)

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medbench.interfaces.method import EpochReport, LearningTask, LNLMethod
+from medbench.interfaces.method import EpochReport, LearningTask
 from medbench_plugins.methods.averages import DeviceMean
-from medbench_plugins.methods.forgetting import first_rate, rate_at
-from medbench_plugins.methods.ramps import power_ramp, warmup_length
+from medbench_plugins.methods.forgetting import ForgettingMethod
 from medbench_plugins.methods.selection import kept_count, small_loss
 from medbench_plugins.methods.selection_settings import JoCoRSettings
 
@@ -39,7 +38,7 @@ def joint_loss(logits_1: Tensor, logits_2: Tensor, labels: Tensor, weight: float
     return (1 - weight) * supervised + weight * divergence
 
 
-class JoCoR(LNLMethod):
+class JoCoR(ForgettingMethod):
     r"""Two networks learn together from the samples on which both agree with the label.
 
     In each mini-batch both networks learn from the :math:`(1 - R(t)) B` samples of
@@ -50,29 +49,17 @@ class JoCoR(LNLMethod):
 
     Settings = JoCoRSettings
     settings: JoCoRSettings
-    asks = ("noise_rate",)
 
     def start(self, task: LearningTask) -> None:
         """Build two networks that differ in their heads, and one optimiser."""
         self.task = task
         self.networks = nn.ModuleList([task.make_network(0), task.make_network(1)])
         self.optimiser = task.make_optimiser(self.networks, self.settings.optimiser)
-        self.warmup_epochs = warmup_length(self.settings.warmup_epochs, task.epochs)
-        self.forget_rate = first_rate(self.settings.forget_rate)
 
     def train_epoch(self, epoch: int) -> EpochReport:
         """Train both networks on what is kept of each batch."""
         task, settings = self.task, self.settings
-        self.forget_rate = rate_at(
-            settings.forget_rate,
-            self.forget_rate,
-            epoch,
-            self.warmup_epochs,
-            task,
-            list(self.networks),
-        )
-        rate = self.forget_rate * power_ramp(epoch, self.warmup_epochs, settings.exponent)
-
+        rate = self.share_to_forget(epoch, *self.networks)
         self.networks.train()
         self.optimiser.start_epoch(epoch)
         mean = DeviceMean(task.device)

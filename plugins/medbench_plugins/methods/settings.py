@@ -125,6 +125,22 @@ class CoTeachingSettings(ForgettingSettings):
     )
 
 
+class CoTeachingVOGSettings(CoTeachingSettings):
+    """Settings of Co-teaching with Variance of Gradients."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {**KHANAL, "predict_with": "first", "vog_share": 0.2, "vog_window": 5},
+        "no-oracle": {**KHANAL, "predict_with": "first", "forget_rate": "estimate"},
+    }
+
+    vog_share: float = Field(
+        0.2, ge=0, le=1, description="m, share of the kept samples that VOG chooses [P]"
+    )
+    vog_window: int = Field(
+        5, ge=2, description="epochs over which the gradients' deviation is taken [P]"
+    )
+
+
 #: Li et al. 2020 on CIFAR-10 [P, R]; lambda_u as for a rate of .5.
 PAPER: Mapping[str, Any] = {
     "warmup_epochs": 10,

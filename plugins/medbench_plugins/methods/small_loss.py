@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from medbench.interfaces.method import EpochReport, LearningTask
+from medbench.interfaces.method import EpochReport
 from medbench_plugins.methods.averages import DeviceMean
-from medbench_plugins.methods.forgetting import first_rate, rate_at
-from medbench_plugins.methods.ramps import power_ramp, warmup_length
+from medbench_plugins.methods.forgetting import ForgettingMethod
 from medbench_plugins.methods.selection import keep_own
 from medbench_plugins.methods.settings import SmallLossSettings
 from medbench_plugins.methods.single import OneNetwork
 
 
-class SmallLoss(OneNetwork):
+class SmallLoss(ForgettingMethod, OneNetwork):
     r"""One network learns from the samples of smallest loss of its own.
 
     The ablation of :class:`~medbench_plugins.methods.co_teaching.CoTeaching`:
@@ -34,27 +33,11 @@ class SmallLoss(OneNetwork):
 
     Settings = SmallLossSettings
     settings: SmallLossSettings
-    asks = ("noise_rate",)
-
-    def start(self, task: LearningTask) -> None:
-        """Build one network and its optimiser."""
-        super().start(task)
-        self.warmup_epochs = warmup_length(self.settings.warmup_epochs, task.epochs)
-        self.forget_rate = first_rate(self.settings.forget_rate)
 
     def train_epoch(self, epoch: int) -> EpochReport:
         """Train on what is kept of each batch."""
-        task, settings = self.task, self.settings
-        self.forget_rate = rate_at(
-            settings.forget_rate,
-            self.forget_rate,
-            epoch,
-            self.warmup_epochs,
-            task,
-            [self.network],
-        )
-        rate = self.forget_rate * power_ramp(epoch, self.warmup_epochs, settings.exponent)
-
+        task = self.task
+        rate = self.share_to_forget(epoch, self.network)
         self.network.train()
         self.optimiser.start_epoch(epoch)
         mean = DeviceMean(task.device)

@@ -15,6 +15,7 @@ from shelf import Shelf, announcing, collected
 from medbench import INTERFACE_VERSION, Plugin
 from medbench.errors import PluginError
 from medbench.interfaces import (
+    Acquisition,
     Backbone,
     Dataset,
     Executor,
@@ -71,6 +72,7 @@ def test_built_ins_come_through_the_entry_points() -> None:
         "pretext": {"none", "rotation", "jigsaw", "jigmag", "simclr"},
         "method": {"cross-entropy", "co-teaching", "dividemix"},
         "backbone": {"resnet18", "narrow"},
+        "acquisition": {"random", "entropy", "bald", "coreset", "badge"},
     }
     for kind, expected in wanted.items():
         found = registry.of_kind(kind_named(kind))
@@ -87,6 +89,7 @@ def test_built_ins_come_through_the_entry_points() -> None:
         ("pretext", Pretext),
         ("method", LNLMethod),
         ("backbone", Backbone),
+        ("acquisition", Acquisition),
         ("executor", Executor),
     ],
 )

@@ -5,6 +5,7 @@ A mutant is a sound plugin with one fault. The table maps ``kind: rule`` to it.
 
 # they enter themselves into the table
 from mutants import (  # noqa: F401
+    acquisitions,
     backbones,
     datasets,
     every_kind,

@@ -19,6 +19,7 @@ from medbench.interfaces import (
     MatrixNoise,
     PretextSettings,
     PretextStep,
+    ScoredAcquisition,
     Settings,
 )
 from medbench.interfaces import Dataset as DatasetBase
@@ -120,6 +121,13 @@ class SoundBackbone(TinyBackbone):
     """Two convolutions and a linear layer, as sound as can be (nobody, 2020)."""
 
 
+class SoundAcquisition(ScoredAcquisition):
+    """Asks for the labels of largest loss, as soundly as can be (nobody, 2020)."""
+
+    def scores(self, pool: Any) -> Any:
+        return pool.losses.mean(axis=0)
+
+
 class SoundExecutor(LocalExecutor):
     """Carries out jobs in processes of this machine, as soundly as can be."""
 
@@ -130,5 +138,6 @@ SOUND = {
     "noise": SoundNoise,
     "dataset": SoundDataset,
     "backbone": SoundBackbone,
+    "acquisition": SoundAcquisition,
     "executor": SoundExecutor,
 }
