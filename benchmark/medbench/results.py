@@ -413,8 +413,9 @@ class Results:
         Parameters
         ----------
         **axes
-            ``dataset``, ``noise``, ``rate``, ``pretext``, ``method`` or ``seed``; those
-            that all runs share may be left out.
+            ``dataset``, ``noise``, ``rate``, ``pretext``, ``method``, ``seed`` or
+            ``acquisition`` (``""`` where nothing is refined); those that all runs share may be
+            left out.
 
         Raises
         ------

@@ -8,7 +8,10 @@ from typing import Any
 
 def run_label(axes: Mapping[str, Any]) -> str:
     """Return the label of a run, from its axes."""
-    return "{dataset} {noise} {rate:g} {pretext} + {method} seed {seed}".format(**axes)
+    refined = f" + {axes['acquisition']}" if axes.get("acquisition") else ""
+    return "{dataset} {noise} {rate:g} {pretext} + {method}{refined} seed {seed}".format(
+        **axes, refined=refined
+    )
 
 
 def pretraining_label(axes: Mapping[str, Any]) -> str:

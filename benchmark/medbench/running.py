@@ -153,8 +153,8 @@ def run(
     progress : bool
         Whether progress is shown on stderr.
     **axes
-        ``dataset``, ``noise``, ``rate``, ``pretext``, ``method`` or ``seed``: a value, or
-        a list of values, to keep.
+        ``dataset``, ``noise``, ``rate``, ``pretext``, ``method``, ``seed`` or
+        ``acquisition``: a value, or a list of values, to keep.
 
     Returns
     -------
@@ -276,7 +276,7 @@ def execute(
     slots = DeviceSlots(devices, jobs)
     maker = JobMaker(
         results.root, options.cache, options.timeout, *options.interval,
-        memory=options.memory, origin=origin(file, versions, line),
+        memory=options.memory, origin=origin(file, versions, line), refined=plan.refined,
     )  # fmt: skip
     executor_class = registry.get(kind_named("executor"), options.executor).load()
     modules = built_in_modules(registry, chosen)
@@ -297,7 +297,7 @@ def execute(
                 told.tell(event)
 
             emit(GridStarted(len(plan.to_do), len(plan.pretrainings_to_do), jobs, tuple(devices)))
-            queue = JobQueue(results, locks, plan.attempts, progress.running)
+            queue = JobQueue(results, locks, plan.attempts, progress.running, plan.refined)
             scheduler = Scheduler(plan, maker, executor, queue, slots, emit)
             with StopSignals(scheduler.stop) as signals:
                 scheduler.run()

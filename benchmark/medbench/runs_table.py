@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: The axes of a protocol, outermost first.
-AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
+AXES = ("dataset", "noise", "rate", "pretext", "method", "seed", "acquisition")
 
 #: Every metric of every reading, as columns of the table of runs.
 SCORES = tuple(f"{reading}_{metric}" for reading in READINGS for metric in METRICS)
@@ -29,6 +29,7 @@ COLUMNS: Mapping[str, str] = {
     "pretext": "self-supervised pretraining",
     "method": "method of learning with noisy labels",
     "seed": "seed of the run",
+    "acquisition": "acquisition function of active refinement; empty where nothing is refined",
     "status": "done, running, pending, interrupted, failed, timeout, out-of-memory, skipped "
     "or unreadable",
     "reason": "why a run is not done; empty where it is",
@@ -61,7 +62,7 @@ COLUMNS: Mapping[str, str] = {
 
 #: Columns of text; all others hold numbers, but for ``learnable``.
 _TEXTS = [
-    "run_key", "dataset", "noise", "pretext", "method", "status", "reason", "oracle",
+    "run_key", "dataset", "noise", "pretext", "method", "acquisition", "status", "reason", "oracle",
     "pretraining", "settings", "entrant_settings", "data_hash", "versions", "device", "results",
     "digest", "card",
 ]  # fmt: skip
@@ -93,7 +94,13 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     from medbench.store.status import run_statuses
 
     states = [
-        (state.run.key, *(state.run.axes.get(axis) for axis in AXES), state.status, state.reason)
+        (
+            state.run.key,
+            *(state.run.axes.get(axis) for axis in AXES[:-1]),
+            state.run.axes.get("acquisition", ""),
+            state.status,
+            state.reason,
+        )
         for state in run_statuses(folder, {})
     ]
     planned = pd.DataFrame(states, columns=list(_PLANNED))
@@ -101,6 +108,7 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     wanted = [n for n in index.column_names if n in COLUMNS and n not in _PLANNED]
     indexed = index.select(["run_key", "fault", "card", "provenance", *AXES, *wanted]).to_pandas()
     runs = planned.merge(indexed, on="run_key", how="left", sort=False, suffixes=("", " found"))
+    runs["acquisition found"] = runs["acquisition found"].fillna("")
     for axis in AXES:
         found = runs[f"{axis} found"]
         differs = (runs["status"] == DONE) & (runs["fault"] == "") & (found != runs[axis])
@@ -209,7 +217,7 @@ def merge_runs(
             reason = f"the settings differ in {places}: {_difference(*specs)}"
         else:
             reason = f"the same settings gave different outcomes in {places}"
-        label = "{}, {} {:g}, {} + {}, seed {}".format(*clashing[axes].iloc[0])
+        label = "{}, {} {:g}, {} + {}, seed {} {}".format(*clashing[axes].iloc[0]).rstrip()
         notes.append(f"Left out, {label}: {reason}")
         runs = leave_out(runs, points == point, reason)
     plans = runs.groupby(points)["run_key"].nunique()

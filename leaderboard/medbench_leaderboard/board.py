@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
@@ -21,6 +21,7 @@ from medbench_leaderboard.label_noise import datasets_as_given
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.reading import read_data
+from medbench_leaderboard.refinement import Refinement, read_refinement
 from medbench_leaderboard.resampling import Readings
 from medbench_leaderboard.statistics import Findings, analyse
 from medbench_leaderboard.statistics.advice import read_costs
@@ -153,6 +154,8 @@ class Board:
         Dataset cards, where known.
     detection : Detected, optional
         How well entrants find wrong labels, where those are known.
+    refinement : Refinement, optional
+        Active refinement, where runs are refined.
     """
 
     facts: ProtocolFacts
@@ -165,6 +168,7 @@ class Board:
     declared: Declared
     cards: Mapping[str, Mapping[str, Any]]
     detection: Detected | None
+    refinement: Refinement | None = None
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -199,7 +203,8 @@ def read_board(*folders: Path, everything: bool = False) -> Board:
 def board_of(results: Results, *, everything: bool = False) -> Board:
     """Return the board of results; see :func:`read_board`."""
     data = read_data(results, everything=everything)
-    return make_board(data.facts, data.runs, data.cards, data.readings, data.declared, data.notes)
+    made = make_board(data.facts, data.runs, data.cards, data.readings, data.declared, data.notes)
+    return replace(made, refinement=read_refinement(results, data.facts))
 
 
 def make_board(

@@ -22,6 +22,7 @@ from medbench_leaderboard.declared import changes_table
 from medbench_leaderboard.entrants import read_entrants
 from medbench_leaderboard.figures import make_charts
 from medbench_leaderboard.figures.lines import line_figure
+from medbench_leaderboard.figures.refinement import refinement_chart
 from medbench_leaderboard.figures.render import draw, figure_files
 from medbench_leaderboard.filters import read_filters
 from medbench_leaderboard.label_noise import read_block_noise
@@ -81,7 +82,9 @@ def write_board(
          for j, figure in enumerate(section.figures, start=1)]
         for i, section in enumerate(sections, start=1)
     ]  # fmt: skip
+    bought = refinement_chart(board) if board.refinement is not None else None
     all_charts = [*charts, *(chart for added in contributed for chart in added)]
+    all_charts += [bought] if bought else []
     drawn = draw(all_charts)
     entrants = read_entrants(results, board.runs, board.facts.primary)
     contents = {
@@ -100,12 +103,16 @@ def write_board(
             list(zip(sections, contributed, strict=True)),
             confirmed,
             read_block_noise(results, board.runs),
+            bought,
         ).encode(),
         **{f"figures/{name}": content for name, content in figure_files(all_charts, drawn).items()},
     }
     if board.detection is not None:
         contents["detection.csv"] = _csv(board.detection.cells)
         contents["detection-tests.csv"] = _csv(board.detection.tests)
+    if board.refinement is not None:
+        contents["refinement.csv"] = _csv(board.refinement.rounds)
+        contents["refinement-tests.csv"] = _csv(board.refinement.tests)
     if confirmed and confirmed.table is not None:
         contents["confirmed.csv"] = _csv(confirmed.table)
     try:

@@ -67,6 +67,7 @@ def render_page(
     sections: Sequence[tuple[Section, Sequence[Chart]]] = (),
     confirmed: Confirmed | None = None,
     block_noise: Sequence[BlockNoise] = (),
+    bought: Chart | None = None,
 ) -> str:
     """Return the page as HTML.
 
@@ -92,12 +93,15 @@ def render_page(
         Explored and confirmed results, for a confirmation.
     block_noise : sequence of BlockNoise
         Estimated noise of blocks whose labels are as given.
+    bought : Chart, optional
+        The figure of active refinement.
     """
     findings, ranking = board.findings, Ranking(board)
     own = "".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
     script = f"(() => {{{page_script()}}})();\n{own}"
     differences, *others = charts
     shown = [*charts, *(chart for _, added in sections for chart in added)]
+    shown += [bought] if bought else []
     return (
         _environment()
         .get_template("page.html")
@@ -128,6 +132,9 @@ def render_page(
             detection=board.detection,
             detection_rows=_detection_rows(board),
             detection_metrics=detection.METRICS,
+            refinement=board.refinement,
+            refinement_chart=bought,
+            refinement_rows=_refinement_rows(board),
             comparisons=findings.comparisons[:_MOST_COMPARISONS],
             advice=sorted(findings.advice, key=lambda one: one.dataset is not None),
             entrants=entrants,
@@ -274,6 +281,14 @@ def _detection_rows(board: Board) -> list[dict[str, Any]]:
     if board.detection is None:
         return []
     rows = board.detection.cells[:_MOST_SHOWN_RUNS].to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def _refinement_rows(board: Board) -> list[dict[str, Any]]:
+    """Return the table of refinements at equal budget, as far as the page shows it."""
+    if board.refinement is None:
+        return []
+    rows = board.refinement.ends[:_MOST_SHOWN_RUNS].to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 

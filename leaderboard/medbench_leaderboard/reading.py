@@ -66,6 +66,7 @@ def read_data(results: Results, *, everything: bool = False) -> BoardData:
         If a folder is damaged, or the folders' protocols declare different tests.
     """
     facts, runs = facts_of(results.protocol), results.runs
+    runs = runs[runs["acquisition"] == ""].reset_index(drop=True)
     whole = read_whole(results, runs, facts, everything=everything)
     for key, fault in whole.faults.items():
         runs = leave_out(runs, runs["run_key"] == key, fault)

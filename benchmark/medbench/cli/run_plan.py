@@ -51,7 +51,7 @@ def show_plan(
 
 def decidability_of(file: ProtocolFile, expansion: Expansion) -> tuple[Decidability, ...]:
     """Return which questions of a protocol its design can decide."""
-    points = (run.axes for run in expansion.runs)
+    points = (run.axes for run in expansion.runs if run.refinement is None)
     return decidability(points, file.protocol.statistics, expansion.unlearnable)
 
 
@@ -84,7 +84,11 @@ def _values(
 ) -> dict[str, Any]:
     return {
         "protocol": file.protocol.name,
-        "grid": {axis: len({run.axes[axis] for run in plan.runs}) for axis in AXES},
+        "grid": {
+            axis: len(found)
+            for axis in AXES
+            if (found := {run.axes[axis] for run in plan.runs if axis in run.axes})
+        },
         "runs": len(plan.runs),
         "done": sum(run.key in plan.done for run in plan.runs),
         "failed": len(plan.runs_failed),

@@ -28,7 +28,8 @@ def read_run(arrays: Arrays, primary: str, last_epochs: int) -> tuple[dict[str, 
         ``validation/noisy_labels`` (V,), ``validation/probabilities``
         (E, V, K), ``train/noisy_labels`` (T,), ``train/predicted`` (E, T); where they
         are known, ``train/clean_labels`` (T,); and, where the method reports it,
-        ``train/selected`` (E, M, T).
+        ``train/selected`` (E, M, T). Of a refinement, whose epochs are its rounds,
+        ``refinement/bought``, ``refinement/labels`` and ``refinement/guessed_clean`` (T,).
     primary : str
         Metric that chooses the epochs of ``selected`` and ``best``.
     last_epochs : int
@@ -56,6 +57,8 @@ def read_run(arrays: Arrays, primary: str, last_epochs: int) -> tuple[dict[str, 
     curves["curves/test/recalls"] = np.array(class_recalls)
     curves[f"curves/validation/{primary}"] = validation
     curves |= label_quality(arrays)
+    if "refinement/bought" in arrays:
+        curves |= refinement_quality(arrays)
 
     epochs = len(by_epoch)
     first_of_last = max(0, epochs - last_epochs)
@@ -101,6 +104,32 @@ def label_quality(arrays: Arrays) -> dict[str, NDArray[np.float64]]:
     if "train/selected" in arrays:
         quality |= _selection_quality(arrays["train/selected"], clean, noisy, arrays)
     return quality
+
+
+def refinement_quality(arrays: Arrays) -> dict[str, NDArray[np.float64]]:
+    """Return what became of the labels, round by round; round 0 is the first phase.
+
+    ``labels_bought``: how many, (R,). ``wrong``: share of the training labels that are wrong,
+    (R,). ``wrong_trusted``: the same of what is trusted, (R,). ``trusted_by_class``: share of the
+    samples of each true class that are trusted with their true label, (R, K). NaN where there is
+    nothing to take a share of.
+    """
+    clean, bought = arrays["train/clean_labels"], arrays["refinement/bought"]
+    num_classes, rounds = arrays["test/probabilities"].shape[2], len(arrays["test/probabilities"])
+    there = (bought > 0) & (bought <= np.arange(rounds)[:, None])  # (R, T)
+    labels = np.where(there, arrays["refinement/labels"], arrays["train/noisy_labels"])
+    trusted = there | arrays["refinement/guessed_clean"]
+    right = labels == clean
+    member = clean[:, None] == np.arange(num_classes)  # (T, K)
+    wrong_trusted = (trusted & ~right).sum(axis=1)
+    return {
+        "curves/refinement/labels_bought": there.sum(axis=1).astype(np.float64),
+        "curves/refinement/wrong": _share(~right),
+        "curves/refinement/wrong_trusted": _ratio(wrong_trusted, trusted.sum(axis=1)),
+        "curves/refinement/trusted_by_class": _ratio(
+            (trusted & right).astype(np.float64) @ member, member.sum(axis=0)
+        ),
+    }
 
 
 def _selection_quality(

@@ -22,7 +22,7 @@ Anything else, such as a socket or a lambda, is refused in one line that names i
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -67,6 +67,11 @@ class PluginState:
         self._provided = list(provided)
         #: What set-up has made, in the order in which it is found.
         self._made = self._encoded(_Encoder(self._provided, len(self._provided), late=False)).found
+
+    @property
+    def made(self) -> Sequence[Any]:
+        """What set-up had made, in the order in which it is found."""
+        return self._made[len(self._provided) :]
 
     def save(self) -> dict[str, Any]:
         """Return the state as nested lists, tuples and dicts; tensors and arrays are not copied.

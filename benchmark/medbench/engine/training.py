@@ -159,7 +159,12 @@ def noisy_loss(
 
 def method_state(method: LNLMethod, task: LearningTask) -> PluginState:
     """Return the state of a method that has been started with ``task``."""
-    return PluginState({"method": method}, (task, *vars(task).values(), task.oracle))
+    return PluginState({"method": method}, provided_by(task))
+
+
+def provided_by(task: LearningTask) -> tuple[Any, ...]:
+    """Return what a task hands to a method, which is not part of its state."""
+    return (task, *vars(task).values(), task.oracle)
 
 
 class TrainingStage:
@@ -182,6 +187,8 @@ class TrainingStage:
     ----------
     state : PluginState
         What a checkpoint saves between two epochs.
+    provided : tuple
+        What the method was handed, which is no part of its state.
     """
 
     def __init__(
@@ -210,7 +217,8 @@ class TrainingStage:
             harness=self.harness,
         )
         method.start(task)
-        self.state = method_state(method, task)
+        self.provided = provided_by(task)
+        self.state = PluginState({"method": method}, self.provided)
 
     def plugins(self) -> tuple[Any, ...]:
         """Return the plugins that train."""
@@ -220,19 +228,23 @@ class TrainingStage:
         """Train from epoch ``first`` on, yielding predictions after each epoch."""
         for epoch in range(first, self.given.training.epochs):
             seed_global_rngs(self.given.training_seed, epoch)
-            report = self.method.train_epoch(epoch)
-            train = self._predict(self.train)
-            result = EpochResult(
-                report,
-                train.argmax(axis=1).astype(np.int16),
-                noisy_loss(train, self.given.train_labels),
-                self._predict(self.validation),
-                self._predict(self.test),
-            )
+            result = self.evaluate(self.method.train_epoch(epoch))
             self.state.save()  # refuse what cannot be saved in every run, checkpoint or not
             yield result
 
-    def _predict(self, images: DeviceImages) -> NDArray[np.float32]:
+    def evaluate(self, report: EpochReport) -> EpochResult:
+        """Return a report with predictions for all images."""
+        train = self.predict(self.train)
+        return EpochResult(
+            report,
+            train.argmax(axis=1).astype(np.int16),
+            noisy_loss(train, self.given.train_labels),
+            self.predict(self.validation),
+            self.predict(self.test),
+        )
+
+    def predict(self, images: DeviceImages) -> NDArray[np.float32]:
+        """Return the method's probabilities (N, K) for images as they are, checked."""
         with torch.inference_mode(), autocast(self.device, self.given.compute):
             batches = [
                 self.method.predict(batch).float()

@@ -44,6 +44,8 @@ class Job:
         Counts from 1; part of the names of the attempt's log and result.
     alone : bool
         Whether the job has its device to itself; see :class:`~medbench.store.attempts.Attempt`.
+    keep_state : bool
+        Whether the method's final state is kept, for refinements that start from it.
     """
 
     spec: RunSpec | PretrainingSpec
@@ -57,6 +59,7 @@ class Job:
     checkpoint_epochs: int | None = None
     memory: int | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    keep_state: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as plain JSON values."""

@@ -180,6 +180,20 @@ class TrainingOptions(Table):
     )
 
 
+class RefinementOptions(Table):
+    """How runs are refined: an expert is asked for labels, and training continues with them."""
+
+    rounds: int = Field(8, ge=1, le=1000, description="rounds of asking and fine-tuning")
+    budget: int = Field(70, ge=1, description="labels bought in each round")
+    epochs: int = Field(25, ge=1, description="epochs of fine-tuning in each round")
+    expert_error: float = Field(
+        0.0, ge=0, lt=1, description="chance that the expert gives another class than the true one"
+    )
+    optimiser: OptimiserSettings | None = Field(
+        None, description="optimiser of fine-tuning; if not given, [training.optimiser]"
+    )
+
+
 class ComputeOptions(Table):
     """Arithmetic: part of the outcome, so part of the protocol."""
 

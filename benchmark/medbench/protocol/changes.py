@@ -23,7 +23,7 @@ from medbench.protocol.schema import Protocol
 from medbench.suggest import did_you_mean
 
 #: The axes whose values are plugins, and the tables of their settings.
-PLUGIN_AXES = ("datasets", "noise", "pretexts", "methods")
+PLUGIN_AXES = ("datasets", "noise", "pretexts", "methods", "acquisitions")
 
 
 def changed(
@@ -87,7 +87,7 @@ def unlisted(protocol: Protocol, registry: Registry, paths: Sequence[Path]) -> l
 def _names(protocol: Protocol, axis: str, name: str) -> bool:
     """Return whether a grid lists a plugin, by its name or as what a variant is made of."""
     made_of = [table.get("plugin", key) for key, table in getattr(protocol, axis).items()]
-    listed = [getattr(grid, axis) for grid in protocol.grid]
+    listed = [getattr(grid, axis) or () for grid in protocol.grid]
     return name in made_of or any(each == "*" or name in each for each in listed)
 
 
@@ -173,9 +173,9 @@ def _grids(document: Mapping[str, Any]) -> list[MutableMapping[str, Any]]:
 
 def _listed(grid: Mapping[str, Any], axis: str, registry: Registry) -> list[str]:
     """Return the names a grid lists on an axis, with ``"*"`` written out."""
-    if grid[axis] == "*":
+    if grid.get(axis) == "*":
         return [entry.name for entry in registry.of_kind(kind_named(axis))]
-    return list(grid[axis])
+    return list(grid.get(axis, ()))
 
 
 def _axis_of(

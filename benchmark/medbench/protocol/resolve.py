@@ -19,7 +19,7 @@ from medbench.plugins.prepared import dataset_entry, prepared_names
 from medbench.plugins.registry import Entry, Registry
 from medbench.protocol.read import checked
 from medbench.protocol.schema import BackboneTable, Override, Protocol
-from medbench.protocol.spec import DatasetSpec, PluginSpec, PretrainingSpec
+from medbench.protocol.spec import DatasetSpec, PluginSpec, PretrainingSpec, RefinementSpec
 
 AnyTable = TypeVar("AnyTable", bound=BaseModel)
 
@@ -164,6 +164,20 @@ class Resolver:
             f"labels of {dataset} are taken as they are (noise {noise!r}); {fix}"
         )
 
+    def refinement(self, acquisition: str, dataset: str) -> RefinementSpec:
+        """Resolve a refinement; refuse a budget larger than the training set, where it is known."""
+        options = self.protocol.refinement
+        spec = RefinementSpec(self.plugin("acquisitions", acquisition), options)
+        self.dataset(dataset)
+        card, asked = self._cards.get(dataset), self.tables(dataset).images.train
+        there = [n for n in (asked, card and card.split_sizes["train"]) if n is not None]
+        if there and options.rounds * options.budget > min(there):
+            raise self._refused(
+                f"[refinement]: {options.rounds} rounds of {options.budget} labels are more than "
+                f"the {min(there)} training images of {dataset}"
+            )
+        return spec
+
     def tables(self, dataset: str) -> Tables:
         """Return the tables as they are for one dataset."""
         if dataset in self._tables:
@@ -285,10 +299,13 @@ class Resolver:
 
     def _check_tables(self) -> None:
         """Refuse settings of plugins that no axis names: a misspelt table would go unnoticed."""
-        for axis in ("datasets", "noise", "pretexts", "methods", "overrides"):
+        refined = any(grid.acquisitions for grid in self.protocol.grid)
+        if "refinement" in self.protocol.model_fields_set and not refined:
+            raise self._refused("[refinement] belongs to nothing: no grid lists acquisitions")
+        for axis in ("datasets", "noise", "pretexts", "methods", "acquisitions", "overrides"):
             of_grid = "datasets" if axis == "overrides" else axis
             grids = self.protocol.grid
-            names = [n for grid in grids for n in self.names(of_grid, getattr(grid, of_grid))]
+            names = [n for g in grids for n in self.names(of_grid, getattr(g, of_grid) or ())]
             listed = f"grid.{of_grid}; that lists {', '.join(dict.fromkeys(names))}"
             for table in getattr(self.protocol, axis):
                 if table not in names:

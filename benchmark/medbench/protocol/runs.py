@@ -74,11 +74,15 @@ def expand(
     for axis, asked in only.items():
         have = _union(grid[axis] for grid in grids)
         if missing := [value for value in asked if value not in have]:
-            names, value = ", ".join(map(str, have)), missing[0]
+            names, value = ", ".join(str(v) for v in have if v != "") or "none", missing[0]
             hint = f"; --add {value} enters it" if resolver.knows(axis, value) else ""
             raise ProtocolError(f"the protocol has no {axis} {value!r}; it has {names}{hint}")
     kept = [
-        {axis: [v for v in grid[axis] if v in (only.get(axis) or grid[axis])] for axis in AXES}
+        {
+            # "": what is refined is there, too
+            axis: [v for v in grid[axis] if v in ("", *(only.get(axis) or grid[axis]))]
+            for axis in AXES
+        }
         for grid in grids
     ]
     runs = {run.key: run for grid in kept for run in _product(grid, resolver)}
@@ -88,7 +92,7 @@ def expand(
     for dataset, noise, method in dict.fromkeys(trained):
         resolver.refuse_oracle(dataset, noise, method)
     order = {axis: _union(grid[axis] for grid in kept) for axis in AXES}
-    ordered = sorted(runs.values(), key=lambda r: [order[a].index(r.axes[a]) for a in AXES])
+    ordered = sorted(runs.values(), key=lambda r: [order[a].index(r.axes.get(a, "")) for a in AXES])
     return Expansion(tuple(ordered), resolver.not_prepared, unlearnable)
 
 
@@ -101,6 +105,7 @@ def _axes_of(grid: Grid, resolver: Resolver) -> dict[str, list[Any]]:
         "pretext": resolver.names("pretexts", grid.pretexts),
         "method": resolver.names("methods", grid.methods),
         "seed": list(grid.seeds),
+        "acquisition": ["", *resolver.names("acquisitions", grid.acquisitions or ())],
     }
 
 
@@ -126,8 +131,13 @@ def _product(grid: Mapping[str, list[Any]], resolver: Resolver) -> Iterator[RunS
             engine=medbench.ENGINE_REVISION,
             interface=medbench.INTERFACE_VERSION,
         )
-        for noise, rate, method in itertools.product(grid["noise"], grid["rate"], grid["method"]):
-            yield run(noise=noises[noise], rate=rate, method=methods[method])
+        refinements = [
+            resolver.refinement(name, dataset) if name else None for name in grid["acquisition"]
+        ]
+        for noise, rate, method, refinement in itertools.product(
+            grid["noise"], grid["rate"], grid["method"], refinements
+        ):
+            yield run(noise=noises[noise], rate=rate, method=methods[method], refinement=refinement)
 
 
 def _union(lists: Iterable[Sequence[Any]]) -> list[Any]:

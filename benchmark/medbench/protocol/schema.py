@@ -23,6 +23,7 @@ from medbench.interfaces.options import (
     EvaluationOptions,
     ImageOptions,
     PretrainingOptions,
+    RefinementOptions,
     Table,
     TrainingOptions,
 )
@@ -69,6 +70,9 @@ class Grid(Table):
     pretexts: Names
     methods: Names
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Unrepeated]
+    acquisitions: Names | None = Field(
+        None, description="acquisition functions by which each of these runs is refined, too"
+    )
 
 
 def _as_list(value: Any) -> Any:
@@ -155,7 +159,7 @@ class Protocol(Table):
     ``[grid]`` spans the runs; ``[[grid]]``, given several times, spans the union
     of several grids.
 
-    The tables ``datasets``, ``noise``, ``pretexts`` and ``methods`` hold the
+    The tables ``datasets``, ``noise``, ``pretexts``, ``methods`` and ``acquisitions`` hold the
     settings of the plugins named in the grid. A table with ``plugin = "..."``
     is a variant: an entry of its own name made of that plugin. ``preset =
     "..."`` starts from one of the plugin's presets. In ``pretexts``,
@@ -171,6 +175,7 @@ class Protocol(Table):
     backbone: BackboneTable = BackboneTable()
     pretraining: PretrainingOptions = PretrainingOptions()
     training: TrainingOptions = TrainingOptions()
+    refinement: RefinementOptions = RefinementOptions()
     compute: ComputeOptions = ComputeOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     statistics: Statistics = Statistics()
@@ -179,6 +184,7 @@ class Protocol(Table):
     noise: dict[str, dict[str, Any]] = Field(default_factory=dict)
     pretexts: dict[str, dict[str, Any]] = Field(default_factory=dict)
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    acquisitions: dict[str, dict[str, Any]] = Field(default_factory=dict)
     overrides: dict[str, Override] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -14,6 +14,7 @@ from medbench.interfaces.options import (
     EvaluationOptions,
     ImageOptions,
     PretrainingOptions,
+    RefinementOptions,
     Table,
     TrainingOptions,
 )
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from medbench.plugins.registry import Registry
 
 #: The axes of a run, in the order in which they are shown and sorted.
-AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
+AXES = ("dataset", "noise", "rate", "pretext", "method", "seed", "acquisition")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class _Part:
     @cached_property
     def canonical(self) -> str:
         """The spec as canonical JSON; parts that many specs share are written once."""
-        parts = sorted((field.name, getattr(self, field.name)) for field in fields(self))
+        # a part that may be left out is written only where it is there
+        there = (f for f in fields(self) if f.default is MISSING or getattr(self, f.name))
+        parts = sorted((field.name, getattr(self, field.name)) for field in there)
         written = (
             f'"{name}":' + (part.canonical if isinstance(part, _Part | Table) else _plain(part))
             for name, part in parts
@@ -65,8 +68,10 @@ class _Part:
             "dataset": DatasetSpec.from_json,
             "evaluation": EvaluationOptions.model_validate,
             "images": ImageOptions.model_validate,
+            "options": RefinementOptions.model_validate,
             "parent": PretrainingSpec.from_json,
             "pretraining": PretrainingSpec.from_json,
+            "refinement": RefinementSpec.from_json,
             "settings": dict,
             "stage": PretrainingOptions.model_validate,
             "training": TrainingOptions.model_validate,
@@ -185,6 +190,22 @@ class PretrainingSpec(_Part):
 
 
 @dataclass(frozen=True)
+class RefinementSpec(_Part):
+    """How a run is refined.
+
+    Parameters
+    ----------
+    acquisition : PluginSpec
+        Chooses whose labels are bought.
+    options : RefinementOptions
+        The protocol's ``[refinement]``.
+    """
+
+    acquisition: PluginSpec
+    options: RefinementOptions
+
+
+@dataclass(frozen=True)
 class RunSpec(_Part):
     """A run: one point of a protocol's grid.
 
@@ -206,6 +227,8 @@ class RunSpec(_Part):
         Seed of the run, and of all streams.
     engine, interface : int
         Revisions of medbench's science and of the plugin interface.
+    refinement : RefinementSpec or None
+        What follows the training of the method; ``None`` where nothing does.
     """
 
     kind: ClassVar[Literal["run"]] = "run"
@@ -225,10 +248,12 @@ class RunSpec(_Part):
     root_seed: int
     engine: int
     interface: int
+    refinement: RefinementSpec | None = None
 
     @cached_property
     def axes(self) -> dict[str, Any]:
-        """Values of :data:`AXES`."""
+        """Values of :data:`AXES`; without ``acquisition`` where nothing is refined."""
+        refined = {"acquisition": self.refinement.acquisition.name} if self.refinement else {}
         return {
             "dataset": self.dataset.name,
             "noise": self.noise.name,
@@ -236,6 +261,7 @@ class RunSpec(_Part):
             "pretext": self.pretext,
             "method": self.method.name,
             "seed": self.seed,
+            **refined,
         }
 
     @property
@@ -245,13 +271,23 @@ class RunSpec(_Part):
 
     @property
     def epochs(self) -> int:
-        """Epochs it takes."""
-        return self.training.epochs
+        """Epochs it takes; of a refinement the rounds, and one for the state it starts from."""
+        return self.refinement.options.rounds + 1 if self.refinement else self.training.epochs
 
     @property
-    def start(self) -> PretrainingSpec | None:
-        """The pretraining whose weights it starts from."""
-        return self.pretraining
+    def last_epochs(self) -> int:
+        """Epochs averaged in the reading ``last``; of a refinement the last round alone."""
+        return 1 if self.refinement else self.evaluation.last_epochs
+
+    @cached_property
+    def first_phase(self) -> RunSpec | None:
+        """The run that is refined, which all acquisition functions share."""
+        return replace(self, refinement=None) if self.refinement else None
+
+    @property
+    def start(self) -> PretrainingSpec | RunSpec | None:
+        """What it starts from: the run that is refined, or a pretraining."""
+        return self.first_phase or self.pretraining
 
     @property
     def steps(self) -> list[PretrainingSpec]:
@@ -265,5 +301,6 @@ class RunSpec(_Part):
             ("noise", self.noise),
             ("backbone", self.backbone),
             ("method", self.method),
+            *([("acquisition", self.refinement.acquisition)] if self.refinement else []),
             *(("pretext", step.pretext) for step in self.steps),
         ]

@@ -15,14 +15,15 @@ from medbench.store.index import read_index, read_pretraining_index
 from medbench.store.locks import RunningJob
 from medbench.store.results import Results
 
-#: What a job's cost depends on, from coarse to fine: ("run", method, dataset) or
-#: ("pretraining", pretext, dataset).
+#: What a job's cost depends on, from coarse to fine: ("run", method, dataset), ("refinement",
+#: method, dataset) or ("pretraining", pretext, dataset).
 Work = tuple[str, ...]
 
 
 def work_of(kind: str, axes: Mapping[str, Any]) -> Work:
     """Return what the cost of a run or pretraining depends on, as far as its axes are known."""
-    return kind, axes.get("method" if kind == "run" else "pretext", ""), axes.get("dataset", "")
+    what = axes.get("method" if kind == "run" else "pretext", "")
+    return "refinement" if axes.get("acquisition") else kind, what, axes.get("dataset", "")
 
 
 def count_work(items: Iterable[PlanItem]) -> Counter[Work]:
@@ -103,7 +104,10 @@ _PRICED = ("dataset", "seconds", "size", "fault")
 def costs_seen(results: Results) -> JobCosts:
     """Return what the runs and pretrainings in a results folder cost."""
     costs = JobCosts()
-    _add(costs, "run", "method", read_index(results, ("method", *_PRICED)))
+    runs = read_index(results, ("method", "acquisition", *_PRICED))
+    plain = pc.is_null(runs["acquisition"])
+    _add(costs, "run", "method", runs.filter(plain))
+    _add(costs, "refinement", "method", runs.filter(pc.invert(plain)))
     _add(costs, "pretraining", "pretext", read_pretraining_index(results))
     return costs
 

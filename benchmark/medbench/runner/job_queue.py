@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from medbench.interfaces.executor import JobEnd, JobState
 from medbench.runner.plan import PlanItem, describe
@@ -28,6 +28,8 @@ class JobQueue:
         was tried by another command, and is not tried again.
     running : callable
         Returns this command's running jobs, for other commands to read.
+    refined : collection of str
+        Keys of runs that are done only once their final state is kept.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class JobQueue:
         locks: Locks,
         attempts: Mapping[str, int],
         running: Callable[[], Iterable[RunningJob]] = tuple,
+        refined: Collection[str] = (),
     ) -> None:
         self._results, self._locks, self._attempts = results, locks, attempts
-        self._running = running
+        self._running, self._refined = running, refined
 
     def refresh(self) -> set[str]:
         """Write how far this command's jobs are; return the keys of those it has lost."""
@@ -79,7 +82,7 @@ class JobQueue:
 
         The lock of a dead command is removed, and its attempt recorded as interrupted.
         """
-        if self._results.has(item.key):
+        if self._is_done(item.key):
             return True
         if (dead := self._locks.clear(item.key)) is not None:
             self._record_interrupted(item, dead)
@@ -92,13 +95,16 @@ class JobQueue:
 
     def _ended(self, item: PlanItem) -> JobEnd | None:
         """Return how another command ended a job since the plan was made."""
-        if self._results.has(item.key):
+        if self._is_done(item.key):
             return JobEnd(item.key, "done")
         last = self._results.last_attempt(item.key, self._attempts.get(item.key, 0))
         if last is None or not last.failed:
             return None
         state: JobState = last.state  # type: ignore[assignment]
         return JobEnd(item.key, state, last.reason)
+
+    def _is_done(self, key: str) -> bool:
+        return self._results.has(key, state=key in self._refined)
 
     def _record_interrupted(self, item: PlanItem, dead: Lock) -> None:
         number = self._results.next_attempt(item.key) - 1

@@ -44,6 +44,8 @@ class Plan:
         Attempts so far, by key.
     pretrainings : mapping of str to PretrainingSpec
         Pretrainings that runs to do start from, each after its own parent.
+    refined : frozenset of str
+        Keys of runs that refinements to do start from: their final state is kept.
     """
 
     runs: tuple[RunSpec, ...]
@@ -51,6 +53,7 @@ class Plan:
     failed: Mapping[str, Attempt]
     attempts: Mapping[str, int]
     pretrainings: Mapping[str, PretrainingSpec]
+    refined: frozenset[str] = frozenset()
 
     @property
     def to_do(self) -> list[RunSpec]:
@@ -91,12 +94,18 @@ def make_plan(expansion: Expansion, results: Results | None, *, retry_failed: bo
         if tried[-1].failed and key not in done and not retry_failed
     }
     waiting = [run for run in expansion.runs if run.key not in done and run.key not in failed]
+    refined = {first.key: first for run in waiting if (first := run.first_phase)}
+    # one whose state was not kept is trained once more
+    done -= refined.keys() - (results.done("phases") if results else set())
+    runs = {run.key: run for run in (*expansion.runs, *refined.values())}
+    waiting = [run for run in runs.values() if run.key not in done and run.key not in failed]
     return Plan(
-        runs=expansion.runs,
+        runs=tuple(runs.values()),
         done=frozenset(done),
         failed=failed,
         attempts={key: tried[-1].attempt for key, tried in attempts.items()},
         pretrainings=Expansion(tuple(waiting), {}).pretrainings(),
+        refined=frozenset(refined),
     )
 
 
@@ -123,7 +132,8 @@ def failed_part(expansion: Expansion, results: Results) -> Expansion:
 
 def planned(run: RunSpec) -> PlannedRun:
     """Return a run as the results folder's plan lists it."""
-    return PlannedRun(run.key, run.axes, run.pretraining.key if run.pretraining else None)
+    pretraining, first = run.pretraining, run.first_phase
+    return PlannedRun(run.key, run.axes, pretraining and pretraining.key, first and first.key)
 
 
 def declaration(
@@ -167,6 +177,8 @@ class JobMaker:
         Bytes a job may hold.
     origin : mapping
         What the command was started with; see :func:`medbench.runner.origin.origin`.
+    refined : frozenset of str
+        Keys of runs whose final state is kept.
     """
 
     results: Path
@@ -176,6 +188,7 @@ class JobMaker:
     checkpoint_epochs: int | None = None
     memory: int | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    refined: frozenset[str] = frozenset()
 
     def job(self, item: PlanItem, attempt: int, device: str, *, alone: bool = True) -> Job:
         """Return the job of a run or pretraining.
@@ -192,10 +205,12 @@ class JobMaker:
             Whether no other job gets that device meanwhile. A job on the CPU with a memory
             limit of its own counts as alone: others are not to blame if it lacks memory.
         """
+        same = {name: value for name, value in vars(self).items() if name != "refined"}
         return Job(
             spec=item,
             device=device,
             attempt=attempt,
             alone=alone or (self.memory is not None and device == "cpu"),
-            **vars(self),
+            keep_state=item.key in self.refined,
+            **same,
         )

@@ -217,7 +217,8 @@ class Scheduler:
     def _skip(self, item: PlanItem, state: str, reason: str) -> None:
         """Skip an item, and all that start from it."""
         ended = "was interrupted" if state == INTERRUPTED else f"failed: {reason}"
-        why = f"its pretraining {ended}"
+        start = "first phase" if item.start and item.start.kind == "run" else "pretraining"
+        why = f"its {start} {ended}"
         self._emit(events.JobSkipped(**describe(item), state=state, reason=why))
         self._failed[item.key] = reason
         for waiting in self._waiting.pop(item.key, ()):

@@ -260,6 +260,7 @@ def record_faults(path: Path, record: Record) -> Iterator[str]:
         yield from _axes_faults(header)
         yield from _label_faults(header, record.arrays)
         yield from _reading_faults(record)
+        yield from _budget_faults(record)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         yield f"it lacks a part of a record ({type(error).__name__}: {error})"
 
@@ -322,7 +323,8 @@ def _estimate_faults(header: Header, arrays: Mapping[str, NDArray[Any]]) -> Iter
 
 def _reading_faults(record: Record) -> Iterator[str]:
     evaluation = record.header.spec["evaluation"]
-    readings, curves = read_run(record.arrays, evaluation["primary"], evaluation["last_epochs"])
+    last_epochs = RunSpec.from_json(record.header.spec).last_epochs
+    readings, curves = read_run(record.arrays, evaluation["primary"], last_epochs)
     stored: Any = record.header.summary["readings"]
     for reading, values in readings.items():
         if wrong := [n for n, value in values.items() if not _same(stored[reading][n], value)]:
@@ -332,6 +334,22 @@ def _reading_faults(record: Record) -> Iterator[str]:
     for name, curve in curves.items():
         if name not in record.arrays or not _same(record.arrays[name], curve):
             yield f"{name} is not what the stored predictions give"
+
+
+def _budget_faults(record: Record) -> Iterator[str]:
+    """Find refinements that bought other labels than the budget of each round allows."""
+    refinement = record.header.spec.get("refinement")
+    if refinement is None:
+        return
+    options, bought = refinement["options"], record.arrays["refinement/bought"]
+    for number in range(1, options["rounds"] + 1):
+        if (count := int((bought == number).sum())) != options["budget"]:
+            yield f"round {number} bought {count} labels, not {options['budget']}"
+    if record.header.summary["oracle"].get("expert_labels") != (bought > 0).sum():
+        yield "the oracle's answers are not the labels that were bought"
+    changed = record.arrays["refinement/labels"] != record.arrays["train/noisy_labels"]
+    if (changed & (bought == 0)).any():
+        yield "a label was changed that was not bought"
 
 
 def _same(stored: Any, computed: Any) -> bool:

@@ -19,12 +19,15 @@ def agreement(spec: Mapping[str, Any]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        ``settings``: of all but pretext, pretraining, method and seed.
-        ``entrant_settings``: of those three without their seeds.
+        ``settings``: of all but pretext, pretraining, method, acquisition and seed.
+        ``entrant_settings``: of those four without their seeds.
         ``data_hash``: the dataset's content hash.
     """
     shared = dict(spec)
     entrant = {name: shared.pop(name, None) for name in ("method", "pretext", "pretraining")}
+    if refinement := shared.get("refinement"):
+        shared["refinement"] = refinement["options"]
+        entrant["acquisition"] = refinement["acquisition"]
     shared.pop("seed", None)
     entrant["pretraining"] = _unseeded(entrant["pretraining"])
     return {

@@ -13,7 +13,11 @@ Layout of a record::
                      loss (E,)
     noise/           transition_matrix (K, K)?  realised_matrix (K, K)?
                      estimated_matrix, estimated_low, estimated_high (K, K)?
+    refinement/      bought (T,)? labels (T,)? guessed_clean (T,)?: the round in which a label was
+                     bought, from 1, or 0; the labels in the end; what was trusted in the beginning
     curves/...       what medbench.engine.readings computes from the above
+
+Of a refinement, E counts its rounds, and the state that it starts from as round 0.
 
 ``?`` marks what only some runs have. Everything but ``metadata`` is scientific and is covered
 by the digest. HDF5 keeps checksums of all of it, its own structures included, so that an
@@ -57,7 +61,7 @@ class Header:
     key : str
         Run key.
     axes : mapping
-        dataset, noise, rate, pretext, method, seed.
+        dataset, noise, rate, pretext, method, seed; of a refinement acquisition, too.
     spec : mapping
         Everything that decided the outcome.
     summary : mapping
@@ -65,7 +69,8 @@ class Header:
         (nominal_rate, realised_rate, labels_hash, learnable, and ``estimate`` where
         nobody knows which labels are wrong), ``oracle``
         (answers by question), ``pretraining`` (key, loss and accuracy of the
-        last epoch, chance) or null, ``card`` (of the dataset), ``classes``, ``epochs``.
+        last epoch, chance) or null, ``card`` (of the dataset), ``classes``, ``epochs``;
+        of a refinement, too, ``first_phase`` (its run key).
     digest : str
         SHA-256 over everything scientific.
     metadata : mapping

@@ -9,6 +9,7 @@
         registration.jsonl         what was declared, and when
         runs/ab/abcd….h5           records, by run key
         pretrainings/ab/abcd….safetensors   weights and curves, by pretraining key
+        phases/ab/abcd….safetensors   final states of runs that are refined, by run key
         attempts/ab/abcd….N.json   attempts that left no record
         checkpoints/ab/abcd….N.safetensors   how far runs have come that are not done
         logs/ab/abcd….N.log        what an attempt printed
@@ -42,16 +43,22 @@ from medbench.store.records import check_format
 FORMAT = 3
 
 #: How the names of records and of pretrained weights end, by their folder.
-SUFFIXES = {"runs": ".h5", "pretrainings": ".safetensors"}
+SUFFIXES = {"runs": ".h5", "pretrainings": ".safetensors", "phases": ".safetensors"}
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run as the plan lists it; ``pretraining`` is the key of what it starts from."""
+    """A run as the plan lists it, with the keys of its pretraining and of the run it refines."""
 
     key: str
     axes: Mapping[str, Any]
     pretraining: str | None = None
+    first_phase: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as a line of the plan."""
+        refined = {"first_phase": self.first_phase} if self.first_phase else {}
+        return {"key": self.key, "pretraining": self.pretraining, **refined, **self.axes}
 
     @property
     def label(self) -> str:
@@ -166,6 +173,10 @@ class Results:
         """File of the weights of a pretraining, if it is done."""
         return self.root / "pretrainings" / key[:2] / f"{key}.safetensors"
 
+    def phase_path(self, key: str) -> Path:
+        """File of the final state of a run, if it is kept for refinements."""
+        return self.root / "phases" / key[:2] / f"{key}.safetensors"
+
     def attempt_path(self, key: str, attempt: int) -> Path:
         """File of an attempt that left no record."""
         return self.root / "attempts" / key[:2] / f"{key}.{attempt}.json"
@@ -187,9 +198,10 @@ class Results:
         """Path of what a ``"run"`` or ``"pretraining"`` leaves when it is done."""
         return self.record_path(key) if kind == "run" else self.pretraining_path(key)
 
-    def has(self, key: str) -> bool:
-        """Return whether a run or pretraining is done."""
-        return self.record_path(key).exists() or self.pretraining_path(key).exists()
+    def has(self, key: str, *, state: bool = False) -> bool:
+        """Return whether a run or pretraining is done; with ``state``, and its state is kept."""
+        done = self.record_path(key).exists() or self.pretraining_path(key).exists()
+        return done and (not state or self.phase_path(key).exists())
 
     @property
     def pixels(self) -> Pixels:
@@ -212,7 +224,7 @@ class Results:
             write_text(self.protocol_path, protocol_text)
             write_text(
                 self.plan_path,
-                json.dumps([{"key": r.key, "pretraining": r.pretraining, **r.axes} for r in runs]),
+                json.dumps([run.to_json() for run in runs]),
             )
 
     def plan(self) -> list[PlannedRun]:
@@ -227,7 +239,12 @@ class Results:
         with reading(self.plan_path, advice):
             # twice as fast as json.loads
             rows = from_json(self.plan_path.read_bytes())
-            return [PlannedRun(row.pop("key"), row, row.pop("pretraining")) for row in rows]
+            return [
+                PlannedRun(
+                    row.pop("key"), row, row.pop("pretraining"), row.pop("first_phase", None)
+                )
+                for row in rows
+            ]
 
     def attempts(self) -> dict[str, list[Attempt]]:
         """Return all attempts that left no record, by key, in order.
@@ -285,7 +302,7 @@ class Results:
             write_text(path, json.dumps(asdict(attempt), indent=1))
 
     def done(self, kind: str) -> set[str]:
-        """Return the keys of the finished ``"runs"`` or ``"pretrainings"``."""
+        """Return the keys of the finished ``"runs"`` or ``"pretrainings"``, or ``"phases"``."""
         suffix = SUFFIXES[kind]
         return {entry.name.removesuffix(suffix) for entry in files_below(self.root / kind, suffix)}
 

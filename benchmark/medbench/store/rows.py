@@ -33,7 +33,10 @@ Columns = Mapping[str, tuple[pa.DataType, str]]
 COLUMNS: Columns = {
     "fault": (_TEXT, "fault"),
     "digest": (_TEXT, "digest"),
-    **{axis: (_TEXT, f"axes.{axis}") for axis in ("dataset", "noise", "pretext", "method")},
+    **{
+        axis: (_TEXT, f"axes.{axis}")
+        for axis in ("dataset", "noise", "pretext", "method", "acquisition")
+    },
     "rate": (_REAL, "axes.rate"),
     "seed": (_INT, "axes.seed"),
     "realised_rate": (_REAL, "summary.noise.realised_rate"),

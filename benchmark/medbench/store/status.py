@@ -59,10 +59,11 @@ def run_statuses(
     # what is done comes last: a run that ends meanwhile is done, and was not interrupted
     attempts = results.attempts()
     locks = {lock.key: lock for lock in results.locks()}
-    done, pretrained = results.done("runs"), results.done("pretrainings")
+    done = results.done("runs")
+    started_from = done | results.done("pretrainings")
     unreadable = faults(results) if unreadable is None else unreadable
     for run in plan:
-        start = run.pretraining
+        start = run.first_phase or run.pretraining
         if run.key in done:
             reason = unreadable.get(run.key, "")
             yield RunStatus(run, UNREADABLE if reason else DONE, reason)
@@ -74,8 +75,8 @@ def run_statuses(
         elif run.key in attempts:
             last = attempts[run.key][-1]
             yield RunStatus(run, last.state if last.failed else INTERRUPTED, last.reason, last)
-        elif start in attempts and start not in pretrained and attempts[start][-1].failed:
-            last = attempts[start][-1]
-            yield RunStatus(run, SKIPPED, f"its pretraining failed: {last.reason}", last)
+        elif start in attempts and start not in started_from and attempts[start][-1].failed:
+            last, what = attempts[start][-1], "first phase" if run.first_phase else "pretraining"
+            yield RunStatus(run, SKIPPED, f"its {what} failed: {last.reason}", last)
         else:
             yield RunStatus(run, PENDING)

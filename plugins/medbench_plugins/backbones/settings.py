@@ -34,3 +34,15 @@ class TorchvisionSettings(Settings):
         description="imagenet: the first layer as published; small (ResNets only): 3x3 convolution "
         "of stride 1 without pooling, for images of about 32 px",
     )
+
+
+class DroppingNarrowSettings(NarrowSettings):
+    """Settings of the narrow network with dropout."""
+
+    dropout: float = Field(0.2, gt=0, lt=1, description="chance that a feature is dropped [I]")
+
+
+class DroppingTorchvisionSettings(TorchvisionSettings):
+    """Settings of torchvision's networks with dropout."""
+
+    dropout: float = Field(0.2, gt=0, lt=1, description="chance that a feature is dropped [I]")

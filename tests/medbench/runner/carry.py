@@ -46,10 +46,11 @@ def carry_out(
     line = register(results.registration_path, declared, len(results.done("runs")))
     plan = make_plan(expansion, results, retry_failed=retry)
     limits = {"timeout": None, "origin": origin(protocol, versions, line), **limits}
-    maker = JobMaker(root, context.cache, **limits)
+    maker = JobMaker(root, context.cache, refined=plan.refined, **limits)
     progress = Progress(plan, results, jobs, JobCosts())
     with Locks(results.locks_folder) as locks, closing(LocalExecutor(jobs)) as executor:
-        queue, slots = JobQueue(results, locks, plan.attempts), DeviceSlots(("cpu",), jobs)
+        queue = JobQueue(results, locks, plan.attempts, refined=plan.refined)
+        slots = DeviceSlots(("cpu",), jobs)
         Scheduler(plan, maker, executor, queue, slots, progress.apply).run()
     return progress.summary
 

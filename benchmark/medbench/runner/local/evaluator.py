@@ -9,7 +9,6 @@ receives the job, so nothing of it is in the training process's memory.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.engine.label_noise import Arrays, estimate_noise, splits_as_given
-from medbench.engine.oracle import CountedOracle, SilentOracle
+from medbench.engine.oracle import CountedOracle, Expert, SilentOracle, expert_labels
 from medbench.engine.readings import read_run
 from medbench.engine.samples import (
     NoisyLabels,
@@ -28,7 +27,8 @@ from medbench.engine.samples import (
     load_images,
     network_seed,
 )
-from medbench.engine.streams import derive_seed
+from medbench.engine.streams import derive_seed, numpy_stream
+from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import LABELS_AS_GIVEN, DataContext
 from medbench.interfaces.executor import Job
 from medbench.plugins.registry import Registry
@@ -38,7 +38,8 @@ from medbench.runner.local.checkpointer import Checkpointer
 from medbench.runner.local.training_process import TrainingFailedError, TrainingProcess
 from medbench.runner.local.usage import Meter
 from medbench.runner.provenance import made_by, provenance
-from medbench.store.records import make_record, write_record
+from medbench.store.phases import FirstPhase, guessed_clean, read_phase, write_phase
+from medbench.store.records import Record, make_record, read_header, write_record
 from medbench.store.results import Results
 from medbench.store.weights import PretrainedWeights, read_weights, write_weights
 
@@ -47,11 +48,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training: its epochs, its last message, and its checkpoints."""
+    """A finished training: its epochs, last message and checkpoints; its state where it is kept."""
 
     epochs: list[Message]
     end: Message
     checkpointer: Checkpointer
+    state: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,9 @@ class Evaluator:
             spec.noise.create(self.registry, "noise"),
             *(spec.rate, images, spec.dataset.name, spec.root_seed, spec.seed),
         )
-        oracle = (
-            CountedOracle(spec.rate, noise.matrix, images.train.labels)
-            if noise.realised is not None
-            else SilentOracle(spec.noise.name)
-        )
-        pretrained = self._starting_weights(spec)
+        oracle = _oracle(spec, images, noise)
+        pretrained = self._starting_weights(spec.pretraining)
+        phase = self._first_phase(spec)
         clock.lap("data")
         given = {
             "train_images": images.train.images,
@@ -108,13 +107,19 @@ class Evaluator:
             "evaluation_batch": spec.evaluation.batch_size,
             "training_seed": derive_seed(spec.root_seed, "training", *spec.axes.values()),
         }
-        training = self._train({"method": spec.method.to_json()}, given, pretrained, oracle)
+        plugins = {"method": spec.method.to_json(), **_refinement(spec, phase)}
+        if phase is not None:
+            oracle.restore({"oracle": phase.oracle})
+        training = self._train(plugins, given, pretrained, oracle)
         clock.lap("training", before=training.checkpointer.seconds_before)
 
         arrays = _run_arrays(images, noise, training.epochs)
         about_noise, matrices = _about_noise(spec, images, noise, arrays)
         arrays |= matrices
-        readings, curves = read_run(arrays, spec.evaluation.primary, spec.evaluation.last_epochs)
+        if isinstance(oracle, Expert) and phase is not None:
+            arrays |= oracle.arrays(noise.train)
+            arrays["refinement/guessed_clean"] = phase.guessed_clean
+        readings, curves = read_run(arrays, spec.evaluation.primary, spec.last_epochs)
         summary = {
             "card": images.card.to_json(),
             "classes": list(images.card.class_names),
@@ -123,6 +128,7 @@ class Evaluator:
             "oracle": dict(sorted(oracle.answers.items())),
             "pretraining": _pretraining_summary(pretrained),
             "readings": readings,
+            **({"first_phase": phase.key} if phase else {}),
         }
         if "test" not in images.card.trusted:
             summary["scored_against"] = LABELS_AS_GIVEN
@@ -130,13 +136,15 @@ class Evaluator:
         metadata = self._metadata(clock, training, meter.read(training.end.values))
         named = (spec.key, spec.axes, spec.to_json())
         record = make_record(*named, summary, {**arrays, **curves}, metadata)
+        if self.job.keep_state:
+            self._keep_state(record, training, oracle)
         write_record(self._results.record_path(spec.key), record)
         training.checkpointer.remove()
 
     def _pretrain(self, spec: PretrainingSpec) -> None:
         clock, meter = Clock(), Meter()
         images = self._images(spec, train_only=True)
-        before = self._starting_weights(spec)
+        before = self._starting_weights(spec.parent)
         axes = (spec.dataset.name, spec.pretext.name, spec.seed, spec.step)
         clock.lap("data")
         given = {
@@ -177,8 +185,40 @@ class Evaluator:
             cache=lambda what, read: pixels.get([named, *what], read),
         )
 
-    def _starting_weights(self, spec: RunSpec | PretrainingSpec) -> PretrainedWeights | None:
-        return read_weights(self._results.pretraining_path(spec.start.key)) if spec.start else None
+    def _starting_weights(self, start: PretrainingSpec | None) -> PretrainedWeights | None:
+        return read_weights(self._results.pretraining_path(start.key)) if start else None
+
+    def _first_phase(self, spec: RunSpec) -> FirstPhase | None:
+        if spec.first_phase is None:
+            return None
+        phase = read_phase(self._results.phase_path(spec.first_phase.key))
+        if phase.guessed_clean is None:
+            raise MedbenchError(
+                f"method {spec.method.name} reports neither a selection nor clean probabilities, "
+                "so that nothing is known to be clean: it cannot be refined"
+            )
+        return phase
+
+    def _keep_state(self, record: Record, training: Training, oracle: CountedOracle) -> None:
+        """Keep what refinements start from.
+
+        Raises
+        ------
+        MedbenchError
+            If the run was done before and came out otherwise.
+        """
+        key = record.header.key
+        path = self._results.record_path(key)
+        if path.exists() and read_header(path).digest != record.header.digest:
+            raise MedbenchError(
+                f"trained once more, for its final state, it differs from {path}, which other "
+                "versions or another device made; move that file away and run again"
+            )
+        arrays = [epoch.arrays for epoch in training.epochs]
+        losses = np.stack([each["train/noisy_loss"] for each in arrays])
+        loss = training.epochs[-1].values["loss"]
+        given = (guessed_clean(arrays), oracle.state()["oracle"], training.state)
+        write_phase(self._results.phase_path(key), FirstPhase(key, loss, losses, *given))
 
     def _metadata(
         self, clock: Clock, training: Training, resources: Mapping[str, Any]
@@ -211,11 +251,11 @@ class Evaluator:
         origin = made_by(self.registry, self.job)
         checkpointer = Checkpointer(self.job, checkpoints, origin, self.process.stop)
         epochs: list[Message] = []
-        answers: Counter[str] = oracle.answers if oracle else Counter()
+        final = b""
 
         def own_state() -> dict[str, Any]:
             saved = [(dict(epoch.values), dict(epoch.arrays)) for epoch in epochs]
-            return {"epochs": saved, "oracle": dict(answers)}
+            return {"epochs": saved, **(oracle.state() if oracle else {})}
 
         message = _training_message(self.job, plugin, given, start)
         self.process.send(checkpointer.with_state(message))
@@ -228,17 +268,20 @@ class Evaluator:
                     case "resumed":
                         state = checkpointer.resume()
                         epochs[:] = [Message("epoch", *epoch) for epoch in state["epochs"]]
-                        # what the method asked in start() was answered and counted before
-                        answers.clear()
-                        answers.update(state["oracle"])
+                        if oracle:  # what the method asked in start() was counted before
+                            oracle.restore(state)
+                        final = checkpointer.found.training if checkpointer.found else b""
                     case "restarted":
                         checkpointer.restart(received.values["reason"])
                     case "epoch":
                         epochs.append(received)
                         self.progress(len(epochs), self.job.spec.epochs)
+                        if self.job.keep_state and len(epochs) == self.job.spec.epochs:
+                            self.process.send(Message("checkpoint"))
+                            final = self.process.receive().values["state"]
                         checkpointer.continue_training(self.process, len(epochs), own_state)
                     case _:
-                        return Training(epochs, received, checkpointer)
+                        return Training(epochs, received, checkpointer, final)
 
 
 class Clock:
@@ -294,13 +337,41 @@ def _checkpoints_dropped_after_error(checkpointer: Checkpointer) -> Iterator[Non
         raise
 
 
+def _oracle(spec: RunSpec, images: RunImages, noise: NoisyLabels) -> CountedOracle:
+    """Return the oracle of a run; of a refinement, the expert."""
+    if noise.realised is None:
+        return SilentOracle(spec.noise.name)
+    known = (spec.rate, noise.matrix, images.train.labels)
+    if spec.refinement is None:
+        return CountedOracle(*known)
+    options = spec.refinement.options
+    rng = numpy_stream(spec.root_seed, "expert", spec.dataset.name, spec.seed)
+    labels = images.train.labels, images.card.num_classes
+    answers = expert_labels(*labels, options.expert_error, rng)
+    return Expert(*known, answers, rounds=options.rounds, budget=options.budget)
+
+
+def _refinement(spec: RunSpec, phase: FirstPhase | None) -> dict[str, Any]:
+    """Return what the training process is told of a refinement."""
+    if spec.refinement is None or phase is None:
+        return {}
+    given = {name: getattr(phase, name) for name in ("guessed_clean", "losses", "loss")}
+    return {
+        "acquisition": spec.refinement.acquisition.to_json(),
+        "refinement": {"options": spec.refinement.options.model_dump(), **given},
+        "state": phase.state,
+    }
+
+
 def _answer(oracle: CountedOracle, message: Message) -> Message:
-    questions: Mapping[str, Callable[..., Any]] = {
+    questions: dict[str, Callable[..., Any]] = {
         "noise_rate": oracle.noise_rate,
         "noise_is_symmetric": oracle.noise_is_symmetric,
         "transition_matrix": oracle.transition_matrix,
         "clean_labels": oracle.clean_labels,
     }
+    if isinstance(oracle, Expert):
+        questions["expert_labels"] = oracle.sell
     answer = questions[message.values["question"]](*message.arrays.values())
     return Message("answer", {"answer": answer})
 

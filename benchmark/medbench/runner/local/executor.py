@@ -216,7 +216,8 @@ class LocalExecutor(Executor):
         job, group = running.job, running.process.pid
         usage = group_usage(group) if group else {}
         self._clean_up(running)
-        if Results(job.results).has(job.key):  # it died after its work was done
+        # it may have died after its work was done
+        if Results(job.results).has(job.key, state=job.keep_state):
             return JobEnd(job.key, "done")
         usage["wall_seconds"] = round(time.monotonic() - running.began, 4)
         named = (job.key, job.label, job.kind, job.attempt)

@@ -13,24 +13,33 @@ import resource
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
+from medbench.engine.refinement import RefinementInput, RefinementStage
 from medbench.engine.training import EpochResult, TrainingInput, TrainingStage
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone
-from medbench.interfaces.options import ComputeOptions, PretrainingOptions, TrainingOptions
+from medbench.interfaces.options import (
+    ComputeOptions,
+    PretrainingOptions,
+    RefinementOptions,
+    TrainingOptions,
+)
 from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PluginSpec
 from medbench.runner.local.channel import Channel, Message
 from medbench.runner.local.processes import limit_memory
 from medbench.store.arrays import dumps, loads
+
+Stage: TypeAlias = TrainingStage | PretrainingStage | RefinementStage
 
 
 class RemoteOracle:
@@ -60,6 +69,11 @@ class RemoteOracle:
         """Return the true labels at ``indices``: one answer each."""
         asked = np.asarray(indices, np.int64)
         labels: NDArray[np.int64] = self._ask("clean_labels", indices=asked)
+        return labels
+
+    def expert_labels(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the labels that the expert sells for a round."""
+        labels: NDArray[np.int64] = self._ask("expert_labels", indices=indices)
         return labels
 
 
@@ -120,15 +134,33 @@ def _train(job: Message, channel: Channel, registry: Registry, backbone: Backbon
     }
     method = PluginSpec(**values["method"]).create(registry, "method")
     given = TrainingInput(**{**given, **options})
-    stage = TrainingStage(given, backbone, method, RemoteOracle(channel), values["device"])
-    for result in stage.epochs(_resume(job, stage, channel)):
-        channel.send(_epoch_message(result))
-        _wait(channel, stage)
+    oracle = RemoteOracle(channel)
+    stage = TrainingStage(given, backbone, method, oracle, values["device"])
+    if "acquisition" in values:
+        refinement = _refinement(values, stage, oracle, registry)
+        for result in refinement.rounds(_resume(job, refinement, channel)):
+            channel.send(_epoch_message(result))
+            _wait(channel, refinement)
+    else:
+        for result in stage.epochs(_resume(job, stage, channel)):
+            channel.send(_epoch_message(result))
+            _wait(channel, stage)
     cost = {**_resources(stage.device), "parameters": stage.harness.parameters}
     channel.send(Message("end", cost))
 
 
-def _resume(job: Message, stage: TrainingStage | PretrainingStage, channel: Channel) -> int:
+def _refinement(
+    values: Mapping[str, Any], stage: TrainingStage, oracle: RemoteOracle, registry: Registry
+) -> RefinementStage:
+    """Restore the first phase and prepare the rounds that follow."""
+    _restore(stage, values["state"], "at the end of the first phase")
+    acquisition = PluginSpec(**values["acquisition"]).create(registry, "acquisition")
+    options = RefinementOptions.model_validate(values["refinement"]["options"])
+    given = RefinementInput(**{**values["refinement"], "options": options})
+    return RefinementStage(stage, acquisition, given, oracle.expert_labels)
+
+
+def _resume(job: Message, stage: Stage, channel: Channel) -> int:
     """Restore the state of a checkpoint, if there is one; return the epoch to begin with."""
     resume = job.values.get("resume")
     if resume is None:
@@ -136,25 +168,29 @@ def _resume(job: Message, stage: TrainingStage | PretrainingStage, channel: Chan
     if resume["sources"] != _sources(stage):
         channel.send(Message("restarted", {"reason": "the source of a plugin has changed since"}))
         return 0
-    try:
-        stage.state.load(loads(resume["state"], stage.device))
-    except Exception as error:
-        raise MedbenchError(
-            f"the state after epoch {resume['epoch']} cannot be restored "
-            f"({type(error).__name__}: {error}); --retry-failed starts the run from its first epoch"
-        ) from error
+    _restore(stage, resume["state"], f"after epoch {resume['epoch']}")
     channel.send(Message("resumed"))
     return int(resume["epoch"])
 
 
-def _wait(channel: Channel, stage: TrainingStage | PretrainingStage) -> None:
+def _restore(stage: Stage, state: bytes, when: str) -> None:
+    try:
+        stage.state.load(loads(state, stage.device))
+    except Exception as error:
+        raise MedbenchError(
+            f"the state {when} cannot be restored ({type(error).__name__}: {error}); "
+            "--retry-failed starts the run from its first epoch"
+        ) from error
+
+
+def _wait(channel: Channel, stage: Stage) -> None:
     """Wait for "continue" from the evaluator; send it the state if it asks for a checkpoint."""
     while channel.receive().kind == "checkpoint":
         values = {"state": dumps(stage.state.save()), "sources": _sources(stage)}
         channel.send(Message("state", values))
 
 
-def _sources(stage: TrainingStage | PretrainingStage) -> dict[str, str]:
+def _sources(stage: Stage) -> dict[str, str]:
     """Return the SHA-256 of the source of each plugin: it may change while the version does not."""
     found = {}
     for plugin in stage.plugins():
