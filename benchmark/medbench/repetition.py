@@ -19,7 +19,7 @@ from medbench.interfaces.dataset import DataContext
 from medbench.plugins.local import plugin_files
 from medbench.protocol.runs import expand
 from medbench.protocol.schema import Protocol
-from medbench.protocol.spec import AXES
+from medbench.protocol.spec import REFINED_AXES
 from medbench.results import load
 from medbench.running import RunOptions, View, execute, open_protocol
 from medbench.store.records import read_header
@@ -139,7 +139,7 @@ def _compare(
     metric = protocol.evaluation.primary
     score = f"{protocol.statistics.reading}_{metric}"
     stored = load(folder.root).runs
-    by_seed = stored.groupby([axis for axis in AXES if axis != "seed"])
+    by_seed = stored.groupby([axis for axis in REFINED_AXES if axis != "seed"])
     spreads = by_seed[score].transform("std").set_axis(stored["run_key"])
     stored = stored.set_index("run_key")
     here = load(again.root).runs.set_index("run_key") if again.plan_path.exists() else None

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from medbench.detection import ARRAYS, Detection, detect
 from medbench.errors import ProtocolError, StoreError
 from medbench.metrics import METRICS
-from medbench.runs_table import AXES, COLUMNS, SCORES, leave_out, merge_runs, read_runs
+from medbench.runs_table import (
+    AXES,
+    COLUMNS,
+    REFINED_AXES,
+    SCORES,
+    leave_out,
+    merge_runs,
+    read_runs,
+)
 from medbench.store.bundle import unpack_bundle
 from medbench.store.file_signatures import signatures_below
 from medbench.store.records import Header, Record, read_arrays, read_header, read_record
@@ -44,8 +52,8 @@ if TYPE_CHECKING:
     from medbench.protocol.schema import Protocol
 
 __all__ = [
-    "AXES", "COLUMNS", "CURVES", "SCORES", "Change", "Header", "Record", "Registration", "Results",
-    "leave_out", "load",
+    "AXES", "COLUMNS", "CURVES", "REFINED_AXES", "SCORES", "Change", "Header", "Record",
+    "Registration", "Results", "leave_out", "load",
 ]  # fmt: skip
 
 Arrays = dict[str, NDArray[Any]]
@@ -251,7 +259,7 @@ class Results:
         """
         import pandas as pd
 
-        heads = ["run_key", *AXES]
+        heads = ["run_key", *REFINED_AXES]
         done = self.runs.loc[self.runs["status"] == DONE, heads]
         frames = [
             pd.DataFrame({**dict(zip(heads, row, strict=True)), **self.run_curves(row[0])})
@@ -422,8 +430,9 @@ class Results:
         StoreError
             If no run or several have them.
         """
-        if unknown := set(axes) - set(AXES):
-            raise StoreError(f"a run has no axis {min(unknown)!r}; its axes are {', '.join(AXES)}")
+        if unknown := set(axes) - set(REFINED_AXES):
+            names = ", ".join(REFINED_AXES)
+            raise StoreError(f"a run has no axis {min(unknown)!r}; its axes are {names}")
         runs = self.runs
         for axis, value in axes.items():
             known, runs = runs[axis].unique(), runs[runs[axis] == value]
@@ -432,7 +441,7 @@ class Results:
                     f"no run has {axis} {value!r} here; there are {', '.join(map(str, known))}"
                 )
         if len(runs) > 1:
-            differing = [axis for axis in AXES if runs[axis].nunique() > 1]
+            differing = [axis for axis in REFINED_AXES if runs[axis].nunique() > 1]
             raise StoreError(f"{len(runs)} runs have these axes; say {', '.join(differing)}, too")
         return str(runs["run_key"].iloc[0])
 

@@ -23,7 +23,7 @@ from medbench.protocol.changes import changed, unlisted
 from medbench.protocol.read import ProtocolFile, parse_protocol, protocol_named
 from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.schema import Protocol
-from medbench.protocol.spec import AXES
+from medbench.protocol.spec import REFINED_AXES
 from medbench.results import Results, load
 from medbench.runner.job_queue import JobQueue, clean_up
 from medbench.runner.machine import default_jobs, devices_of, resolve_device
@@ -168,8 +168,8 @@ def run(
     KeyboardInterrupt
         If the run is interrupted; finished runs and checkpoints are kept.
     """
-    if unknown := axes.keys() - set(AXES):
-        raise TypeError(f"run() got {sorted(unknown)}; the axes are {', '.join(AXES)}")
+    if unknown := axes.keys() - set(REFINED_AXES):
+        raise TypeError(f"run() got {sorted(unknown)}; the axes are {', '.join(REFINED_AXES)}")
     values = {axis: _listed(value) for axis, value in axes.items()}
     paths = [Path(path) for path in plugins]
     with plugin_files(paths):

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: The axes of a protocol, outermost first.
-AXES = ("dataset", "noise", "rate", "pretext", "method", "seed", "acquisition")
+AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
+
+#: Those of a run that is refined.
+REFINED_AXES = (*AXES, "acquisition")
 
 #: Every metric of every reading, as columns of the table of runs.
 SCORES = tuple(f"{reading}_{metric}" for reading in READINGS for metric in METRICS)
@@ -67,7 +70,7 @@ _TEXTS = [
     "digest", "card",
 ]  # fmt: skip
 
-_PLANNED = ("run_key", *AXES, "status", "reason")
+_PLANNED = ("run_key", *REFINED_AXES, "status", "reason")
 
 
 def read_runs(folder: Folder) -> pd.DataFrame:
@@ -96,7 +99,7 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     states = [
         (
             state.run.key,
-            *(state.run.axes.get(axis) for axis in AXES[:-1]),
+            *(state.run.axes.get(axis) for axis in AXES),
             state.run.axes.get("acquisition", ""),
             state.status,
             state.reason,
@@ -106,10 +109,12 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     planned = pd.DataFrame(states, columns=list(_PLANNED))
     index = read_index(folder)
     wanted = [n for n in index.column_names if n in COLUMNS and n not in _PLANNED]
-    indexed = index.select(["run_key", "fault", "card", "provenance", *AXES, *wanted]).to_pandas()
+    indexed = index.select(
+        ["run_key", "fault", "card", "provenance", *REFINED_AXES, *wanted]
+    ).to_pandas()
     runs = planned.merge(indexed, on="run_key", how="left", sort=False, suffixes=("", " found"))
     runs["acquisition found"] = runs["acquisition found"].fillna("")
-    for axis in AXES:
+    for axis in REFINED_AXES:
         found = runs[f"{axis} found"]
         differs = (runs["status"] == DONE) & (runs["fault"] == "") & (found != runs[axis])
         for place in runs.index[differs]:
@@ -172,7 +177,7 @@ def leave_out(runs: pd.DataFrame, which: pd.Series, reason: str) -> pd.DataFrame
         Their ``reason``.
     """
     runs = runs.copy()
-    for name in runs.columns.difference([*AXES, "run_key", "digest", "results"]):
+    for name in runs.columns.difference([*REFINED_AXES, "run_key", "digest", "results"]):
         runs.loc[which, name] = "" if name in _TEXTS else None
     runs.loc[which, ["status", "reason"]] = UNREADABLE, reason
     return runs
@@ -203,7 +208,7 @@ def merge_runs(
     """
     import pandas as pd
 
-    axes = list(AXES)
+    axes = list(REFINED_AXES)
     runs = pd.concat(tables, ignore_index=True)
     runs = runs.loc[(runs["status"] != DONE).sort_values(kind="stable").index]  # done first
     done, points = runs["status"] == DONE, runs.groupby(axes, sort=False).ngroup()

@@ -39,12 +39,13 @@ def results(results_dir: Path | None, form: str, out: Path | None) -> int:
     Exit status: 0, or 1 if a record cannot be read.
     """
     # imported here: --help must not wait for it
-    from medbench.results import AXES, COLUMNS, SCORES, load
+    from medbench.results import COLUMNS, SCORES, load
     from medbench.store.states import UNREADABLE
 
     runs = load(find_results(results_dir)).runs
     rates = [name for name in COLUMNS if name.startswith(("realised_rate", "estimated_rate"))]
-    names = ["run_key", "status", "digest", *AXES, *rates, "learnable", *SCORES, "reason"]
+    axes = _axes(runs)
+    names = ["run_key", "status", "digest", *axes, *rates, "learnable", *SCORES, "reason"]
     if form == "table":
         _print(runs)
     else:
@@ -55,11 +56,17 @@ def results(results_dir: Path | None, form: str, out: Path | None) -> int:
     return 1 if len(unreadable) else 0
 
 
+def _axes(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Return the axes in use: the acquisition function only where runs are refined."""
+    from medbench.results import AXES, REFINED_AXES
+
+    return REFINED_AXES if (runs["acquisition"] != "").any() else AXES
+
+
 def _print(runs: pd.DataFrame) -> None:
     from medbench.metrics import READINGS
-    from medbench.results import AXES
 
-    shown = runs[["run_key", *AXES, "status"]].rename(columns={"run_key": "run"})
+    shown = runs[["run_key", *_axes(runs), "status"]].rename(columns={"run_key": "run"})
     shown["run"] = shown["run"].str[:8]
     for reading in READINGS:
         scores = runs[f"{reading}_balanced_accuracy"]

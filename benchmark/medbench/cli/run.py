@@ -25,7 +25,7 @@ from medbench.interfaces.dataset import DataContext
 from medbench.plain import plain
 from medbench.plugins.local import plugin_files
 from medbench.protocol.runs import expand
-from medbench.protocol.spec import AXES
+from medbench.protocol.spec import REFINED_AXES
 from medbench.runner.plan import failed_part
 from medbench.running import RunOptions, execute, open_protocol
 from medbench.store.results import Results
@@ -46,7 +46,7 @@ Examples:
 @click.option("--all", "everything", is_flag=True, help="Every run of the protocol.")
 @protocol_option
 @change_options
-@axis_options(*AXES)
+@axis_options(*REFINED_AXES)
 @click.option(
     "--results",
     "results_dir",
@@ -118,7 +118,7 @@ def run(
 
     Ctrl-C or SIGTERM: runs save a checkpoint within 10 seconds. Again: end now.
     """
-    axes = {axis: others.pop(axis) for axis in AXES}
+    axes = {axis: others.pop(axis) for axis in REFINED_AXES}
     if not (everything or any(axes.values()) or dry_run or only_failed):
         raise ProtocolError(
             "give --all to run the whole protocol, or choose with --dataset, --noise, --rate, "

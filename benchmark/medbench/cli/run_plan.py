@@ -13,7 +13,7 @@ from medbench.cli.common import clock, print_json, short_path
 from medbench.protocol.decidable import Decidability, decidability
 from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
-from medbench.protocol.spec import AXES
+from medbench.protocol.spec import REFINED_AXES
 from medbench.runner.costs import JobCosts, costs_seen, count_work
 from medbench.runner.machine import default_jobs
 from medbench.runner.plan import Plan, make_plan
@@ -86,7 +86,7 @@ def _values(
         "protocol": file.protocol.name,
         "grid": {
             axis: len(found)
-            for axis in AXES
+            for axis in REFINED_AXES
             if (found := {run.axes[axis] for run in plan.runs if axis in run.axes})
         },
         "runs": len(plan.runs),

@@ -15,7 +15,7 @@ from medbench.plugins.registry import Registry
 from medbench.protocol.read import ProtocolFile
 from medbench.protocol.resolve import Resolver
 from medbench.protocol.schema import Grid
-from medbench.protocol.spec import AXES, PretrainingSpec, RunSpec
+from medbench.protocol.spec import REFINED_AXES, PretrainingSpec, RunSpec
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def expand(
         {
             # "": what is refined is there, too
             axis: [v for v in grid[axis] if v in ("", *(only.get(axis) or grid[axis]))]
-            for axis in AXES
+            for axis in REFINED_AXES
         }
         for grid in grids
     ]
@@ -91,8 +91,10 @@ def expand(
     trained = ((r.dataset.name, r.noise.name, r.method.name) for r in runs.values())
     for dataset, noise, method in dict.fromkeys(trained):
         resolver.refuse_oracle(dataset, noise, method)
-    order = {axis: _union(grid[axis] for grid in kept) for axis in AXES}
-    ordered = sorted(runs.values(), key=lambda r: [order[a].index(r.axes.get(a, "")) for a in AXES])
+    order = {axis: _union(grid[axis] for grid in kept) for axis in REFINED_AXES}
+    ordered = sorted(
+        runs.values(), key=lambda r: [order[a].index(r.axes.get(a, "")) for a in REFINED_AXES]
+    )
     return Expansion(tuple(ordered), resolver.not_prepared, unlearnable)
 
 

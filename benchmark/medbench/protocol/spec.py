@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from medbench.plugins.registry import Registry
 
 #: The axes of a run, in the order in which they are shown and sorted.
-AXES = ("dataset", "noise", "rate", "pretext", "method", "seed", "acquisition")
+AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
+
+#: Those of a run that is refined.
+REFINED_AXES = (*AXES, "acquisition")
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,7 @@ class RunSpec(_Part):
 
     @cached_property
     def axes(self) -> dict[str, Any]:
-        """Values of :data:`AXES`; without ``acquisition`` where nothing is refined."""
+        """Values of :data:`AXES`; of a run that is refined, of :data:`REFINED_AXES`."""
         refined = {"acquisition": self.refinement.acquisition.name} if self.refinement else {}
         return {
             "dataset": self.dataset.name,

@@ -135,6 +135,51 @@ def test_each_round_buys_its_budget_and_round_0_is_the_first_phase(name: str, ph
     np.testing.assert_array_equal(refined.now.trusted, phase.clean | bought)
 
 
+class Watching(Acquisition):
+    """Keeps what it is shown."""
+
+    dropout_passes = 2
+
+    def choose(self, pool: Any, budget: int, rng: np.random.Generator) -> Any:
+        self.settings.append((pool, rng.integers(2**62)))
+        return pool.candidates[:budget]
+
+
+def test_the_pool_is_what_the_method_predicts_for_plain_images(phase: Phase) -> None:
+    shown: list[Any] = []
+    refined = phase.refined(Watching("watching", shown))
+    rounds = refined.rounds()
+    next(rounds)
+    network = refined.networks[0]
+    plain = torch.from_numpy(DATA.images).permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        network.eval()
+        features = network.backbone(plain)
+        p = network.head(features).softmax(dim=1)
+        network.backbone.backbone[1].train()
+        torch.manual_seed(0)
+        dropped = network(plain).softmax(dim=1)
+    next(rounds)
+    pool, _ = shown[0]
+    np.testing.assert_allclose(pool.probabilities, p, atol=1e-6)
+    np.testing.assert_allclose(pool.features, features, atol=1e-6)
+    np.testing.assert_array_equal(pool.labels, DATA.noisy)
+    np.testing.assert_array_equal(pool.candidates, np.flatnonzero(~phase.clean))
+    np.testing.assert_array_equal(pool.losses, phase.losses)
+    one, other = pool.dropout
+    assert one.shape == (48, 3) and not np.allclose(one, other)
+    # with dropout as without, but for what it drops: batch normalisation is in eval mode
+    assert np.abs(one - p.numpy()).mean() == pytest.approx(
+        np.abs(dropped.numpy() - p.numpy()).mean(), rel=0.5
+    )
+
+
+def test_each_round_draws_with_a_generator_of_its_own(phase: Phase) -> None:
+    shown: list[Any] = []
+    list(phase.refined(Watching("watching", shown)).rounds())
+    assert len({draw for _, draw in shown}) == 3
+
+
 @pytest.mark.parametrize("name", ["random", "bald", "badge"])
 @pytest.mark.parametrize("done", [1, 3])
 def test_continued_in_any_round_it_gives_the_same_bits(name: str, done: int, phase: Phase) -> None:

@@ -352,7 +352,7 @@ def _oracle(spec: RunSpec, images: RunImages, noise: NoisyLabels) -> CountedOrac
 
 
 def _refinement(spec: RunSpec, phase: FirstPhase | None) -> dict[str, Any]:
-    """Return what the training process is told of a refinement."""
+    """Return what the training process receives for a refinement."""
     if spec.refinement is None or phase is None:
         return {}
     given = {name: getattr(phase, name) for name in ("guessed_clean", "losses", "loss")}
