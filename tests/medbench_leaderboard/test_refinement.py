@@ -1,0 +1,162 @@
+"""Active refinement on the board: curves, the table at equal budget, and the tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import board_records as toy
+import numpy as np
+import pandas as pd
+import pytest
+
+from medbench.results import load
+from medbench.store.records import make_record, write_record
+from medbench.store.results import Results
+from medbench_leaderboard.board import read_board
+from medbench_leaderboard.refinement import COLUMNS, TESTED, area, read_refinement
+
+SEEDS = range(8)
+BOUGHT = [0.0, 10.0, 20.0]
+#: Balanced accuracy after 0, 10 and 20 labels: badge gains most, margin as much as random.
+GAINS = {"random": [0.0, 0.02, 0.04], "margin": [0.0, 0.02, 0.04], "badge": [0.0, 0.10, 0.14]}
+
+
+def points() -> list[dict[str, Any]]:
+    plain = toy.grid(method=["co-teaching", "co-teaching-vog"], seed=list(SEEDS))
+    return [*plain, *({**axes, "acquisition": name} for axes in plain for name in GAINS)]
+
+
+def finish_refined(results: Results, axes: dict[str, Any]) -> None:
+    rng = np.random.default_rng(axes["seed"])
+    noise = rng.normal(0, 0.004, 3) * (axes["acquisition"] != "margin") + 0.02 * rng.normal()
+    score = 0.5 + np.array(GAINS[axes["acquisition"]]) + noise + 0.01 * axes["method"].endswith("vog")
+    wrong = 0.6 - np.array(BOUGHT) / 100
+    arrays = {
+        "curves/test/balanced_accuracy": score,
+        "curves/test/macro_f1": score - 0.1,
+        "curves/test/recalls": np.stack([score, score, score - 0.3], axis=1),
+        "curves/refinement/labels_bought": np.array(BOUGHT),
+        "curves/refinement/wrong": wrong,
+        "curves/refinement/wrong_trusted": wrong / 2,
+        "curves/refinement/trusted_by_class": np.tile([0.5, 0.5, 0.2], (3, 1)),
+        "train/clean_labels": np.array([0] * 10 + [1] * 9 + [2] * 2),
+    }
+    reading = {"epoch": 2, "recalls": [0.5], "balanced_accuracy": float(score[-1])}
+    summary = {
+        "readings": dict.fromkeys(("last", "selected", "best"), reading),
+        "noise": {"nominal_rate": 0.6, "realised_rate": 0.6, "labels_hash": "0", "learnable": True},
+        "oracle": {"expert_labels": 20}, "pretraining": None, "classes": ["a", "b", "c"],
+        "epochs": 3,
+    }  # fmt: skip
+    metadata = {"provenance": toy.provenance(results), "times": {"training": 1.0}}
+    key = toy.key_of(axes)
+    record = make_record(key, axes, {"toy": True}, summary, arrays, metadata)
+    write_record(results.record_path(key), record)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("board")
+    protocol = toy.PROTOCOL.replace(
+        "[evaluation]", '[statistics]\nbaseline_method = "co-teaching"\n[evaluation]'
+    )
+    results = toy.plan(root / "results", points(), protocol)
+    for axes in points():
+        if "acquisition" in axes:
+            finish_refined(results, axes)
+        else:
+            toy.finish(results, axes, 0.5 + 0.01 * axes["seed"])
+    return root / "results"
+
+
+def test_curves_and_the_table_at_equal_budget_are_means_over_seeds(folder: Path) -> None:
+    board = read_board(folder)
+    found = board.refinement
+    assert found is not None and list(found.rounds.columns) == list(COLUMNS)
+    assert len(found.rounds) == 2 * 3 * 3 and len(found.ends) == 2 * 3
+    results = load(folder)
+    runs = results.runs.query("method == 'co-teaching' and acquisition == 'badge'")
+    scores = np.stack(
+        [
+            results.arrays(key, "curves/test/balanced_accuracy")["curves/test/balanced_accuracy"]
+            for key in runs["run_key"]
+        ]
+    )
+    mine = found.rounds.query("method == 'co-teaching' and acquisition == 'badge'")
+    assert mine["labels_bought"].tolist() == BOUGHT
+    np.testing.assert_allclose(mine["score"], scores.mean(axis=0))
+    np.testing.assert_allclose(mine["score_sd"], scores.std(axis=0, ddof=1))
+    end = found.ends.query("method == 'co-teaching' and acquisition == 'badge'").iloc[0]
+    assert end["start"] == pytest.approx(scores[:, 0].mean())
+    by_hand = ((scores[:, 0] + scores[:, 1]) / 2 + (scores[:, 1] + scores[:, 2]) / 2) / 2
+    assert end["area"] == pytest.approx(by_hand.mean())
+    assert end["minority_recall"] == pytest.approx(scores[:, 2].mean() - 0.3), "class c alone"
+    assert end["wrong"] == pytest.approx(0.4) and end["minority_trusted"] == pytest.approx(0.2)
+
+
+def test_acquisition_functions_are_tested_against_random_and_methods_against_the_baseline(
+    folder: Path,
+) -> None:
+    found = read_board(folder).refinement
+    assert found is not None
+    tests = found.tests
+    assert set(tests.columns) == set(TESTED)
+    acquisitions = tests[tests["question"] == "acquisitions"].set_index("first_acquisition")
+    assert set(acquisitions["second_acquisition"]) == {"random"}
+    assert acquisitions.loc["badge", "verdict"] == "first"
+    assert acquisitions.loc["margin", "verdict"] == "not separated"
+    assert acquisitions.loc["badge", "pairs"] == 8
+    # the exact sign-flip test: all eight seeds agree, two comparisons
+    assert acquisitions.loc["badge", "p_pairs"] == pytest.approx(2 / 2**8)
+    methods = tests[tests["question"] == "methods"].iloc[0]
+    assert (methods["first_method"], methods["second_method"]) == ("co-teaching-vog", "co-teaching")
+    assert methods["effect"] == pytest.approx(0.01)
+    first, second = found.answers
+    assert first.confirmatory and "badge is better than random by 0.0" in first.sentence
+    assert not second.confirmatory, "a comparison before it was not decided"
+
+
+def test_refined_runs_are_in_no_other_part_of_the_board(folder: Path) -> None:
+    board = read_board(folder)
+    assert len(board.runs) == 16 and board.counts["done"] == 16
+    assert {str(s.entrant) for s in board.standings["last"]} == {
+        "none + co-teaching", "none + co-teaching-vog"
+    }  # fmt: skip
+
+
+def test_the_page_shows_them_and_files_hold_them(folder: Path, tmp_path: Path) -> None:
+    toy.build_board(folder, tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    section = page[page.index('<section id="refinement"') : page.index('<section id="figures"')]
+    assert (
+        "Score by labels bought" in section and 'aria-label="Refinement at equal budget"' in section
+    )
+    assert len(re.findall(r"<td>badge</td>", section)) == 2
+    rounds = pd.read_csv(tmp_path / "refinement.csv")
+    assert list(rounds.columns) == list(COLUMNS)
+    assert len(pd.read_csv(tmp_path / "refinement-tests.csv")) == 3
+    assert (tmp_path / "figures" / "refinement.svg").is_file()
+
+
+def test_a_board_without_refinement_says_nothing_of_it(tmp_path: Path) -> None:
+    results = toy.plan(tmp_path / "results", toy.grid(method=["a", "b"]))
+    for axes in toy.grid(method=["a", "b"]):
+        toy.finish(results, axes, 0.5)
+    toy.build_board(tmp_path / "results", tmp_path / "board")
+    assert 'id="refinement"' not in (tmp_path / "board" / "index.html").read_text()
+    assert not (tmp_path / "board" / "refinement.csv").exists()
+
+
+def test_refinements_that_are_not_done_are_counted(tmp_path: Path) -> None:
+    results = toy.plan(tmp_path / "results", points())
+    board = read_refinement(load(results.root), read_board(results.root).facts)
+    assert board is not None and board.rounds.empty
+    assert board.notes == ("48 refinements of 48 not done.",)
+
+
+def test_the_area_is_the_mean_of_the_curve() -> None:
+    assert area(np.array([0.0, 5.0, 20.0]), np.array([0.2, 0.4, 0.4])) == pytest.approx(
+        (5 * 0.3 + 15 * 0.4) / 20
+    )
