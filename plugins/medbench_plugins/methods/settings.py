@@ -125,12 +125,16 @@ class CoTeachingSettings(ForgettingSettings):
     )
 
 
+#: Khanal et al. 2024 [P].
+VOG: Mapping[str, Any] = {"predict_with": "first", "vog_share": 0.2, "vog_window": 5}
+
+
 class CoTeachingVOGSettings(CoTeachingSettings):
     """Settings of Co-teaching with Variance of Gradients."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {**KHANAL, "predict_with": "first", "vog_share": 0.2, "vog_window": 5},
-        "no-oracle": {**KHANAL, "predict_with": "first", "forget_rate": "estimate"},
+        "paper": {**KHANAL, **VOG},
+        "no-oracle": {**KHANAL, **VOG, "forget_rate": "estimate"},
     }
 
     vog_share: float = Field(

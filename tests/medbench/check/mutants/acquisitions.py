@@ -14,7 +14,8 @@ from mutants.sound import SoundAcquisition
 @breaks("acquisition", "budget")
 class OneMore(SoundAcquisition):
     def choose(self, pool: Any, budget: int, rng: Any) -> Any:
-        return super().choose(pool, budget + 1 if budget == 10 else budget, rng)
+        more = budget == 1 and len(pool.candidates) > 1
+        return super().choose(pool, budget + more, rng)
 
 
 @breaks("acquisition", "repeats")
