@@ -167,7 +167,8 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of each row's values; NaN where there is none."""
     there = np.isfinite(values)
     total = np.where(there, values, 0).sum(axis=1)
-    return np.divide(total, there.sum(axis=1), out=np.full(len(values), np.nan), where=there.any(1))
+    nothing = np.full(len(values), np.nan)
+    return np.asarray(np.divide(total, there.sum(axis=1), out=nothing, where=there.any(axis=1)))
 
 
 def _summary(rows: pd.DataFrame) -> pd.DataFrame:

@@ -31,7 +31,9 @@ def points() -> list[dict[str, Any]]:
 def finish_refined(results: Results, axes: dict[str, Any]) -> None:
     rng = np.random.default_rng(axes["seed"])
     noise = rng.normal(0, 0.004, 3) * (axes["acquisition"] != "margin") + 0.02 * rng.normal()
-    score = 0.5 + np.array(GAINS[axes["acquisition"]]) + noise + 0.01 * axes["method"].endswith("vog")
+    score = (
+        0.5 + np.array(GAINS[axes["acquisition"]]) + noise + 0.01 * axes["method"].endswith("vog")
+    )
     wrong = 0.6 - np.array(BOUGHT) / 100
     arrays = {
         "curves/test/balanced_accuracy": score,

@@ -169,12 +169,13 @@ class Resolver:
         options = self.protocol.refinement
         spec = RefinementSpec(self.plugin("acquisitions", acquisition), options)
         self.dataset(dataset)
-        card, asked = self._cards.get(dataset), self.tables(dataset).images.train
-        there = [n for n in (asked, card and card.split_sizes["train"]) if n is not None]
-        if there and options.rounds * options.budget > min(there):
+        there = self.tables(dataset).images.train
+        if there is None and dataset in self._cards:
+            there = self._cards[dataset].split_sizes["train"]
+        if there is not None and options.rounds * options.budget > there:
             raise self._refused(
                 f"[refinement]: {options.rounds} rounds of {options.budget} labels are more than "
-                f"the {min(there)} training images of {dataset}"
+                f"the {there} training images of {dataset}"
             )
         return spec
 

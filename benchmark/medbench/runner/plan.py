@@ -132,8 +132,8 @@ def failed_part(expansion: Expansion, results: Results) -> Expansion:
 
 def planned(run: RunSpec) -> PlannedRun:
     """Return a run as the results folder's plan lists it."""
-    pretraining, first = run.pretraining, run.first_phase
-    return PlannedRun(run.key, run.axes, pretraining and pretraining.key, first and first.key)
+    started = (start.key if start else None for start in (run.pretraining, run.first_phase))
+    return PlannedRun(run.key, run.axes, *started)
 
 
 def declaration(

@@ -118,7 +118,7 @@ class Evaluator:
         arrays |= matrices
         if isinstance(oracle, Expert) and phase is not None:
             arrays |= oracle.arrays(noise.train)
-            arrays["refinement/guessed_clean"] = phase.guessed_clean
+            arrays["refinement/guessed_clean"] = np.asarray(phase.guessed_clean)
         readings, curves = read_run(arrays, spec.evaluation.primary, spec.last_epochs)
         summary = {
             "card": images.card.to_json(),
