@@ -148,7 +148,7 @@ def test_a_protocol_is_found_by_name_or_file(tmp_path: Path) -> None:
 def test_an_unknown_protocol_gets_the_nearest_or_the_list(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match=r"'quik'; did you mean 'quick'\?"):
         find_protocol("quik", SHIPPED)
-    with pytest.raises(ProtocolError, match="'zzz'; available: khanal2023, khanal2023-64, "):
+    with pytest.raises(ProtocolError, match="'zzz'; available: active-refinement, khanal2023, "):
         find_protocol("zzz", SHIPPED)
     with pytest.raises(ProtocolError, match=r"there is no protocol file .*none\.toml"):
         find_protocol(str(tmp_path / "none.toml"), SHIPPED)
