@@ -114,7 +114,7 @@ class RefinementStage:
         if acquisition.dropout_passes and lacking:
             raise MedbenchError(
                 f"acquisition {acquisition.name} needs a network with dropout, which backbone "
-                f"{stage.backbone.name} does not build; use one such as narrow-dropout"
+                f"{stage.backbone.name} does not build; `medbench list backbones` shows others"
             )
 
     def plugins(self) -> tuple[object, ...]:

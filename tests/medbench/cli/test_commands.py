@@ -109,7 +109,7 @@ def test_dry_run_of_every_protocol_that_ships(name: str, tmp_path: Path) -> None
         for axis in ("datasets", "noise", "pretexts", "methods")
     }
     points = {
-        (dataset, noise, rate, pretext, method, seed)
+        (dataset, noise, rate, pretext, method, seed, acquisition)
         for grid in grids
         for dataset in (known["datasets"] if grid["datasets"] == "*" else grid["datasets"])
         for noise in (known["noise"] if grid["noise"] == "*" else grid["noise"])
@@ -117,6 +117,7 @@ def test_dry_run_of_every_protocol_that_ships(name: str, tmp_path: Path) -> None
         for pretext in (known["pretexts"] if grid["pretexts"] == "*" else grid["pretexts"])
         for method in (known["methods"] if grid["methods"] == "*" else grid["methods"])
         for seed in grid["seeds"]
+        for acquisition in ("", *grid.get("acquisitions", ()))
     }
     assert ended.json["runs"] == ended.json["to_do"] == len(points)
     assert ended.json["done"] == 0
