@@ -56,6 +56,10 @@ class Checked:
         Hash of the images and labels that must then be the same.
     predictions : str
         Hash of the run's predictions of test images.
+    first_phase : str
+        Key of the run that it refines; empty where it refines none.
+    begins, ends : str
+        Hashes of the first and of the last predictions of test images.
     """
 
     path: Path
@@ -64,6 +68,9 @@ class Checked:
     block: str = ""
     shared: str = ""
     predictions: str = ""
+    first_phase: str = ""
+    begins: str = ""
+    ends: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,8 @@ def check_folder(results: Results, advance: Callable[[int], object] = lambda cou
     Each record and file of weights is checked by itself (see :func:`check_record` and
     :func:`check_weights`). Runs of one block and seed must have the same images, clean and
     noisy labels: where they differ, those that differ from most are at fault, all of them where
-    there is no majority. No two runs may have the same predictions. A record must have the axes
+    there is no majority. No two runs may have the same predictions. A refinement must begin with
+    the predictions that its first phase ended with. A record must have the axes
     and the pretraining that the plan gives its key, and name a line of the registration; plan
     and protocol must be those that were registered last.
 
@@ -122,7 +130,9 @@ def check_folder(results: Results, advance: Callable[[int], object] = lambda cou
     for part in spread(check_files, chunks, worth=4):
         checked += part
         advance(len(part))
-    faults: dict[Path, str] = {**dict(_duplicates(checked)), **dict(_across(checked))}
+    faults: dict[Path, str] = {
+        **dict(_duplicates(checked)), **dict(_across(checked)), **dict(_begin_elsewhere(checked)),
+    }  # fmt: skip
     planned: dict[str, dict[str, Any]] = {}
     lines = None
     try:
@@ -180,6 +190,9 @@ def check_record(path: Path) -> Checked:
         block=canonical_json([agreement(header.spec)["settings"], header.spec["seed"]]),
         shared=_shared(record.arrays),
         predictions=_predictions(record.arrays["test/probabilities"]),
+        first_phase=header.summary.get("first_phase", ""),
+        begins=_hash(record.arrays["test/probabilities"][0]),
+        ends=_hash(record.arrays["test/probabilities"][-1]),
     )
 
 
@@ -221,6 +234,14 @@ def _duplicates(checked: Iterable[Checked]) -> Iterator[tuple[Path, str]]:
             yield file.path, f"its predictions are those of {others}"
 
 
+def _begin_elsewhere(checked: Sequence[Checked]) -> Iterator[tuple[Path, str]]:
+    """Find refinements that begin with other predictions than their first phase ended with."""
+    ends = {file.path.stem: file.ends for file in checked if file.ends}
+    for file in checked:
+        if file.first_phase and ends.get(file.first_phase, file.begins) != file.begins:
+            yield file.path, f"it does not begin as its first phase {file.first_phase[:12]} ends"
+
+
 def _against_plan(
     checked: Iterable[Checked], planned: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[Path, str]]:
@@ -239,8 +260,11 @@ def _registration_faults(results: Results, lines: Sequence[Registration]) -> Ite
 
 def _predictions(probabilities: NDArray[Any]) -> str:
     """Return their hash; nothing where all images have the same, as a constant's have."""
-    constant = not np.ptp(probabilities, axis=1).any()
-    return "" if constant else hashlib.sha256(probabilities.tobytes()).hexdigest()
+    return _hash(probabilities) if np.ptp(probabilities, axis=1).any() else ""
+
+
+def _hash(array: NDArray[Any]) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def _shared(arrays: Mapping[str, NDArray[Any]]) -> str:

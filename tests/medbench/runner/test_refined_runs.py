@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ import numpy as np
 import pytest
 from carry import carry_out, digests_of
 
-from medbench.runner.verification import check_folder
+from medbench.runner.verification import (
+    _begin_elsewhere,
+    check_folder,
+    check_record,
+    record_faults,
+)
 from medbench.store.records import read_record
 from medbench.store.results import Results
 
@@ -141,18 +147,21 @@ def test_failures_are_told_in_one_line_and_harm_nothing_else(folder: Path) -> No
 
 
 def test_the_folder_verifies_and_a_label_that_was_not_paid_for_is_found(folder: Path) -> None:
-    from medbench.runner.verification import record_faults
-
-    assert not check_folder(Results.open(folder)).faults
+    results = Results.open(folder)
+    assert not check_folder(results).faults
     refined = records(folder)["co-teaching", "badge"]
     arrays = dict(refined.arrays)
     labels = arrays["refinement/labels"].copy()
     labels[np.flatnonzero(arrays["refinement/bought"] == 0)[0]] += 1
-    from dataclasses import replace
-
     cheated = replace(refined, arrays={**arrays, "refinement/labels": labels})
     path = Path(f"{refined.header.key}.h5")
     assert "a label was changed that was not bought" in list(record_faults(path, cheated))
+    plain = check_record(results.record_path(refined.header.summary["first_phase"]))
+    checked = check_record(results.record_path(refined.header.key))
+    assert not list(_begin_elsewhere([plain, checked]))
+    other = replace(plain, ends=plain.begins)
+    ((_, fault),) = _begin_elsewhere([other, checked])
+    assert fault.startswith("it does not begin as its first phase")
     fewer = arrays["refinement/bought"].copy()
     fewer[np.flatnonzero(fewer == 1)[0]] = 0
     cheated = replace(refined, arrays={**arrays, "refinement/bought": fewer})
