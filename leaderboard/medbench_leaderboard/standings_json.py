@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -35,6 +36,7 @@ def standings_json(board: Board) -> dict[str, Any]:
             for ranked in board.findings.ranking
         ],
         "detection": _detection(board),
+        "refinement": _refinement(board),
         "declared": {
             "before": list(board.declared.before),
             "exploratory": board.declared.reason,
@@ -64,6 +66,16 @@ def _detection(board: Board) -> dict[str, Any] | None:
             metric: [_answer(answer) for answer in answers]
             for metric, answers in board.detection.answers.items()
         },
+    }
+
+
+def _refinement(board: Board) -> dict[str, Any] | None:
+    """Return active refinement at equal budget, and its answers; none where nothing is refined."""
+    if board.refinement is None:
+        return None
+    return {
+        "ends": json.loads(board.refinement.ends.to_json(orient="records")),
+        "questions": [_answer(answer) for answer in board.refinement.answers],
     }
 
 

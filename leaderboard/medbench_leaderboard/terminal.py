@@ -71,7 +71,25 @@ def plain_text(board: Board) -> str:
     if any(standing.collapsed for standing in standings):
         notes.append("! has runs that predict one class for all test images")
     said, limits = board.findings.sentences, board.findings.warnings
-    return text_of(*said, "", ranked_table(board), *coverage(board), *notes, *limits) + "\n"
+    shown = (*said, "", ranked_table(board), *coverage(board), *notes, *limits, *_refined(board))
+    return text_of(*shown) + "\n"
+
+
+def _refined(board: Board) -> list[str | Table]:
+    """Return what to know of active refinement: means over blocks, and the answers."""
+    if board.refinement is None:
+        return []
+    table = new_table(f"Active refinement: {readable(board.facts.primary)}")
+    for name in ("pretext", "method", "acquisition"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=20)
+    for name in ("labels", "before", "after", "mean over labels"):
+        table.add_column(name, justify="right", no_wrap=True)
+    lines = board.refinement.ends.groupby(["pretext", "method", "acquisition"], sort=False)
+    for names, part in lines:
+        labels, *scores = part[["labels_bought", "start", "score", "area"]].mean().tolist()
+        add_row(table, [*map(str, names), f"{labels:g}", *(_number(s, 3) for s in scores)])
+    found = [f"{answer.title} {answer.sentence}" for answer in board.refinement.answers]
+    return ["", table, *found, *board.refinement.notes]
 
 
 def _cells(standing: Standing) -> list[str]:
