@@ -69,6 +69,7 @@ class Resolver:
         self._datasets: dict[str, DatasetSpec] = {}
         self._cards: dict[str, DatasetCard] = {}
         self._tables: dict[str, Tables] = {}
+        self._training_images: dict[str, int] = {}  # where there is a class profile
         self._check_tables()
 
     def names(self, axis: str, listed: Literal["*"] | Sequence[str]) -> list[str]:
@@ -164,12 +165,28 @@ class Resolver:
             f"labels of {dataset} are taken as they are (noise {noise!r}); {fix}"
         )
 
+    def refuse_expert(self, dataset: str, noise: str) -> None:
+        """Refuse to buy labels where nobody knows the true ones.
+
+        Raises
+        ------
+        ProtocolError
+            Naming dataset and noise model.
+        """
+        card = self._cards.get(dataset)
+        model: NoiseModel = self.plugin("noise", noise).create(self._registry, "noise")
+        if card is not None and "train" not in card.trusted and not model.truth_known:
+            raise self._refused(
+                f"acquisitions: nobody knows the true labels of {dataset}, which are taken as they "
+                f"are (noise {noise!r}), so no expert can be asked; refine runs of another noise"
+            )
+
     def refinement(self, acquisition: str, dataset: str) -> RefinementSpec:
         """Resolve a refinement; refuse a budget larger than the training set, where it is known."""
         options = self.protocol.refinement
         spec = RefinementSpec(self.plugin("acquisitions", acquisition), options)
         self.dataset(dataset)
-        there = self.tables(dataset).images.train
+        there = self.tables(dataset).images.train or self._training_images.get(dataset)
         if there is None and dataset in self._cards:
             there = self._cards[dataset].split_sizes["train"]
         if there is not None and options.rounds * options.budget > there:
@@ -291,9 +308,10 @@ class Resolver:
         with spec.create(self._registry, "dataset").open(self._context) as data:
             labels = data.labels[np.asarray(data.split) == SPLITS["train"]]
         try:
-            images.training_counts(labels, card.class_names)
+            counts = images.training_counts(labels, card.class_names) or {}
         except MedbenchError as error:
             raise self._refused(f"dataset {dataset}: {error}") from error
+        self._training_images[dataset] = sum(counts.values())
 
     def _refused(self, why: str) -> ProtocolError:
         return ProtocolError(f"{self._where}: {why}")

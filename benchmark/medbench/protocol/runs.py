@@ -91,6 +91,9 @@ def expand(
     trained = ((r.dataset.name, r.noise.name, r.method.name) for r in runs.values())
     for dataset, noise, method in dict.fromkeys(trained):
         resolver.refuse_oracle(dataset, noise, method)
+    refined = ((r.dataset.name, r.noise.name) for r in runs.values() if r.refinement)
+    for dataset, noise in dict.fromkeys(refined):
+        resolver.refuse_expert(dataset, noise)
     order = {axis: _union(grid[axis] for grid in kept) for axis in REFINED_AXES}
     ordered = sorted(
         runs.values(), key=lambda r: [order[a].index(r.axes.get(a, "")) for a in REFINED_AXES]

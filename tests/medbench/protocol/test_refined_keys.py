@@ -146,6 +146,15 @@ def test_what_is_refused_in_one_line(acquisitions: str, refinement: str, said: s
     assert "\n" not in str(caught.value).strip()
 
 
+def test_a_budget_is_held_against_what_a_long_tail_leaves() -> None:
+    tail = "[datasets.pneumonia-mnist]\nlong_tail = 40\n[refinement]\nrounds = 50\nbudget = 80"
+    found = file(refinement=tail)
+    text = found.text.replace("train = 48", "")
+    found = ProtocolFile(found.path, text, parse_protocol(text, "refined.toml"))
+    with pytest.raises(ProtocolError, match=r"are more than the 3\d\d\d training images"):
+        expansion(found)
+
+
 def test_an_acquisition_function_is_added_on_the_command_line() -> None:
     found = changed(file(), REGISTRY, ["bald", "calm=bald"], ["calm.passes=3"])
     names = {run.axes.get("acquisition") for run in expansion(found).runs}
