@@ -64,7 +64,7 @@ def test_a_method_that_asks_nothing_learns_from_labels_as_they_are(cache: Path) 
     assert (run.axes["noise"], run.rate) == ("as-given", 0)
 
 
-ASKING = ("co-teaching", "small-loss", "jocor", "forward", "dividemix")
+ASKING = ("co-teaching", "co-teaching-vog", "small-loss", "jocor", "forward", "dividemix")
 
 
 @pytest.mark.parametrize("method", ASKING)
@@ -130,3 +130,13 @@ def test_a_class_profile_that_cannot_be_had_is_refused_before_anything_runs(
     message = refused(cache, line)
     for word in words:
         assert word in message
+
+
+def test_no_expert_is_asked_for_labels_that_nobody_knows(cache: Path) -> None:
+    few = "[refinement]\nrounds = 2\nbudget = 3"
+    message = refused(cache, few, methods='["elr"]', acquisitions='["random"]')
+    assert "nobody knows the true labels of mine" in message and "'as-given'" in message
+    given = {"datasets": '["checked"]', "methods": '["elr"]', "acquisitions": '["random"]'}
+    assert len(expanded(cache, few, **given).runs) == 2
+    noisy = {**given, "datasets": '["mine"]', "noise": '["symmetric"]', "rates": "[0.2]"}
+    assert len(expanded(cache, few, **noisy).runs) == 2, "noise is planted: the labels before count"
