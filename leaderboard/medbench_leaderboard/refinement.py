@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medbench.metrics import LOWER_IS_BETTER
 from medbench.results import Results
 from medbench.store.states import DONE
-from medbench_leaderboard.declared import read_declared
+from medbench_leaderboard.declared import Declared, read_declared
 from medbench_leaderboard.intervals import over_seeds
 from medbench_leaderboard.names import Block, Entrant, listed, many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
@@ -26,7 +26,7 @@ from medbench_leaderboard.statistics.compare import test_questions
 from medbench_leaderboard.statistics.findings import Answer
 from medbench_leaderboard.statistics.panel import make_panel
 from medbench_leaderboard.statistics.sentences import difference
-from medbench_leaderboard.table import BLOCK
+from medbench_leaderboard.table import BLOCK, ENTRANT
 from medbench_leaderboard.tests_table import COLUMNS as TEST_COLUMNS
 from medbench_leaderboard.tests_table import tests_table
 
@@ -58,10 +58,24 @@ COLUMNS: Mapping[str, str] = {
     "seeds": "seeds",
 }
 
-#: The questions in words: those of the protocol, asked of acquisition functions.
+#: The questions in words.
 _TITLES = {
-    "pretraining": "Which acquisition functions are better, averaged over methods?",
+    "acquisitions": "Which acquisition functions are better, averaged over methods?",
     "methods": "Do methods differ once labels are bought, averaged over acquisition functions?",
+    "minority kept": "Which methods hold more samples of rare classes rightly for clean, before "
+    "any label is bought?",
+}
+
+
+_RENAMED = {"first_pretext": "first_acquisition", "second_pretext": "second_acquisition"}
+
+#: The columns of ``refinement-tests.csv`` and what they mean, in order.
+TESTED: Mapping[str, str] = {
+    **{_RENAMED.get(name, name): text for name, text in TEST_COLUMNS.items()},
+    "question": "acquisitions, methods, or minority kept",
+    "effect": "mean difference of the mean of the curve over labels bought, or of the share kept",
+    "first_acquisition": "acquisition function of the first side; empty where averaged over",
+    "second_acquisition": "the same of the second side",
 }
 
 
@@ -76,7 +90,8 @@ class Refinement:
     ends : pandas.DataFrame
         The rows of the last round, with ``start``, the score of the first phase.
     answers : tuple of Answer
-        Whether acquisition functions, and methods, differ; with sentences.
+        Whether acquisition functions, and methods, differ; the last is about the share
+        ``minority_trusted``. With sentences.
     notes : tuple of str
         What could not be read or is missing.
     """
@@ -89,17 +104,12 @@ class Refinement:
     @property
     def tests(self) -> pd.DataFrame:
         """One row a comparison, with the columns of ``tests.csv``."""
-        found = tests_table([c for answer in self.answers for c in answer.comparisons])
-        names = {"first_pretext": "first_acquisition", "second_pretext": "second_acquisition"}
-        questions = {"pretraining": "acquisitions", "methods": "methods"}
-        return found.assign(question=found["question"].map(questions)).rename(columns=names)
-
-
-#: The columns of ``refinement-tests.csv``.
-TESTED: Mapping[str, str] = {
-    {"first_pretext": "first_acquisition", "second_pretext": "second_acquisition"}.get(n, n): text
-    for n, text in TEST_COLUMNS.items()
-}
+        parts = [
+            tests_table(answer.comparisons).assign(question=answer.question)
+            for answer in self.answers
+        ]
+        found = pd.concat(parts, ignore_index=True) if parts else tests_table(())
+        return found.rename(columns=_RENAMED)
 
 
 def read_refinement(results: Results, facts: ProtocolFacts) -> Refinement | None:
@@ -120,11 +130,10 @@ def read_refinement(results: Results, facts: ProtocolFacts) -> Refinement | None
     rounds = _summary(rows)
     line = rounds.groupby(_LINE, sort=False)
     ends = line.tail(1).assign(start=line["score"].transform("first"))
-    areas = rows.groupby([*_LINE, "seed"], sort=False)["area"].first().reset_index()
     return Refinement(
         rounds,
         ends,
-        _answers(results, refined, areas, facts),
+        _answers(results, refined, rows, facts),
         _missing(refined),
     )
 
@@ -180,35 +189,54 @@ def _summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _answers(
-    results: Results, refined: pd.DataFrame, areas: pd.DataFrame, facts: ProtocolFacts
+    results: Results, refined: pd.DataFrame, rows: pd.DataFrame, facts: ProtocolFacts
 ) -> tuple[Answer, ...]:
-    """Test areas: acquisition functions in the place of pretexts."""
-    table = areas.assign(pretext=areas["acquisition"], run_key="")
-    several = areas["pretext"].nunique() > 1
-    table["method"] = areas["pretext"] + " + " + areas["method"] if several else areas["method"]
-    entrants = [
-        Entrant(*names)
-        for names in table[["pretext", "method"]].drop_duplicates().itertuples(index=False)
-    ]
-    blocks = [Block(*names) for names in table[BLOCK].drop_duplicates().itertuples(index=False)]
-    panel = make_panel(
-        table, blocks, entrants, "area", lower_is_better=facts.primary in LOWER_IS_BETTER
-    )
-    asked = replace(
+    """Test the curves, and what methods keep of rare classes before any label is bought."""
+    # acquisition functions in the place of pretexts
+    named = rows.assign(pretext=rows["acquisition"], run_key="")
+    if several := rows["pretext"].nunique() > 1:
+        named["method"] = rows["pretext"] + " + " + rows["method"]
+    declared = read_declared(results, refined.assign(pretext=refined["acquisition"]))
+    baselines = replace(
         facts,
-        questions=("pretraining", "methods"),
-        baseline_pretext=BASELINE if BASELINE in set(table["pretext"]) else None,
+        baseline_pretext=BASELINE if BASELINE in set(named["pretext"]) else None,
         baseline_method=None if several else facts.baseline_method,
     )
-    if not panel.meetings or len(entrants) < 2:
-        return ()
-    declared = read_declared(results, refined.assign(pretext=refined["acquisition"]))
-    tested = test_questions(panel, asked, declared)
-    return tuple(
-        replace(tested[name], title=title, sentence=_sentence(tested[name]))
-        for name, title in _TITLES.items()
-        if name in tested
+    curves = _tested(
+        named.drop_duplicates([*_LINE, "seed"]).assign(score=named["area"]),
+        replace(baselines, questions=("pretraining", "methods")),
+        declared,
+        lower_is_better=facts.primary in LOWER_IS_BETTER,
     )
+    first = named[named["labels_bought"] == 0].drop_duplicates([*BLOCK, "method", "seed"])
+    kept = _tested(
+        first.assign(pretext="", score=first["minority_trusted"]),
+        replace(baselines, questions=(), baseline_pretext=None),
+        declared,
+    )
+    found = {
+        "acquisitions": curves.get("pretraining"),
+        "methods": curves.get("methods"),
+        "minority kept": kept.get("methods"),
+    }
+    return tuple(
+        replace(answer, question=name, title=_TITLES[name], sentence=_sentence(answer))
+        for name, answer in found.items()
+        if answer is not None
+    )
+
+
+def _tested(
+    table: pd.DataFrame, facts: ProtocolFacts, declared: Declared, *, lower_is_better: bool = False
+) -> dict[str, Answer]:
+    """Test a column ``score`` by pairs of dataset and seed; nothing where nothing can be paired."""
+    pairs = table[ENTRANT].drop_duplicates().itertuples(index=False)
+    entrants = [Entrant(*names) for names in pairs]
+    blocks = [Block(*names) for names in table[BLOCK].drop_duplicates().itertuples(index=False)]
+    panel = make_panel(table, blocks, entrants, "score", lower_is_better=lower_is_better)
+    if not panel.meetings or len(entrants) < 2:
+        return {}
+    return test_questions(panel, facts, declared)
 
 
 def _sentence(answer: Answer) -> str:

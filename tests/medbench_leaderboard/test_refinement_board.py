@@ -31,9 +31,8 @@ def points() -> list[dict[str, Any]]:
 def finish_refined(results: Results, axes: dict[str, Any]) -> None:
     rng = np.random.default_rng(axes["seed"])
     noise = rng.normal(0, 0.004, 3) * (axes["acquisition"] != "margin") + 0.02 * rng.normal()
-    score = (
-        0.5 + np.array(GAINS[axes["acquisition"]]) + noise + 0.01 * axes["method"].endswith("vog")
-    )
+    better = 0.01 * axes["method"].endswith("vog")
+    score = 0.5 + np.array(GAINS[axes["acquisition"]]) + noise + better
     wrong = 0.6 - np.array(BOUGHT) / 100
     arrays = {
         "curves/test/balanced_accuracy": score,
@@ -42,7 +41,7 @@ def finish_refined(results: Results, axes: dict[str, Any]) -> None:
         "curves/refinement/labels_bought": np.array(BOUGHT),
         "curves/refinement/wrong": wrong,
         "curves/refinement/wrong_trusted": wrong / 2,
-        "curves/refinement/trusted_by_class": np.tile([0.5, 0.5, 0.2], (3, 1)),
+        "curves/refinement/trusted_by_class": np.tile([0.5, 0.5, 0.2 + 10 * better], (3, 1)),
         "train/clean_labels": np.array([0] * 10 + [1] * 9 + [2] * 2),
     }
     reading = {"epoch": 2, "recalls": [0.5], "balanced_accuracy": float(score[-1])}
@@ -115,9 +114,12 @@ def test_acquisition_functions_are_tested_against_random_and_methods_against_the
     methods = tests[tests["question"] == "methods"].iloc[0]
     assert (methods["first_method"], methods["second_method"]) == ("co-teaching-vog", "co-teaching")
     assert methods["effect"] == pytest.approx(0.01)
-    first, second = found.answers
+    first, second, third = found.answers
     assert first.confirmatory and "badge is better than random by 0.0" in first.sentence
     assert not second.confirmatory, "a comparison before it was not decided"
+    kept = tests[tests["question"] == "minority kept"].iloc[0]
+    assert kept["effect"] == pytest.approx(0.1) and kept["verdict"] == "first"
+    assert not third.confirmatory and "co-teaching-vog is better than co-teaching" in third.sentence
 
 
 def test_refined_runs_are_in_no_other_part_of_the_board(folder: Path) -> None:
@@ -138,7 +140,7 @@ def test_the_page_shows_them_and_files_hold_them(folder: Path, tmp_path: Path) -
     assert len(re.findall(r"<td>badge</td>", section)) == 2
     rounds = pd.read_csv(tmp_path / "refinement.csv")
     assert list(rounds.columns) == list(COLUMNS)
-    assert len(pd.read_csv(tmp_path / "refinement-tests.csv")) == 3
+    assert len(pd.read_csv(tmp_path / "refinement-tests.csv")) == 4
     assert (tmp_path / "figures" / "refinement.svg").is_file()
 
 
