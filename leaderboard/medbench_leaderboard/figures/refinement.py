@@ -23,9 +23,9 @@ def refinement_chart(board: Board) -> Chart:
              "mean", "half_width", "seeds", "_panel"]  # fmt: skip
     rows, left_out = chart.first_panels(rows[names])
     rows = on_scale(rows, "half_width", "dataset")
-    x = alt.X("labels_bought:Q", title="labels bought", axis=alt.Axis(grid=False))
+    x = alt.X("labels_bought:Q", title="labels bought", axis=alt.Axis(grid=False, format="d"))
     return Chart(
-        **texts("refinement", board), rows=rows, left_out=left_out,
+        **texts("labels-bought", board), rows=rows, left_out=left_out,
         drawing=line_panels(rows, x.scale(nice=False, padding=14), metric, series),
         words=chart.panel_words(rows, f"{metric} by labels bought", "acquisition", _by_labels),
         filters=["dataset", "noise", "pretext", "method"], switch=series,

@@ -11,6 +11,7 @@ import numpy as np
 import predicted_records as predicted
 import pytest
 from chromium import Chromium
+from refined_records import refined_folder
 
 ATTACK = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
 SPLIT = "</script><script>window.hurt=1</script>"
@@ -164,6 +165,18 @@ def test_axe_finds_nothing(page: Path, chromium: Chromium, width: int, scheme: s
         f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]}" for one in chromium.axe()
     ]
     assert found == []
+
+
+def test_axe_finds_nothing_in_active_refinement(tmp_path: Path, chromium: Chromium) -> None:
+    results = refined_folder(tmp_path / "results")
+    chromium.emulate(390, scheme="dark")
+    chromium.open(toy.build_board(results, tmp_path / "board") / "index.html")
+    open_all(chromium)
+    draw_all(chromium)
+    assert [one["id"] for one in chromium.axe()] == [] and chromium.complaints() == []
+    assert (
+        chromium.run("return document.querySelectorAll('#refinement-table tbody tr').length") == 6
+    )
 
 
 @pytest.mark.parametrize("width", [1280, 768, 390, 320])
