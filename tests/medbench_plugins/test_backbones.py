@@ -13,10 +13,12 @@ from medbench.errors import MedbenchError
 from medbench.interfaces import ImageSpace
 from medbench_plugins.backbones import BACKBONES
 from medbench_plugins.backbones.narrow import Narrow
+from medbench_plugins.backbones.tiny_vit import TinyViT
 from medbench_plugins.backbones.torchvision import TorchvisionBackbone
 
 DIMS = {
     "narrow": 64,
+    "tiny-vit": 64,
     "resnet18": 512,
     "resnet34": 512,
     "resnet50": 2048,
@@ -37,7 +39,7 @@ def _one_thread():
 
 def build(name, channels, size, **settings):
     plugin = next(plugin for plugin in BACKBONES if plugin.name == name)
-    kind = Narrow if name == "narrow" else TorchvisionBackbone
+    kind = {"narrow": Narrow, "tiny-vit": TinyViT}.get(name, TorchvisionBackbone)
     backbone = kind(name, kind.Settings(**plugin.defaults | settings))
     torch.manual_seed(0)
     return backbone.build(ImageSpace(channels, size))
@@ -48,7 +50,7 @@ def first_convolution(network):
 
 
 def test_all_are_announced_without_torch():
-    assert {plugin.name for plugin in BACKBONES} == set(DIMS)
+    assert {plugin.name for plugin in BACKBONES} == {*DIMS, "timm"}
     code = (
         "import sys, medbench_plugins.backbones as p, medbench_plugins.backbones.settings as s;"
         "sys.exit('torch' in sys.modules or any(not hasattr(s, x.settings.split(':')[1])"

@@ -5,7 +5,7 @@ and restores the state; training then continues as if it had never been interrup
 
 - *Values* can be made at any time: numbers, strings, bytes, tensors, arrays, generators,
   and lists, tuples, dicts, sets and deques of them.
-- *Objects* are made during set-up (``__init__``, ``start``, ``make_head``), so that a new
+- *Objects* are made during set-up (``__init__``, ``start``), so that a new
   job has an equal one to restore into: modules, anything with ``state_dict`` and
   ``load_state_dict``, and instances of ordinary Python classes, which are saved attribute
   by attribute.

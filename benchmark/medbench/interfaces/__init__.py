@@ -1,6 +1,6 @@
 """The kinds of plugin and the small records they exchange. Loads no torch."""
 
-from medbench.interfaces.backbone import Backbone, ImageSpace
+from medbench.interfaces.backbone import Backbone, ImageSpace, PatchNetwork
 from medbench.interfaces.dataset import (
     SPLITS,
     DataContext,
@@ -22,7 +22,7 @@ from medbench.interfaces.method import (
     Oracle,
 )
 from medbench.interfaces.noise import CleanLabels, MatrixNoise, NoiseModel
-from medbench.interfaces.pretext import Pretext, PretextSettings, PretextStep
+from medbench.interfaces.pretext import Pretext, PretextSettings, PretextStep, PretextTask
 from medbench.interfaces.sections import BoardSection, LineFigure, Table
 from medbench.interfaces.settings import Settings
 
@@ -56,9 +56,11 @@ __all__ = [
     "Optimiser",
     "OptimiserSettings",
     "Oracle",
+    "PatchNetwork",
     "Pretext",
     "PretextSettings",
     "PretextStep",
+    "PretextTask",
     "Settings",
     "Table",
 ]

@@ -19,7 +19,13 @@ from medbench.plugins.registry import Registry
 _TEMPLATES = Path(__file__).parent / "templates"
 
 #: Kinds for which there are templates, and the suffix of their classes.
-SUFFIXES = {"method": "Method", "pretext": "Pretext", "noise": "NoiseModel", "dataset": "Dataset"}
+SUFFIXES = {
+    "method": "Method",
+    "pretext": "Pretext",
+    "noise": "NoiseModel",
+    "dataset": "Dataset",
+    "backbone": "Backbone",
+}
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 

@@ -104,11 +104,15 @@ class AnySize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, C, H, W) to features (B, D)."""
-        size = tuple(self.fixed or max(side, self.smallest) for side in images.shape[-2:])
-        if size != tuple(images.shape[-2:]):
-            images = F.interpolate(images, size, mode="bilinear", align_corners=False)
-        features: Tensor = self.network(images)
+        features: Tensor = self.network(self.resized(images))
         return features
+
+    def resized(self, images: Tensor) -> Tensor:
+        """Return images of a size that the network can take."""
+        size = tuple(self.fixed or max(side, self.smallest) for side in images.shape[-2:])
+        if size == tuple(images.shape[-2:]):
+            return images
+        return F.interpolate(images, size, mode="bilinear", align_corners=False)
 
 
 def _remove_classifier(network: nn.Module) -> int:
