@@ -7,19 +7,18 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
 import medbench
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
-from medbench.errors import MedbenchError
+from medbench.errors import MedbenchError, ProtocolError
 from medbench.interfaces import ImageSpace, PretextTask
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.options import ComputeOptions, PretrainingOptions
 from medbench.plugins.registry import discover
-from medbench.protocol.read import parse_protocol
+from medbench.protocol.read import parse_protocol, read_protocol
 from medbench.protocol.runs import expand
 from medbench_plugins.backbones.narrow import Narrow
 from medbench_plugins.backbones.torchvision import TorchvisionBackbone
@@ -49,6 +48,7 @@ epochs = 1
 batch_size = 8
 [training]
 epochs = 1
+backbone = "frozen"
 [pretexts.checkpoint]
 file = "{file}"
 seen = ["ImageNet-1k"]
@@ -170,8 +170,13 @@ def test_nothing_is_unpickled(tmp_path):
 
 
 def test_a_missing_file_is_refused_when_the_protocol_is_read(tmp_path):
-    with pytest.raises(ValidationError, match=r"there is no file nowhere\.pth"):
-        Checkpoint.Settings(file="nowhere.pth")
+    protocol = tmp_path / "from-file.toml"
+    protocol.write_text(PROTOCOL.format(file="nowhere.pth"))
+    with pytest.raises(ProtocolError) as caught:
+        expand(read_protocol(protocol), discover(), DataContext(tmp_path))
+    told = str(caught.value)
+    assert told.startswith("from-file.toml: [pretexts.checkpoint]: there is no file nowhere.pth;")
+    assert "\n" not in told
 
 
 def test_a_replaced_file_is_another_run_and_refused_by_a_planned_one(tmp_path):
@@ -180,9 +185,7 @@ def test_a_replaced_file_is_another_run_and_refused_by_a_planned_one(tmp_path):
     def keys():
         protocol = tmp_path / "from-file.toml"
         protocol.write_text(PROTOCOL.format(file=file))
-        found = expand(
-            medbench.protocol.read.read_protocol(protocol), registry, DataContext(tmp_path)
-        )
+        found = expand(read_protocol(protocol), registry, DataContext(tmp_path))
         assert {spec.stage.epochs for spec in found.pretrainings().values()} == {0, 1}
         return {run.key for run in found.runs}
 
@@ -241,7 +244,7 @@ def test_a_pretraining_without_epochs_leaves_the_weights_of_the_file(tmp_path):
 
 
 def test_runs_start_from_a_file(tmp_path):
-    """Through the command's own path: alone, and as the first step of a curriculum."""
+    """Through the processes of jobs: alone, and as the first step of a curriculum."""
     file = tmp_path / "weights.pth"
     torch.save(narrow(0).state_dict(), file)
     protocol = parse_protocol(PROTOCOL.format(file=file), "from-file.toml")
@@ -249,3 +252,6 @@ def test_runs_start_from_a_file(tmp_path):
     runs = results.runs
     assert set(runs["status"]) == {"done"}
     assert set(runs["pretext"]) == {"checkpoint", "more"}
+    assert set(runs["parameters"]) == {16 * 3 + 3}  # frozen: the head alone is trained
+    with_epochs = runs.set_index("pretext")["pretraining_loss"].notna()
+    assert with_epochs.to_dict() == {"checkpoint": False, "more": True}

@@ -1,5 +1,7 @@
 """timm's networks as backbones."""
 
+import sys
+
 import pytest
 import timm
 import torch
@@ -85,6 +87,12 @@ def test_what_cannot_be_built_is_refused_in_one_line():
         with pytest.raises(MedbenchError, match=words) as caught:
             build(name, 32)
         assert "\n" not in str(caught.value)
+
+
+def test_without_timm_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MedbenchError, match=r"needs timm: pip install medbench\[timm\]"):
+        build("test_resnet", 32)
 
 
 def test_learned_positions_are_resampled_as_by_timm():
