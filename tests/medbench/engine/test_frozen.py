@@ -151,7 +151,8 @@ def test_other_weights_have_other_features() -> None:
 def test_it_stays_in_eval_mode_and_resumes_bit_for_bit() -> None:
     whole = stage()
     results = list(whole.epochs())
-    assert not any(module.training for module in whole.method.network.backbone.modules())
+    network = whole.method.network.train()
+    assert not any(module.training for module in network.backbone.modules())
     begun, resumed = stage(), stage()
     next(begun.epochs())
     resumed.state.load(begun.state.save())
