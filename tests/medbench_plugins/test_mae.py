@@ -185,20 +185,17 @@ def test_other_backbones_are_refused_in_one_line():
         stage(MAE("mae", MAE.Settings()), Narrow("narrow", Narrow.Settings()))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_it_learns_to_draw_what_can_be_guessed(channels):
+def test_it_learns_to_draw_what_can_be_guessed():
     """Stripes go on behind the mask."""
-    stripes = ((torch.arange(16) + 1) % 4 < 2).float().expand(40, channels, 16, 16).clone()
-    stripes[20:] = stripes[20:].transpose(2, 3).clone()
-    mae = MAE("mae", MAE.Settings(width=16, heads=2))
-    torch.manual_seed(0)
-    trained = stage(mae, TinyViT("vit", TinyViT.Settings(width=32, depth=1)), channels=channels)
-    optimiser = torch.optim.Adam([*trained.backbone.parameters(), *trained.head.parameters()], 1e-2)
-    losses = []
-    for seed in range(150):
+    stripes = ((torch.arange(16) + 1) % 4 < 2).float().expand(20, 1, 16, 16).clone()
+    stripes[10:] = stripes[10:].transpose(2, 3).clone()
+    mae = MAE("mae", MAE.Settings(width=32, heads=2))
+    trained = stage(mae, TinyViT("vit", TinyViT.Settings(width=32, depth=1)))
+    optimiser = torch.optim.Adam([*trained.backbone.parameters(), *trained.head.parameters()], 3e-3)
+    for seed in range(120):
         step = mae.loss(trained.backbone, trained.head, stripes, generator(seed))
         optimiser.zero_grad()
         step.loss.backward()
         optimiser.step()
-        losses.append(step.loss.item())
-    assert losses[-1] < losses[0] / 2
+    # patches of four pixels that are all guessed as their mean have an error of 3/4
+    assert step.loss < 0.4

@@ -24,7 +24,7 @@ class MoCo(TwoViews):
     [R] are so easy to tell apart that the loss would rise until they are gone.
 
     Keys are computed in two halves drawn at random, so that batch normalisation cannot tell
-    a query which key was computed beside it: the paper's shuffling, on one device [I].
+    a query which key was computed with it: the paper's shuffling, on one device [I].
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from torch import nn
 
 from medbench.interfaces import PretextTask
 
-#: A momentum encoder is never slower than this unless it is told to be [P] of BYOL.
+#: The slowest momentum encoder that is chosen by itself [P] of BYOL.
 SLOWEST = 0.996
 
 

@@ -29,7 +29,7 @@ class TwoViews(Pretext):
         """Compare two views of each image; 2 B questions."""
         views = simclr_view(torch.cat([images, images]), self.settings.views, rng)
         projections = self.project(backbone, head, views, rng)
-        # float32 whatever the networks' precision: at t = .07 an error of a similarity in
+        # float32 for any precision of the networks: at t = .07 an error of a similarity in
         # bfloat16 would move the loss visibly
         with torch.autocast(images.device.type, enabled=False):
             projections = tuple(projected.float() for projected in projections)
