@@ -92,7 +92,7 @@ def test_features_depend_on_places():
 
 
 def test_tiles_below_a_patch_are_refused_in_one_line():
-    jigsaw = Jigsaw("jigsaw", Jigsaw.Settings())
+    jigsaw = Jigsaw("jigsaw", Jigsaw.Settings(permutations=10))
     backbone = TinyViT("tiny-vit", TinyViT.Settings(patch=16))
     with pytest.raises(MedbenchError, match=r"of 13 px are smaller than a patch of 16 px") as told:
         next(stage(jigsaw, backbone, size=48).epochs())

@@ -12,7 +12,9 @@ from medbench.check.contract import NotApplicable, Violation, refusal_allowed, r
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.simulated_device import simulated_device
 from medbench.engine.networks import seeded_construction
+from medbench.engine.state import PluginState
 from medbench.engine.streams import torch_stream
+from medbench.errors import MedbenchError
 from medbench.interfaces import Backbone, ImageSpace
 
 rule = rule_of("backbone")
@@ -140,9 +142,9 @@ def gradient(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="its state_dict, loaded into a fresh one, gives the same features",
-    why="Pretrained weights are saved and loaded by it.",
-    fix="register buffers; keep no tensors in plain attributes",
+    expects="its state_dict, loaded into a fresh one, gives the same features; checkpoints hold it",
+    why="Weights are saved and loaded by it; interrupted jobs continue from checkpoints.",
+    fix="register buffers; keep no tensors, and nothing that cannot be saved, in plain attributes",
 )
 def state(plugin: PluginUnderTest) -> None:
     """Train a step, then move the state to a fresh one."""
@@ -157,6 +159,10 @@ def state(plugin: PluginUnderTest) -> None:
     with torch.no_grad():
         one, two = first.eval()(images()), second.eval()(images())
     require_equal(one, two, "features of the first and of a fresh one")
+    try:
+        PluginState({"backbone": second}).save()
+    except MedbenchError as error:
+        raise Violation(str(error)) from error
 
 
 @rule(
