@@ -10,7 +10,7 @@ from torch import nn
 from torchvision import models
 
 from medbench.errors import MedbenchError
-from medbench.interfaces import ImageSpace
+from medbench.interfaces import ImageSpace, PatchNetwork
 from medbench_plugins.backbones import BACKBONES
 from medbench_plugins.backbones.narrow import Narrow
 from medbench_plugins.backbones.tiny_vit import TinyViT
@@ -136,6 +136,23 @@ def test_vision_transformer_takes_sides_that_are_no_whole_patches():
     network, dim = build("vit_b_16", 3, 40)
     with torch.no_grad():
         assert network.eval()(torch.rand(1, 3, 40, 40)).shape == (1, dim)
+
+
+def test_vision_transformer_offers_its_patches():
+    network, dim = build("vit_b_16", 1, 40)
+    network.eval()
+    assert isinstance(network, PatchNetwork)
+    assert network.patch == 16
+    assert len(network.layers) == 13
+    seen = []
+    network.network.encoder.register_forward_hook(lambda *given: seen.append(given[2]))
+    images = torch.rand(1, 1, 40, 40)
+    with torch.no_grad():
+        network(images)
+        tokens = network.embed(images)
+        torch.testing.assert_close(network.encode(tokens), seen[0][:, 1:], atol=1e-4, rtol=1e-4)
+        assert network.encode(tokens[:, 2:5]).shape == (1, 3, dim)
+    assert not isinstance(build("swin_t", 3, 32)[0], PatchNetwork)
 
 
 @pytest.mark.parametrize("side", [4, 8, 31, 64])
