@@ -157,7 +157,7 @@ def ask_held_out(weights: PretrainedWeights, registry: Registry, context: DataCo
                 batch = _batch(unseen[start : start + size])
                 step = stage.pretext.loss(stage.backbone, stage.head, batch, rng)
                 correct, questions = correct + int(step.correct), questions + step.questions
-    return correct / questions
+    return correct / max(1, questions)
 
 
 def probe(weights: PretrainedWeights, registry: Registry, context: DataContext) -> Probe:

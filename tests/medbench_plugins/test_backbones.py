@@ -10,13 +10,15 @@ from torch import nn
 from torchvision import models
 
 from medbench.errors import MedbenchError
-from medbench.interfaces import ImageSpace
+from medbench.interfaces import ImageSpace, PatchNetwork
 from medbench_plugins.backbones import BACKBONES
 from medbench_plugins.backbones.narrow import Narrow
+from medbench_plugins.backbones.tiny_vit import TinyViT
 from medbench_plugins.backbones.torchvision import TorchvisionBackbone
 
 DIMS = {
     "narrow": 64,
+    "tiny-vit": 64,
     "resnet18": 512,
     "resnet34": 512,
     "resnet50": 2048,
@@ -37,7 +39,7 @@ def _one_thread():
 
 def build(name, channels, size, **settings):
     plugin = next(plugin for plugin in BACKBONES if plugin.name == name)
-    kind = Narrow if name == "narrow" else TorchvisionBackbone
+    kind = {"narrow": Narrow, "tiny-vit": TinyViT}.get(name, TorchvisionBackbone)
     backbone = kind(name, kind.Settings(**plugin.defaults | settings))
     torch.manual_seed(0)
     return backbone.build(ImageSpace(channels, size))
@@ -48,7 +50,7 @@ def first_convolution(network):
 
 
 def test_all_are_announced_without_torch():
-    assert {plugin.name for plugin in BACKBONES} == set(DIMS)
+    assert {plugin.name for plugin in BACKBONES} == {*DIMS, "timm"}
     code = (
         "import sys, medbench_plugins.backbones as p, medbench_plugins.backbones.settings as s;"
         "sys.exit('torch' in sys.modules or any(not hasattr(s, x.settings.split(':')[1])"
@@ -134,6 +136,23 @@ def test_vision_transformer_takes_sides_that_are_no_whole_patches():
     network, dim = build("vit_b_16", 3, 40)
     with torch.no_grad():
         assert network.eval()(torch.rand(1, 3, 40, 40)).shape == (1, dim)
+
+
+def test_vision_transformer_offers_its_patches():
+    network, dim = build("vit_b_16", 1, 40)
+    network.eval()
+    assert isinstance(network, PatchNetwork)
+    assert network.patch == 16
+    assert len(network.layers) == 13
+    seen = []
+    network.network.encoder.register_forward_hook(lambda *given: seen.append(given[2]))
+    images = torch.rand(1, 1, 40, 40)
+    with torch.no_grad():
+        network(images)
+        tokens = network.embed(images)
+        torch.testing.assert_close(network.encode(tokens), seen[0][:, 1:], atol=1e-4, rtol=1e-4)
+        assert network.encode(tokens[:, 2:5]).shape == (1, 3, dim)
+    assert not isinstance(build("swin_t", 3, 32)[0], PatchNetwork)
 
 
 @pytest.mark.parametrize("side", [4, 8, 31, 64])

@@ -13,7 +13,10 @@ from medbench.plugins.registry import discover
 CONFUSIONS = [[0.7, 0.2, 0.1], [0.0, 0.9, 0.1], [0.3, 0.0, 0.7]]
 
 #: What those need that can do nothing without settings.
-SETTINGS: dict[str, dict[str, Any]] = {"class-dependent": {"matrix": CONFUSIONS}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "class-dependent": {"matrix": CONFUSIONS},
+    "timm": {"architecture": "test_vit"},
+}
 
 
 def cases() -> list[Any]:
@@ -21,7 +24,7 @@ def cases() -> list[Any]:
     for (_, name), entry in discover().entries.items():
         if entry.distribution != PROJECT:
             continue
-        large = entry.kind.name == "backbone" and name != "narrow"
+        large = entry.kind.name == "backbone" and name not in ("narrow", "tiny-vit", "timm")
         marks = [pytest.mark.slow] if large else []
         found += [
             pytest.param(case, id=f"{entry.kind.name}-{name}-{case.rule.name}", marks=marks)

@@ -135,13 +135,13 @@ def find_entry(registry: Registry, name: str, kind: str | None = None) -> Entry:
     """
     if kind is not None:
         return registry.get(kind_named(kind), name)
-    entries = [entry for each in KINDS for entry in registry.of_kind(each)]
-    found = [entry for entry in entries if entry.name == name]
+    found = [entry for each in KINDS if (entry := registry.find(each, name))]
     if len(found) > 1:
         kinds = " and a ".join(entry.kind.name for entry in found)
         raise PluginError(f"{name!r} is a {kinds}; say which with --kind, or kind=")
     if not found:
-        hint = did_you_mean(name, [entry.name for entry in entries])
+        known = [entry.name for each in KINDS for entry in registry.of_kind(each)]
+        hint = did_you_mean(name, known)
         broken = f"; broken: {registry.broken[0].reason}" if registry.broken else ""
         raise PluginError(f"no plugin is called {name!r}{hint}{broken}")
     return found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,9 +34,48 @@ class TinyBackbone(Backbone):
         return layers, FEATURES
 
 
-def tiny_backbone() -> TinyBackbone:
+class TinyPatchNetwork(nn.Module):
+    """A :class:`~medbench.interfaces.PatchNetwork` of two layers."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.patch = 6
+        self.embedding = nn.Conv2d(channels, FEATURES, self.patch, stride=self.patch)
+        self.block = nn.Sequential(nn.GELU(), nn.Linear(FEATURES, FEATURES))
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The embedding, then the block."""
+        return [self.embedding, self.block]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return a token for each patch."""
+        maps: Tensor = self.embedding(images)
+        return maps.flatten(2).transpose(1, 2)
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Pass tokens through the block; their mean tells them of each other."""
+        encoded: Tensor = self.block(tokens + tokens.mean(1, keepdim=True))
+        return encoded
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the mean over the tokens."""
+        return self.encode(self.embed(images)).mean(1)
+
+
+class TinyPatchBackbone(Backbone):
+    """The backbone of the checks for pretexts that need patches."""
+
+    Settings = Settings
+
+    def build(self, space: ImageSpace) -> tuple[nn.Module, int]:
+        """Build the network."""
+        return TinyPatchNetwork(space.channels), FEATURES
+
+
+def tiny_backbone(*, patches: bool = False) -> Backbone:
     """Return the backbone of the checks."""
-    return TinyBackbone("tiny", Settings())
+    return (TinyPatchBackbone if patches else TinyBackbone)("tiny", Settings())
 
 
 class ReferenceMethod(LNLMethod):

@@ -35,7 +35,7 @@ _MAKERS = {
 #: Operations that accept a tensor on the host together with one on the device.
 _MIXERS = {
     "_has_compatible_shallow_copy_type", "to", "copy_", "__getitem__", "index_put_", "type_as",
-    "is_set_to", "__set__",
+    "is_set_to", "__set__", "__deepcopy__",
 }  # fmt: skip
 
 #: Operations that only a tensor on the host supports.
@@ -97,7 +97,7 @@ class _SimulatedDevice(TorchFunctionMode):
             return str(named) == PLACE
         if name == "cpu" or name in _MAKERS:
             return False
-        if name in ("__getitem__", "copy_", "type_as"):
+        if name in ("__getitem__", "copy_", "type_as", "__deepcopy__"):
             return self._is_there(args[1] if name == "type_as" else args[0])
         return any(self._is_there(tensor) for tensor in given)
 

@@ -27,8 +27,8 @@ Examples:
 def new(kind: str, name: str, into: Path, as_json: bool) -> None:
     """Write a plugin package that works, to be filled with your own code.
 
-    KIND is method, pretext, noise, dataset or acquisition. The folder NAME/ will contain an
-    installable package with an example, its tests, README and licence.
+    KIND is method, pretext, noise, dataset, backbone or acquisition. The folder NAME/ will
+    contain an installable package with an example, its tests, README and licence.
     """
     found, folder = kind_named(kind), into / name
     files = write_package(found, name, folder, discover())
@@ -54,8 +54,9 @@ def _next(kind: str, folder: Path, name: str) -> list[tuple[str, str]]:
         first = (f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`")
     else:
         first = (f"medbench run --all --protocol {trial} --plugin {folder}", "a first run")
+    then = f"--add {name} instead of --plugin" if kind != "backbone" else "without --plugin"
     return [
         (f"medbench check --plugin {folder}", "does it fulfil the contract?"),
         first,
-        (f"pip install -e {folder}", f"to install it; then --add {name} instead of --plugin"),
+        (f"pip install -e {folder}", f"to install it; then {then}"),
     ]

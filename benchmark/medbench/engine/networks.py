@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medbench.engine.streams import derive_seed
+from medbench.engine.views import DeviceImages
 from medbench.interfaces.backbone import Backbone, ImageSpace
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -53,14 +56,71 @@ class NormalisedBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images in [0, 1], (B, C, H, W), to features (B, D)."""
-        features: Tensor = self.backbone((images - self.mean) / self.deviation)
+        features: Tensor = self.backbone(self.normalised(images))
         return features
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return images as the backbone gets them, of the same shape."""
+        return (images - self.mean) / self.deviation
+
+
+class FrozenBackbone(nn.Module):
+    """A backbone that is not trained: always in eval mode, without gradients.
+
+    Features of images as they are stored, not augmented, are computed once, when the network
+    is made; those of other images whenever they are asked for.
+
+    Parameters
+    ----------
+    backbone : NormalisedBackbone
+        On its device.
+    sources : sequence of DeviceImages
+        Images whose features are kept.
+    batch_size : int
+        Images a forward pass.
+    """
+
+    def __init__(
+        self, backbone: NormalisedBackbone, sources: Sequence[DeviceImages], batch_size: int
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        with torch.no_grad():
+            features = {
+                source: torch.cat([backbone(batch).float() for batch in source.chunks(batch_size)])
+                for source in sources
+            }
+        self._kept = Kept(features)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in eval mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images in [0, 1], (B, C, H, W), to features (B, D)."""
+        source, indices = getattr(images, "taken", (None, None))
+        kept = self._kept.features.get(source) if source is not None else None
+        features: Tensor = self.backbone(images) if kept is None else kept[indices]
+        return features
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        """Load other weights, of which no features are kept."""
+        self._kept = Kept({})
+        super()._load_from_state_dict(*arguments)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Features (N, D) of images; no part of a network's state."""
+
+    features: Mapping[DeviceImages, Tensor]
 
 
 class Classifier(nn.Module):
     """A backbone with a linear head: images in [0, 1] to logits (B, K)."""
 
-    def __init__(self, backbone: NormalisedBackbone, feature_dim: int, num_classes: int) -> None:
+    def __init__(self, backbone: nn.Module, feature_dim: int, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(feature_dim, num_classes)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medbench.errors import MedbenchError
+from medbench.interfaces.backbone import PatchNetwork
 from medbench.interfaces.method import OptimiserSettings
 
 
@@ -36,20 +38,32 @@ class ScheduledOptimiser:
         Which optimiser and schedule.
     epochs : int
         Length of the schedule.
+    layer_decay : float
+        Factor of the rate from each layer of a vision transformer to the one below; 1 for
+        the same rate everywhere.
+
+    Raises
+    ------
+    MedbenchError
+        If ``layer_decay`` is below 1 and no module has such layers.
     """
 
     def __init__(
-        self, modules: Iterable[nn.Module], settings: OptimiserSettings, epochs: int
+        self,
+        modules: Iterable[nn.Module],
+        settings: OptimiserSettings,
+        epochs: int,
+        layer_decay: float = 1.0,
     ) -> None:
-        parameters = [parameter for module in modules for parameter in module.parameters()]
         self.settings = settings
         self.epochs = epochs
-        self.optimiser = _build(parameters, settings)
+        self.optimiser = _build(_groups(list(modules), layer_decay), settings)
 
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate of ``epoch`` (from 0)."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, epoch, self.epochs)
+            rate = learning_rate(self.settings, epoch, self.epochs)
+            group["lr"] = rate * group.get("layer_scale", 1.0)
 
     def step(self, loss: Tensor) -> None:
         """Clear gradients, go backward from ``loss`` and take one step."""
@@ -66,7 +80,33 @@ class ScheduledOptimiser:
         self.optimiser.load_state_dict(dict(state))
 
 
-def _build(parameters: list[nn.Parameter], settings: OptimiserSettings) -> torch.optim.Optimizer:
+def _groups(modules: list[nn.Module], layer_decay: float) -> list[dict[str, Any]]:
+    """Return the parameters in groups, each with the factor of its rate.
+
+    The embedding of patches of a network with n blocks has the factor d^(n+1), its first
+    block d^n and its last block d; the head and all else has 1 (Bao et al. 2022,
+    BEiT, arXiv 2106.08254).
+    """
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    if layer_decay == 1.0:
+        return [{"params": parameters}]
+    scales: dict[nn.Parameter, float] = {}
+    for network in (part for module in modules for part in module.modules()):
+        if isinstance(network, PatchNetwork):
+            for height, layer in enumerate(reversed(network.layers), 1):
+                scales |= dict.fromkeys(layer.parameters(), layer_decay**height)
+    if not scales:
+        raise MedbenchError(
+            f"training.layer_decay = {layer_decay:g}: the backbone is no vision transformer, whose "
+            "layers could be counted: leave it at 1, or choose another backbone"
+        )
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault(scales.get(parameter, 1.0), []).append(parameter)
+    return [{"params": group, "layer_scale": scale} for scale, group in groups.items()]
+
+
+def _build(parameters: list[dict[str, Any]], settings: OptimiserSettings) -> torch.optim.Optimizer:
     lr, decay = settings.lr, settings.weight_decay
     match settings.name:
         case "sgd":

@@ -22,10 +22,11 @@ from medbench.engine.networks import (
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.state import PluginState
 from medbench.engine.streams import seed_global_rngs, torch_stream
-from medbench.engine.views import DeviceImages, shuffled_batches
-from medbench.interfaces.backbone import Backbone, ImageSpace
+from medbench.engine.views import DeviceImages, batch_count, shuffled_batches
+from medbench.errors import MedbenchError
+from medbench.interfaces.backbone import Backbone, ImageSpace, PatchNetwork
 from medbench.interfaces.options import ComputeOptions, PretrainingOptions
-from medbench.interfaces.pretext import Pretext
+from medbench.interfaces.pretext import Pretext, PretextTask
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,25 @@ class PretrainingStage:
         self.backbone, feature_dim = build_backbone(
             backbone, space, *normalisation(given.normalise, given.images), given.network_seed
         )
+        if pretext.needs_patches and not isinstance(self.backbone.backbone, PatchNetwork):
+            raise MedbenchError(
+                f"pretext {pretext.name} works on patches: it needs a vision transformer, not the "
+                f"backbone {backbone.name}; `medbench list backbones` shows what there is"
+            )
         self.initial = first_layer(self.backbone)
         if given.weights is not None:
             load_weights(self.backbone, given.weights)
-        with seeded_construction(given.network_seed, "pretext head"):
-            self.head = pretext.make_head(feature_dim, space)
         self.backbone.to(self.device).to(memory_format=layout)
-        self.head.to(self.device)
+        task = PretextTask(
+            backbone=self.backbone,
+            feature_dim=feature_dim,
+            space=space,
+            images=len(given.images),
+            steps=given.stage.epochs * batch_count(len(given.images), given.stage.batch_size),
+            device=self.device,
+        )
+        with seeded_construction(given.network_seed, "pretext head"):
+            self.head = pretext.start(task).to(self.device)
         self.images = DeviceImages(torch.from_numpy(given.images), self.device, layout)
         self.optimiser = ScheduledOptimiser(
             (self.backbone, self.head), given.stage.optimiser, given.stage.epochs

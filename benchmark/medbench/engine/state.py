@@ -5,12 +5,12 @@ and restores the state; training then continues as if it had never been interrup
 
 - *Values* can be made at any time: numbers, strings, bytes, tensors, arrays, generators,
   and lists, tuples, dicts, sets and deques of them.
-- *Objects* are made during set-up (``__init__``, ``start``, ``make_head``), so that a new
+- *Objects* are made during set-up (``__init__``, ``start``), so that a new
   job has an equal one to restore into: modules, anything with ``state_dict`` and
   ``load_state_dict``, and instances of ordinary Python classes, which are saved attribute
   by attribute.
-- What the harness provides (the task and its parts), settings, functions and classes are
-  constants: they are not saved, and must be the same after set-up.
+- What the harness provides (the task and its parts), settings, members of an Enum, functions
+  and classes are constants: they are not saved, and must be the same after set-up.
 - Attributes that refer to the same object still do afterwards. Views of a tensor or an
   array are restored as copies.
 - Of a module, its parameters, buffers and submodules are saved, and those of its other
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -40,7 +41,7 @@ class _Ordinary:
 
 _PLAIN = (type(None), bool, int, float, str, bytes)
 _TORCH = (torch.device, torch.dtype, torch.memory_format)
-_CONSTANTS = (Settings, type, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
+_CONSTANTS = (Settings, Enum, type, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
 _CREATED = {"list": list, "set": set, "dict": dict, "OrderedDict": OrderedDict}
 #: Attributes of every module that are not its state, such as its hooks.
 _INTERNAL = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules", "training"}

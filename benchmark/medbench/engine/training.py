@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 from medbench.engine.device import autocast, memory_format, prepare_process
 from medbench.engine.networks import (
     Classifier,
+    FrozenBackbone,
     build_backbone,
     load_weights,
     normalisation,
@@ -104,9 +105,15 @@ class TrainingHarness:
     """Makes networks, optimisers and generators (``medbench.interfaces.method.Harness``)."""
 
     def __init__(
-        self, given: TrainingInput, backbone: Backbone, oracle: Oracle, device: torch.device
+        self,
+        given: TrainingInput,
+        backbone: Backbone,
+        oracle: Oracle,
+        device: torch.device,
+        images: Sequence[DeviceImages] = (),
     ) -> None:
         self.oracle = oracle
+        self._images = images
         self._given = given
         self._backbone = backbone
         self._device = device
@@ -124,17 +131,23 @@ class TrainingHarness:
         )
         if given.weights is not None:
             load_weights(backbone, given.weights)
+        layout = memory_format(given.compute)
+        body: nn.Module = backbone.to(self._device).to(memory_format=layout)
+        if given.training.backbone == "frozen":
+            with self.autocast():
+                body = FrozenBackbone(backbone, self._images, given.evaluation_batch)
         with seeded_construction(given.network_seed, "head", index):
-            network = Classifier(backbone, feature_dim, given.num_classes)
+            network = Classifier(body, feature_dim, given.num_classes)
         self.parameters += sum(p.numel() for p in network.parameters() if p.requires_grad)
-        return network.to(self._device).to(memory_format=memory_format(given.compute))
+        return network.to(self._device)
 
     def make_optimiser(
         self, network: nn.Module, settings: OptimiserSettings | None
     ) -> ScheduledOptimiser:
         """Build an optimiser over the epoch budget."""
         training = self._given.training
-        return ScheduledOptimiser((network,), settings or training.optimiser, training.epochs)
+        chosen = settings or training.optimiser
+        return ScheduledOptimiser((network,), chosen, training.epochs, training.layer_decay)
 
     def rng(self, purpose: str, epoch: int) -> torch.Generator:
         """Return a torch generator of the run."""
@@ -206,7 +219,8 @@ class TrainingStage:
         self.train = self._images(given.train_images)
         self.validation = self._images(given.validation_images)
         self.test = self._images(given.test_images)
-        self.harness = TrainingHarness(given, backbone, oracle, self.device)
+        images = (self.train, self.validation, self.test)
+        self.harness = TrainingHarness(given, backbone, oracle, self.device, images)
         task = LearningTask(
             num_classes=given.num_classes,
             epochs=given.training.epochs,

@@ -40,9 +40,14 @@ class DeviceImages:
         return self.pixels.device
 
     def take(self, indices: Tensor | slice) -> Tensor:
-        """Return images in [0, 1], float32, shape (B, C, H, W)."""
-        taken = self.pixels[indices].float().div_(255)
-        return taken.contiguous(memory_format=self.memory_format)
+        """Return images in [0, 1], float32, shape (B, C, H, W).
+
+        Their attribute ``taken`` says which they are; what is made of them does not have it.
+        """
+        images = self.pixels[indices].float().div_(255)
+        images = images.contiguous(memory_format=self.memory_format)
+        images.taken = (self, indices)  # type: ignore[attr-defined]
+        return images
 
     def chunks(self, batch_size: int) -> Iterator[Tensor]:
         """Yield all images in order, ``batch_size`` at a time."""
@@ -61,6 +66,12 @@ def shuffled_batches(indices: Tensor, batch_size: int, rng: torch.Generator) -> 
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
+
+
+def batch_count(samples: int, batch_size: int) -> int:
+    """Return into how many mini-batches :func:`shuffled_batches` splits so many samples."""
+    joined = samples > batch_size and samples % batch_size == 1
+    return -(-samples // batch_size) - joined
 
 
 class NoisyDeviceImages:
@@ -99,6 +110,9 @@ class NoisyDeviceImages:
         for chosen in shuffled_batches(pool, batch_size, rng):
             images = self._images.take(chosen)
             augmented = tuple(augment(images, self._augmentation, rng) for _ in range(views))
+            if not self._augmentation.changes_images:
+                for view in augmented:
+                    view.taken = images.taken  # type: ignore[attr-defined]
             yield Batch(augmented, self.labels[chosen], chosen)
 
     def plain_batches(self, batch_size: int) -> Iterator[Batch]:

@@ -1,7 +1,7 @@
 """The kinds of plugin and the small records they exchange. Loads no torch."""
 
 from medbench.interfaces.acquisition import Acquisition, Pool, ScoredAcquisition
-from medbench.interfaces.backbone import Backbone, ImageSpace
+from medbench.interfaces.backbone import Backbone, ImageSpace, PatchNetwork
 from medbench.interfaces.dataset import (
     SPLITS,
     DataContext,
@@ -23,7 +23,7 @@ from medbench.interfaces.method import (
     Oracle,
 )
 from medbench.interfaces.noise import CleanLabels, MatrixNoise, NoiseModel
-from medbench.interfaces.pretext import Pretext, PretextSettings, PretextStep
+from medbench.interfaces.pretext import Pretext, PretextSettings, PretextStep, PretextTask
 from medbench.interfaces.sections import BoardSection, LineFigure, Table
 from medbench.interfaces.settings import Settings
 
@@ -58,10 +58,12 @@ __all__ = [
     "Optimiser",
     "OptimiserSettings",
     "Oracle",
+    "PatchNetwork",
     "Pool",
     "Pretext",
     "PretextSettings",
     "PretextStep",
+    "PretextTask",
     "ScoredAcquisition",
     "Settings",
     "Table",

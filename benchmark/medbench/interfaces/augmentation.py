@@ -35,6 +35,12 @@ class AugmentationSettings(Settings):
     )
     equalise: float = Field(0.5, ge=0, le=1, description="share of images equalised [?]")
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether there is anything to do."""
+        shares = (self.sharpness, self.autocontrast, self.equalise)
+        return self.horizontal_flip or any((self.rotation_degrees, self.translate, *shares))
+
 
 class ViewSettings(Settings):
     """What makes a view for contrastive learning, in this order.

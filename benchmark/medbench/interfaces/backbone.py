@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from medbench.interfaces.settings import Settings
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,33 @@ class ImageSpace:
     size: int
 
 
+@runtime_checkable
+class PatchNetwork(Protocol):
+    """What the network of a vision transformer offers besides its features.
+
+    Pretexts mask its patches, and ``training.layer_decay`` scales the rates of its layers.
+
+    Attributes
+    ----------
+    patch : int
+        Height and width of a patch in pixels. Images that are no whole patches are resized.
+    layers : sequence of torch.nn.Module
+        The embedding of patches, then the blocks.
+    """
+
+    patch: int
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The embedding of patches, then the blocks."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return a token for each patch of normalised images, row by row: (B, T, D)."""
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Pass some of these tokens, (B, T', D), through the blocks: (B, T', D)."""
+
+
 class Backbone(ABC):
     """Builds the network that turns images into features.
 
@@ -40,6 +68,9 @@ class Backbone(ABC):
     """
 
     Settings: ClassVar[type[Settings]] = Settings
+
+    #: Whether ``build`` returns the same weights for every seed: those of a file, say.
+    pretrained: bool = False
 
     def __init__(self, name: str, settings: Any) -> None:
         self.name = name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import floor
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,16 @@ class Table(BaseModel):
         """Copy without :attr:`canonical`, which ``model_copy(update=...)`` would leave stale."""
         return type(self).model_validate(self.model_dump())
 
+    #: Keys that are left out of run keys at their default: tables got them after the others.
+    later: ClassVar[frozenset[str]] = frozenset()
+
     @cached_property
     def canonical(self) -> str:
         """The table as canonical JSON, which enters run keys."""
-        return canonical_json(self.model_dump())
+        fields = type(self).model_fields
+        values = self.model_dump()
+        unset = {name for name in self.later if values[name] == fields[name].default}
+        return canonical_json({name: v for name, v in values.items() if name not in unset})
 
 
 class ImageOptions(Table):
@@ -41,6 +47,8 @@ class ImageOptions(Table):
     Subsets are stratified by class and drawn from a named stream: training and
     validation images for each seed, test images once for a dataset.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"long_tail", "counts"})
 
     size: int = Field(64, ge=8, le=1024, description="height and width in pixels")
     train: int | None = Field(None, ge=2, description="training images; all if not given")
@@ -65,13 +73,6 @@ class ImageOptions(Table):
         if self.long_tail is not None and self.counts is not None:
             raise ValueError("long_tail and counts exclude each other: give one")
         return self
-
-    @cached_property
-    def canonical(self) -> str:
-        """The table as canonical JSON; the class profile only where there is one."""
-        values = self.model_dump()
-        absent = [name for name in ("long_tail", "counts") if values[name] is None]
-        return canonical_json({name: values[name] for name in values if name not in absent})
 
     def training_counts(
         self, labels: NDArray[np.int64], class_names: Sequence[str]
@@ -154,7 +155,7 @@ _ADAM = OptimiserSettings(name="adam", lr=1e-3)
 class PretrainingOptions(Table):
     """How pretexts are trained."""
 
-    epochs: int = Field(100, ge=1, description="epochs of pretraining")
+    epochs: int = Field(100, ge=0, description="epochs of pretraining")
     batch_size: int = Field(128, ge=2, description="images a mini-batch")
     optimiser: OptimiserSettings = Field(_ADAM, description="optimiser of pretraining")
 
@@ -170,6 +171,8 @@ class PretrainingOptions(Table):
 class TrainingOptions(Table):
     """How methods are trained."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"backbone", "layer_decay"})
+
     epochs: int = Field(50, ge=1, description="epoch budget of every method")
     batch_size: int = Field(128, ge=2, description="images a mini-batch")
     optimiser: OptimiserSettings = Field(
@@ -177,6 +180,18 @@ class TrainingOptions(Table):
     )
     augmentation: AugmentationSettings = Field(
         AugmentationSettings(), description="augmentation of training images"
+    )
+    backbone: Literal["whole", "frozen"] = Field(
+        "whole",
+        description="whole: all weights are trained; frozen: only the head is, a linear probe of "
+        "the backbone's features",
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="factor of the learning rate from each layer of a vision transformer to the "
+        "one below it",
     )
 
 

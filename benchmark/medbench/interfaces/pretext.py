@@ -34,11 +34,44 @@ class PretextStep:
     questions: int
 
 
+@dataclass(frozen=True)
+class PretextTask:
+    """What a pretraining is about, for pretexts that need more than images.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module
+        What is trained, on its device. It normalises images itself; ``backbone.normalised``
+        does that alone, and ``backbone.backbone`` is the network that gets them.
+    feature_dim : int
+        D, features the backbone gives an image.
+    space : ImageSpace
+        Shape of the images.
+    images : int
+        N, training images.
+    steps : int
+        Mini-batches of the whole pretraining.
+    device : torch.device
+        Where tensors live.
+    """
+
+    backbone: nn.Module
+    feature_dim: int
+    space: ImageSpace
+    images: int
+    steps: int
+    device: torch.device
+
+
 class PretextSettings(Settings):
     """Settings every pretext has."""
 
     #: False only where nothing is to be learned and the backbone stays as initialised.
     trains: ClassVar[bool] = True
+
+    #: True where weights are loaded in :meth:`Pretext.start` and then nothing is trained: its
+    #: pretraining has no epochs.
+    loads: ClassVar[bool] = False
 
 
 class Pretext(ABC):
@@ -59,9 +92,26 @@ class Pretext(ABC):
 
     Settings: ClassVar[type[PretextSettings]] = PretextSettings
 
+    #: Whether it needs a :class:`~medbench.interfaces.PatchNetwork`; the harness refuses others.
+    needs_patches: ClassVar[bool] = False
+
     def __init__(self, name: str, settings: Any) -> None:
         self.name = name
         self.settings = settings
+
+    def start(self, task: PretextTask) -> nn.Module:
+        """Set up what lasts for the whole pretraining, and return the head.
+
+        Called once, with torch's generator seeded from a named stream. It returns what
+        :meth:`make_head` builds. Override it where the task needs more than a head: a copy of
+        the backbone, a queue, the number of steps.
+
+        Parameters
+        ----------
+        task : PretextTask
+            Backbone, images and steps.
+        """
+        return self.make_head(task.feature_dim, task.space)
 
     @abstractmethod
     def make_head(self, feature_dim: int, space: ImageSpace) -> nn.Module:
@@ -94,7 +144,7 @@ class Pretext(ABC):
             Maps float images in [0, 1], shape (B', C, h, w), to features
             (B', D); it normalises them itself.
         head : torch.nn.Module
-            What :meth:`make_head` returned.
+            What :meth:`start` returned.
         images : torch.Tensor of float32, shape (B, C, H, W)
             Images in [0, 1] on the device, not augmented.
         rng : torch.Generator

@@ -173,7 +173,8 @@ def _wrong_field(plugin: Plugin) -> str:
     if type(interface) is not int or not isinstance(plugin.target, str):
         return "has no valid interface or target"
     types = {
-        "summary": str, "revision": int, "citation": str, "defaults": Mapping, "settings": str
+        "summary": str, "revision": int, "citation": str, "defaults": Mapping, "settings": str,
+        "member": str,
     }  # fmt: skip
     for word, wanted in types.items():
         given = getattr(plugin, word)

@@ -46,6 +46,9 @@ class Plugin:
     citation : str
         The paper to cite, as in a list of references; the board shows it next to
         the plugin's name.
+    member : str
+        The setting that ``NAME:VALUE`` sets, where one plugin has more members than could
+        be announced one by one.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Plugin:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     settings: str = ""
     citation: str = ""
+    member: str = ""
 
 
 @dataclass(frozen=True)

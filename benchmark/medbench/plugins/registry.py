@@ -48,8 +48,19 @@ class Registry:
             key=lambda entry: entry.name,
         )
 
+    def find(self, kind: Kind, name: str) -> Entry | None:
+        """Return the entry called ``name``, or the member ``family:member`` of one, if any."""
+        if entry := self.entries.get((kind.axis, name)):
+            return entry
+        family, _, member = name.partition(":")
+        entry = self.entries.get((kind.axis, family))
+        if entry is None or not (member and entry.plugin.member):
+            return None
+        defaults = {**entry.plugin.defaults, entry.plugin.member: member}
+        return replace(entry, plugin=replace(entry.plugin, name=name, defaults=defaults))
+
     def get(self, kind: Kind, name: str, others: Iterable[str] = ()) -> Entry:
-        """Return the entry called ``name``; the error suggests ``others``, too.
+        """Return the entry called ``name``, as :meth:`find`; the error suggests ``others``, too.
 
         Raises
         ------
@@ -57,7 +68,7 @@ class Registry:
             If there is none; the message says why a broken one of that name
             cannot be used, or names a similar one.
         """
-        if entry := self.entries.get((kind.axis, name)):
+        if entry := self.find(kind, name):
             return entry
         for fault in self.broken:
             if (fault.kind, fault.name) == (kind.name, name):

@@ -245,7 +245,9 @@ class Resolver:
                     dataset=self.dataset(dataset),
                     backbone=tables.backbone,
                     pretext=resolved,
-                    stage=self._merged(tables.pretraining, changes, where),
+                    stage=PretrainingOptions(epochs=0)
+                    if getattr(settings, "loads", False)
+                    else self._merged(tables.pretraining, changes, where),
                     images=tables.images,
                     compute=self.protocol.compute,
                     seed=seed,

@@ -25,6 +25,7 @@ SUFFIXES = {
     "noise": "NoiseModel",
     "dataset": "Dataset",
     "acquisition": "Acquisition",
+    "backbone": "Backbone",
 }
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")

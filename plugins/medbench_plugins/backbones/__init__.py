@@ -39,6 +39,13 @@ BACKBONES: tuple[Plugin, ...] = (
         defaults={"architecture": "resnet18"},
         settings="medbench_plugins.backbones.settings:DroppingTorchvisionSettings",
     ),
+    Plugin(
+        name="tiny-vit",
+        target="medbench_plugins.backbones.tiny_vit:TinyViT",
+        summary="Small vision transformer for CPUs (after Dosovitskiy 2021)",
+        interface=1,
+        settings="medbench_plugins.backbones.settings:TinyViTSettings",
+    ),
     _torchvision("resnet18", "ResNet-18, the papers' network (He 2016)"),
     _torchvision("resnet34", "ResNet-34 (He 2016)"),
     _torchvision("resnet50", "ResNet-50 (He 2016)"),
@@ -49,4 +56,14 @@ BACKBONES: tuple[Plugin, ...] = (
     _torchvision("convnext_tiny", "ConvNeXt-Tiny (Liu 2022)"),
     _torchvision("vit_b_16", "Vision transformer, base, patches of 16 px (Dosovitskiy 2021)"),
     _torchvision("swin_t", "Swin transformer, tiny (Liu 2021)"),
+    Plugin(
+        name="timm",
+        target="medbench_plugins.backbones.timm_networks:TimmBackbone",
+        summary="Any network of timm, as timm:NAME (Wightman 2019)",
+        interface=1,
+        settings="medbench_plugins.backbones.settings:TimmSettings",
+        member="architecture",
+        citation="Wightman R. PyTorch Image Models. 2019, "
+        "https://github.com/huggingface/pytorch-image-models",
+    ),
 )

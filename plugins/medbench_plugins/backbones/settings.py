@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medbench.interfaces import Settings
 
@@ -23,6 +23,23 @@ class NarrowSettings(Settings):
         5, description="side of the first layer's filters: large enough to show a texture"
     )
     stem_stride: int = Field(2, ge=1, le=4, description="stride of the first layer")
+
+
+class TinyViTSettings(Settings):
+    """Settings of the small vision transformer."""
+
+    patch: int | None = Field(
+        None, ge=1, le=64, description="side of a patch in pixels; none takes an eighth of the side"
+    )
+    width: int = Field(64, ge=8, le=1024, description="features of a patch and of the image")
+    depth: int = Field(4, ge=1, le=24, description="blocks")
+    heads: int = Field(4, ge=1, le=16, description="heads of attention; they divide the width")
+
+    @model_validator(mode="after")
+    def _divides(self) -> TinyViTSettings:
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(f"width {self.width} must be a multiple of 4 and of the heads")
+        return self
 
 
 class TorchvisionSettings(Settings):
@@ -46,3 +63,11 @@ class DroppingTorchvisionSettings(TorchvisionSettings):
     """Settings of torchvision's networks with dropout."""
 
     dropout: float = Field(0.2, gt=0, lt=1, description="chance that a feature is dropped [I]")
+
+
+class TimmSettings(Settings):
+    """Settings of timm's networks."""
+
+    architecture: str | None = Field(
+        None, description="timm's name of the network; timm:NAME sets it"
+    )

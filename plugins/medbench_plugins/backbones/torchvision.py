@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -80,7 +81,8 @@ class TorchvisionBackbone(Backbone):
         if space.channels == 1:
             _single_channel(network)
         smallest = _SMALLEST.get(architecture.split("_")[0].rstrip("0123456789"), 1)
-        return AnySize(network, smallest, fixed), dim
+        wrapper = TorchvisionTransformer if patch else AnySize
+        return wrapper(network, smallest, fixed), dim
 
 
 class AnySize(nn.Module):
@@ -104,11 +106,47 @@ class AnySize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, C, H, W) to features (B, D)."""
-        size = tuple(self.fixed or max(side, self.smallest) for side in images.shape[-2:])
-        if size != tuple(images.shape[-2:]):
-            images = F.interpolate(images, size, mode="bilinear", align_corners=False)
-        features: Tensor = self.network(images)
+        features: Tensor = self.network(self.resized(images))
         return features
+
+    def resized(self, images: Tensor) -> Tensor:
+        """Return images of a size that the network can take."""
+        size = tuple(self.fixed or max(side, self.smallest) for side in images.shape[-2:])
+        if size == tuple(images.shape[-2:]):
+            return images
+        return F.interpolate(images, size, mode="bilinear", align_corners=False)
+
+
+class TorchvisionTransformer(AnySize):
+    """A vision transformer of torchvision as a :class:`medbench.interfaces.PatchNetwork`."""
+
+    @property
+    def vit(self) -> Any:
+        """The network."""
+        return self.network
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch in pixels."""
+        return int(self.vit.patch_size)
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The embedding of patches, then the blocks."""
+        return [self.vit.conv_proj, *self.vit.encoder.layers]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return patches with their positions, (B, T, D)."""
+        tokens = self.vit.conv_proj(self.resized(images)).flatten(2).transpose(1, 2)
+        placed: Tensor = tokens + self.vit.encoder.pos_embedding[:, 1:]
+        return placed
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Pass tokens (B, T, D) and the class token through the blocks; return the former."""
+        encoder = self.vit.encoder
+        first = (self.vit.class_token + encoder.pos_embedding[:, :1]).expand(len(tokens), -1, -1)
+        encoded: Tensor = encoder.ln(encoder.layers(torch.cat([first, tokens], 1)))
+        return encoded[:, 1:]
 
 
 def _remove_classifier(network: nn.Module) -> int:

@@ -50,4 +50,66 @@ PRETEXTS: tuple[Plugin, ...] = (
         citation="Chen T, Kornblith S, Norouzi M, Hinton G. A simple framework for contrastive "
         "learning of visual representations. ICML 2020, arXiv 2002.05709",
     ),
+    Plugin(
+        name="moco",
+        target=f"{_HERE}.moco:MoCo",
+        summary="Which key of a long queue is of the same image? (He 2020)",
+        interface=1,
+        settings=f"{_HERE}.settings:MoCoSettings",
+        citation="He K, Fan H, Wu Y, Xie S, Girshick R. Momentum contrast for unsupervised visual "
+        "representation learning. CVPR 2020, arXiv 1911.05722; its second version: Chen X, "
+        "Fan H, Girshick R, He K. arXiv 2003.04297",
+    ),
+    Plugin(
+        name="barlow-twins",
+        target=f"{_HERE}.barlow_twins:BarlowTwins",
+        summary="Equal features of two views, without redundancy (Zbontar 2021)",
+        interface=1,
+        settings=f"{_HERE}.settings:BarlowTwinsSettings",
+        citation="Zbontar J, Jing L, Misra I, LeCun Y, Deny S. Barlow Twins: self-supervised "
+        "learning via redundancy reduction. ICML 2021, arXiv 2103.03230",
+    ),
+    Plugin(
+        name="byol",
+        target=f"{_HERE}.byol:BYOL",
+        summary="What does a slower network make of the other view? (Grill 2020)",
+        interface=1,
+        settings=f"{_HERE}.settings:BYOLSettings",
+        citation="Grill J-B, Strub F, Altché F, et al. Bootstrap your own latent: a new approach "
+        "to self-supervised learning. NeurIPS 2020, arXiv 2006.07733",
+    ),
+    Plugin(
+        name="lejepa",
+        target=f"{_HERE}.lejepa:LeJEPA",
+        summary="Equal projections of two views, of Gaussian distribution (Balestriero 2025)",
+        interface=1,
+        settings=f"{_HERE}.settings:LeJEPASettings",
+        citation="Balestriero R, LeCun Y. LeJEPA: provable and scalable self-supervised learning "
+        "without the heuristics. 2025, arXiv 2511.08544",
+    ),
+    Plugin(
+        name="mae",
+        target=f"{_HERE}.mae:MAE",
+        summary="Draw the hidden patches; vision transformers only (He 2022)",
+        interface=1,
+        settings=f"{_HERE}.settings:MAESettings",
+        citation="He K, Chen X, Xie S, Li Y, Dollár P, Girshick R. Masked autoencoders are "
+        "scalable vision learners. CVPR 2022, arXiv 2111.06377",
+    ),
+    Plugin(
+        name="vae",
+        target=f"{_HERE}.vae:VAE",
+        summary="Variational autoencoder: draw the image again (Kingma and Welling 2014)",
+        interface=1,
+        settings=f"{_HERE}.settings:VAESettings",
+        citation="Kingma DP, Welling M. Auto-encoding variational Bayes. ICLR 2014, arXiv "
+        "1312.6114",
+    ),
+    Plugin(
+        name="checkpoint",
+        target=f"{_HERE}.checkpoint:Checkpoint",
+        summary="Weights from a file: foundation models, ImageNet, earlier work (2026)",
+        interface=1,
+        settings=f"{_HERE}.settings:CheckpointSettings",
+    ),
 )

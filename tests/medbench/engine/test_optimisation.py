@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from medbench.engine.optimisation import ScheduledOptimiser, learning_rate
-from medbench.interfaces import OptimiserSettings
+from medbench.errors import MedbenchError
+from medbench.interfaces import ImageSpace, OptimiserSettings
+from medbench_plugins.backbones.tiny_vit import TinyViT
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +149,35 @@ def test_a_restored_optimiser_goes_on_bit_for_bit(name) -> None:
 
     whole, resumed = trained(False), trained(True)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+# ---------------------------------------------------------------- rates by layer
+
+
+def test_rates_fall_from_layer_to_layer() -> None:
+    body = TinyViT("vit", TinyViT.Settings(width=8, depth=3, heads=2)).build(ImageSpace(1, 16))[0]
+    head = nn.Linear(8, 2)
+    settings = OptimiserSettings(name="sgd", lr=0.1, momentum=0, weight_decay=0, schedule="cosine")
+    optimiser = ScheduledOptimiser((body, head), settings, 4, layer_decay=0.5)
+    before = [p.detach().clone() for p in (*body.parameters(), *head.parameters())]
+    optimiser.start_epoch(2)
+    rate = 0.1 * (1 + math.cos(math.pi * 2 / 4)) / 2
+    parts = {
+        0.5**4: body.embedding,
+        0.5**3: body.blocks[0],
+        0.5**2: body.blocks[1],
+        0.5: body.blocks[2],
+        1.0: nn.ModuleList([body.norm, head]),
+    }
+    optimiser.step(sum(p.sum() for p in (*body.parameters(), *head.parameters())))
+    fell = dict(zip((*body.parameters(), *head.parameters()), before, strict=True))
+    for factor, part in parts.items():
+        for parameter in part.parameters():
+            torch.testing.assert_close(fell.pop(parameter) - parameter.detach(),
+                                       torch.full_like(parameter, factor * rate))  # fmt: skip
+    assert not fell
+
+
+def test_a_network_without_layers_to_count_is_refused() -> None:
+    with pytest.raises(MedbenchError, match="no vision transformer"):
+        ScheduledOptimiser((network(),), OptimiserSettings(), 1, layer_decay=0.9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
+from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,10 @@ from medbench.engine.state import PluginState
 from medbench.errors import MedbenchError
 from medbench.interfaces.method import MethodSettings
 from medbench.store.arrays import dumps, loads
+
+
+class Pooling(StrEnum):
+    MEAN = "mean"
 
 
 class Drifting(nn.Module):
@@ -79,6 +84,7 @@ class Everything:
         self.settings = MethodSettings()
         self.device, self.layout = torch.device("cpu"), torch.channels_last
         self.activation = torch.relu
+        self.pooling = self.network.pooling = Pooling.MEAN  # as timm's networks hold
 
     def epoch(self) -> list[Any]:
         """Train a little; return all that it depends on."""

@@ -99,14 +99,14 @@ def test_the_core_does_not_name_the_other_rooms_in_strings() -> None:
 
 def test_the_core_names_no_plugin() -> None:
     registry = discover()
-    # ``local`` and the like are the core's own executors; ``none`` is a word of its own, and
-    # ``random`` a module of Python
+    # ``local`` and the like are the core's own executors; ``none`` and ``checkpoint`` are words
+    # of their own, and ``random`` a module of Python
     theirs = {
         entry.name
         for kind in KINDS
         for entry in registry.of_kind(kind)
         if not entry.plugin.target.startswith("medbench.")
-    } - {"none", "random"}
+    } - {"none", "random", "checkpoint"}
     assert {"dividemix", "rotation", "symmetric", "covid-qu-ex-mini", "narrow"} <= theirs
     default = "resnet18"  # the protocol's default backbone, from the paper
     for path in sources("medbench"):

@@ -427,6 +427,19 @@ def test_the_paper_to_cite_comes_through_as_announced(shelf: Shelf) -> None:
     assert "citation is 2020, not str" in wrong.broken[0].reason
 
 
+def test_members_of_a_family_need_not_be_announced(shelf: Shelf) -> None:
+    code = announcing("[Plugin('net', 'm:C', '', 1, defaults={'a': 1}, member='name')]")
+    registry = registered(shelf.point("family", code))
+    member = registry.get(NOISE, "net:resnet26.x").plugin
+    assert (member.name, member.defaults) == ("net:resnet26.x", {"a": 1, "name": "resnet26.x"})
+    assert registry.get(NOISE, "net").plugin.defaults == {"a": 1}
+    for unknown in ("net:", "other:resnet26", ":resnet26"):
+        with pytest.raises(PluginError, match="no noise is called"):
+            registry.get(NOISE, unknown)
+    wrong = registered(shelf.point("wrong", code.replace("'name'", "3")))
+    assert "member is 3, not str" in wrong.broken[0].reason
+
+
 def test_a_packages_hooks_are_called_once(shelf: Shelf) -> None:
     registry = Registry()
     for name in ("first", "second"):

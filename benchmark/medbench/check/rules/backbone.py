@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from medbench.check.compare import difference, require_equal
-from medbench.check.contract import Violation, refusal_allowed, require, rule_of
+from medbench.check.contract import NotApplicable, Violation, refusal_allowed, require, rule_of
 from medbench.check.plugin import PluginUnderTest
 from medbench.check.simulated_device import simulated_device
 from medbench.engine.networks import seeded_construction
+from medbench.engine.state import PluginState
 from medbench.engine.streams import torch_stream
+from medbench.errors import MedbenchError
 from medbench.interfaces import Backbone, ImageSpace
 
 rule = rule_of("backbone")
@@ -74,10 +76,12 @@ def repeats(plugin: PluginUnderTest) -> None:
 @rule(
     expects="built with another seed, it has other weights",
     why="Seeds show how much of a result is chance.",
-    fix="never seed in build",
+    fix="never seed in build; set pretrained = True where it starts from the weights of a file",
 )
 def seed_matters(plugin: PluginUnderTest) -> None:
     """Build under two seeds."""
+    if plugin.make().pretrained:
+        raise NotApplicable("it says that it starts from given weights")
     one, two = (dict(build(plugin, seed=seed)[0].state_dict()) for seed in (0, 1))
     require(difference(one, two), "two seeds gave the same weights")
 
@@ -138,9 +142,9 @@ def gradient(plugin: PluginUnderTest) -> None:
 
 
 @rule(
-    expects="its state_dict, loaded into a fresh one, gives the same features",
-    why="Pretrained weights are saved and loaded by it.",
-    fix="register buffers; keep no tensors in plain attributes",
+    expects="its state_dict, loaded into a fresh one, gives the same features; checkpoints hold it",
+    why="Weights are saved and loaded by it; interrupted jobs continue from checkpoints.",
+    fix="register buffers; keep no tensors, and nothing that cannot be saved, in plain attributes",
 )
 def state(plugin: PluginUnderTest) -> None:
     """Train a step, then move the state to a fresh one."""
@@ -155,6 +159,10 @@ def state(plugin: PluginUnderTest) -> None:
     with torch.no_grad():
         one, two = first.eval()(images()), second.eval()(images())
     require_equal(one, two, "features of the first and of a fresh one")
+    try:
+        PluginState({"backbone": second}).save()
+    except MedbenchError as error:
+        raise Violation(str(error)) from error
 
 
 @rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from medbench.check.simulated_device import simulated_device
 from medbench.engine.networks import NormalisedBackbone, build_backbone, seeded_construction
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
 from medbench.engine.streams import torch_stream
-from medbench.interfaces import ImageSpace, PretextStep
+from medbench.interfaces import ImageSpace, PretextStep, PretextTask
 from medbench.interfaces.method import OptimiserSettings
 from medbench.interfaces.options import ComputeOptions, PretrainingOptions
 
@@ -39,19 +40,28 @@ class PretextSetup:
         channels: int = 1,
         images: int = 8,
         device: str = "cpu",
+        network: nn.Module | None = None,
     ) -> None:
         self.pretext = plugin.make()
-        if not getattr(self.pretext.settings, "trains", True):
+        settings = self.pretext.settings
+        if not getattr(settings, "trains", True) or getattr(settings, "loads", False):
             raise NotApplicable("it trains nothing")
         self.space = ImageSpace(channels=channels, size=size)
         half = (0.5,) * channels
         self.backbone: nn.Module
-        self.backbone, features = build_backbone(tiny_backbone(), self.space, half, half, 0)
-        with refusal_allowed(), seeded_construction(0, "pretext head"):
-            self.head = self.pretext.make_head(features, self.space)
-        if not isinstance(self.head, nn.Module):
-            raise Violation(f"make_head returned a {type(self.head).__name__}, not a module")
+        self.backbone, features = build_backbone(
+            tiny_backbone(patches=self.pretext.needs_patches), self.space, half, half, 0
+        )
+        if network is not None:
+            self.backbone = NormalisedBackbone(network, half, half)
         self.backbone.to(device).train()
+        task = PretextTask(
+            self.backbone, features, self.space, images, steps=100, device=torch.device(device)
+        )
+        with refusal_allowed(), seeded_construction(0, "pretext head"):
+            self.head = self.pretext.start(task)
+        if not isinstance(self.head, nn.Module):
+            raise Violation(f"the head is a {type(self.head).__name__}, not a module")
         self.head.to(device).train()
         drawn = torch.rand((images, channels, size, size), generator=torch_stream(0, "images"))
         self.images = drawn.to(device)
@@ -179,12 +189,17 @@ class Guessing(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rng = torch.Generator().manual_seed(5)
+        rng = torch.Generator().manual_seed(5)
+        # a function, so that copies of the network go on drawing from the same generator
+        self.draw: Callable[[int], Tensor] = lambda count: torch.randn(
+            (count, FEATURES), generator=rng
+        )
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features that do not depend on the images."""
-        return self.scale * torch.randn((len(images), FEATURES), generator=self.rng)
+        features: Tensor = self.scale * self.draw(len(images))
+        return features
 
 
 @rule(
@@ -194,11 +209,12 @@ class Guessing(nn.Module):
 )
 def chance(plugin: PluginUnderTest) -> str:
     """Measure the accuracy of a backbone that ignores the images."""
-    setup = PretextSetup(plugin)
+    if plugin.make().needs_patches:
+        raise NotApplicable("its questions are of patches")
+    setup = PretextSetup(plugin, network=Guessing())
     count = len(setup.images)
     stated = setup.pretext.chance(count)
     require(isinstance(stated, (int, float)) and 0 <= stated <= 1, f"chance({count}) is {stated!r}")
-    setup.backbone = NormalisedBackbone(Guessing(), (0.5,), (0.5,))
     correct, questions = 0.0, 0
     with torch.no_grad():
         for seed in range(60):
@@ -291,7 +307,8 @@ def learns(plugin: PluginUnderTest) -> str:
 
 
 def _stage(plugin: PluginUnderTest) -> PretrainingStage:
-    PretextSetup(plugin)  # not applicable if it does not train or refuses the size
+    # not applicable if it does not train or refuses the size
+    patches = PretextSetup(plugin).pretext.needs_patches
     return PretrainingStage(
         PretrainingInput(
             images=real_images(96, SIZE),
@@ -305,7 +322,7 @@ def _stage(plugin: PluginUnderTest) -> PretrainingStage:
             network_seed=0,
             training_seed=0,
         ),
-        tiny_backbone(),
+        tiny_backbone(patches=patches),
         plugin.make(),
         "cpu",
     )

@@ -434,5 +434,6 @@ def _stacked(epochs: list[Message]) -> dict[str, NDArray[Any]]:
 def _pretraining_summary(weights: PretrainedWeights | None) -> dict[str, Any] | None:
     if weights is None:
         return None
-    last = {"loss": float(weights.loss[-1]), "accuracy": float(weights.accuracy[-1])}
+    curves = {"loss": weights.loss, "accuracy": weights.accuracy}
+    last = {name: float(curve[-1]) if len(curve) else None for name, curve in curves.items()}
     return {"key": weights.key, **last, "chance": weights.chance}
