@@ -9,13 +9,13 @@ PAPER_WARMUP = 10
 PAPER_RAMP = 16
 
 
-def warmup_length(setting: float | None, epochs: int, paper: int = PAPER_WARMUP) -> int:
+def warmup_length(setting: int | None, epochs: int, paper: int = PAPER_WARMUP) -> int:
     """Return the warm-up epochs: the setting, or the paper's fitted to a short budget.
 
     Parameters
     ----------
-    setting : float or None
-        Epochs asked for; below 1, their share of the budget.
+    setting : int or None
+        Epochs asked for.
     epochs : int
         Epoch budget.
     paper : int
@@ -24,12 +24,12 @@ def warmup_length(setting: float | None, epochs: int, paper: int = PAPER_WARMUP)
     Returns
     -------
     int
-        What was asked for; otherwise the paper's, but no more than half of the
+        ``setting`` if given; otherwise the paper's, but no more than half of the
         budget [I], so that a short run still reaches the method's own phase,
         and no fewer than 1.
     """
     if setting is not None:
-        return round(setting * epochs if setting < 1 else setting)
+        return setting
     return max(1, min(paper, epochs // 2))
 
 
@@ -46,7 +46,7 @@ def rampup_length(setting: float | None, epochs: int) -> float:
     Returns
     -------
     float
-        What was asked for; otherwise 16 [R], but like the warm-up no more than
+        ``setting`` if given; otherwise 16 [R], but like the warm-up no more than
         half of the budget [I], so that lambda_u reaches its full weight.
     """
     return float(max(1, min(PAPER_RAMP, epochs // 2))) if setting is None else setting

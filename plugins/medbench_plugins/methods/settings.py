@@ -188,11 +188,11 @@ class DivideMixSettings(MethodSettings):
         "imbalanced": {**PAPER, "prior": "labels"},
     }
 
-    warmup_epochs: float | None = Field(
+    warmup_epochs: int | None = Field(
         None,
         ge=0,
-        description="epochs of plain cross-entropy before the first division, or, below 1, their "
-        "share of the budget; none takes 10 [P], or half of a budget below 20 epochs [I]",
+        description="epochs of plain cross-entropy before the first division; "
+        "none takes 10 [P], or half of a budget below 20 epochs [I]",
     )
     p_threshold: float = Field(
         0.5,
