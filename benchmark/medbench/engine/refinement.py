@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 
 from medbench.engine.device import autocast
-from medbench.engine.networks import Classifier
+from medbench.engine.networks import Classifier, FrozenBackbone
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.state import PluginState
 from medbench.engine.streams import seed_global_rngs
@@ -110,11 +110,10 @@ class RefinementStage:
                 f"method {stage.method.name} predicts with no network of task.make_network(); "
                 "it cannot be refined"
             )
-        lacking = [n for n in self.networks if not any(map(_drops, n.modules()))]
-        if acquisition.dropout_passes and lacking:
+        if acquisition.dropout_passes and not all(map(_dropout_layers, self.networks)):
             raise MedbenchError(
-                f"acquisition {acquisition.name} needs a network with dropout, which backbone "
-                f"{stage.backbone.name} does not build; `medbench list backbones` shows others"
+                f"acquisition {acquisition.name} needs a network with dropout: backbone "
+                f"{stage.backbone.name} has none or is frozen; see `medbench list backbones`"
             )
 
     def plugins(self) -> tuple[object, ...]:
@@ -182,7 +181,10 @@ class RefinementStage:
         labels = torch.from_numpy(self.now.labels).to(self.device)
         images = NoisyDeviceImages(stage.train, labels, training.augmentation)
         settings = options.optimiser or training.optimiser
-        optimisers = [ScheduledOptimiser((n,), settings, options.epochs) for n in self.networks]
+        optimisers = [
+            ScheduledOptimiser((network,), settings, options.epochs, training.layer_decay)
+            for network in self.networks
+        ]
         losses = []
         for epoch in range(options.epochs):
             place = (number - 1) * options.epochs + epoch
@@ -233,8 +235,8 @@ class RefinementStage:
         seed_global_rngs(stage.given.training_seed, -number)  # dropout draws from them
         for network in self.networks:
             network.eval()
-            for module in filter(_drops, network.modules()):
-                module.train()
+            for layer in _dropout_layers(network):
+                layer.train()
         found = []
         with torch.inference_mode(), autocast(self.device, stage.given.compute):
             for _ in range(passes):
@@ -246,5 +248,8 @@ class RefinementStage:
         return np.stack(found)
 
 
-def _drops(module: nn.Module) -> bool:
-    return isinstance(module, _DropoutNd) and module.p > 0
+def _dropout_layers(network: Classifier) -> list[nn.Module]:
+    """Return the layers that drop at random; a frozen backbone's never do."""
+    if isinstance(network.backbone, FrozenBackbone):
+        return []
+    return [m for m in network.modules() if isinstance(m, _DropoutNd) and m.p > 0]

@@ -40,7 +40,7 @@ class Dropping(TinyBackbone):
         return nn.Sequential(module, nn.Dropout(0.3)), dim
 
 
-def started(method: LNLMethod, backbone: Any = None) -> TrainingStage:
+def started(method: LNLMethod, builder: Any = None, **training: Any) -> TrainingStage:
     images = DATA.images
     given = TrainingInput(
         train_images=images,
@@ -50,14 +50,14 @@ def started(method: LNLMethod, backbone: Any = None) -> TrainingStage:
         test_images=images[8:20],
         num_classes=3,
         normalise="half",
-        training=TrainingOptions(epochs=4, batch_size=BATCH, optimiser=OPTIMISER),
+        training=TrainingOptions(epochs=4, batch_size=BATCH, optimiser=OPTIMISER, **training),
         compute=ComputeOptions(),
         evaluation_batch=32,
         network_seed=0,
         training_seed=1,
     )
     oracle = CountedOracle(DATA.rate, None, DATA.clean)
-    return TrainingStage(given, backbone or Dropping("drops", Settings()), method, oracle, "cpu")
+    return TrainingStage(given, builder or Dropping("drops", Settings()), method, oracle, "cpu")
 
 
 def co_teaching(**values: Any) -> CoTeaching:
@@ -278,6 +278,15 @@ def test_bald_is_refused_on_a_network_without_dropout(phase: Phase) -> None:
     ):
         RefinementStage(plain, acquisition("bald"), given, expert().sell)
     RefinementStage(plain, acquisition("badge"), given, expert().sell)
+    frozen = started(co_teaching(), backbone="frozen")
+    with pytest.raises(MedbenchError, match="backbone drops has none or is frozen"):
+        RefinementStage(frozen, acquisition("bald"), given, expert().sell)
+    refined = RefinementStage(frozen, acquisition("badge"), given, expert().sell)
+    before = [p.clone() for p in refined.networks[0].parameters()]
+    list(refined.rounds())
+    after = list(refined.networks[0].parameters())
+    changed = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert changed == [p.requires_grad for p in after] and sum(changed) == 2, "the head alone"
 
 
 def test_a_method_that_predicts_with_no_network_of_its_task_is_refused() -> None:
