@@ -70,7 +70,7 @@ def relabel(
         raise PluginError(
             f"dataset {name!r} is not in {context.cache}; only prepared datasets can be corrected"
         )
-    history = History(dataset.path(context), name)
+    history = History(dataset.path(context))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     notes: list[str] = []
     if undo and files:

@@ -98,14 +98,12 @@ class Version:
 
 
 class History:
-    """The versions of a dataset.
+    """The versions of a dataset, which are called as its file is.
 
     Parameters
     ----------
     base : pathlib.Path
         The dataset file of version 1.
-    name : str
-        Name of the dataset.
 
     Raises
     ------
@@ -115,8 +113,8 @@ class History:
         If the dataset file is missing or damaged.
     """
 
-    def __init__(self, base: Path, name: str) -> None:
-        self.base, self.name = base, name
+    def __init__(self, base: Path) -> None:
+        self.base, self.name = base, base.stem
         self.file = base.with_name(f"{base.stem}.decisions.csv")
         self.card = read_card(base)
         self.versions = (Version(1, self.card.content_hash), *_read_versions(self.file))
@@ -138,8 +136,7 @@ class History:
 
     def path_of(self, version: int) -> Path:
         """Return the dataset file of a version."""
-        stem = self.base.stem if version == 1 else f"{self.base.stem}@{version}"
-        return self.base.with_name(f"{stem}.h5")
+        return self.base.with_name(f"{self.name_of(version)}.h5")
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -180,8 +177,14 @@ class History:
         Raises
         ------
         CorrectionError
-            If another process corrects the dataset.
+            If no label changes, or another process corrects the dataset.
         """
+        before = self.labels(self.latest.number)
+        if before == before | {decision.id: decision.label for decision in decisions}:
+            raise CorrectionError(
+                f"{self.name_of(self.latest.number)}: no label changes, so no version is made; keep"
+                " the file of decisions"
+            )
         return self._append(decisions, progress)
 
     def undo(self, who: str, when: str, progress: Progress) -> Version:
@@ -227,7 +230,7 @@ class History:
         number = self.latest.number + 1
         busy = f"{self.name} is being corrected by another process; wait for it"
         with locked(self.file.with_suffix(".lock"), busy):
-            if len(History(self.base, self.name).versions) != len(self.versions):
+            if len(History(self.base).versions) != len(self.versions):
                 raise CorrectionError(f"{self.name} was corrected meanwhile; run the command again")
             labels = self.labels(self.latest.number) | {d.id: d.label for d in decisions}
             card = self._named(number, self.card)

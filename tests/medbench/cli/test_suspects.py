@@ -13,6 +13,9 @@ import pytest
 from commandline import medbench
 from PIL import Image
 
+from medbench.cli.datasets import dataset_named
+from medbench.interfaces.dataset import DataContext
+from medbench.plugins.registry import discover
 from medbench.suspects.table import COLUMNS
 
 DOC = Path(__file__).parents[3] / "docs" / "suspects.md"
@@ -119,6 +122,23 @@ def test_only_a_prepared_dataset_can_be_relabelled(clinic: Clinic, tmp_path: Pat
     ended = clinic.call("relabel", "--dataset", "pneumonia-mnist", file)
     assert (ended.status, ended.err.count("\n")) == (2, 1)
     assert "only prepared datasets can be corrected" in ended.err
+
+
+def test_a_published_set_is_corrected_under_the_name_of_its_file(clinic: Clinic) -> None:
+    cache = clinic.folder / "published"
+    cache.mkdir()
+    file = cache / "medmnist-bloodmnist-28.h5"
+    file.write_bytes((clinic.folder / "cache" / "clinic.h5").read_bytes())
+    name, label = next(iter(clinic.wrong.items()))
+    corrections = cache / "c.csv"
+    corrections.write_text(f"id,label,who\n{name},{label},Ada\n")
+    ended = medbench("relabel", "--dataset", "medmnist:bloodmnist", corrections, "--cache", cache)
+    assert ended.status == 0, ended.err
+    made = ended.out.partition(":")[0]
+    context = DataContext(cache)
+    with dataset_named(made, discover(), context).open(context) as data:
+        labels = dict(zip(data.ids.tolist(), data.labels.tolist(), strict=True))
+    assert labels[name] == ("squares", "stripes").index(label)
 
 
 def documented() -> list[list[str]]:

@@ -40,7 +40,7 @@ def dataset(folder: Path, *, masks: bool = False, shift: int = 0) -> Path:
 
 @pytest.fixture
 def zoo(tmp_path: Path) -> History:
-    return History(dataset(tmp_path), "zoo")
+    return History(dataset(tmp_path))
 
 
 def checked(history: History, *texts: str, **options: bool) -> list[Decision]:
@@ -53,7 +53,7 @@ def corrected(history: History, *texts: str, **options: bool) -> None:
 
 
 def test_a_version_has_the_new_labels_and_nothing_else_changes(tmp_path: Path) -> None:
-    history = History(dataset(tmp_path, masks=True), "zoo")
+    history = History(dataset(tmp_path, masks=True))
     before = history.base.read_bytes()
     corrected(history, "id,label,who,when,why\n0.png,dog,Ada,noon,barks\n2.png,eel,Ada,,\n")
     assert history.base.read_bytes() == before
@@ -92,17 +92,22 @@ def test_an_undo_gives_the_same_content_and_keeps_the_decisions(zoo: History) ->
 def test_any_order_of_corrections_and_undos_is_a_stack(
     steps: list[dict[int, str] | None], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    history = History(dataset(tmp_path_factory.mktemp("zoo")), "zoo")
+    history = History(dataset(tmp_path_factory.mktemp("zoo")))
     stack = [history.labels(1)]
     for step in steps:
         if step is not None:
             rows = [f"{number}.png,{label},Ada" for number, label in step.items()]
-            corrected(history, "\n".join(["id,label,who", *rows]))
+            text = "\n".join(["id,label,who", *rows])
+            if all(stack[-1][f"{number}.png"] == label for number, label in step.items()):
+                with pytest.raises(CorrectionError, match="no label changes"):
+                    corrected(history, text)
+                continue
+            corrected(history, text)
             stack.append(stack[-1] | {f"{number}.png": label for number, label in step.items()})
         elif len(stack) > 1:
             history.undo("Ada", "today", quiet)
             stack.pop()
-        read = History(history.base, "zoo")
+        read = History(history.base)
         assert read.labels(read.latest.number) == stack[-1]
         with open_images(read.path_of(read.latest.number)) as data:
             assert [CLASSES[label] for label in data.labels] == list(stack[-1].values())
@@ -122,7 +127,14 @@ def test_reviewers_who_disagree_are_named_and_nothing_changes(zoo: History) -> N
     # a reviewer may think again, and may agree with another
     corrected(zoo, "id,label,who\n1.png,eel,Bob\n")
     corrected(zoo, "id,label,who\n1.png,dog,Bob\n")
-    corrected(zoo, "id,label,who\n1.png,dog,Ada\n", overrule=True)
+    checked(zoo, "id,label,who\n1.png,dog,Ada\n", overrule=True)
+
+
+def test_decisions_that_change_no_label_make_no_version(zoo: History) -> None:
+    with pytest.raises(CorrectionError, match="zoo: no label changes, so no version is made"):
+        corrected(zoo, "id,label,who\n0.png,cat,Ada\n1.png,dog,Ada\n")
+    assert not zoo.file.exists()
+    assert not zoo.path_of(2).exists()
 
 
 def test_a_decision_that_was_undone_contradicts_nobody(zoo: History) -> None:
@@ -167,7 +179,7 @@ def test_decisions_for_data_that_were_prepared_again_are_refused(zoo: History) -
     corrected(zoo, "id,label,who\n0.png,dog,Ada\n")
     dataset(zoo.base.parent, shift=1)
     with pytest.raises(CorrectionError, match="made for other data than"):
-        History(zoo.base, "zoo")
+        History(zoo.base)
 
 
 def test_a_damaged_file_of_decisions_is_named(zoo: History) -> None:
@@ -175,23 +187,23 @@ def test_a_damaged_file_of_decisions_is_named(zoo: History) -> None:
     text = zoo.file.read_text()
     zoo.file.write_text(text[: len(text) - 90])
     with pytest.raises(CorrectionError, match="damaged file of decisions"):
-        History(zoo.base, "zoo")
+        History(zoo.base)
 
 
 def test_a_version_that_is_missing_is_written_again_with_the_same_bytes(zoo: History) -> None:
     corrected(zoo, "id,label,who\n0.png,dog,Ada\n")
     content = zoo.path_of(2).read_bytes()
     zoo.path_of(2).unlink()
-    History(zoo.base, "zoo").restore(2, quiet)
+    History(zoo.base).restore(2, quiet)
     assert zoo.path_of(2).read_bytes() == content
 
 
 def test_a_process_that_was_overtaken_changes_nothing(zoo: History) -> None:
-    other = History(zoo.base, "zoo")
+    other = History(zoo.base)
     corrected(other, "id,label,who\n0.png,dog,Ada\n")
     with pytest.raises(CorrectionError, match="was corrected meanwhile"):
         corrected(zoo, "id,label,who\n1.png,eel,Bob\n")
-    assert len(History(zoo.base, "zoo").versions) == 2
+    assert len(History(zoo.base).versions) == 2
 
 
 def test_the_audit_is_that_of_the_new_labels(tmp_path: Path) -> None:
@@ -203,11 +215,11 @@ def test_the_audit_is_that_of_the_new_labels(tmp_path: Path) -> None:
         columns = Columns(data.labels, data.split, data.ids.tolist())
     images[1] = images[0]  # a cat and a dog
     card = audited(
-        replace(History(base, "zoo").card, confounders=("Known.",)),
+        replace(History(base).card, confounders=("Known.",)),
         columns, Fingerprints.of(images), lambda row: images[row],
     )  # fmt: skip
     write_images(base, card, [ImageBatch(images)], columns)
-    history = History(base, "zoo")
+    history = History(base)
     assert history.card.audit["exact_duplicates"]["sets_across_classes"] == 1
     corrected(history, "id,label,who\n1.png,cat,Ada\n")
     card = verify_images(history.path_of(2))

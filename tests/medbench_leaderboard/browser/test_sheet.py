@@ -46,7 +46,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     )  # fmt: skip
     columns = Columns(np.arange(COUNT) % 2, np.zeros(COUNT), [each.id for each in suspects()])
     write_images(path, card, [ImageBatch(np.stack([image(row) for row in range(COUNT)]))], columns)
-    return History(path, "toy")
+    return History(path)
 
 
 @pytest.fixture
