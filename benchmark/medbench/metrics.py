@@ -85,18 +85,24 @@ class Weighted:
         return _divide(hits, samples)
 
     @cached_property
-    def rankings(self) -> tuple[Values, Values]:
-        """Macro AUROC and average precision, each class against the rest, shape (R,) each.
+    def auroc(self) -> Values:
+        """Macro AUROC, each class against the rest, shape (R,).
 
-        The mean is over classes with samples both in and out of the class; NaN
-        where there is none, or where a probability is NaN.
+        The mean is over classes with samples both in and out of the class; NaN where there is
+        none, or where a probability is NaN.
         """
+        return self._over_classes(self._area)
+
+    @cached_property
+    def average_precision(self) -> Values:
+        """Macro average precision, each class against the rest as for AUROC, shape (R,)."""
+        return self._over_classes(self._precision)
+
+    def _over_classes(self, of_class: Callable[[int], Values]) -> Values:
         if np.isnan(self.probabilities).any():
-            nothing = np.full(len(self.weights), np.nan)
-            return nothing, nothing
+            return np.full(len(self.weights), np.nan)
         classes = range(self.probabilities.shape[1])
-        areas, precisions = zip(*(self._ranking(index) for index in classes), strict=True)
-        return _mean_of_present(np.stack(areas, 1)), _mean_of_present(np.stack(precisions, 1))
+        return _mean_of_present(np.stack([of_class(index) for index in classes], 1))
 
     def mean(self, values: Values) -> Values:
         """Return the weighted mean of one value a sample, shape (R,)."""
@@ -130,26 +136,39 @@ class Weighted:
         # samples that were not drawn add nothing to any bin
         return np.minimum(place, bins - 1).astype(np.intp).take(tie, axis=1)
 
-    def _ranking(self, index: int) -> tuple[Values, Values]:
-        """Return AUROC and average precision of one class, shape (R,) each.
+    def _area(self, index: int) -> Values:
+        """Return the AUROC of one class, shape (R,): by trapezia, so that a tie counts half."""
+        drawn, member, ends = self._ranked(index)
+        above = np.cumsum(drawn * member, axis=1)
+        positive = above[:, -1]
+        negative = self.total - positive
+        if len(ends) < len(member):  # ties: the mean of what is before and after them
+            above = above.take(ends, axis=1)
+            before = np.concatenate([np.zeros_like(above[:, :1]), above[:, :-1]], axis=1)
+            drawn = np.add.reduceat(drawn * ~member, np.append(0, ends[:-1] + 1), axis=1)
+            return _divide(_dot(drawn, (above + before) / 2), positive * negative)
+        return _divide(_dot(drawn * ~member, above), positive * negative)
 
-        Samples of equal score are taken together. AUROC is by trapezia, so that a
-        tie counts half; average precision is sum_n (R_n - R_(n-1)) P_n, not
-        interpolated.
+    def _precision(self, index: int) -> Values:
+        """Return the average precision of one class, shape (R,), not interpolated.
+
+        Samples of equal score are taken together: sum_n (R_n - R_(n-1)) P_n.
         """
+        drawn, member, ends = self._ranked(index)
+        taken = np.cumsum(drawn, axis=1).take(ends, axis=1)
+        hits = np.cumsum(drawn * member, axis=1).take(ends, axis=1)
+        positive, negative = hits[:, -1], (taken - hits)[:, -1]
+        shares = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
+        gained = np.diff(hits, prepend=0)
+        return _divide(_dot(gained, shares), np.where(negative > 0, positive, 0))
+
+    def _ranked(self, index: int) -> tuple[Values, NDArray[np.bool_], NDArray[np.intp]]:
+        """Return weights and membership by falling score of a class, and the last of each tie."""
         scores = self.probabilities[:, index]
         order = np.argsort(-scores, kind="stable")
-        ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # last of each tie
-        drawn = self.weights.take(order, axis=1)  # take, not [:, order]: rows stay contiguous
-        taken = np.cumsum(drawn, axis=1).take(ends, axis=1)
-        hits = np.cumsum(drawn * (self.labels == index)[order], axis=1).take(ends, axis=1)
-        misses = taken - hits
-        gained, missed = np.diff(hits, prepend=0), np.diff(misses, prepend=0)
-        positive, negative = hits[:, -1], misses[:, -1]
-        area = _divide(_dot(missed, hits - gained / 2), positive * negative)
-        shares = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
-        precision = _divide(_dot(gained, shares), np.where(negative > 0, positive, 0))
-        return area, precision
+        ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+        # take, not [:, order]: rows stay contiguous
+        return self.weights.take(order, axis=1), (self.labels == index)[order], ends
 
 
 def _accuracy(of: Weighted) -> Values:
@@ -227,8 +246,8 @@ _FUNCTIONS: Mapping[str, Callable[[Weighted], Values]] = {
     "macro_f1": _macro_f1,
     "accuracy": _accuracy,
     "mcc": _matthews,
-    "macro_auroc": lambda of: of.rankings[0],
-    "macro_ap": lambda of: of.rankings[1],
+    "macro_auroc": lambda of: of.auroc,
+    "macro_ap": lambda of: of.average_precision,
     "brier": _brier,
     "nll": _negative_log_likelihood,
     "ece": expected_calibration_error,

@@ -92,7 +92,8 @@ def test_metrics_of_predicted_classes_are_scikit_learns(case) -> None:
 def test_rankings_are_scikit_learns_class_by_class(case) -> None:
     labels, probabilities = case
     classes = [k for k in range(probabilities.shape[1]) if 0 < (labels == k).sum() < len(labels)]
-    auroc, precision = (float(v[0]) for v in whole(labels, probabilities).rankings)
+    of = whole(labels, probabilities)
+    auroc, precision = float(of.auroc[0]), float(of.average_precision[0])
     if not classes:
         assert np.isnan(auroc).all() and np.isnan(precision).all()
         return
@@ -320,7 +321,8 @@ def test_equal_mass_bins_hold_equally_many_and_keep_ties_together() -> None:
 
 def test_a_tie_counts_half() -> None:
     labels, probabilities = ALL_TIED
-    auroc, precision = (float(v[0]) for v in whole(labels, probabilities).rankings)
+    of = whole(labels, probabilities)
+    auroc, precision = float(of.auroc[0]), float(of.average_precision[0])
     assert auroc == 0.5
     assert precision == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)  # the classes' shares
 
@@ -351,7 +353,8 @@ def test_certainty_of_the_wrong_class_costs_a_finite_nll() -> None:
 
 def test_a_network_that_has_diverged_has_no_ranking() -> None:
     probabilities = np.full((4, 3), np.nan, np.float32)
-    auroc, precision = whole(np.array([0, 1, 2, 0]), probabilities).rankings
+    of = whole(np.array([0, 1, 2, 0]), probabilities)
+    auroc, precision = of.auroc, of.average_precision
     assert np.isnan(auroc).all() and np.isnan(precision).all()
 
 
