@@ -162,13 +162,13 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def report(out: Path) -> None:
-    """Print means over seeds, rates and kinds, and the tests by pairs."""
+    """Print means over sets, and the tests by pairs."""
     rows = pd.read_csv(out)
     values = ["auroc", "precision", "seconds"]
-    print(rows.groupby(["set", "images", "way"])[values].mean().unstack("way").round(3).to_string())
-    for axis in ("kind", "rate"):
-        print(rows.groupby([axis, "way"])[values].mean().unstack("way").round(3).to_string())
-    print(rows.groupby("way")[values].mean().round(3).to_string())
+    for axis in ("set", "kind", "rate", None):
+        by = [axis] if axis else []
+        sets = rows.groupby([*{"set", *by}, "way"])[values].mean()
+        print(sets.groupby([*by, "way"]).mean().unstack("way").round(3).to_string())
     for value in ("auroc", "precision"):
         table = rows.pivot_table(index=["set", "kind", "rate"], columns="way", values=value)
         for rival in [way for way in table.columns if way != "suspects"]:

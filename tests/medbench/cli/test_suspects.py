@@ -176,4 +176,4 @@ def test_the_documented_commands_lead_from_a_folder_to_a_board(
     again = medbench("suspects", "--dataset", "my-clinic@2", "--json", cwd=tmp_path).json[0]
     assert again["wrong"] < 1.5
     if whole:
-        assert list(tmp_path.glob("medbench-results/*/index.html"))
+        assert list(tmp_path.glob("medbench-results/*/board/index.html"))
