@@ -50,7 +50,9 @@ def first_convolution(network):
 
 
 def test_all_are_announced_without_torch():
-    assert {plugin.name for plugin in BACKBONES} == {*DIMS, "timm"}
+    assert {plugin.name for plugin in BACKBONES} == {
+        *DIMS, "timm", "narrow-dropout", "resnet18-dropout",
+    }  # fmt: skip
     code = (
         "import sys, medbench_plugins.backbones as p, medbench_plugins.backbones.settings as s;"
         "sys.exit('torch' in sys.modules or any(not hasattr(s, x.settings.split(':')[1])"
