@@ -234,7 +234,7 @@ def _run(record: Record) -> Run:
         },
         curves=curves,
         clean=1 - header.summary["noise"]["realised_rate"],
-        chance=1 / len(header.summary["classes"]),
+        chance=0.5 if primary == "macro_auroc" else 1 / len(header.summary["classes"]),
     )
 
 
