@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medbench.metrics import area_under_roc
+
 Scores = NDArray[np.floating]
 Wrong = NDArray[np.bool_]
 
@@ -131,13 +133,9 @@ def auroc(scores: Scores, wrong: Wrong) -> float:
     wrong : ndarray of bool, shape (N,)
         Whether each label is wrong.
     """
-    number = int(wrong.sum())
-    pairs = number * (len(wrong) - number)
-    if pairs == 0 or np.isnan(scores).any():
+    if np.isnan(scores).any():
         return float("nan")
-    _, place, ties = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]  # Mann and Whitney 1947
-    return float((ranks[wrong].sum() - number * (number + 1) / 2) / pairs)
+    return float(area_under_roc(scores, wrong, np.ones((1, len(wrong))))[0])
 
 
 def precision_at_k(scores: Scores, wrong: Wrong) -> float:

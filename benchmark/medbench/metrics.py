@@ -137,24 +137,15 @@ class Weighted:
         return np.minimum(place, bins - 1).astype(np.intp).take(tie, axis=1)
 
     def _area(self, index: int) -> Values:
-        """Return the AUROC of one class, shape (R,): by trapezia, so that a tie counts half."""
-        drawn, member, ends = self._ranked(index)
-        above = np.cumsum(drawn * member, axis=1)
-        positive = above[:, -1]
-        negative = self.total - positive
-        if len(ends) < len(member):  # ties: the mean of what is before and after them
-            above = above.take(ends, axis=1)
-            before = np.concatenate([np.zeros_like(above[:, :1]), above[:, :-1]], axis=1)
-            drawn = np.add.reduceat(drawn * ~member, np.append(0, ends[:-1] + 1), axis=1)
-            return _divide(_dot(drawn, (above + before) / 2), positive * negative)
-        return _divide(_dot(drawn * ~member, above), positive * negative)
+        return area_under_roc(self.probabilities[:, index], self.labels == index, self.weights)
 
     def _precision(self, index: int) -> Values:
         """Return the average precision of one class, shape (R,), not interpolated.
 
         Samples of equal score are taken together: sum_n (R_n - R_(n-1)) P_n.
         """
-        drawn, member, ends = self._ranked(index)
+        scores = self.probabilities[:, index]
+        drawn, member, ends = _ranked(scores, self.labels == index, self.weights)
         taken = np.cumsum(drawn, axis=1).take(ends, axis=1)
         hits = np.cumsum(drawn * member, axis=1).take(ends, axis=1)
         positive, negative = hits[:, -1], (taken - hits)[:, -1]
@@ -162,13 +153,43 @@ class Weighted:
         gained = np.diff(hits, prepend=0)
         return _divide(_dot(gained, shares), np.where(negative > 0, positive, 0))
 
-    def _ranked(self, index: int) -> tuple[Values, NDArray[np.bool_], NDArray[np.intp]]:
-        """Return weights and membership by falling score of a class, and the last of each tie."""
-        scores = self.probabilities[:, index]
-        order = np.argsort(-scores, kind="stable")
-        ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
-        # take, not [:, order]: rows stay contiguous
-        return self.weights.take(order, axis=1), (self.labels == index)[order], ends
+
+def area_under_roc(scores: Probabilities, member: NDArray[np.bool_], weights: Values) -> Values:
+    """Return the AUROC of one class on many resamples: by trapezia, so that a tie counts half.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (N,)
+        Larger where a sample is more likely of the class.
+    member : ndarray of bool, shape (N,)
+        Whether each sample is of the class.
+    weights : ndarray of float64, shape (R, N)
+        How often each sample is in each resample.
+
+    Returns
+    -------
+    ndarray of float64, shape (R,)
+        NaN where no sample, or each, is of the class.
+    """
+    drawn, member, ends = _ranked(scores, member, weights)
+    above = np.cumsum(drawn * member, axis=1)
+    positive, others = above[:, -1], drawn * ~member
+    if len(ends) < len(member):  # ties: the mean of what is before and after them
+        above = above.take(ends, axis=1)
+        before = np.concatenate([np.zeros_like(above[:, :1]), above[:, :-1]], axis=1)
+        above = (above + before) / 2
+        others = np.add.reduceat(others, np.append(0, ends[:-1] + 1), axis=1)
+    return _divide(_dot(others, above), positive * others.sum(axis=1))
+
+
+def _ranked(
+    scores: Probabilities, member: NDArray[np.bool_], weights: Values
+) -> tuple[Values, NDArray[np.bool_], NDArray[np.intp]]:
+    """Return weights and membership by falling score, and the last of each tie."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+    # take, not [:, order]: rows stay contiguous
+    return weights.take(order, axis=1), member[order], ends
 
 
 def _accuracy(of: Weighted) -> Values:

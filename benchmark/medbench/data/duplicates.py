@@ -108,20 +108,17 @@ def joined(names: Sequence[Iterable[Hashable]]) -> list[int]:
     names : sequence of iterable of hashable
         Names of each row.
     """
-    first = list(range(len(names)))
+    import networkx as nx
 
-    def root(row: int) -> int:
-        while first[row] != row:
-            first[row] = first[first[row]]
-            row = first[row]
-        return row
-
-    seen: dict[Hashable, int] = {}
-    for row, own in enumerate(names):
-        for name in own:
-            one, other = sorted((root(row), root(seen.setdefault(name, row))))
-            first[other] = one
-    return [root(row) for row in range(len(first))]
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(names)))
+    graph.add_edges_from((row, ("name", name)) for row, own in enumerate(names) for name in own)
+    first = [0] * len(names)
+    for part in nx.connected_components(graph):
+        rows = [node for node in part if isinstance(node, int)]
+        for row in rows:
+            first[row] = min(rows)
+    return first
 
 
 class Placed(NamedTuple):

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medbench.data.duplicates import joined
 from medbench.engine.streams import numpy_stream
 from medbench.suspects.features import patch_features, pixel_features, reduced
 from medbench.suspects.label_model import LabelModel, fit_label_model
@@ -175,17 +176,9 @@ def _models(
 
 def _joined(groups: Sequence[str] | None, copies: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of each image's group: its patient's, joined with its copies'."""
-    import networkx as nx
-
-    graph = nx.Graph()
-    for row, copy in enumerate(copies.tolist()):
-        graph.add_edge(row, ("copy", copy))
-        if groups is not None and groups[row]:
-            graph.add_edge(row, ("group", groups[row]))
-    found = np.empty(len(copies), np.int64)
-    for number, part in enumerate(nx.connected_components(graph)):
-        found[[row for row in part if isinstance(row, int)]] = number
-    return found
+    patients = [""] * len(copies) if groups is None else groups
+    names = zip(copies.tolist(), patients, strict=True)
+    return np.array(joined([[copy, patient] if patient else [copy] for copy, patient in names]))
 
 
 def _members(group_of: NDArray[np.int64]) -> list[NDArray[np.int64]]:

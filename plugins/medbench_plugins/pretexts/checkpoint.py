@@ -6,7 +6,7 @@ import math
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medbench.errors import MedbenchError
-from medbench.interfaces import ImageSpace, Pretext, PretextTask
+from medbench.interfaces import PretextTask
+from medbench_plugins.pretexts.none import NoPretext
 from medbench_plugins.pretexts.settings import CheckpointSettings
 from medbench_plugins.pretexts.weights_files import find_weights, sha256_of
 
 
-class Checkpoint(Pretext):
+class Checkpoint(NoPretext):
     """Trains nothing: the backbone starts from weights in a file.
 
     Every weight of the backbone must be in the file with the same shape, under the same name
@@ -77,26 +78,6 @@ class Checkpoint(Pretext):
             strict=False,
         )
         return super().start(task)
-
-    def make_head(self, feature_dim: int, space: ImageSpace) -> nn.Module:
-        """Return a head that does nothing."""
-        return nn.Identity()
-
-    def loss(
-        self, backbone: nn.Module, head: nn.Module, images: Tensor, rng: torch.Generator
-    ) -> NoReturn:
-        """Refuse: nothing is trained.
-
-        Raises
-        ------
-        NotImplementedError
-            Always.
-        """
-        raise NotImplementedError("the pretext 'checkpoint' has no loss: it has no epochs")
-
-    def chance(self, batch_size: int) -> float:
-        """Return 0: no questions are asked."""
-        return 0.0
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

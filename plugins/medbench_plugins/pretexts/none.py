@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-from medbench.interfaces import ImageSpace, Pretext
+from medbench.interfaces import ImageSpace, Pretext, PretextSettings
 from medbench_plugins.pretexts.settings import NoPretextSettings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class NoPretext(Pretext):
     The baseline of Khanal et al. 2023, arXiv 2308.04551.
     """
 
-    Settings = NoPretextSettings
+    Settings: ClassVar[type[PretextSettings]] = NoPretextSettings
 
     def make_head(self, feature_dim: int, space: ImageSpace) -> nn.Module:
         """Return a head that does nothing."""
@@ -38,14 +38,14 @@ class NoPretext(Pretext):
     def loss(
         self, backbone: nn.Module, head: nn.Module, images: Tensor, rng: torch.Generator
     ) -> NoReturn:
-        """Refuse: the settings' ``trains`` is false, so nobody should ask.
+        """Refuse: nothing is trained.
 
         Raises
         ------
         NotImplementedError
             Always.
         """
-        raise NotImplementedError("the pretext 'none' has no loss: check trains first")
+        raise NotImplementedError(f"pretext {self.name!r} trains nothing, so it has no loss")
 
     def chance(self, batch_size: int) -> float:
         """Return 0: no questions are asked, so none is answered rightly."""
