@@ -21,9 +21,11 @@ PATCH = 6
 _GRID = 3
 _SAMPLED = 20_000
 _ROUNDS = 10
-_BATCH = 64
 _WHITENING = 0.1
 _THRESHOLD = 0.25
+
+#: Bytes of patches that are taken at once: they stay in the cache.
+_CHUNK = 2**21
 
 
 def reduced(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -74,7 +76,7 @@ def patch_features(images: NDArray[np.uint8], filters: int, seed: int) -> tuple[
     stride = max(1, max(pixels.shape[2:]) // 32)
     height, width = ((side - PATCH) // stride + 1 for side in pixels.shape[2:])
     parts, whole = [], []
-    for batch in torch.split(pixels, _BATCH):
+    for batch in torch.split(pixels, max(1, _CHUNK // (height * width * len(mean) * 4))):
         patches = _normalised(_patches(batch, stride))  # (B, positions, d)
         active = (patches @ projection - offset).clamp_(min=0)
         maps = active.transpose(1, 2).reshape(len(batch), -1, height, width)
@@ -97,7 +99,8 @@ def _patches(batch: Tensor, stride: int) -> Tensor:
 def _normalised(patches: Tensor) -> Tensor:
     """Return patches of mean 0 and variance 1; flat ones stay flat."""
     centred = patches - patches.mean(-1, keepdim=True)
-    return centred / (centred.var(-1, keepdim=True) + 10).sqrt_()
+    squares = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).square_()
+    return centred.div_((squares / (patches.shape[-1] - 1)).add_(10).sqrt_())
 
 
 def _sampled_patches(pixels: Tensor, rng: torch.Generator) -> Tensor:
