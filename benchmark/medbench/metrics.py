@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.integer]
 Values = NDArray[np.float64]
+Ranking = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 #: Metrics of which less is better.
 LOWER_IS_BETTER = frozenset({"brier", "nll", "ece", "ece_equal_mass"})
@@ -98,6 +99,11 @@ class Weighted:
         """Macro average precision, each class against the rest as for AUROC, shape (R,)."""
         return self._over_classes(self._precision)
 
+    @cached_property
+    def _rankings(self) -> list[Ranking]:
+        """Samples by falling probability of each class."""
+        return [_ranking(column) for column in self.probabilities.T]
+
     def _over_classes(self, of_class: Callable[[int], Values]) -> Values:
         if np.isnan(self.probabilities).any():
             return np.full(len(self.weights), np.nan)
@@ -137,15 +143,14 @@ class Weighted:
         return np.minimum(place, bins - 1).astype(np.intp).take(tie, axis=1)
 
     def _area(self, index: int) -> Values:
-        return area_under_roc(self.probabilities[:, index], self.labels == index, self.weights)
+        return _area(self._rankings[index], self.labels == index, self.weights)
 
     def _precision(self, index: int) -> Values:
         """Return the average precision of one class, shape (R,), not interpolated.
 
         Samples of equal score are taken together: sum_n (R_n - R_(n-1)) P_n.
         """
-        scores = self.probabilities[:, index]
-        drawn, member, ends = _ranked(scores, self.labels == index, self.weights)
+        drawn, member, ends = _ranked(self._rankings[index], self.labels == index, self.weights)
         taken = np.cumsum(drawn, axis=1).take(ends, axis=1)
         hits = np.cumsum(drawn * member, axis=1).take(ends, axis=1)
         positive, negative = hits[:, -1], (taken - hits)[:, -1]
@@ -171,7 +176,11 @@ def area_under_roc(scores: Probabilities, member: NDArray[np.bool_], weights: Va
     ndarray of float64, shape (R,)
         NaN where no sample, or each, is of the class.
     """
-    drawn, member, ends = _ranked(scores, member, weights)
+    return _area(_ranking(scores), member, weights)
+
+
+def _area(ranking: Ranking, member: NDArray[np.bool_], weights: Values) -> Values:
+    drawn, member, ends = _ranked(ranking, member, weights)
     above = np.cumsum(drawn * member, axis=1)
     positive, others = above[:, -1], drawn * ~member
     if len(ends) < len(member):  # ties: the mean of what is before and after them
@@ -182,12 +191,17 @@ def area_under_roc(scores: Probabilities, member: NDArray[np.bool_], weights: Va
     return _divide(_dot(others, above), positive * others.sum(axis=1))
 
 
+def _ranking(scores: Probabilities) -> Ranking:
+    """Return the samples by falling score, and the place of the last of each tie."""
+    order = np.argsort(-scores, kind="stable")
+    return order, np.flatnonzero(np.diff(scores[order], append=-np.inf))
+
+
 def _ranked(
-    scores: Probabilities, member: NDArray[np.bool_], weights: Values
+    ranking: Ranking, member: NDArray[np.bool_], weights: Values
 ) -> tuple[Values, NDArray[np.bool_], NDArray[np.intp]]:
     """Return weights and membership by falling score, and the last of each tie."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+    order, ends = ranking
     # take, not [:, order]: rows stay contiguous
     return weights.take(order, axis=1), member[order], ends
 
@@ -292,6 +306,11 @@ def evaluate(labels: Labels, probabilities: Probabilities) -> dict[str, float]:
     """
     of = Weighted(labels, probabilities, np.ones((1, len(labels))))
     return {name: float(metric(of)[0]) for name, metric in _FUNCTIONS.items()}
+
+
+def score(metric: str, labels: Labels, probabilities: Probabilities) -> float:
+    """Return one metric of :data:`METRICS`; see :func:`evaluate`."""
+    return float(_FUNCTIONS[metric](Weighted(labels, probabilities, np.ones((1, len(labels)))))[0])
 
 
 def recalls(labels: Labels, probabilities: Probabilities) -> Values:

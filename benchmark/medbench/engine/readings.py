@@ -49,7 +49,7 @@ def read_run(arrays: Arrays, primary: str, last_epochs: int) -> tuple[dict[str, 
     class_recalls = [metrics.recalls(test_labels, probabilities) for probabilities in test]
     noisy = arrays["validation/noisy_labels"]
     validation = np.array(
-        [metrics.evaluate(noisy, p)[primary] for p in arrays["validation/probabilities"]]
+        [metrics.score(primary, noisy, p) for p in arrays["validation/probabilities"]]
     )
     curves: dict[str, NDArray[Any]] = {
         f"curves/test/{name}": np.array([values[name] for values in by_epoch]) for name in METRICS
