@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+import medbench.attention as of_attention
 from medbench.detection import ARRAYS, Detection, detect
 from medbench.errors import ProtocolError, StoreError
 from medbench.metrics import METRICS
@@ -298,6 +299,45 @@ class Results:
     def run_detection(self, run: str) -> Detection | None:
         """Return how well one run finds the wrong training labels, as :attr:`detection`."""
         return detect(self.arrays(run, *ARRAYS), self.protocol.evaluation.last_epochs)
+
+    @cached_property
+    def attention(self) -> pd.DataFrame:
+        """One row for each finished run with attention: where its networks look.
+
+        Columns: ``run_key``, the axes with ``acquisition``, and the mean over images of each of
+        :data:`medbench.attention.READINGS`: ``area`` is the share of the image that the mask
+        covers, the chance level of ``energy`` and ``pointing``; ``iou_chance`` is that of
+        ``iou``. Empty where no protocol asks for attention.
+        """
+        import pandas as pd
+
+        heads = ["run_key", *REFINED_AXES]
+        done = self.runs.loc[self.runs["status"] == DONE, heads]
+        asked = self.protocol.attention is not None
+        rows = []
+        for row in done.itertuples(index=False, name=None) if asked else ():
+            means = self.header(row[0]).summary.get("attention", {}).get("all", {})
+            if means:
+                rows.append({**dict(zip(heads, row, strict=True)), **means})
+        return pd.DataFrame(rows, columns=[*heads, *of_attention.READINGS])
+
+    def run_attention(self, run: str) -> pd.DataFrame | None:
+        """Return one row for each test image whose attention a run holds; None if it has none.
+
+        Columns: ``id``; ``group`` where known; ``label`` and ``predicted``, as numbers; and
+        :data:`medbench.attention.READINGS`.
+        """
+        import pandas as pd
+
+        options, arrays = self.protocol.attention, self.arrays(run, *of_attention.ARRAYS)
+        if options is None or "attention/maps" not in arrays:
+            return None
+        found = of_attention.read_images(arrays, options.top)
+        place = found.pop("position")
+        named: Arrays = {"id": arrays["test/ids"][place]}
+        if "test/groups" in arrays:
+            named["group"] = arrays["test/groups"][place]
+        return pd.DataFrame({**named, **found})
 
     def samples(self, run: str) -> pd.DataFrame:
         """Return one row for each training image, as it was in the last epoch.

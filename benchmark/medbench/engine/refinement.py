@@ -103,8 +103,7 @@ class RefinementStage:
         self.device = stage.device
         self.now = _Labels(stage.given.train_labels, given.guessed_clean)
         self.state = PluginState({"method": stage.method, "labels": self.now}, stage.provided)
-        made = [found for found in stage.state.made if isinstance(found, Classifier)]
-        self.networks = [network for network in made if self._predicts(network)]
+        self.networks = stage.predicting_networks()
         if not self.networks:
             raise MedbenchError(
                 f"method {stage.method.name} predicts with no network of task.make_network(); "
@@ -201,18 +200,6 @@ class RefinementStage:
                     optimiser.step(loss)
                     losses.append(loss.detach())
         return float(torch.stack(losses).mean())
-
-    def _predicts(self, network: Classifier) -> bool:
-        """Return whether a method's prediction passes through a network."""
-        called: list[bool] = []
-        image = self.stage.train.take(slice(0, 1))
-        with (
-            network.register_forward_pre_hook(lambda *_: called.append(True)),
-            torch.inference_mode(),
-            autocast(self.device, self.stage.given.compute),
-        ):
-            self.stage.method.predict(image)
-        return bool(called)
 
     def _predictions(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the method's probabilities (N, K) and its networks' features (N, D)."""

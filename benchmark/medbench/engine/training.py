@@ -141,6 +141,18 @@ class TrainingHarness:
         self.parameters += sum(p.numel() for p in network.parameters() if p.requires_grad)
         return network.to(self._device)
 
+    def initial_network(self) -> Classifier:
+        """Build network 0 as it is initialised: neither pretrained nor trained."""
+        given = self._given
+        space = ImageSpace(channels=given.train_images.shape[3], size=given.train_images.shape[1])
+        backbone, dim = build_backbone(
+            self._backbone, space, *self._normalisation, given.network_seed, 0
+        )
+        with seeded_construction(given.network_seed, "head", 0):
+            network = Classifier(backbone, dim, given.num_classes)
+        layout = memory_format(given.compute)
+        return network.to(self._device).to(memory_format=layout).eval()
+
     def make_optimiser(
         self, network: nn.Module, settings: OptimiserSettings | None
     ) -> ScheduledOptimiser:
@@ -216,9 +228,9 @@ class TrainingStage:
         self.backbone = backbone
         self.method = method
         self.device = prepare_process(given.compute, device)
-        self.train = self._images(given.train_images)
-        self.validation = self._images(given.validation_images)
-        self.test = self._images(given.test_images)
+        self.train = self.on_device(given.train_images)
+        self.validation = self.on_device(given.validation_images)
+        self.test = self.on_device(given.test_images)
         images = (self.train, self.validation, self.test)
         self.harness = TrainingHarness(given, backbone, oracle, self.device, images)
         task = LearningTask(
@@ -268,6 +280,22 @@ class TrainingStage:
         self._check(probabilities, len(images))
         return probabilities
 
+    def predicting_networks(self) -> list[Classifier]:
+        """Return the networks of the method that its predictions pass through."""
+        made = [found for found in self.state.made if isinstance(found, Classifier)]
+        return [network for network in made if self._predicts(network)]
+
+    def _predicts(self, network: Classifier) -> bool:
+        called: list[bool] = []
+        image = self.train.take(slice(0, 1))
+        with (
+            network.register_forward_pre_hook(lambda *_: called.append(True)),
+            torch.inference_mode(),
+            autocast(self.device, self.given.compute),
+        ):
+            self.method.predict(image)
+        return bool(called)
+
     def _check(self, probabilities: NDArray[np.float32], samples: int) -> None:
         """Refuse what are no probabilities: a diverged method fails, it has no score."""
         shape = (samples, self.given.num_classes)
@@ -279,7 +307,8 @@ class TrainingStage:
         if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-2) or (probabilities < 0).any():
             raise MedbenchError(f"{who} rows that are no probabilities: they must sum to 1")
 
-    def _images(self, images: NDArray[np.uint8]) -> DeviceImages:
+    def on_device(self, images: NDArray[np.uint8]) -> DeviceImages:
+        """Bring images (N, H, W, C) to the device."""
         return DeviceImages(
             torch.from_numpy(images), self.device, memory_format(self.given.compute)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -48,6 +49,12 @@ class DeviceImages:
         images = images.contiguous(memory_format=self.memory_format)
         images.taken = (self, indices)  # type: ignore[attr-defined]
         return images
+
+    def subset(self, indices: Tensor | slice) -> DeviceImages:
+        """Return a copy of some images, on their own."""
+        chosen = copy.copy(self)
+        chosen.pixels = self.pixels[indices].clone()
+        return chosen
 
     def chunks(self, batch_size: int) -> Iterator[Tensor]:
         """Yield all images in order, ``batch_size`` at a time."""

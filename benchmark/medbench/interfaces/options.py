@@ -209,6 +209,33 @@ class RefinementOptions(Table):
     )
 
 
+class AttentionOptions(Table):
+    """Where the networks of a run look, once it is trained: what is computed, of which images."""
+
+    method: Literal["grad-cam"] = Field("grad-cam", description="how attention is computed")
+    check: Literal["occlusion", "none"] = Field("occlusion", description="check without gradients")
+    images: int = Field(
+        60,
+        ge=1,
+        le=10_000,
+        description="test images, as many of each class as there are; all if there are fewer",
+    )
+    check_images: int = Field(
+        12, ge=1, le=10_000, description="those of them that are checked: 16 to 64 predictions each"
+    )
+    top: float = Field(
+        0.2, gt=0, le=1, description="share of the cells that is compared with the mask"
+    )
+    layer: str | None = Field(
+        None,
+        description="module of the backbone whose maps are shown; if not given, the last with maps "
+        "of at least 4 x 4 cells, and of a vision transformer what enters its last block",
+    )
+    features: int = Field(
+        200, ge=0, le=10_000, description="training images on the map of features; 0 for no map"
+    )
+
+
 class ComputeOptions(Table):
     """Arithmetic: part of the outcome, so part of the protocol."""
 

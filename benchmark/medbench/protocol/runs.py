@@ -132,6 +132,7 @@ def _product(grid: Mapping[str, list[Any]], resolver: Resolver) -> Iterator[RunS
             training=tables.training,
             compute=protocol.compute,
             evaluation=protocol.evaluation,
+            attention=protocol.attention,
             root_seed=protocol.root_seed,
             engine=medbench.ENGINE_REVISION,
             interface=medbench.INTERFACE_VERSION,

@@ -19,6 +19,7 @@ from pydantic import (
 
 from medbench.canonical import sha256
 from medbench.interfaces.options import (
+    AttentionOptions,
     ComputeOptions,
     EvaluationOptions,
     ImageOptions,
@@ -178,6 +179,7 @@ class Protocol(Table):
     refinement: RefinementOptions = RefinementOptions()
     compute: ComputeOptions = ComputeOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
+    attention: AttentionOptions | None = None
     statistics: Statistics = Statistics()
     confirmation: Confirmation | None = None
     datasets: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from medbench.canonical import canonical_json, sha256
 from medbench.interfaces.options import (
+    AttentionOptions,
     ComputeOptions,
     EvaluationOptions,
     ImageOptions,
@@ -67,6 +68,7 @@ class _Part:
             If the values are not those of such a spec.
         """
         parts: dict[str, Any] = {
+            "attention": AttentionOptions.model_validate,
             "compute": ComputeOptions.model_validate,
             "dataset": DatasetSpec.from_json,
             "evaluation": EvaluationOptions.model_validate,
@@ -232,6 +234,8 @@ class RunSpec(_Part):
         Revisions of medbench's science and of the plugin interface.
     refinement : RefinementSpec or None
         What follows the training of the method; ``None`` where nothing does.
+    attention : AttentionOptions or None
+        What is shown of the trained networks; ``None`` where nothing is.
     """
 
     kind: ClassVar[Literal["run"]] = "run"
@@ -252,6 +256,7 @@ class RunSpec(_Part):
     engine: int
     interface: int
     refinement: RefinementSpec | None = None
+    attention: AttentionOptions | None = None
 
     @cached_property
     def axes(self) -> dict[str, Any]:

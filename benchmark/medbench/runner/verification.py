@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medbench.attention import read_attention
 from medbench.canonical import canonical_json, labels_hash, sha256
 from medbench.engine.label_noise import estimate_noise, splits_as_given
 from medbench.engine.readings import read_run
@@ -285,6 +286,7 @@ def record_faults(path: Path, record: Record) -> Iterator[str]:
         yield from _label_faults(header, record.arrays)
         yield from _reading_faults(record)
         yield from _budget_faults(record)
+        yield from _attention_faults(record)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         yield f"it lacks a part of a record ({type(error).__name__}: {error})"
 
@@ -374,6 +376,27 @@ def _budget_faults(record: Record) -> Iterator[str]:
     changed = record.arrays["refinement/labels"] != record.arrays["train/noisy_labels"]
     if (changed & (bought == 0)).any():
         yield "a label was changed that was not bought"
+
+
+def _attention_faults(record: Record) -> Iterator[str]:
+    attention = record.header.spec.get("attention")
+    if attention is None:
+        return
+    computed = read_attention(record.arrays, attention["top"])
+    stored, found = (dict(_leaves(of)) for of in (record.header.summary["attention"], computed))
+    for name in stored.keys() | found.keys():
+        if name not in stored or name not in found or not _same(stored[name], found[name]):
+            yield f"attention {name} is {stored.get(name)}, recomputed {found.get(name)}"
+            return
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each number of nested values with its path."""
+    if isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(item, f"{name}.{key}".lstrip("."))
+    else:
+        yield name, value
 
 
 def _same(stored: Any, computed: Any) -> bool:

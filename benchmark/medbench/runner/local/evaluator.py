@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medbench.attention import balanced, by_hash, quantised, read_attention, to_cells
 from medbench.engine.label_noise import Arrays, estimate_noise, splits_as_given
+from medbench.engine.masks import read_masks
 from medbench.engine.oracle import CountedOracle, Expert, SilentOracle, expert_labels
 from medbench.engine.readings import read_run
 from medbench.engine.samples import (
@@ -31,6 +33,7 @@ from medbench.engine.streams import derive_seed, numpy_stream
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import LABELS_AS_GIVEN, DataContext
 from medbench.interfaces.executor import Job
+from medbench.interfaces.options import AttentionOptions
 from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.local.channel import Message
@@ -95,6 +98,7 @@ class Evaluator:
         oracle = _oracle(spec, images, noise)
         pretrained = self._starting_weights(spec.pretraining)
         phase = self._first_phase(spec)
+        shown = self._shown(spec, images)
         clock.lap("data")
         given = {
             "train_images": images.train.images,
@@ -108,6 +112,8 @@ class Evaluator:
             "training_seed": derive_seed(spec.root_seed, "training", *spec.axes.values()),
         }
         plugins = {"method": spec.method.to_json(), **_refinement(spec, phase)}
+        if shown is not None:
+            plugins["attention"] = shown.given(images)
         if phase is not None:
             oracle.restore({"oracle": phase.oracle})
         training = self._train(plugins, given, pretrained, oracle)
@@ -119,6 +125,8 @@ class Evaluator:
         if isinstance(oracle, Expert) and phase is not None:
             arrays |= oracle.arrays(noise.train)
             arrays["refinement/guessed_clean"] = np.asarray(phase.guessed_clean)
+        if shown is not None:
+            arrays |= shown.arrays(training.end.arrays)
         readings, curves = read_run(arrays, spec.evaluation.primary, spec.last_epochs)
         summary = {
             "card": images.card.to_json(),
@@ -130,6 +138,8 @@ class Evaluator:
             "readings": readings,
             **({"first_phase": phase.key} if phase else {}),
         }
+        if spec.attention is not None:
+            summary["attention"] = read_attention(arrays, spec.attention.top)
         if "test" not in images.card.trusted:
             summary["scored_against"] = LABELS_AS_GIVEN
         clock.lap("evaluation")
@@ -184,6 +194,17 @@ class Evaluator:
             train_only=train_only,
             cache=lambda what, read: pixels.get([named, *what], read),
         )
+
+    def _shown(self, spec: RunSpec, images: RunImages) -> Shown | None:
+        """Choose the images whose attention is computed, and read their masks."""
+        if spec.attention is None:
+            return None
+        test = images.test
+        chosen = balanced(test.ids, test.labels, spec.attention.images)
+        dataset = spec.dataset.create(self.registry, "dataset")
+        with dataset.open(DataContext(self.job.cache)) as data:
+            named = (spec.dataset.name, test.ids[chosen], spec.images.size)
+            return Shown(spec.attention, chosen, read_masks(data, *named))
 
     def _starting_weights(self, start: PretrainingSpec | None) -> PretrainedWeights | None:
         return read_weights(self._results.pretraining_path(start.key)) if start else None
@@ -282,6 +303,53 @@ class Evaluator:
                         checkpointer.continue_training(self.process, len(epochs), own_state)
                     case _:
                         return Training(epochs, received, checkpointer, final)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What attention is computed of, and the masks that it is compared with.
+
+    Parameters
+    ----------
+    options : AttentionOptions
+        The protocol's.
+    chosen : ndarray of int64, shape (N,)
+        Positions of the test images.
+    masks : ndarray of uint8, shape (N, H, W), optional
+        Their masks, 0 and 1. The training process gets none of them.
+    """
+
+    options: AttentionOptions
+    chosen: NDArray[np.int64]
+    masks: NDArray[np.uint8] | None
+
+    def given(self, images: RunImages) -> dict[str, Any]:
+        """Return what the training process receives: no labels, no masks."""
+        options, test, train = self.options, images.test, images.train
+        count = options.check_images if options.check == "occlusion" else 0
+        checked = balanced(test.ids, test.labels, min(count, len(self.chosen)))
+        # the mean colour, so that what is blanked is no brighter or darker than images are
+        blank = np.round(train.images.mean(axis=(0, 1, 2))).astype(np.uint8)
+        given = {
+            "options": options.model_dump(),
+            "images": self.chosen,
+            "occluded": checked,
+            "blank": blank,
+            "features": np.sort(by_hash(train.ids)[: options.features]),
+        }
+        if self.masks is not None:
+            whole, inside = test.images[self.chosen], self.masks[..., None] == 1
+            given["blanked"] = np.stack(
+                [np.where(inside, whole, blank), np.where(inside, blank, whole)]
+            )
+        return given
+
+    def arrays(self, found: Arrays) -> dict[str, NDArray[Any]]:
+        """Return what a record holds: what was found, and the masks as shares of its cells."""
+        if self.masks is None:
+            return dict(found)
+        cells = found["attention/maps"].shape[1:]
+        return {**found, "attention/masks": quantised(to_cells(self.masks, *cells))}
 
 
 class Clock:

@@ -22,12 +22,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medbench.engine.attention import AttentionInput, attend, check_layer
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
 from medbench.engine.refinement import RefinementInput, RefinementStage
 from medbench.engine.training import EpochResult, TrainingInput, TrainingStage
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone
 from medbench.interfaces.options import (
+    AttentionOptions,
     ComputeOptions,
     PretrainingOptions,
     RefinementOptions,
@@ -136,6 +138,9 @@ def _train(job: Message, channel: Channel, registry: Registry, backbone: Backbon
     given = TrainingInput(**{**given, **options})
     oracle = RemoteOracle(channel)
     stage = TrainingStage(given, backbone, method, oracle, values["device"])
+    attention = _attention(values)
+    if attention:
+        check_layer(stage, attention.options)
     if "acquisition" in values:
         refinement = _refinement(values, stage, oracle, registry)
         for result in refinement.rounds(_resume(job, refinement, channel)):
@@ -145,8 +150,19 @@ def _train(job: Message, channel: Channel, registry: Registry, backbone: Backbon
         for result in stage.epochs(_resume(job, stage, channel)):
             channel.send(_epoch_message(result))
             _wait(channel, stage)
-    cost = {**_resources(stage.device), "parameters": stage.harness.parameters}
-    channel.send(Message("end", cost))
+    began = time.monotonic()
+    looks = attend(stage, attention) if attention else {}
+    seconds = {"attention_seconds": round(time.monotonic() - began, 4)} if attention else {}
+    cost = {**_resources(stage.device), "parameters": stage.harness.parameters, **seconds}
+    channel.send(Message("end", cost, looks))
+
+
+def _attention(values: Mapping[str, Any]) -> AttentionInput | None:
+    """Return what attention is computed of, if the protocol asks for it."""
+    given = values.get("attention")
+    if given is None:
+        return None
+    return AttentionInput(**{**given, "options": AttentionOptions.model_validate(given["options"])})
 
 
 def _refinement(

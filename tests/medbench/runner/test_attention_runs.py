@@ -1,0 +1,113 @@
+"""Whole runs with attention: what their records hold, and what it costs them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from commandline import medbench, tiny_protocol
+
+import medbench as package
+from medbench.attention import balanced
+from medbench.runner.verification import record_faults
+from medbench.store.records import digest_of, read_record, write_record
+from medbench.store.results import Results
+
+ATTENTION = "[attention]\nimages = 9\ncheck_images = 3\nfeatures = 20"
+WITH_MASKS = {"datasets": ["covid-qu-ex-mini"]}
+
+
+def ran(folder: Path, *tables: str, **grid: list[object]) -> Results:
+    folder.mkdir()
+    file = folder / "tiny.toml"
+    file.write_text(tiny_protocol(*tables, **{**WITH_MASKS, **grid}))
+    ended = medbench(
+        *("run", "--all", "--protocol", file, "--results", folder / "results"),
+        *("--jobs", "2", "--device", "cpu"),
+    )
+    assert ended.status == 0, ended.err
+    return Results.open(folder / "results")
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("attention")
+    asked = ran(folder / "with", ATTENTION, pretexts=["none", "rotation"])
+    plain = ran(folder / "without")
+    path = asked.record_path(package.load(asked.root).find(pretext="none"))
+    (without,) = plain.done("runs")
+    return SimpleNamespace(
+        results=asked, path=path, record=read_record(path),
+        plain=read_record(plain.record_path(without)), folder=folder,
+    )  # fmt: skip
+
+
+def test_a_record_holds_attention_and_its_readings(grid: SimpleNamespace) -> None:
+    arrays, summary = grid.record.arrays, grid.record.header.summary["attention"]
+    shapes = {name: array.shape for name, array in arrays.items() if name.startswith("attention/")}
+    assert shapes == {
+        "attention/maps": (9, 4, 4), "attention/random": (9, 4, 4), "attention/masks": (9, 4, 4),
+        "attention/occlusion": (3, 4, 4), "attention/blanked": (2, 9, 3),
+        "attention/features": (20, 2),
+    }  # fmt: skip
+    assert summary["images"] == 9
+    assert summary["masked"] == 9
+    assert 0.1 < summary["all"]["area"] < 0.5
+    chosen = balanced(arrays["test/ids"], arrays["test/labels"], 9)
+    assert np.bincount(arrays["test/labels"][chosen]).tolist() == [3, 3, 3]
+    assert grid.record.header.metadata["resources"]["attention_seconds"] > 0
+
+
+def test_a_run_without_attention_keeps_its_key_and_both_have_the_same_bits(
+    grid: SimpleNamespace,
+) -> None:
+    assert "attention" not in grid.plain.header.spec
+    assert "attention" not in grid.plain.header.summary
+    assert grid.plain.header.key != grid.record.header.key
+    for name, array in grid.plain.arrays.items():
+        np.testing.assert_array_equal(array, grid.record.arrays[name], err_msg=name)
+
+
+def test_results_say_where_networks_look(grid: SimpleNamespace) -> None:
+    results = package.load(grid.results.root)
+    table = results.attention
+    assert table["pretext"].tolist() == ["none", "rotation"]
+    key = table["run_key"][0]
+    images = results.run_attention(key)
+    assert images is not None
+    assert len(images) == 9
+    for name in ("area", "energy", "pointing", "iou", "random_energy", "occlusion_iou", "right"):
+        assert images[name].mean() == pytest.approx(table[name][0], nan_ok=True)
+    assert results.run_attention(key) is not None
+
+
+def test_verify_finds_attention_that_the_maps_do_not_give(grid: SimpleNamespace) -> None:
+    assert medbench("verify", "--results", grid.results.root).status == 0
+    header, arrays = grid.record.header, dict(grid.record.arrays)
+    arrays["attention/maps"] = arrays["attention/maps"][:, ::-1]
+    digest = digest_of(header.key, header.axes, header.spec, header.summary, arrays)
+    forged = dataclasses.replace(
+        grid.record, header=dataclasses.replace(header, digest=digest), arrays=arrays
+    )
+    assert any("attention all." in fault for fault in record_faults(grid.path, forged))
+    path = grid.folder / "moved" / grid.path.name
+    path.parent.mkdir()
+    write_record(path, grid.record)
+    assert not list(record_faults(path, read_record(path)))
+
+
+def test_an_unknown_layer_fails_in_one_line_before_training(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(tiny_protocol('[attention]\nlayer = "block.9"', **WITH_MASKS))
+    ended = medbench(
+        *("run", "--all", "--protocol", file, "--results", tmp_path / "results"),
+        *("--jobs", "1", "--device", "cpu"),
+    )
+    assert ended.status != 0
+    assert "[attention] layer: the backbone has no layer 'block.9'" in ended.out + ended.err
+    assert "Traceback" not in ended.out + ended.err
