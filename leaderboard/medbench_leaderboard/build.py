@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from medbench.errors import StoreError
 from medbench.results import Results
 from medbench.store.atomic import write_bytes
+from medbench_leaderboard.attention import read_attended
 from medbench_leaderboard.board import Board, board_of
 from medbench_leaderboard.confirmed import read_confirmed
 from medbench_leaderboard.contributed import Section
@@ -86,6 +87,7 @@ def write_board(
     all_charts = [*charts, *(chart for added in contributed for chart in added)]
     all_charts += [bought] if bought else []
     drawn = draw(all_charts)
+    attended = read_attended(results, board.runs, board.facts)
     entrants = read_entrants(results, board.runs, board.facts.primary)
     contents = {
         "leaderboard.csv": _csv(board.cells),
@@ -104,6 +106,7 @@ def write_board(
             confirmed,
             read_block_noise(results, board.runs),
             bought,
+            attended,
         ).encode(),
         **{f"figures/{name}": content for name, content in figure_files(all_charts, drawn).items()},
     }
@@ -113,6 +116,8 @@ def write_board(
     if board.refinement is not None:
         contents["refinement.csv"] = _csv(board.refinement.rounds)
         contents["refinement-tests.csv"] = _csv(board.refinement.tests)
+    if attended is not None:
+        contents["attention.csv"] = _csv(attended.table)
     if confirmed and confirmed.table is not None:
         contents["confirmed.csv"] = _csv(confirmed.table)
     try:

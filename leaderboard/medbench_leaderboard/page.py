@@ -20,6 +20,7 @@ from medbench.interfaces.dataset import LABELS_AS_GIVEN, label_words
 from medbench.metrics import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
 from medbench_leaderboard import declared, detection, table, tests_table
+from medbench_leaderboard.attention import Attended, sentences
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.confirmed import Confirmed
 from medbench_leaderboard.contributed import Section
@@ -68,6 +69,7 @@ def render_page(
     confirmed: Confirmed | None = None,
     block_noise: Sequence[BlockNoise] = (),
     bought: Chart | None = None,
+    attended: Attended | None = None,
 ) -> str:
     """Return the page as HTML.
 
@@ -95,6 +97,8 @@ def render_page(
         Estimated noise of blocks whose labels are as given.
     bought : Chart, optional
         The figure of active refinement.
+    attended : Attended, optional
+        Where entrants look.
     """
     findings, ranking = board.findings, Ranking(board)
     own = "".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
@@ -132,6 +136,8 @@ def render_page(
             detection=board.detection,
             detection_rows=_detection_rows(board),
             detection_metrics=detection.METRICS,
+            attended=attended,
+            attended_sentences=sentences(attended) if attended else [],
             refinement=board.refinement,
             refinement_chart=bought,
             refinement_rows=_refinement_rows(board),

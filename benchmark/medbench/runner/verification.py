@@ -384,7 +384,7 @@ def _attention_faults(record: Record) -> Iterator[str]:
         return
     computed = read_attention(record.arrays, attention["top"])
     stored, found = (dict(_leaves(of)) for of in (record.header.summary["attention"], computed))
-    for name in stored.keys() | found.keys():
+    for name in dict.fromkeys([*stored, *found]):
         if name not in stored or name not in found or not _same(stored[name], found[name]):
             yield f"attention {name} is {stored.get(name)}, recomputed {found.get(name)}"
             return

@@ -15,6 +15,8 @@ Layout of a record::
                      estimated_matrix, estimated_low, estimated_high (K, K)?
     refinement/      bought (T,)? labels (T,)? guessed_clean (T,)?: the round in which a label was
                      bought, from 1, or 0; the labels in the end; what was trusted in the beginning
+    attention/       maps random masks (A, h, w)? occlusion (B, h, w)? blanked (2, A, K)?
+                     features (F, 2)?: see medbench.attention and medbench.engine.attention
     curves/...       what medbench.engine.readings computes from the above
 
 Of a refinement, E counts its rounds, and the state that it starts from as round 0.
@@ -69,7 +71,7 @@ class Header:
         (nominal_rate, realised_rate, labels_hash, learnable, and ``estimate`` where
         nobody knows which labels are wrong), ``oracle``
         (answers by question), ``pretraining`` (key, loss and accuracy of the
-        last epoch, chance) or null, ``card`` (of the dataset), ``classes``, ``epochs``;
+        last epoch, chance) or null, ``attention`` where it was asked for, ``card`` (of the dataset), ``classes``, ``epochs``;
         of a refinement, too, ``first_phase`` (its run key).
     digest : str
         SHA-256 over everything scientific.
