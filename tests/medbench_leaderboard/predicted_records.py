@@ -8,6 +8,7 @@ from typing import Any
 import board_records as toy
 import numpy as np
 
+from medbench.attention import read_attention
 from medbench.canonical import canonical_json, labels_hash, sha256
 from medbench.engine.readings import read_run
 from medbench.store.records import make_record, write_record
@@ -61,8 +62,7 @@ def finish(
 ) -> None:
     """Write a record whose test predictions are right with a chance of ``skill``.
 
-    With ``one_class`` they are the second class throughout; ``train`` are arrays of the
-    training samples.
+    With ``one_class`` they are the second class throughout; ``train`` are further arrays.
     """
     text = canonical_json([dict(axes), draw])
     rng = np.random.default_rng(int(sha256(text)[:15], 16))
@@ -86,6 +86,8 @@ def finish(
                   "labels_hash": labels_hash(noisy, arrays["validation/noisy_labels"])},
         "pretraining": None,
     }  # fmt: skip
+    if attention := (changes or {}).get("attention"):
+        summary["attention"] = read_attention(arrays, attention["top"])
     metadata = {
         "provenance": {**toy.provenance(results), **(provenance or {})},
         "times": {"training": 2.0}, "resources": {"parameters": 1000},

@@ -71,7 +71,8 @@ class Header:
         (nominal_rate, realised_rate, labels_hash, learnable, and ``estimate`` where
         nobody knows which labels are wrong), ``oracle``
         (answers by question), ``pretraining`` (key, loss and accuracy of the
-        last epoch, chance) or null, ``attention`` where it was asked for, ``card`` (of the dataset), ``classes``, ``epochs``;
+        last epoch, chance) or null, ``card`` (of the dataset), ``classes``, ``epochs``;
+        where it was asked for, ``attention`` (see :func:`medbench.attention.read_attention`);
         of a refinement, too, ``first_phase`` (its run key).
     digest : str
         SHA-256 over everything scientific.
