@@ -177,13 +177,19 @@ def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> Floats:
     first, second : ndarray, shape (N, h, w)
         Maps.
     """
-    from scipy.stats import rankdata
-
-    flat = (maps.reshape(len(maps), maps.shape[1] * maps.shape[2]) for maps in (first, second))
-    ranks = [rankdata(rows, axis=1) for rows in flat]
+    ranks = [_ranks(maps) for maps in (first, second)]
     one, other = (each - each.mean(axis=1, keepdims=True) for each in ranks)
     size = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
     return _ratio((one * other).sum(axis=1), size)
+
+
+def _ranks(maps: NDArray[Any]) -> Floats:
+    """Return the rank of each cell of each map (N, h, w), ties averaged: (N, h * w)."""
+    flat = maps.reshape(len(maps), maps.shape[1] * maps.shape[2])
+    below = (flat[:, :, None] > flat[:, None, :]).sum(axis=2)
+    equal = (flat[:, :, None] == flat[:, None, :]).sum(axis=2)
+    ranks: Floats = below + (equal + 1) / 2
+    return ranks
 
 
 def read_images(arrays: Arrays, top: float) -> dict[str, NDArray[Any]]:

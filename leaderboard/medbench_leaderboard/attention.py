@@ -196,12 +196,13 @@ def _readings(
     found: dict[str, dict[str, tuple[Mean, int]]] = {}
     for name, part in parts.items():
         means = part.groupby(["seed", "id"], sort=True)[list(READINGS)].mean()
-        units = part.groupby("id", sort=True)[grouped_by].first() if len(part) else None
+        once = part.drop_duplicates("id").sort_values("id")
+        units = once[grouped_by].to_numpy()
         found[name] = {}
-        for reading in READINGS if units is not None else ():
+        for reading in READINGS if len(part) else ():
             values = means[reading].unstack("id")
             if values.notna().to_numpy().any():
-                of = crossed(values.to_numpy(), units.to_numpy(), facts.resamples, rng)
+                of = crossed(values.to_numpy(), units, facts.resamples, rng)
                 found[name][reading] = (of, int(values.notna().any(axis=0).sum()))
     return found
 
@@ -265,8 +266,8 @@ def _strips(
     wanted: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
     for dataset, key, _ in runs:
         if key in strips:
-            given = (results.header(key).spec["dataset"], [])
-            ids = wanted.setdefault(dataset, given)[1]
+            spec = results.header(key).spec["dataset"]
+            ids = wanted.setdefault(dataset, (spec, []))[1]
             ids += [name for name in strips[key]["id"].tolist() if name not in ids]
     pictures, faults = find_pictures(wanted)
     notes = [
