@@ -36,7 +36,7 @@ MAPS = {"": "attention/maps", "random_": "attention/random", "occlusion_": "atte
 #: What is read of each image, besides ``right``; NaN where there is nothing to read.
 READINGS = (
     "right", "area", *(f"{prefix}{name}" for prefix in MAPS for name in MAP_READINGS),
-    "agreement", "randomised", "inside_right", "outside_right",
+    "with_occlusion", "with_random", "inside_right", "outside_right",
 )  # fmt: skip
 
 
@@ -206,8 +206,8 @@ def read_images(arrays: Arrays, top: float) -> dict[str, NDArray[Any]]:
     -------
     dict of str to ndarray, shape (N,)
         ``position``, ``label`` and ``predicted`` (in the last epoch), and :data:`READINGS` as
-        float64. ``agreement`` is the rank correlation of Grad-CAM with occlusion,
-        ``randomised`` that with Grad-CAM of the initial weights. ``inside_right`` and
+        float64. ``with_occlusion`` is the rank correlation of Grad-CAM with occlusion,
+        ``with_random`` that with Grad-CAM of the initial weights. ``inside_right`` and
         ``outside_right`` say whether the prediction is right where only the inside, or only
         the outside, of the mask is shown.
     """
@@ -220,11 +220,11 @@ def read_images(arrays: Arrays, top: float) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {name: nothing.copy() for name in READINGS}
     found |= {"position": chosen, "label": label, "predicted": predicted}
     found["right"] = (predicted == label).astype(np.float64)
-    found["randomised"] = rank_correlation(maps, arrays["attention/random"])
+    found["with_random"] = rank_correlation(maps, arrays["attention/random"])
     # occlusion is of fewer images: of those that a smaller count chooses
     fewer = arrays.get("attention/occlusion", maps[:0])
     here = np.isin(chosen, balanced(arrays["test/ids"], arrays["test/labels"], len(fewer)))
-    found["agreement"][here] = rank_correlation(maps[here], fewer)
+    found["with_occlusion"][here] = rank_correlation(maps[here], fewer)
     if "attention/masks" not in arrays:
         return found
     shares = arrays["attention/masks"] / 255

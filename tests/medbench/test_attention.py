@@ -160,8 +160,12 @@ def test_a_record_is_read_by_image_class_and_prediction() -> None:
     assert (overall["area"], overall["energy"], overall["pointing"]) == (0.5, 1, 1)
     assert (overall["iou"], overall["iou_chance"]) == (0.5, 0.25)
     assert (overall["random_energy"], overall["random_pointing"]) == (0, 0)
-    assert (overall["agreement"], overall["inside_right"], overall["outside_right"]) == (1, 1, 0)
-    assert overall["randomised"] == pytest.approx(-1 / 3)
+    assert (overall["with_occlusion"], overall["inside_right"], overall["outside_right"]) == (
+        1,
+        1,
+        0,
+    )
+    assert overall["with_random"] == pytest.approx(-1 / 3)
     assert found["wrong"]["right"] == 0
     assert found["wrong"]["energy"] == 1
     assert found["by_class"][1]["right"] == 1
@@ -185,13 +189,13 @@ def test_without_masks_there_is_agreement_only() -> None:
     found = read_attention(arrays, 0.25)
     assert found["masked"] == 0
     assert found["all"]["energy"] is None
-    assert found["all"]["agreement"] == 1
+    assert found["all"]["with_occlusion"] == 1
 
 
 def test_without_a_check_nothing_agrees() -> None:
     arrays = record()
     del arrays["attention/occlusion"]
     found = read_attention(arrays, 0.25)["all"]
-    assert found["agreement"] is None
+    assert found["with_occlusion"] is None
     assert found["occlusion_energy"] is None
     assert found["energy"] == 1
