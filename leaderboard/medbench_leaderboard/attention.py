@@ -195,28 +195,35 @@ def _readings(
     grouped_by = "group" if facts.unit == "group" and "group" in images.columns else "id"
     found: dict[str, dict[str, tuple[Mean, int]]] = {}
     for name, part in parts.items():
-        means = part.groupby(["seed", "id"], sort=True)[list(READINGS)].mean()
-        once = part.drop_duplicates("id").sort_values("id")
-        units = once[grouped_by].to_numpy()
         found[name] = {}
-        for reading in READINGS if len(part) else ():
-            values = means[reading].unstack("id")
-            if values.notna().to_numpy().any():
-                of = crossed(values.to_numpy(), units, facts.resamples, rng)
-                found[name][reading] = (of, int(values.notna().any(axis=0).sum()))
+        if part.empty:
+            continue
+        # seeds and images that two readings share are drawn once
+        wide = part.groupby(["seed", "id"], sort=True)[list(READINGS)].mean().unstack("id")
+        values = np.stack([wide[reading].to_numpy() for reading in READINGS])
+        units = part.drop_duplicates("id").sort_values("id")[grouped_by].to_numpy()
+        there = np.isfinite(values).any(axis=1).sum(axis=1)
+        of = crossed(values, units, facts.resamples, rng)
+        found[name] = {
+            reading: (mean, int(number))
+            for reading, mean, number in zip(READINGS, of, there, strict=True)
+            if number
+        }
     return found
 
 
-def crossed(values: Floats, units: NDArray[Any], resamples: int, rng: np.random.Generator) -> Mean:
-    """Return the mean of values by seed and image, and its percentile interval of 95 %.
+def crossed(
+    values: Floats, units: NDArray[Any], resamples: int, rng: np.random.Generator
+) -> list[Mean]:
+    """Return means of values by seed and image, and their percentile intervals of 95 %.
 
     Seeds and units of images are drawn independently with replacement, since all seeds are
     read on the same test images (Owen 2007).
 
     Parameters
     ----------
-    values : ndarray of float64, shape (S, N)
-        NaN where there is none.
+    values : ndarray of float64, shape (M, S, N)
+        M readings of S seeds and N images; NaN where there is none.
     units : ndarray, shape (N,)
         Group of each image, or its id.
     resamples : int
@@ -224,17 +231,21 @@ def crossed(values: Floats, units: NDArray[Any], resamples: int, rng: np.random.
     rng : numpy.random.Generator
         Source of the draws.
     """
-    there = np.isfinite(values)
-    filled = np.where(there, values, 0.0)
+    _, number, _ = values.shape
     _, unit = np.unique(units, return_inverse=True)
-    seeds = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), resamples)
-    number = unit.max() + 1
-    images = rng.multinomial(number, np.full(number, 1 / number), resamples)[:, unit]
-    weights = ((seeds @ there) * images).sum(axis=1)
-    totals = ((seeds @ filled) * images).sum(axis=1)
-    draws = totals[weights > 0] / weights[weights > 0]
-    low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
-    return Mean(float(values[there].mean()), float(low), float(high))
+    groups = unit.max() + 1
+    seeds = rng.multinomial(number, np.full(number, 1 / number), resamples).astype(np.float64)
+    images = rng.multinomial(groups, np.full(groups, 1 / groups), resamples)[:, unit]
+    found = []
+    for own in values:
+        there = np.isfinite(own)
+        weights = ((seeds @ there) * images).sum(axis=1)
+        totals = ((seeds @ np.where(there, own, 0.0)) * images).sum(axis=1)
+        draws = totals[weights > 0] / weights[weights > 0]
+        low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
+        mean = own[there].mean() if there.any() else np.nan
+        found.append(Mean(float(mean), float(low), float(high)))
+    return found
 
 
 def strip(results: Results, key: str) -> pd.DataFrame:

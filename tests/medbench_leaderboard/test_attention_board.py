@@ -99,7 +99,7 @@ def test_the_interval_is_that_of_a_bootstrap_drawn_one_by_one() -> None:
     values = rng.normal(size=(4, 30)) + rng.normal(size=(4, 1)) + rng.normal(size=30)
     values[rng.random(values.shape) < 0.2] = np.nan
     units = np.repeat(np.arange(10), 3)
-    found = crossed(values, units, 4000, np.random.default_rng(0))
+    (found,) = crossed(values[None], units, 4000, np.random.default_rng(0))
     assert found.mean == pytest.approx(np.nanmean(values))
     draws = []
     for _ in range(2000):
@@ -116,7 +116,7 @@ def test_the_interval_covers_the_mean_of_images_and_seeds_like_these() -> None:
     covered = 0
     for _ in range(200):
         values = rng.normal(size=(8, 40)) + rng.normal(size=(8, 1)) + rng.normal(size=40)
-        found = crossed(values, np.arange(40), 300, rng)
+        (found,) = crossed(values[None], np.arange(40), 300, rng)
         covered += found.low <= 0 <= found.high
     assert covered / 200 > 0.85
 
