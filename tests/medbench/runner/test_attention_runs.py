@@ -12,6 +12,9 @@ from commandline import medbench, tiny_protocol
 
 import medbench as package
 from medbench.attention import balanced
+from medbench.engine.samples import RunImages, Split
+from medbench.interfaces.options import AttentionOptions
+from medbench.runner.local.evaluator import Shown
 from medbench.runner.verification import record_faults
 from medbench.store.records import digest_of, read_record
 from medbench.store.results import Results
@@ -35,9 +38,9 @@ def ran(folder: Path, *tables: str, **grid: list[object]) -> Results:
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("attention")
-    asked = ran(folder / "with", ATTENTION, pretexts=["none", "rotation"])
+    asked = ran(folder / "with", ATTENTION)
     plain = ran(folder / "without")
-    path = asked.record_path(package.load(asked.root).find(pretext="none"))
+    path = asked.record_path(package.load(asked.root).find())
     (without,) = plain.done("runs")
     return SimpleNamespace(
         results=asked, path=path, record=read_record(path),
@@ -74,14 +77,50 @@ def test_a_run_without_attention_keeps_its_key_and_both_have_the_same_bits(
 def test_results_say_where_networks_look(grid: SimpleNamespace) -> None:
     results = package.load(grid.results.root)
     table = results.attention
-    assert table["pretext"].tolist() == ["none", "rotation"]
+    assert table["pretext"].tolist() == ["none"]
     key = table["run_key"][0]
     images = results.run_attention(key)
     assert images is not None
     assert len(images) == 9
     for name in ("area", "energy", "pointing", "iou", "random_energy", "occlusion_iou", "right"):
         assert images[name].mean() == pytest.approx(table[name][0], nan_ok=True)
-    assert results.run_attention(key) is not None
+
+
+def tiny_images() -> RunImages:
+    rng = np.random.default_rng(0)
+
+    def split(count: int, name: str) -> Split:
+        pixels = rng.integers(0, 256, (count, 4, 4, 1), dtype=np.uint8)
+        return Split(pixels, np.arange(count) % 2, np.array([f"{name}{i}" for i in range(count)]),
+                     None)  # fmt: skip
+
+    train, test = split(10, "train"), split(8, "test")
+    return RunImages(None, train, train, test, train.images)  # type: ignore[arg-type]
+
+
+def test_the_training_process_gets_blanked_images_but_no_labels_and_no_masks() -> None:
+    images, chosen = tiny_images(), np.array([1, 2, 5])
+    masks = np.zeros((3, 4, 4), np.uint8)
+    masks[:, :2] = 1
+    options = AttentionOptions(images=3, check_images=2, features=4)
+    given = Shown(options, chosen, masks).given(images)
+    assert given.keys() == {"options", "images", "occluded", "blank", "features", "blanked"}
+    assert len(given["occluded"]) == 2 and len(given["features"]) == 4
+    colour = round(float(images.train.images.mean()))
+    assert given["blank"].tolist() == [colour]
+    inside, outside = given["blanked"]
+    whole = images.test.images[chosen]
+    np.testing.assert_array_equal(inside[:, :2], whole[:, :2])
+    np.testing.assert_array_equal(outside[:, 2:], whole[:, 2:])
+    assert (inside[:, 2:] == colour).all() and (outside[:, :2] == colour).all()
+
+
+def test_without_masks_or_check_there_is_less_to_do() -> None:
+    options = AttentionOptions(images=3, check="none")
+    shown = Shown(options, np.array([1, 2, 5]), None)
+    given = shown.given(tiny_images())
+    assert "blanked" not in given and len(given["occluded"]) == 0
+    assert shown.arrays({"attention/maps": np.zeros((3, 4, 4))}).keys() == {"attention/maps"}
 
 
 def test_verify_finds_attention_that_the_maps_do_not_give(grid: SimpleNamespace) -> None:
