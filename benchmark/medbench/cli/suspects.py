@@ -111,13 +111,12 @@ def _search(
         ) from error
     if not quiet:
         _say(dataset.name, found, folder)
-    low, high = found.scores.interval
     return {
         "dataset": dataset.name,
         "content_hash": card.content_hash,
         "images": count,
         "wrong": round(found.scores.wrong, 1),
-        "interval": [round(low, 1), round(high, 1)],
+        "bounds": list(found.scores.bounds),
         "contradicted": found.contradicted,
         "csv": str(folder / "suspects.csv"),
         "sheet": str(folder / "sheet.html"),

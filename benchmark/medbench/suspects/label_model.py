@@ -57,8 +57,6 @@ def fit_label_model(
     opinions: Floats,
     labels: NDArray[np.int64],
     start: LabelModel | None = None,
-    counts: Floats | None = None,
-    steps: int = _STEPS,
 ) -> LabelModel:
     """Fit by expectation maximisation.
 
@@ -70,26 +68,21 @@ def fit_label_model(
         Given labels.
     start : LabelModel, optional
         Where to start; default: equal weights and few wrong labels.
-    counts : ndarray of float64, shape (N,), optional
-        How often each image counts; default: once.
-    steps : int
-        Steps of expectation and maximisation.
     """
     models, images, classes = opinions.shape
-    counts = np.ones(images) if counts is None else counts
-    given = np.eye(classes)[labels] * counts[:, None]
+    given = np.eye(classes)[labels]
     few = _PRIOR_WRONG / (_PRIOR_RIGHT + _PRIOR_WRONG)
     model = start or LabelModel(
         np.full(models, _SHARP / models), np.zeros(classes), _symmetric(few, classes)
     )
-    for _ in range(steps):
+    for _ in range(_STEPS):
         posterior = model.posterior(opinions, labels)
         noise = posterior.T @ given
         wrong = noise.sum() - noise.trace() + _PRIOR_WRONG
         rate = wrong / (noise.sum() + _PRIOR_RIGHT + _PRIOR_WRONG)
-        noise += _SHARED * counts.sum() * _symmetric(rate, classes)
+        noise += _SHARED * images * _symmetric(rate, classes)
         model = replace(model, noise=noise / noise.sum(axis=1, keepdims=True))
-        model = _pooled(model, opinions, posterior * counts[:, None], counts)
+        model = _pooled(model, opinions, posterior)
     return model
 
 
@@ -99,14 +92,14 @@ def _symmetric(rate: float, classes: int) -> Floats:
     return np.full((classes, classes), other) + (1 - rate - other) * np.eye(classes)
 
 
-def _pooled(model: LabelModel, opinions: Floats, classes: Floats, counts: Floats) -> LabelModel:
+def _pooled(model: LabelModel, opinions: Floats, classes: Floats) -> LabelModel:
     """Return the model with the weights and offsets that explain the classes best."""
     models = len(opinions)
 
     def loss(values: Floats) -> tuple[float, Floats]:
         tried = replace(model, weights=values[:models], offsets=values[models:])
         shares = tried.shares(opinions)
-        error = shares * counts[:, None] - classes
+        error = shares - classes
         pulled = np.concatenate([values[:models] - _SHARP / models, values[models:]])
         slope = np.concatenate([np.einsum("mnk,nk->m", opinions, error), error.sum(axis=0)])
         fit = -float((classes * np.log(shares + 1e-300)).sum())

@@ -33,8 +33,8 @@ Floats = NDArray[np.float64]
 #: Times the models are asked.
 _ROUNDS = 2
 
-#: Resamples of the images for the interval of the number of wrong labels.
-_RESAMPLES = 100
+#: Probability from which on a label counts as certainly wrong.
+_CERTAIN = 0.99
 
 #: Least share of a class, before its logarithm is taken.
 _LEAST = 0.01
@@ -61,8 +61,9 @@ class Scores:
         Rows of the nearest images.
     wrong : float
         How many labels are wrong, estimated.
-    interval : (float, float)
-        Its 95 % interval, from resampled images.
+    bounds : (int, int)
+        Labels that are wrong with a probability above .99, and labels that are not the class
+        which the models, without the image's own label, find most probable.
     """
 
     probabilities: Floats
@@ -71,7 +72,7 @@ class Scores:
     opinions: dict[str, Floats]
     nearest: NDArray[np.int64]
     wrong: float
-    interval: tuple[float, float]
+    bounds: tuple[int, int]
 
 
 def scores(
@@ -130,7 +131,7 @@ def scores(
     probabilities = _shared(label_model, opinions, labels, copies)
     wrong = 1 - probabilities[np.arange(count), labels]
     others = np.where(given > 0, -1, probabilities)
-    low, high = _interval(label_model, opinions, labels, seed)
+    disputed = label_model.shares(opinions).argmax(axis=1) != labels
     report(1)
     return Scores(
         probabilities,
@@ -139,7 +140,7 @@ def scores(
         {name: share.astype(np.float64) for name, share in shares.items()},
         nearest,
         float(wrong.sum()),
-        (low, high),
+        (int((wrong > _CERTAIN).sum()), int(disputed.sum())),
     )
 
 
@@ -199,19 +200,3 @@ def _shared(
         joint = np.exp(joint - joint.max())
         found[rows] = joint / joint.sum()
     return found
-
-
-def _interval(
-    model: LabelModel, opinions: Floats, labels: NDArray[np.int64], seed: int
-) -> tuple[float, float]:
-    """Return the 2.5 and 97.5 percentiles of the number of wrong labels over resamples."""
-    rng = numpy_stream(seed, "suspects-bootstrap")
-    count = len(labels)
-    numbers = []
-    for _ in range(_RESAMPLES):
-        counts = np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)
-        again = fit_label_model(opinions, labels, model, counts, steps=4)
-        wrong = 1 - again.posterior(opinions, labels)[np.arange(count), labels]
-        numbers.append(float((counts * wrong).sum()))
-    low, high = np.percentile(numbers, [2.5, 97.5])
-    return float(low), float(high)

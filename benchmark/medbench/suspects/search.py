@@ -46,7 +46,7 @@ class Found:
 
     def estimate(self) -> str:
         """Return how many labels are wrong, in words."""
-        low, high = self.scores.interval
+        low, high = self.scores.bounds
         return f"{self.scores.wrong:,.0f} ({low:,.0f} to {high:,.0f})"
 
 

@@ -88,7 +88,7 @@ def test_the_same_images_give_the_same_bytes(clinic: Clinic) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     ended = clinic.call("suspects", "--dataset", "clinic", "--json")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    low, high = ended.json[0]["interval"]
+    low, high = ended.json[0]["bounds"]
     assert low <= PLANTED <= high
 
 

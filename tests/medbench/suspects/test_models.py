@@ -108,14 +108,3 @@ def test_the_label_model_finds_planted_noise_and_what_the_models_are_worth(rate:
     some = (wrong > 0.1) & (wrong < 0.9)
     error = np.sqrt((wrong[some] * (1 - wrong[some])).sum())
     assert abs(wrong[some].sum() - flipped[some].sum()) < 3 * error
-
-
-def test_images_that_count_twice_are_as_good_as_two() -> None:
-    rng = np.random.default_rng(2)
-    opinions = np.log(rng.dirichlet(np.ones(3), size=(2, 40)))
-    labels = rng.integers(0, 3, 40)
-    counts = rng.integers(0, 3, 40)
-    rows = np.repeat(np.arange(40), counts)
-    counted = fit_label_model(opinions, labels, counts=counts.astype(float))
-    repeated = fit_label_model(opinions[:, rows], labels[rows])
-    np.testing.assert_allclose(counted.noise, repeated.noise, atol=1e-3)

@@ -70,8 +70,9 @@ def test_planted_errors_are_found_and_counted() -> None:
     assert {suspect.row for suspect in found.suspects[:30]} == set(wrong)
     assert all(suspect.suggested_label == "abc"[clean[suspect.row]]
                for suspect in found.suspects[:30])  # fmt: skip
-    low, high = found.scores.interval
+    low, high = found.scores.bounds
     assert low <= 30 <= high < 40
+    assert low == sum(suspect.probability_wrong > 0.99 for suspect in found.suspects)
 
 
 def test_scores_do_not_depend_on_the_order_of_the_classes() -> None:
