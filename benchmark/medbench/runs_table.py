@@ -13,6 +13,7 @@ from medbench.store.states import DONE, UNREADABLE
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 #: The axes of a protocol, outermost first.
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
@@ -52,6 +53,26 @@ COLUMNS: Mapping[str, str] = {
     "pretraining_seconds": "wall seconds of the pretraining, all its steps; not in the digest",
     "parameters": "trained parameters of the method's networks, where the record says",
     "seconds": "wall seconds of the run, without its pretraining; not in the digest",
+    "pretraining_cpu_seconds": "CPU seconds of the pretraining, all its steps; not in the digest",
+    "pretraining_gpu_seconds": "GPU seconds of the pretraining; empty on a CPU",
+    "cpu_seconds": "CPU seconds of the run, all its processes; like all that follows of its cost, "
+    "not in the digest, and of the last session where it was resumed",
+    "gpu_seconds": "seconds of the GPU for input, steps and evaluation; empty on a CPU",
+    "peak_bytes": "most memory that one process of the run held",
+    "gpu_bytes": "most GPU memory that it held; empty on a CPU",
+    "images_per_second": "images of mini-batches a second of training, without the first "
+    "mini-batch, which warms up",
+    "input_share": "share of the training process's seconds spent on making mini-batches",
+    "step_share": "the same on learning from them",
+    "evaluation_share": "the same on predictions after each epoch",
+    "bookkeeping_share": "the same on saving and sending what an epoch leaves",
+    "pretext_family": "family of the pretext, as its plugin states; of a curriculum, of each step",
+    "method_family": "family of the method",
+    "backbone_training": "whole or frozen: whether the method trains the backbone",
+    "weights_seen": "datasets that weights from elsewhere were trained on, as JSON; empty where "
+    "no weights are from elsewhere",
+    "contamination": "whether those weights have seen this dataset: seen, not stated or no; empty "
+    "where no weights are from elsewhere",
     "settings": "hash of the settings that all entrants of a block must share",
     "entrant_settings": "hash of the settings that all seeds of an entrant must share",
     "data_hash": "content hash of the dataset",
@@ -67,7 +88,8 @@ COLUMNS: Mapping[str, str] = {
 _TEXTS = [
     "run_key", "dataset", "noise", "pretext", "method", "acquisition", "status", "reason", "oracle",
     "pretraining", "settings", "entrant_settings", "data_hash", "versions", "device", "results",
-    "digest", "card",
+    "digest", "card", "pretext_family", "method_family", "backbone_training", "weights_seen",
+    "contamination",
 ]  # fmt: skip
 
 _PLANNED = ("run_key", *REFINED_AXES, "status", "reason")
@@ -93,7 +115,7 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     # imported here: a command that only names columns must not wait for it
     import pandas as pd
 
-    from medbench.store.index import read_index
+    from medbench.store.index import read_index, read_pretraining_index
     from medbench.store.status import run_statuses
 
     states = [
@@ -125,8 +147,13 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     runs.loc[unreadable, "status"] = UNREADABLE
     runs["results"] = folder.label
     runs["oracle"] = runs["oracle"].astype(object).where(runs["oracle"] != "{}", "")
-    runs["pretraining_seconds"] = runs["pretraining"].map(_pretraining_seconds(folder))
-    runs["versions"] = runs["provenance"].astype(object).map(_versions(runs["provenance"]))
+    pretrainings = read_pretraining_index(folder)
+    for name in ("seconds", "cpu_seconds", "gpu_seconds"):
+        runs[f"pretraining_{name}"] = runs["pretraining"].map(_all_steps(pretrainings, name))
+    about = _provenances(runs["provenance"])
+    for name in ("versions", "pretext_family", "method_family"):
+        values = {text: found[name] for text, found in about.items()}
+        runs[name] = runs["provenance"].astype(object).map(values)
     runs = runs[[*COLUMNS, "card"]].copy()
     numbers = [name for name in COLUMNS if name not in {*_TEXTS, "learnable", "seed"}]
     runs[numbers] = runs[numbers].astype("float64")
@@ -136,30 +163,34 @@ def read_runs(folder: Folder) -> pd.DataFrame:
     return runs
 
 
-def _versions(provenance: pd.Series) -> dict[str, str]:
-    """Return versions of medbench, libraries and plugins, as JSON, by provenance."""
+def _provenances(provenance: pd.Series) -> dict[str, dict[str, str]]:
+    """Return by provenance the versions, as JSON, and the families of pretext and method."""
     found = {}
     for text in provenance.dropna().unique():
         values = json.loads(text)
         shown = {name: values.get(name) for name in ("medbench", "libraries", "plugins")}
-        found[text] = canonical_json(shown)
+        families: dict[str, list[str]] = {"pretext": [], "method": []}
+        for name, credit in (values.get("credits") or {}).items():
+            families.setdefault(name.partition(" ")[0], []).append(credit.get("family", ""))
+        found[text] = {"versions": canonical_json(shown)}
+        for kind in ("pretext", "method"):
+            found[text][f"{kind}_family"] = ", ".join(filter(None, dict.fromkeys(families[kind])))
+        if families["method"] and not families["pretext"]:
+            found[text]["pretext_family"] = "none"
     return found
 
 
-def _pretraining_seconds(folder: Folder) -> dict[str, float]:
-    """Return the wall seconds of each pretraining with all its steps, where they are known."""
-    from medbench.store.index import read_pretraining_index
-
-    index = read_pretraining_index(folder)
-    columns = (index[name].to_pylist() for name in ("run_key", "seconds", "parent"))
-    own = {key: (seconds, parent) for key, seconds, parent in zip(*columns, strict=True)}
+def _all_steps(index: pa.Table, name: str) -> dict[str, float]:
+    """Return the sum of a cost over all steps of each pretraining, where it is known."""
+    columns = (index[column].to_pylist() for column in ("run_key", name, "parent"))
+    own = {key: (cost, parent) for key, cost, parent in zip(*columns, strict=True)}
     totals = {}
     for key in own:
         total, step = 0.0, key
         while step:
             # the weights of a step may be missing: results are passed on without them
-            seconds, step = own.get(step, (None, None))
-            total += float("nan") if seconds is None else seconds
+            cost, step = own.get(step, (None, None))
+            total += float("nan") if cost is None else cost
         totals[key] = total
     return totals
 

@@ -15,12 +15,14 @@ import pandas as pd
 
 from medbench.metrics import LOWER_IS_BETTER, READINGS
 from medbench.results import Results, load
+from medbench_leaderboard.costs import read_entrant_costs
 from medbench_leaderboard.declared import Declared
 from medbench_leaderboard.detection import Detected, read_detection
 from medbench_leaderboard.label_noise import datasets_as_given
 from medbench_leaderboard.names import Block, Entrant
+from medbench_leaderboard.pools import Rule, pools_of
 from medbench_leaderboard.protocol_facts import ProtocolFacts
-from medbench_leaderboard.reading import read_data
+from medbench_leaderboard.reading import BoardData, read_data
 from medbench_leaderboard.refinement import Refinement, read_refinement
 from medbench_leaderboard.resampling import Readings
 from medbench_leaderboard.statistics import Findings, analyse
@@ -129,6 +131,22 @@ class Survivor:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """Some of the runs, ranked and tested among themselves; see :mod:`.pools`.
+
+    Parameters
+    ----------
+    rule : Rule
+        Which runs.
+    board : Board
+        Of these runs alone. Its tests are exploratory, since the protocol declares no pools.
+    """
+
+    rule: Rule
+    board: Board
+
+
+@dataclass(frozen=True)
 class Board:
     """Everything the board's files show.
 
@@ -154,8 +172,12 @@ class Board:
         Dataset cards, where known.
     detection : Detected, optional
         How well entrants find wrong labels, where those are known.
+    costs : pandas.DataFrame
+        What entrants cost; columns of ``medbench_leaderboard.costs.COLUMNS``.
     refinement : Refinement, optional
         Active refinement, where runs are refined.
+    pools : tuple of Pool
+        The same for parts of the runs.
     """
 
     facts: ProtocolFacts
@@ -168,7 +190,9 @@ class Board:
     declared: Declared
     cards: Mapping[str, Mapping[str, Any]]
     detection: Detected | None
+    costs: pd.DataFrame
     refinement: Refinement | None = None
+    pools: tuple[Pool, ...] = ()
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -203,8 +227,24 @@ def read_board(*folders: Path, everything: bool = False) -> Board:
 def board_of(results: Results, *, everything: bool = False) -> Board:
     """Return the board of results; see :func:`read_board`."""
     data = read_data(results, everything=everything)
+    return with_pools(first_board(results, data), data)
+
+
+def first_board(results: Results, data: BoardData) -> Board:
+    """Return the board without its pools, of what was read."""
     made = make_board(data.facts, data.runs, data.cards, data.readings, data.declared, data.notes)
     return replace(made, refinement=read_refinement(results, data.facts))
+
+
+def with_pools(board: Board, data: BoardData) -> Board:
+    """Return the board with its pools; detection is not theirs to rank."""
+    declared = Declared(reason="the protocol declares no pools")
+    readings = replace(data.readings, detections={})
+    pools = tuple(
+        Pool(rule, make_board(data.facts, runs, {}, readings, declared))
+        for rule, runs in pools_of(data.runs).items()
+    )
+    return replace(board, pools=pools)
 
 
 def make_board(
@@ -252,6 +292,7 @@ def make_board(
             [Entrant(*names) for names in competing(runs)],
             readings.detections,
         ),
+        costs=read_entrant_costs(facts, runs, cells),
     )
 
 

@@ -15,20 +15,22 @@ from medbench.errors import StoreError
 from medbench.results import Results
 from medbench.store.atomic import write_bytes
 from medbench_leaderboard.attention import read_attended
-from medbench_leaderboard.board import Board, board_of
+from medbench_leaderboard.board import Board, board_of, first_board, with_pools
 from medbench_leaderboard.confirmed import read_confirmed
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.curves import read_curves
 from medbench_leaderboard.declared import changes_table
 from medbench_leaderboard.entrants import read_entrants
-from medbench_leaderboard.figures import make_charts
+from medbench_leaderboard.figures import other_charts, score_charts
 from medbench_leaderboard.figures.lines import line_figure
 from medbench_leaderboard.figures.refinement import refinement_chart
-from medbench_leaderboard.figures.render import draw, figure_files
+from medbench_leaderboard.figures.render import Drawings, drawings
 from medbench_leaderboard.filters import read_filters
 from medbench_leaderboard.label_noise import read_block_noise
 from medbench_leaderboard.page import render_page
 from medbench_leaderboard.paper import paper_files
+from medbench_leaderboard.pool_tables import pools_table, pools_tests
+from medbench_leaderboard.reading import read_data
 from medbench_leaderboard.tests_table import tests_table
 
 
@@ -73,33 +75,51 @@ def write_board(
     StoreError
         If a folder holds no results, is damaged, or ``out`` cannot be written.
     """
-    board = board_of(results, everything=everything)
-    explored = board_of(results.explored) if results.explored else None
-    confirmed = read_confirmed(results, board, explored)
+    with drawings() as figures:
+        board, contents = _contents(results, figures, sections, everything=everything)
+    try:
+        for name, content in contents.items():
+            write_bytes(out / name, content)
+    except OSError as error:
+        raise StoreError(
+            f"{out} cannot be written: {error.strerror or error}; choose another folder with --out"
+        ) from error
+    return board, tuple(contents)
+
+
+def _contents(
+    results: Results, figures: Drawings, sections: Sequence[Section], *, everything: bool
+) -> tuple[Board, dict[str, bytes]]:
+    """Return the board and its files; figures are drawn while the rest is computed."""
+    data = read_data(results, everything=everything)
+    board = first_board(results, data)
+    charts = [figures.add(chart) for chart in score_charts(board)]
     curves = read_curves(results, board.runs, board.facts.primary)
-    charts = make_charts(board, curves, read_filters(results, board.runs))
+    weights = read_filters(results, board.runs)
+    charts += [figures.add(chart) for chart in other_charts(board, curves, weights)]
     contributed = [
-        [line_figure(f"contributed-{i}-{j}", figure, section.source)
+        [figures.add(line_figure(f"contributed-{i}-{j}", figure, section.source))
          for j, figure in enumerate(section.figures, start=1)]
         for i, section in enumerate(sections, start=1)
     ]  # fmt: skip
-    bought = refinement_chart(board) if board.refinement is not None else None
-    all_charts = [*charts, *(chart for added in contributed for chart in added)]
-    all_charts += [bought] if bought else []
-    drawn = draw(all_charts)
+    bought = None if board.refinement is None else figures.add(refinement_chart(board))
+    board = with_pools(board, data)
+    explored = board_of(results.explored) if results.explored else None
+    confirmed = read_confirmed(results, board, explored)
     attended = read_attended(results, board.runs, board.facts)
     entrants = read_entrants(results, board.runs, board.facts.primary)
     contents = {
         "leaderboard.csv": _csv(board.cells),
         "runs.csv": _csv(board.runs),
         "runs.parquet": _parquet(board.runs),
+        "costs.csv": _csv(board.costs),
         "tests.csv": _csv(tests_table(board.findings.comparisons)),
         "declared.csv": _csv(changes_table(board.declared)),
         **{name: text.encode() for name, text in paper_files(board).items()},
         "index.html": render_page(
             board,
             charts,
-            drawn,
+            figures.drawn(),
             entrants,
             curves.unreadable,
             list(zip(sections, contributed, strict=True)),
@@ -108,8 +128,11 @@ def write_board(
             bought,
             attended,
         ).encode(),
-        **{f"figures/{name}": content for name, content in figure_files(all_charts, drawn).items()},
+        **{f"figures/{name}": content for name, content in figures.files().items()},
     }
+    if board.pools:
+        contents["pools.csv"] = _csv(pools_table(board.pools))
+        contents["pools-tests.csv"] = _csv(pools_tests(board.pools))
     if board.detection is not None:
         contents["detection.csv"] = _csv(board.detection.cells)
         contents["detection-tests.csv"] = _csv(board.detection.tests)
@@ -120,14 +143,7 @@ def write_board(
         contents["attention.csv"] = _csv(attended.table)
     if confirmed and confirmed.table is not None:
         contents["confirmed.csv"] = _csv(confirmed.table)
-    try:
-        for name, content in contents.items():
-            write_bytes(out / name, content)
-    except OSError as error:
-        raise StoreError(
-            f"{out} cannot be written: {error.strerror or error}; choose another folder with --out"
-        ) from error
-    return board, tuple(contents)
+    return board, contents
 
 
 def _csv(table: pd.DataFrame) -> bytes:

@@ -144,6 +144,7 @@ def _plugin(
 
 def _rows(part: pd.DataFrame, metric: str) -> Iterator[SeedRow]:
     seeds = sorted(part["seed"].unique())
+    part = part[[*BLOCK, "seed", *(f"{reading}_{metric}" for reading in READINGS)]]
     for key, own in grouped(part, BLOCK):
         by_seed = own.set_index("seed").reindex(seeds)
         for reading in READINGS:

@@ -10,6 +10,7 @@ FILES: Mapping[str, str] = {
     "leaderboard.csv": "entrant by block by reading by metric",
     "runs.csv": "one row a run",
     "runs.parquet": "the same for programs",
+    "costs.csv": "what entrants cost",
     "tests.csv": "every comparison",
     "declared.csv": "what was declared after results existed",
     "tests.md": "what may be said, and the methods paragraph",

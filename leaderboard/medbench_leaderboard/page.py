@@ -19,17 +19,19 @@ from medbench import results
 from medbench.interfaces.dataset import LABELS_AS_GIVEN, label_words
 from medbench.metrics import READINGS
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
-from medbench_leaderboard import declared, detection, table, tests_table
+from medbench_leaderboard import costs, declared, detection, table, tests_table
 from medbench_leaderboard.attention import Attended, sentences
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.confirmed import Confirmed
 from medbench_leaderboard.contributed import Section
+from medbench_leaderboard.drawing import Drawn
 from medbench_leaderboard.entrants import MOST_RUNS, EntrantFacts
 from medbench_leaderboard.figures import Chart
 from medbench_leaderboard.figures.render import page_script
 from medbench_leaderboard.label_noise import BlockNoise, datasets_as_given
 from medbench_leaderboard.names import run_label
-from medbench_leaderboard.ranking import Ranking, open_ranks
+from medbench_leaderboard.pool_tables import pools_table
+from medbench_leaderboard.ranking import Ranking, foreign_weights, open_ranks
 from medbench_leaderboard.statistics.findings import Comparison
 from medbench_leaderboard.words import (
     ADVICE_NOTE,
@@ -62,7 +64,7 @@ class Reason:
 def render_page(
     board: Board,
     charts: Sequence[Chart],
-    drawn: Mapping[str, Markup],
+    drawn: Mapping[str, Drawn],
     entrants: Sequence[EntrantFacts],
     unreadable_curves: Mapping[str, str],
     sections: Sequence[tuple[Section, Sequence[Chart]]] = (),
@@ -83,8 +85,8 @@ def render_page(
         What to show.
     charts : sequence of Chart
         Its figures.
-    drawn : mapping of str to Markup
-        SVG of each chart that has rows, by its name.
+    drawn : mapping of str to Drawn
+        Each chart that has rows, by its name.
     entrants : sequence of EntrantFacts
         What each entrant is made of.
     unreadable_curves : mapping of str to str
@@ -103,7 +105,7 @@ def render_page(
     findings, ranking = board.findings, Ranking(board)
     own = "".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
     script = f"(() => {{{page_script()}}})();\n{own}"
-    differences, *others = charts
+    differences, *others, cost = charts
     shown = [*charts, *(chart for _, added in sections for chart in added)]
     shown += [bought] if bought else []
     return (
@@ -130,9 +132,14 @@ def render_page(
             intervals=open_ranks(board),
             board_data=ranking.to_json(),
             chart_data={chart.name: chart.page_data() for chart in shown if chart.name in drawn},
-            drawn=drawn,
+            drawn={name: Markup(one.page) for name, one in drawn.items()},
             differences_chart=differences,
             charts=others,
+            pool_rows=_pool_rows(board),
+            foreign=foreign_weights(board),
+            cost_chart=cost,
+            cost_rows=_records(board.costs),
+            cost_measures={n: w for n, w in costs.MEASURES.items() if board.costs[n].notna().any()},
             detection=board.detection,
             detection_rows=_detection_rows(board),
             detection_metrics=detection.METRICS,
@@ -159,6 +166,7 @@ def render_page(
             files={
                 "leaderboard.csv": ("entrant by block by reading by metric", table.COLUMNS),
                 "runs.csv": ("one row a run", results.COLUMNS),
+                "costs.csv": ("what entrants cost", costs.COLUMNS),
                 "declared.csv": ("what was declared after results existed", declared.COLUMNS),
                 "tests.csv": ("every comparison", tests_table.COLUMNS),
             },
@@ -245,7 +253,7 @@ def _confirmed_rows(confirmed: Confirmed | None) -> list[dict[str, Any]]:
     if confirmed is None or confirmed.table is None:
         return []
     table = confirmed.table[confirmed.table["dataset"].isna()]
-    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    rows = _records(table)
     for row in rows:
         sides = [
             " + ".join(
@@ -286,16 +294,28 @@ def _detection_rows(board: Board) -> list[dict[str, Any]]:
     """Return detection by entrant and block, as far as the page shows it."""
     if board.detection is None:
         return []
-    rows = board.detection.cells[:_MOST_SHOWN_RUNS].to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
+    return _records(board.detection.cells[:_MOST_SHOWN_RUNS])
 
 
 def _refinement_rows(board: Board) -> list[dict[str, Any]]:
     """Return the table of refinements at equal budget, as far as the page shows it."""
     if board.refinement is None:
         return []
-    rows = board.refinement.ends[:_MOST_SHOWN_RUNS].to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
+    return _records(board.refinement.ends[:_MOST_SHOWN_RUNS])
+
+
+def _pool_rows(board: Board) -> dict[str, list[dict[str, Any]]]:
+    """Return the ranking of each pool, with the places among all entrants."""
+    places = {(*s.entrant,): s.place for s in board.standings[board.facts.reading]}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in _records(pools_table(board.pools)):
+        row["among_all"] = places[row["pretext"], row["method"]]
+        found.setdefault(row["pool"], []).append(row)
+    return found
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _runs(board: Board) -> list[dict[str, Any]]:
@@ -303,5 +323,4 @@ def _runs(board: Board) -> list[dict[str, Any]]:
     names = [name + board.facts.primary if name.endswith("_") else name for name in _RUN_COLUMNS]
     short = [name.removesuffix("_") for name in _RUN_COLUMNS]
     shown = board.runs[:_MOST_SHOWN_RUNS][[*names, "digest"]]
-    shown = shown.set_axis([*short, "digest"], axis="columns")
-    return [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
+    return _records(shown.set_axis([*short, "digest"], axis="columns"))

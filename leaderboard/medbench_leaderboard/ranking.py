@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from medbench.metrics import LOWER_IS_BETTER, METRICS, READINGS
 from medbench_leaderboard.board import Board, Standing
-from medbench_leaderboard.names import Entrant
-from medbench_leaderboard.table import BLOCK, ENTRANT, positions
+from medbench_leaderboard.names import Entrant, listed
+from medbench_leaderboard.table import BLOCK, ENTRANT, grouped, positions
 from medbench_leaderboard.words import readable
 
 #: Cells, of all readings and metrics, beyond which the page gets the primary metric only.
@@ -103,7 +103,8 @@ class Ranking:
         facts = self.board.facts
         metrics = METRICS if self.planned.size <= _MOST_CELLS else (facts.primary,)
         chosen = [METRICS.index(name) for name in metrics]
-        opened = open_ranks(self.board)
+        opened, foreign = open_ranks(self.board), foreign_weights(self.board)
+        families = families_of(self.board)
         return {
             "protocol": facts.name,
             "readings": list(READINGS),
@@ -126,6 +127,8 @@ class Ranking:
                     "planned": standing.planned,
                     "ties": self.board.findings.tie_groups.get(standing.entrant, ""),
                     "open": opened.get(standing.entrant, ""),
+                    "foreign": foreign.get(standing.entrant, ""),
+                    **families.get(standing.entrant, {}),
                 }
                 for standing in self.standings
             ],
@@ -141,6 +144,26 @@ def open_ranks(board: Board) -> dict[Entrant, str]:
     if not board.findings.tested:
         return {}
     return {one.entrant: one.open_ranks for one in board.findings.ranking}
+
+
+def foreign_weights(board: Board) -> dict[Entrant, str]:
+    """Return of entrants with weights from elsewhere what these have seen of the board."""
+    runs = board.runs[board.runs["contamination"] != ""]
+    found = {}
+    for names, own in grouped(runs, ENTRANT):
+        worst = max(own["contamination"], key=("no", "not stated", "seen").index)
+        seen = own.loc[own["contamination"] == "seen", "dataset"].unique()
+        named = f"seen: {listed([str(name) for name in seen])}"
+        found[Entrant(*names)] = named if worst == "seen" else str(worst)
+    return found
+
+
+def families_of(board: Board) -> dict[Entrant, dict[str, str]]:
+    """Return the families of pretext and method of each entrant, as its finished runs say."""
+    names = ["pretext_family", "method_family"]
+    done = board.runs[board.runs["status"] == "done"].drop_duplicates(ENTRANT)
+    rows = done[[*ENTRANT, *names]].itertuples(index=False, name=None)
+    return {Entrant(*row[:2]): dict(zip(names, row[2:], strict=True)) for row in rows}
 
 
 def heat(means: NDArray[np.float64], *, lower: bool) -> NDArray[np.float64]:

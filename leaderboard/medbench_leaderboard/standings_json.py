@@ -26,15 +26,15 @@ def standings_json(board: Board) -> dict[str, Any]:
         "differences_tested": board.findings.tested,
         "questions": [_answer(answer) for answer in board.findings.answers],
         "claims": [_claim(c) for c in board.findings.comparisons if c.claimed],
-        "ranking": [
-            {
-                **ranked.entrant._asdict(),
-                "mean_rank": ranked.mean_rank,
-                "open_ranks": [ranked.rank_low, ranked.rank_high],
-                "letters": ranked.letters,
+        "ranking": _ranking(board),
+        "pools": {
+            pool.rule.name: {
+                "entrants": pool.rule.about,
+                "ranking": _ranking(pool.board),
+                "sentences": list(pool.board.findings.sentences),
             }
-            for ranked in board.findings.ranking
-        ],
+            for pool in board.pools
+        },
         "detection": _detection(board),
         "refinement": _refinement(board),
         "declared": {
@@ -46,6 +46,18 @@ def standings_json(board: Board) -> dict[str, Any]:
         "sentences": list(board.findings.sentences),
         "warnings": list(board.findings.warnings),
     }
+
+
+def _ranking(board: Board) -> list[dict[str, Any]]:
+    return [
+        {
+            **ranked.entrant._asdict(),
+            "mean_rank": ranked.mean_rank,
+            "open_ranks": [ranked.rank_low, ranked.rank_high],
+            "letters": ranked.letters,
+        }
+        for ranked in board.findings.ranking
+    ]
 
 
 def _detection(board: Board) -> dict[str, Any] | None:

@@ -41,6 +41,8 @@ COLUMNS: Mapping[str, str] = {
     "agreed": "whether all runs of the block have the same settings and data",
     "counted": "whether the block enters mean ranks and tests: complete, learnable and agreed",
     "oracle_answers": "answers the method had from the oracle, mean over seeds",
+    "contamination": "whether weights from elsewhere have seen the dataset: seen, not stated or "
+    "no; empty where the entrant starts from none",
 }
 
 
@@ -74,6 +76,7 @@ def make_cells(runs: pd.DataFrame) -> pd.DataFrame:
     cells["sd"] = sds.to_numpy().ravel()
     cells["seeds"] = counts.to_numpy().ravel()
     cells["oracle_answers"] = np.repeat(groups["oracle_answers"].mean().to_numpy(), each)
+    cells["contamination"] = np.repeat(_contamination(runs, groups).to_numpy(), each)
     cells["learnable"] = _by_block(cells, block_learnable(runs)).astype("boolean")
     cells["chance"] = _chance(cells, runs)
     cells["rank"] = _ranks(cells)
@@ -171,6 +174,13 @@ def ranks_with_failures(
     kept = whole.groupby(by, sort=False).transform("all")
     mean: pd.Series = rank[kept].groupby([chosen[name] for name in ENTRANT], sort=False).mean()
     return mean
+
+
+def _contamination(runs: pd.DataFrame, groups: Any) -> pd.Series:
+    """Return the worst that is known of the weights of each group's runs."""
+    order = ["", "no", "not stated", "seen"]
+    places = runs["contamination"].map(order.index).groupby(groups.ngroup(), sort=True).max()
+    return places.map(order.__getitem__)
 
 
 def _ranks(cells: pd.DataFrame) -> pd.Series:

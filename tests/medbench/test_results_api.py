@@ -61,6 +61,24 @@ def results(folder: Path) -> medbench.Results:
     return medbench.load(folder)
 
 
+def test_runs_say_what_they_cost(results: medbench.Results) -> None:
+    runs = results.runs
+    assert (runs["images_per_second"] > 10).all()
+    assert (runs["cpu_seconds"] > 0).all()
+    assert (runs["peak_bytes"] > 50e6).all()  # torch is loaded
+    assert runs["gpu_seconds"].isna().all()
+    parts = ("input", "step", "evaluation", "bookkeeping")
+    shares = runs[[f"{part}_share" for part in parts]]
+    assert shares.sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (shares > 0).all(axis=None)
+    starts = runs["pretext"] == "rotation"
+    assert (runs["pretraining_cpu_seconds"].notna() == starts).all()
+    assert set(runs["method_family"]) == {"baseline", "semi-supervised"}
+    assert set(runs.loc[starts, "pretext_family"]) == {"transformations"}
+    assert set(runs.loc[~starts, "pretext_family"]) == {"none"}
+    assert set(runs["backbone_training"]) == {"whole"}
+
+
 def test_one_row_a_run_with_every_score(results: medbench.Results) -> None:
     runs = results.runs
     assert len(runs) == 4

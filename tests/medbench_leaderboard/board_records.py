@@ -112,6 +112,9 @@ def finish(
     card: Mapping[str, Any] | None = None,
     classes: Sequence[str] = ("no", "yes"),
     shifts: Mapping[str, float] | None = None,
+    spec: Mapping[str, Any] | None = None,
+    resources: Mapping[str, Any] | None = None,
+    credits: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
     """Write the record of a run.
 
@@ -145,12 +148,13 @@ def finish(
     if curves is None:
         curves = {"test/balanced_accuracy": np.linspace(0.5, 0.7, EPOCHS)}
     metadata = {
-        "provenance": provenance(results),
+        "provenance": {**provenance(results), "credits": dict(credits or {})},
+        "resources": dict(resources or {}),
         "times": {"data": 0.5, "training": 2.0, "evaluation": 0.5},
     }  # fmt: skip
     arrays = {f"curves/{name}": np.asarray(curve, float) for name, curve in curves.items()}
     key = key_of(axes)
-    record = make_record(key, axes, {"toy": True}, summary, arrays, metadata)
+    record = make_record(key, axes, dict(spec or {"toy": True}), summary, arrays, metadata)
     write_record(results.record_path(key), record)
 
 
@@ -158,15 +162,21 @@ def fail(results: Results, axes: Mapping[str, Any], reason: str, state: str = "f
     results.write_attempt(Attempt(key_of(axes), "a label", "run", 1, state, reason))
 
 
-def pretrain(results: Results, axes: Mapping[str, Any], loss: Sequence[float]) -> None:
+def pretrain(
+    results: Results,
+    axes: Mapping[str, Any],
+    loss: Sequence[float],
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
     key = pretraining_key(axes)
     assert key is not None
     path = results.pretraining_path(key)
     if not path.exists():
         weights = {"w": np.zeros(2, np.float32)}
         curve = np.array(loss)
+        about = metadata or {"times": {}}
         write_weights(
-            path, PretrainedWeights(key, {}, weights, curve, curve * 0 + 0.5, 0.25, {"times": {}})
+            path, PretrainedWeights(key, {}, weights, curve, curve * 0 + 0.5, 0.25, about)
         )
 
 

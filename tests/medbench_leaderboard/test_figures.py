@@ -7,6 +7,7 @@ import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import pytest
 from scipy import stats
 
 from medbench_leaderboard.contributed import Lines
+from medbench_leaderboard.drawing import Drawn
 from medbench_leaderboard.figures.chart import BASE, Chart, first_panels, panel_words
 from medbench_leaderboard.figures.filters import relative_change, smoothness
 from medbench_leaderboard.figures.lines import line_figure, line_panels, on_scale
-from medbench_leaderboard.figures.render import draw, figure_files
+from medbench_leaderboard.figures.render import Drawings
 from medbench_leaderboard.figures.style import PRINT, look, series_of
 from medbench_leaderboard.intervals import over_seeds
 
@@ -93,6 +95,19 @@ def chart(rows: pd.DataFrame = LINES, **values: Any) -> Chart:
     return Chart("lines", "A <title>", "", "", rows, drawing, switch=series, **values)
 
 
+def drawings(charts: list[Chart]) -> Drawings:
+    """Draw charts one after the other, in a thread of this process."""
+    with ThreadPoolExecutor(1) as executor:
+        found = Drawings(executor)
+        for one in charts:
+            found.add(one)
+    return found
+
+
+def draw(one: Chart) -> Drawn:
+    return drawings([one]).drawn()[one.name]
+
+
 def texts_of(svg: str) -> list[str]:
     lines = (text for one in ET.fromstring(svg).iter(f"{SVG}text") for text in one.itertext())
     return list(lines)
@@ -111,7 +126,7 @@ def test_panels_of_a_dataset_share_a_scale_and_wide_bands_are_cut() -> None:
 
 
 def test_missing_values_leave_gaps_and_names_are_texts() -> None:
-    svg = draw([chart()])["lines"]
+    svg = draw(chart()).page
     lines = re.findall(r'<path d="([^"]*)"[^>]*stroke="var\(--series-0\)"', svg)
     assert sorted(path.count("M") for path in lines)[-1] == 2
     found = texts_of(svg)
@@ -122,7 +137,7 @@ def test_missing_values_leave_gaps_and_names_are_texts() -> None:
 
 def test_points_are_where_the_numbers_say() -> None:
     points = (("one", ((0.0, 2.0), (1.0, 1.0), (4.0, 0.0))),)
-    svg = draw([line_figure("own", Lines("epoch", "loss", points), "my-lab 1.2")])["own"]
+    svg = draw(line_figure("own", Lines("epoch", "loss", points), "my-lab 1.2")).page
     (path,) = re.findall(r'<path d="M([\d.,L]+)"[^>]*stroke="var', svg)
     xy = np.array([[float(v) for v in point.split(",")] for point in path.split("L")])
     # a drawing of 560 by 240 pixels, whose vertical axis points down
@@ -135,14 +150,14 @@ def test_the_page_can_choose_rows_and_hide_series() -> None:
     own = chart(filters=["dataset", "method"])
     params = {param["name"]: param for param in own.spec["params"]}
     assert {name: param["value"] for name, param in params.items()} == {
-        "only_dataset": "", "only_method": "", "hidden": [],
+        "only_dataset": None, "only_method": None, "hidden": [],
     }  # fmt: skip
-    params["only_dataset"]["value"] = "chest"
-    assert {"ce", "co"} <= set(texts_of(draw([own])["lines"]))
-    params["only_method"]["value"] = "co"
-    assert "ce" not in texts_of(draw([own])["lines"])
+    params["only_dataset"]["value"] = ["chest"]
+    assert {"ce", "co"} <= set(texts_of(draw(own).page))
+    params["only_method"]["value"] = ["co"]
+    assert "ce" not in texts_of(draw(own).page)
     params["hidden"]["value"] = ["second"]
-    assert "co" not in texts_of(draw([own])["lines"])
+    assert "co" not in texts_of(draw(own).page)
 
 
 def test_panels_beyond_the_most_are_left_out_and_counted() -> None:
@@ -166,11 +181,11 @@ def test_words_are_by_panel_and_series() -> None:
 
 def test_files_of_a_chart() -> None:
     charts = [chart(), Chart("none", "None", "", "Nothing.", LINES[:0], BASE.mark_point())]
-    drawn = draw(charts)
-    assert list(drawn) == ["lines"]
-    files = figure_files(charts, drawn)
+    figures = drawings(charts)
+    assert list(figures.drawn()) == ["lines"]
+    files = figures.files()
     assert list(files) == ["lines.svg", "lines.pdf", "lines.csv"]
-    assert figure_files(charts, draw(charts)) == files, "the same figure gives the same bytes"
+    assert drawings(charts).files() == files, "the same figure gives the same bytes"
     rows = list(csv.reader(io.StringIO(files["lines.csv"].decode())))
     assert rows[0] == ["dataset", "method", "pretext", "epoch", "mean", "sd"]
     assert rows[1] == ["chest", "ce", "a <b> & 'c' \x01", "1", "0.2", "0.05"]
@@ -184,13 +199,13 @@ def test_files_of_a_chart() -> None:
 
 
 def test_an_svg_file_is_well_formed_titled_and_coloured_for_print() -> None:
-    drawn = draw([chart()])
-    text = figure_files([chart()], drawn)["lines.svg"].decode()
+    drawn = draw(chart())
+    text = drawn.svg.decode()
     assert ET.fromstring(text).find(f"{SVG}title").text == "A <title>"
     assert "var(" not in text
     assert PRINT["series-0"] in text and PRINT["series-1"] in text
     # on the page colours are those of the style sheet
-    used = set(re.findall(r'(?:fill|stroke)="([^"]*)"', drawn["lines"])) - {"none", "transparent"}
+    used = set(re.findall(r'(?:fill|stroke)="([^"]*)"', drawn.page)) - {"none", "transparent"}
     assert {"var(--ink)", "var(--series-0)", "var(--series-1)"} <= used
     assert all(re.fullmatch(r"var\(--[a-z0-9-]+\)", colour) for colour in used)
     for colour in used:
@@ -198,7 +213,7 @@ def test_an_svg_file_is_well_formed_titled_and_coloured_for_print() -> None:
 
 
 def test_a_pdf_brings_its_fonts() -> None:
-    content = figure_files([chart()], draw([chart()]))["lines.pdf"]
+    content = draw(chart()).pdf
     assert content.startswith(b"%PDF-")
     assert b"/FontFile" in content
     assert b"/URI" not in content
@@ -207,7 +222,7 @@ def test_a_pdf_brings_its_fonts() -> None:
 def test_nothing_is_fetched_to_draw() -> None:
     outside = alt.Chart("http://127.0.0.1:9/rows.csv").mark_point().encode(x="a:Q")
     with pytest.raises(ValueError, match="not allowed"):
-        draw([Chart("outside", "", "", "", LINES, outside)])
+        draw(Chart("outside", "", "", "", LINES, outside))
 
 
 # ---------------------------------------------------------------- colours

@@ -22,6 +22,7 @@ from medbench.engine.networks import (
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.state import PluginState
 from medbench.engine.streams import seed_global_rngs, torch_stream
+from medbench.engine.timing import StageTimer
 from medbench.engine.views import DeviceImages, batch_count, shuffled_batches
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone, ImageSpace, PatchNetwork
@@ -87,6 +88,8 @@ class PretrainingStage:
         weights of a step before, to be shown next to the learned ones.
     state : PluginState
         What a checkpoint saves between two epochs.
+    timer : StageTimer
+        What the seconds are spent on; views that a pretext makes itself are part of the step.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class PretrainingStage:
         self._builder = backbone
         self.pretext = pretext
         self.device = prepare_process(given.compute, device)
+        self.timer = StageTimer(self.device)
         layout = memory_format(given.compute)
         size, channels = given.images.shape[1], given.images.shape[3]
         space = ImageSpace(channels=channels, size=size)
@@ -142,9 +146,11 @@ class PretrainingStage:
         """Train from epoch ``first`` on, yielding after each epoch."""
         for epoch in range(first, self.given.stage.epochs):
             seed_global_rngs(self.given.training_seed, epoch)
-            result = self._epoch(epoch)
-            self.state.save()  # refuse what cannot be saved in every job, checkpoint or not
-            yield result
+            with self.timer.part("step"):
+                result = self._epoch(epoch)
+            with self.timer.part("bookkeeping"):
+                self.state.save()  # refuse what cannot be saved in every job, checkpoint or not
+                yield result
 
     def _epoch(self, epoch: int) -> PretrainingEpoch:
         seed, device = self.given.training_seed, self.device
@@ -156,12 +162,12 @@ class PretrainingStage:
         correct = torch.zeros((), device=device)
         questions = 0
         everything = torch.arange(len(self.images), device=device)
-        for chosen in shuffled_batches(everything, self.given.stage.batch_size, rng):
-            images = self.images.take(chosen)
+        chosen = shuffled_batches(everything, self.given.stage.batch_size, rng)
+        for images in self.timer.batches(map(self.images.take, chosen), len):
             with autocast(device, self.given.compute):
                 step = self.pretext.loss(self.backbone, self.head, images, rng)
             self.optimiser.step(step.loss)
-            loss += step.loss.detach() * len(chosen)
+            loss += step.loss.detach() * len(images)
             correct += step.correct
             questions += step.questions
         return PretrainingEpoch(float(loss) / len(self.images), float(correct) / max(1, questions))

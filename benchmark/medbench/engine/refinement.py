@@ -131,11 +131,13 @@ class RefinementStage:
         for number in range(first, options.rounds + 1):
             loss = self.given.loss
             if number:
-                self._buy(number)
-                loss = self._fine_tune(number)
+                with self.stage.timer.part("step"):
+                    self._buy(number)
+                    loss = self._fine_tune(number)
             result = self.stage.evaluate(EpochReport(loss))
-            self.state.save()  # refuse what cannot be saved in every run, checkpoint or not
-            yield result
+            with self.stage.timer.part("bookkeeping"):
+                self.state.save()  # refuse what cannot be saved in every run, checkpoint or not
+                yield result
 
     def _buy(self, number: int) -> None:
         now, budget = self.now, self.given.options.budget
@@ -178,7 +180,7 @@ class RefinementStage:
         if len(trusted) < 2:
             return self.given.loss  # batch normalisation cannot be trained on one sample
         labels = torch.from_numpy(self.now.labels).to(self.device)
-        images = NoisyDeviceImages(stage.train, labels, training.augmentation)
+        images = NoisyDeviceImages(stage.train, labels, training.augmentation, stage.timer)
         settings = options.optimiser or training.optimiser
         optimisers = [
             ScheduledOptimiser((network,), settings, options.epochs, training.layer_decay)

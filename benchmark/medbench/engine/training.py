@@ -24,6 +24,7 @@ from medbench.engine.networks import (
 from medbench.engine.optimisation import ScheduledOptimiser
 from medbench.engine.state import PluginState
 from medbench.engine.streams import numpy_stream, seed_global_rngs, torch_stream
+from medbench.engine.timing import StageTimer
 from medbench.engine.views import DeviceImages, NoisyDeviceImages
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone, ImageSpace
@@ -214,6 +215,8 @@ class TrainingStage:
         What a checkpoint saves between two epochs.
     provided : tuple
         What the method was handed, which is no part of its state.
+    timer : StageTimer
+        What the seconds are spent on.
     """
 
     def __init__(
@@ -228,6 +231,7 @@ class TrainingStage:
         self.backbone = backbone
         self.method = method
         self.device = prepare_process(given.compute, device)
+        self.timer = StageTimer(self.device)
         self.train = self.on_device(given.train_images)
         self.validation = self.on_device(given.validation_images)
         self.test = self.on_device(given.test_images)
@@ -254,9 +258,12 @@ class TrainingStage:
         """Train from epoch ``first`` on, yielding predictions after each epoch."""
         for epoch in range(first, self.given.training.epochs):
             seed_global_rngs(self.given.training_seed, epoch)
-            result = self.evaluate(self.method.train_epoch(epoch))
-            self.state.save()  # refuse what cannot be saved in every run, checkpoint or not
-            yield result
+            with self.timer.part("step"):
+                report = self.method.train_epoch(epoch)
+            result = self.evaluate(report)
+            with self.timer.part("bookkeeping"):
+                self.state.save()  # refuse what cannot be saved in every run, checkpoint or not
+                yield result
 
     def evaluate(self, report: EpochReport) -> EpochResult:
         """Return a report with predictions for all images."""
@@ -271,12 +278,13 @@ class TrainingStage:
 
     def predict(self, images: DeviceImages) -> NDArray[np.float32]:
         """Return the method's probabilities (N, K) for images as they are, checked."""
-        with torch.inference_mode(), autocast(self.device, self.given.compute):
-            batches = [
-                self.method.predict(batch).float()
-                for batch in images.chunks(self.given.evaluation_batch)
-            ]
-        probabilities: NDArray[np.float32] = torch.cat(batches).cpu().numpy()
+        with self.timer.part("evaluation"):
+            with torch.inference_mode(), autocast(self.device, self.given.compute):
+                batches = [
+                    self.method.predict(batch).float()
+                    for batch in images.chunks(self.given.evaluation_batch)
+                ]
+            probabilities: NDArray[np.float32] = torch.cat(batches).cpu().numpy()
         self._check(probabilities, len(images))
         return probabilities
 
@@ -315,4 +323,5 @@ class TrainingStage:
 
     def _noisy(self, images: DeviceImages, labels: NDArray[np.int64]) -> NoisyDeviceImages:
         on_device = torch.from_numpy(labels).to(self.device)
-        return NoisyDeviceImages(images, on_device, self.given.training.augmentation)
+        augmentation = self.given.training.augmentation
+        return NoisyDeviceImages(images, on_device, augmentation, self.timer)

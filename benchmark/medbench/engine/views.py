@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medbench.augment import augment
+from medbench.engine.timing import StageTimer
 from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import Batch
 
@@ -92,14 +93,21 @@ class NoisyDeviceImages:
         Noisy labels on the same device.
     augmentation : AugmentationSettings
         The protocol's.
+    timer : StageTimer, optional
+        Counts mini-batches; one of its own by default.
     """
 
     def __init__(
-        self, images: DeviceImages, labels: Tensor, augmentation: AugmentationSettings
+        self,
+        images: DeviceImages,
+        labels: Tensor,
+        augmentation: AugmentationSettings,
+        timer: StageTimer | None = None,
     ) -> None:
         self._images = images
         self.labels = labels
         self._augmentation = augmentation
+        self._timer = timer or StageTimer(labels.device)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -113,6 +121,12 @@ class NoisyDeviceImages:
         views: int = 1,
     ) -> Iterator[Batch]:
         """Yield shuffled, augmented mini-batches: one epoch."""
+        drawn = self._drawn(batch_size, rng, indices, views)
+        return self._timer.batches(drawn, lambda batch: len(batch.indices))
+
+    def _drawn(
+        self, batch_size: int, rng: torch.Generator, indices: Tensor | None, views: int
+    ) -> Iterator[Batch]:
         pool = torch.arange(len(self), device=self.labels.device) if indices is None else indices
         for chosen in shuffled_batches(pool, batch_size, rng):
             images = self._images.take(chosen)

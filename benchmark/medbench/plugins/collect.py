@@ -122,6 +122,7 @@ def _copy(plugin: Plugin) -> Plugin:
     values = {each.name: getattr(plugin, each.name) for each in fields(Plugin)}
     values["summary"] = plain(plugin.summary, 200)
     values["citation"] = plain(plugin.citation, 1000)
+    values["family"] = plain(plugin.family, 40)
     values["defaults"] = json.loads(json.dumps(dict(plugin.defaults)))
     return Plugin(**values)
 
@@ -174,7 +175,7 @@ def _wrong_field(plugin: Plugin) -> str:
         return "has no valid interface or target"
     types = {
         "summary": str, "revision": int, "citation": str, "defaults": Mapping, "settings": str,
-        "member": str,
+        "member": str, "family": str,
     }  # fmt: skip
     for word, wanted in types.items():
         given = getattr(plugin, word)

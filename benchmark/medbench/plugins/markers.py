@@ -49,6 +49,9 @@ class Plugin:
     member : str
         The setting that ``NAME:VALUE`` sets, where one plugin has more members than could
         be announced one by one.
+    family : str
+        The kind of approach, in a few words, such as ``"robust loss"``; the board filters
+        by it.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Plugin:
     settings: str = ""
     citation: str = ""
     member: str = ""
+    family: str = ""
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def _credits(registry: Registry, spec: RunSpec | PretrainingSpec) -> dict[str, d
             credits[f"{kind} {used.plugin}"] = {
                 "summary": entry.plugin.summary,
                 "citation": entry.plugin.citation,
+                "family": entry.plugin.family,
                 "distribution": entry.distribution,
                 "version": entry.version,
                 "author": author_of(entry.distribution),

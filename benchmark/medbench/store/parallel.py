@@ -8,7 +8,8 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
@@ -44,17 +45,24 @@ def spread(
     if workers < 2 or len(inputs) < worth:
         yield from map(function, inputs)
         return
-    # never a plain fork: this process may have threads of its own
-    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    with ProcessPoolExecutor(workers, get_context(method), _start_worker) as pool:
+    with worker_processes(workers) as pool:
         # few at a time, so that at most 2 results a process wait for the caller
         rest = iter(inputs)
         pending = deque(pool.submit(function, given) for given in islice(rest, 2 * workers))
+        while pending:
+            found = pending.popleft().result()
+            pending.extend(pool.submit(function, given) for given in islice(rest, 1))
+            yield found
+
+
+@contextmanager
+def worker_processes(workers: int) -> Iterator[Executor]:
+    """Start processes for functions that can be imported by name; they end with the block."""
+    # never a plain fork: this process may have threads of its own
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    with ProcessPoolExecutor(workers, get_context(method), _start_worker) as pool:
         try:
-            while pending:
-                found = pending.popleft().result()
-                pending.extend(pool.submit(function, given) for given in islice(rest, 1))
-                yield found
+            yield pool
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -13,6 +13,7 @@ from medbench.canonical import canonical_json, sha256
 from medbench.errors import RecordError
 from medbench.metrics import METRICS, READINGS
 from medbench.store.agreement import agreement
+from medbench.store.contamination import contamination, weights_seen
 from medbench.store.file_signatures import FileSignature
 from medbench.store.records import read_header
 from medbench.store.results import SUFFIXES
@@ -26,6 +27,15 @@ _JSON = pa.dictionary(pa.int32(), pa.string())
 
 #: Columns of every table: the signature of a file, whose name holds the key.
 SIGNATURE = {"run_key": _TEXT, "size": _INT, "changed": _INT, "inode": _INT}
+
+#: Parts of the seconds of a training, of :class:`medbench.engine.timing.StageTimer`.
+_PARTS = ("input", "step", "evaluation", "bookkeeping")
+
+#: What a job costs, of :func:`cost_values`.
+COSTS = (
+    "cpu_seconds", "gpu_seconds", "peak_bytes", "gpu_bytes", "images_per_second",
+    *(f"{part}_share" for part in _PARTS),
+)  # fmt: skip
 
 Columns = Mapping[str, tuple[pa.DataType, str]]
 
@@ -59,10 +69,12 @@ COLUMNS: Columns = {
     "parameters": (_INT, "metadata.resources.parameters"),
     "card": (_JSON, "summary.card"),
     "seconds": (_REAL, "seconds"),
+    **{name: (_REAL, f"cost.{name}") for name in COSTS},
+    "weights_seen": (_JSON, "weights_seen"),
+    "contamination": (_TEXT, "contamination"),
+    "backbone_training": (_TEXT, "backbone_training"),
     "times": (_JSON, "metadata.times"),
-    "resources": (_JSON, "metadata.resources"),
     "device": (_TEXT, "metadata.provenance.device"),
-    "plugins": (_JSON, "metadata.provenance.plugins"),
     "provenance": (_JSON, "metadata.provenance"),
     **{
         f"{reading}_{value}": (column, f"summary.readings.{reading}.{value}")
@@ -83,6 +95,8 @@ PRETRAINING_COLUMNS: Columns = {
     "loss": (_REAL, "loss"),
     "accuracy": (_REAL, "accuracy"),
     "seconds": (_REAL, "seconds"),
+    "cpu_seconds": (_REAL, "cost.cpu_seconds"),
+    "gpu_seconds": (_REAL, "cost.gpu_seconds"),
     "times": (_JSON, "metadata.times"),
     "device": (_TEXT, "metadata.provenance.device"),
     "provenance": (_JSON, "metadata.provenance"),
@@ -98,6 +112,10 @@ def record_values(path: Path) -> dict[str, Any]:
         **agreement(header.spec),
         "fault": "",
         "metadata": metadata,
+        "cost": cost_values(metadata["resources"]),
+        "weights_seen": weights_seen(header.spec),
+        "contamination": contamination(header.spec, header.summary.get("card") or {}),
+        "backbone_training": (header.spec.get("training") or {}).get("backbone", "whole"),
         "classes": len(header.summary.get("classes") or ()) or None,
         "oracle_answers": sum((header.summary.get("oracle") or {}).values()),
         "seconds": sum(metadata["times"].values()),
@@ -107,13 +125,44 @@ def record_values(path: Path) -> dict[str, Any]:
 def pretraining_values(path: Path) -> dict[str, Any]:
     """Return what a table says of a pretraining, nested as in the header of its weights."""
     header = read_weights_header(path)
-    metadata, parent = {"times": {}, **header.metadata}, header.spec.get("parent")
+    metadata = {"times": {}, "resources": {}, **header.metadata}
+    parent = header.spec.get("parent")
     return {
         **vars(header),
         "fault": "",
         "metadata": metadata,
+        "cost": cost_values(metadata["resources"]),
         "parent": sha256(canonical_json(parent)) if parent else None,
         "seconds": sum(metadata["times"].values()),
+    }
+
+
+def cost_values(resources: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return what a job cost; of what its metadata do not say, None.
+
+    Parameters
+    ----------
+    resources : mapping
+        ``resources`` of its metadata.
+
+    Returns
+    -------
+    dict
+        With the keys :data:`COSTS`. Shares are of the seconds of the training process that were
+        timed, so they sum to 1; images a second are those of mini-batches by the seconds of
+        ``input`` and ``step``.
+    """
+    timing = resources.get("timing") or {}
+    seconds = {name: timing.get(name, 0.0) for name in _PARTS}
+    total, training = sum(seconds.values()), seconds["input"] + seconds["step"]
+    peak = resources.get("peak_kib")
+    return {
+        "cpu_seconds": resources.get("cpu_seconds"),
+        "gpu_seconds": resources.get("gpu_seconds"),
+        "peak_bytes": None if peak is None else 1024 * peak,
+        "gpu_bytes": resources.get("gpu_bytes"),
+        "images_per_second": timing["images"] / training if training > 0 else None,
+        **{f"{n}_share": s / total if total > 0 else None for n, s in seconds.items()},
     }
 
 
@@ -169,13 +218,22 @@ def read_rows(signatures: Sequence[FileSignature], root: Path, kind: Kind) -> pa
     pyarrow.Table
         Of a file that cannot be read only the signature and ``fault``, why.
     """
-    places = [(n, where.split("."), type_ == _JSON) for n, (type_, where) in kind.columns.items()]
+    # by the mapping that holds them, so that each is looked up once a file
+    places: dict[str, list[tuple[str, str, bool]]] = {}
+    for column, (type_, where) in kind.columns.items():
+        above, _, name = where.rpartition(".")
+        places.setdefault(above, []).append((column, name, type_ == _JSON))
 
     def row(signature: FileSignature) -> dict[str, Any]:
         key = signature[0]
         found = kind.values(root / kind.folder / key[:2] / f"{key}{kind.suffix}")
-        own = {name: _at(found, path, as_json) for name, path, as_json in places}
-        return dict(zip(SIGNATURE, signature, strict=True)) | own
+        own = dict(zip(SIGNATURE, signature, strict=True))
+        for above, columns in places.items():
+            values = _below(found, above)
+            for column, name, as_json in columns:
+                value = values.get(name)
+                own[column] = canonical_json(value) if as_json and value is not None else value
+        return own
 
     try:
         return pa.Table.from_pylist([row(signature) for signature in signatures], kind.schema)
@@ -189,8 +247,9 @@ def read_rows(signatures: Sequence[FileSignature], root: Path, kind: Kind) -> pa
         return pa.Table.from_pylist([row_at_fault], kind.schema)
 
 
-def _at(values: Any, path: Sequence[str], as_json: bool) -> Any:
-    """Return the value at a path of names, None where there is none."""
-    for name in path:
-        values = values.get(name) if isinstance(values, dict) else None
-    return canonical_json(values) if as_json and values is not None else values
+def _below(values: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Return the mapping at a path of names joined by dots, an empty one where there is none."""
+    for name in filter(None, path.split(".")):
+        inner = values.get(name)
+        values = inner if isinstance(inner, dict) else {}
+    return values

@@ -69,11 +69,11 @@ class Chart:
     def spec(self) -> dict[str, Any]:
         """The figure as Vega-Lite, without its rows.
 
-        The page sets the parameters ``only_COLUMN`` (empty: all) and ``hidden`` (a list).
+        The page sets the parameters ``only_COLUMN`` (a list, null for all) and ``hidden``.
         """
         spec: dict[str, Any] = self.drawing.to_dict(validate=False)
-        chosen = [f"(!only_{name} || '' + datum.{name} === only_{name})" for name in self.filters]
-        params: list[dict[str, Any]] = [{"name": f"only_{n}", "value": ""} for n in self.filters]
+        chosen = [f"(!only_{n} || indexof(only_{n}, '' + datum.{n}) >= 0)" for n in self.filters]
+        params: list[dict[str, Any]] = [{"name": f"only_{n}", "value": None} for n in self.filters]
         if self.switch:
             chosen.append(f"indexof(hidden, datum.{self.switch.column}) < 0")
             params.append({"name": "hidden", "value": []})
@@ -81,10 +81,11 @@ class Chart:
             spec["transform"] = [*spec.get("transform", ()), {"filter": " && ".join(chosen)}]
         return {**spec, "params": params, "config": CONFIG}
 
-    def spec_with_rows(self) -> dict[str, Any]:
-        """Return the specification with its rows: missing values are null."""
+    def still_spec(self) -> dict[str, Any]:
+        """Return the specification of a still picture with its rows: missing values are null."""
         rows = json.loads(self.rows.to_json(orient="records", double_precision=6))
-        return {**self.spec, "datasets": {**self.spec.get("datasets", {}), "rows": rows}}
+        spec: dict[str, Any] = _still(self.spec)
+        return {**spec, "datasets": {**self.spec.get("datasets", {}), "rows": rows}}
 
     def csv(self) -> str:
         """Return the numbers as CSV, with six digits at most."""
@@ -102,6 +103,22 @@ class Chart:
         series = [name for name in self.switch.looks if name in used] if self.switch else []
         return {"spec": self.spec, **rows, "levels": levels, "filters": list(self.filters),
                 "series": series}  # fmt: skip
+
+
+def _still(spec: Any) -> Any:
+    """Return a specification without what answers the pointer only, which takes long to draw."""
+    if isinstance(spec, dict):
+        return {name: _still(part) for name, part in spec.items() if name != "tooltip"}
+    if isinstance(spec, list):
+        return [_still(part) for part in spec if not _answers_only(part)]
+    return spec
+
+
+def _answers_only(layer: Any) -> bool:
+    """Return whether a layer is invisible points with a text that is shown under the pointer."""
+    mark = layer.get("mark") if isinstance(layer, dict) else None
+    invisible = isinstance(mark, dict) and mark.get("opacity") == 0
+    return invisible and "tooltip" in layer.get("encoding", {})
 
 
 def texts(name: str, board: Board, **values: object) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import altair as alt
@@ -22,8 +22,8 @@ from medbench_leaderboard.words import readable
 _SPARSE = "(datum.epoch - 1) % {} === 0"
 
 
-def curve_charts(board: Board, curves: Curves) -> Sequence[Chart]:
-    """Return learning, memorisation, selection, selection by class, and pretraining."""
+def curve_charts(board: Board, curves: Curves) -> Iterator[Chart]:
+    """Yield learning, memorisation, selection, selection by class, and pretraining."""
     done = board.runs[board.runs["run_key"].isin(list(curves.runs))]
     by_method = [*BLOCK, "method"]
 
@@ -51,14 +51,14 @@ def curve_charts(board: Board, curves: Curves) -> Sequence[Chart]:
     pretrained = _by_epoch(done[done["pretraining"] != ""], ["pretext", "dataset"], losses)
     pretrained["_panel"] = pretrained["pretext"]
     metric, datasets = readable(board.facts.primary), series_of("dataset", board.runs["dataset"])
-    return (
-        _chart(board, "learning", learning, metric, pretexts(board), "", "dataset"),
-        _chart(board, "memorisation", memorised, "share of wrong labels", methods(board), "",
-               domain=(0, 1)),
-        _chart(board, "selection", selected, "clean among selected", methods(board), "sd"),
-        _selection_by_class(board, curves, done),
-        _chart(board, "pretraining", pretrained, "loss", datasets, "sd"),
+    yield _chart(board, "learning", learning, metric, pretexts(board), "", "dataset")
+    yield _chart(
+        board, "memorisation", memorised, "share of wrong labels", methods(board), "",
+        domain=(0, 1),
     )  # fmt: skip
+    yield _chart(board, "selection", selected, "clean among selected", methods(board), "sd")
+    yield _selection_by_class(board, curves, done)
+    yield _chart(board, "pretraining", pretrained, "loss", datasets, "sd")
 
 
 def _by_epoch(

@@ -1,4 +1,4 @@
-"""Figures of scores: ranks, heat map, score against noise rate, BEST against LAST, cost."""
+"""Figures of scores: ranks, heat map, score against noise rate, BEST against LAST."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from medbench_leaderboard.board import Board
 from medbench_leaderboard.figures import chart
 from medbench_leaderboard.figures.chart import BASE, BLOCK_LABEL, Chart, facets, panel_label, texts
 from medbench_leaderboard.figures.lines import line_panels, on_scale
-from medbench_leaderboard.figures.style import HEAT, INK, MUTED, PAPER, methods, pretexts
+from medbench_leaderboard.figures.style import HEAT, INK, PAPER, methods, pretexts
 from medbench_leaderboard.intervals import over_seeds
 from medbench_leaderboard.ranking import heat
 from medbench_leaderboard.statistics.findings import Ranked
-from medbench_leaderboard.table import BLOCK, ENTRANT, grouped, mean_ranks
+from medbench_leaderboard.table import BLOCK, ENTRANT, grouped
 from medbench_leaderboard.words import readable
 
 #: Rows and columns of the heat map, and rows of a panel, beyond which the rest is left out.
@@ -197,40 +197,6 @@ def best_against_last(board: Board) -> Chart:
 
 def _readings(entrant: pd.DataFrame) -> str:
     return ": " + ", ".join(f"{name} {entrant[name].iloc[0]:.3f}" for name in READINGS)
-
-
-def cost_against_score(board: Board) -> Chart:
-    """Draw each entrant's score against the seconds its runs took."""
-    metric = readable(board.facts.primary)
-    sign = -1 if board.facts.primary in LOWER_IS_BETTER else 1
-    done = board.runs[board.runs["status"] == "done"].groupby(ENTRANT, sort=False)
-    rows = done[["seconds", "pretraining_seconds"]].mean().fillna({"pretraining_seconds": 0.0})
-    rows["mean"] = mean_ranks(board.cells, board.facts.reading, board.facts.primary)["mean"]
-    rows = rows[rows["mean"].notna() & (rows["seconds"] > 0)].reset_index()
-    rows["seconds"] += rows["pretraining_seconds"]
-    rows["_entrant"] = panel_label(rows, "{pretext} + {method}")
-    # not beaten in both: better than all that cost no more
-    rows = rows.assign(_score=sign * rows["mean"]).sort_values(
-        ["seconds", "_score"], ascending=[True, False], kind="stable", ignore_index=True
-    )
-    rows["front"] = rows["_score"] > rows["_score"].cummax().shift(fill_value=-np.inf)
-    x = alt.X("seconds:Q", title="seconds a run (logarithmic)").scale(
-        type="log", nice=False, padding=20
-    )
-    base = BASE.encode(x, alt.Y("mean:Q", title=metric).scale(zero=False, padding=12))
-    front = base.mark_line(color=MUTED, strokeDash=[2, 3], strokeWidth=1.2)
-    legend = alt.Legend(orient="right", columns=1)
-    colour = pretexts(board).encode("color", title="pretext", legend=legend)
-    shape = methods(board).encode("shape", title="method", legend=legend)
-    marks = base.mark_point(size=90).encode(tooltip=chart.tooltip(rows), **colour, **shape)
-    best = ", ".join(
-        f"{row['_entrant']} ({row['seconds']:.3g} s, {row['mean']:.3f})"
-        for _, row in rows[rows["front"]].iterrows()
-    )
-    words = f"{metric} against seconds a run for {len(rows)} entrants. Not beaten in both: {best}."
-    drawing = (front.transform_filter("datum.front") + marks).properties(width=560, height=320)
-    return Chart(**texts("cost", board), rows=rows, drawing=drawing, words=[words],
-                 filters=ENTRANT, switch=pretexts(board))  # fmt: skip
 
 
 def _cells(board: Board) -> pd.DataFrame:

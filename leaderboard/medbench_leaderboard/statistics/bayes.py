@@ -10,6 +10,9 @@ Values = NDArray[np.float64]
 #: Strength of the prior: the weight of one pseudo-observation at zero.
 PRIOR = 0.5
 
+#: Comparisons that are computed together.
+_AT_ONCE = 100
+
 
 def signed_rank_posterior(
     differences: Values, rope: float, resamples: int, rng: np.random.Generator
@@ -45,24 +48,26 @@ def signed_rank_posterior(
     ndarray of float64, shape (c, 3)
         Probabilities of first, equal, second.
     """
-    pairs, comparisons = differences.shape
+    pairs = len(differences)
     strengths = np.ones(pairs + 1)
     strengths[0] = PRIOR
     weights = rng.dirichlet(strengths, size=resamples)
-    found = np.empty((comparisons, 3))
-    for place, column in enumerate(differences.T):
-        z = np.concatenate([[0.0], column])
-        sums = np.round(z[:, None] + z[None, :], 12)
-        first = _quadratic(weights, sums > 2 * rope)
-        second = _quadratic(weights, sums < -2 * rope)
-        shares = np.stack([first, 1 - first - second, second], axis=1)
-        # rounded, so that shares equal but for the order of summation are ties
-        shares = np.round(shares, 12)
-        largest = shares == shares.max(axis=1, keepdims=True)
-        found[place] = (largest / largest.sum(axis=1, keepdims=True)).mean(axis=0)
+    z = np.concatenate([np.zeros((1, differences.shape[1])), differences])
+    i, j = np.triu_indices(pairs + 1)
+    products = weights[:, i] * weights[:, j] * np.where(i == j, 1.0, 2.0)  # (R, pairs of pairs)
+    found = [
+        _shares(products, np.round(part[i] + part[j], 12), rope)
+        for part in np.array_split(z, -(-z.shape[1] // _AT_ONCE), axis=1)
+    ]
+    return np.concatenate(found)
+
+
+def _shares(products: Values, sums: Values, rope: float) -> Values:
+    """Return the share of draws in which each of the three is the largest, shape (c, 3)."""
+    first = products @ (sums > 2 * rope).astype(np.float64)
+    second = products @ (sums < -2 * rope).astype(np.float64)
+    # rounded, so that shares equal but for the order of summation are ties
+    shares = np.round([first, 1 - first - second, second], 12)  # (3, R, c)
+    largest = shares == shares.max(axis=0)
+    found: Values = (largest / largest.sum(axis=0)).mean(axis=1).T
     return found
-
-
-def _quadratic(weights: Values, member: NDArray[np.bool_]) -> Values:
-    product: Values = ((weights @ member.astype(np.float64)) * weights).sum(axis=1)
-    return product

@@ -89,7 +89,8 @@ def _parts(question: str, panel: Panel, comparisons: int) -> list[tuple[Where, P
 
 
 def _contrasts(where: Where, panel: Panel, family: Family) -> Contrasts:
-    members = {side: _members(panel.entrants, side) for pair in family for side in pair}
+    sides = dict.fromkeys(side for pair in family for side in pair)
+    members = {side: _members(panel.entrants, side) for side in sides}
     width = len(panel.entrants)
     rows = [_row(members[first], members[second], width) for first, second in family]
     kept = [place for place, row in enumerate(rows) if row is not None]

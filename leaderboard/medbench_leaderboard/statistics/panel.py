@@ -101,9 +101,13 @@ class Panel:
         )
         return Panel(tuple(self.entrants[place] for place in kept), tuple(meetings))
 
-    def of_dataset(self, dataset: str) -> Panel:
-        """Return the panel of one dataset's blocks."""
-        return self.part(lambda block: block.dataset == dataset)
+    @cached_property
+    def by_dataset(self) -> Mapping[str, Panel]:
+        """The panel of each dataset's blocks."""
+        return {
+            dataset: self.part(lambda block, dataset=dataset: block.dataset == dataset)  # type: ignore[misc]
+            for dataset in self.datasets
+        }
 
     def repetitions(self) -> tuple[list[Repetition], Values]:
         """Return scores by dataset and seed, means over the blocks that have the seed.
@@ -131,6 +135,21 @@ class Panel:
         return self._sums(
             lambda meeting: meeting.scores / (len(meeting.seeds) * total), (len(self.entrants),)
         )[1]
+
+    @cached_property
+    def image_covariances(self) -> tuple[Values, Values] | None:
+        """Covariances over resampled test images; none where these were not read.
+
+        Returns
+        -------
+        mean, single : ndarray of float64, shape (k, k)
+            Of the mean over pairs of dataset and seed, and the mean of those of single pairs.
+        """
+        replicates, k = self.resampled_repetitions(), len(self.entrants)
+        if replicates is None:
+            return None
+        single = np.mean([np.cov(one).reshape(k, k) for one in replicates], axis=0)
+        return np.cov(replicates.mean(axis=0)).reshape(k, k), single
 
     def resampled_repetitions(self) -> Values | None:
         """Return the same for resampled test images, shape (U, k, R); none where not read."""

@@ -202,7 +202,7 @@ def spread(panel: Panel) -> Spread:
         over_pairs = np.cov(scores.T).reshape(zero.shape) / len(names)
         pooled = Source(1.0, len(names), 0, over_pairs, zero, zero)
         return Spread(panel.means.mean(axis=0), (pooled,), pooled=True)
-    parts = (panel.of_dataset(dataset) for dataset in panel.datasets)
+    parts = panel.by_dataset.values()
     sources = tuple(_source(part, len(part.meetings) / total) for part in parts)
     return Spread(panel.means.mean(axis=0), sources)
 
@@ -222,7 +222,7 @@ def over_datasets(
     list of Interval or None
         None with fewer than two datasets.
     """
-    parts = [panel.of_dataset(dataset) for dataset in panel.datasets]
+    parts = [*panel.by_dataset.values()]
     number = len(parts)
     if number < 2:
         return [None] * len(contrasts)
@@ -247,10 +247,7 @@ def _source(panel: Panel, share: float) -> Source:
     seeds = len(names)
     zero = np.zeros((k, k))
     over_seeds = np.cov(scores.T).reshape(k, k) / seeds if seeds > 1 else zero
-    replicates = panel.resampled_repetitions()
-    if replicates is None:
+    if panel.image_covariances is None:
         return Source(share, seeds, 0, over_seeds, zero, zero)
-    over_images = np.cov(replicates.mean(axis=0)).reshape(k, k)
-    single = np.mean([np.cov(one).reshape(k, k) for one in replicates], axis=0)
     images = min(meeting.test_units for meeting in panel.meetings)
-    return Source(share, seeds, images, over_seeds, over_images, single)
+    return Source(share, seeds, images, over_seeds, *panel.image_covariances)

@@ -51,7 +51,11 @@ def add(results: Results, value: float, **axes: Any) -> str:
     metadata = {
         "provenance": {"device": "cpu", "plugins": {"method": "ce (medbench 1)"}},
         "times": {"data": 1.0, "training": 2.5},
-        "resources": {"evaluator_peak_kib": 7},
+        "resources": {
+            "cpu_seconds": 9.0,
+            "peak_kib": 7,
+            "timing": {"images": 30, "input": 1, "step": 5, "evaluation": 2, "bookkeeping": 0},
+        },
     }
     record = make_record(key, own, {"spec": value}, summary, {"a": np.arange(3)}, metadata)
     write_record(results.record_path(key), record)
@@ -90,7 +94,11 @@ def test_a_row_says_what_the_header_says(results: Results) -> None:
     assert row["pretraining_accuracy"] == 0.75
     assert row["seconds"] == 3.5
     assert json.loads(row["card"])["class_names"] == ["a", "b"]
-    assert json.loads(row["plugins"]) == {"method": "ce (medbench 1)"}
+    assert json.loads(row["provenance"])["plugins"] == {"method": "ce (medbench 1)"}
+    assert (row["cpu_seconds"], row["gpu_seconds"], row["peak_bytes"]) == (9, None, 7168)
+    assert row["images_per_second"] == 5
+    parts = ("input", "step", "evaluation", "bookkeeping")
+    assert [row[f"{part}_share"] for part in parts] == [1 / 8, 5 / 8, 2 / 8, 0]
     assert row["device"] == "cpu"
     assert row["best_epoch"] == 3
     assert row["last_recalls"] == [0.5, None]

@@ -17,6 +17,10 @@ ATTACK = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
 SPLIT = "</script><script>window.hurt=1</script>"
 DATASETS, RATES, SEEDS = ["chest", "tissue"], [0.2, 0.4, 0.6], [0, 1, 2]
 PRETEXTS, METHODS = ["none", "rotation", "simclr"], ["cross-entropy", "co-teaching"]
+FAMILIES = {
+    "none": "", "rotation": "transformations", "simclr": "contrastive",
+    "cross-entropy": "baseline", "co-teaching": "selection",
+}  # fmt: skip
 PROTOCOL = toy.PROTOCOL + '[statistics]\nbaseline_pretext = "none"\n'
 POINTS = toy.grid(dataset=DATASETS, rate=RATES, pretext=PRETEXTS, method=METHODS, seed=SEEDS)
 
@@ -37,7 +41,12 @@ def record(results: toy.Results, axes: dict) -> None:
     }
     if axes["method"] == "co-teaching":
         curves["train/selection_precision"] = 0.6 + 0.05 * epochs
-    toy.finish(results, axes, value, curves=curves, card={**toy.CARD, "name": axes["dataset"]})
+    named = {
+        f"{kind} {axes[kind]}": {"family": FAMILIES[axes[kind]]} for kind in ("method", "pretext")
+    }
+    named.pop("pretext none", None)
+    card = {**toy.CARD, "name": axes["dataset"]}
+    toy.finish(results, axes, value, curves=curves, card=card, credits=named)
     if axes["pretext"] != "none":
         toy.pretrain(results, axes, [2.0, 1.0, 0.5])
 
@@ -230,6 +239,37 @@ def test_a_filter_holds_for_the_whole_page(whole: Path, chromium: Chromium) -> N
     assert len(shown_in(chromium, "learning")) == 12
     assert len(lines_of(chromium, "learning")) == 3
     assert visible(chromium, ".entrant") == 6
+
+
+def test_families_choose_their_members(whole: Path, chromium: Chromium) -> None:
+    chromium.open(whole)
+    choose(chromium, "pretext_family", "contrastive")
+    assert ranking(chromium) == [["simclr", "co-teaching"], ["simclr", "cross-entropy"]]
+    choose(chromium, "method_family", "selection")
+    assert ranking(chromium) == [["simclr", "co-teaching"]]
+    draw_all(chromium)
+    assert lines_of(chromium, "robustness") == {"var(--series-1)"}
+    assert visible(chromium, ".entrant") == 1
+    assert visible(chromium, "#costs-table tbody tr") == 1
+    assert visible(chromium, "#pools tbody tr") == 0  # from scratch
+    address = chromium.driver.current_url
+    choose(chromium, "pretext", "rotation")  # not of the family
+    assert ranking(chromium) == []
+    chromium.open(whole, "#" + address.split("#", 1)[1])
+    assert ranking(chromium) == [["simclr", "co-teaching"]]
+    chromium.driver.find_element("id", "filter-note").click()
+    assert len(ranking(chromium)) == 6
+    assert visible(chromium, "#pools tbody tr") == 2
+
+
+def test_a_link_opens_a_pool_without_scripts(whole: Path, chromium: Chromium) -> None:
+    chromium.scripts(False)
+    chromium.open(whole)
+    chromium.driver.find_element("css selector", "a[href='#pool-from-scratch']").click()
+    rows = chromium.driver.find_elements("css selector", "#pool-from-scratch tbody tr")
+    assert [row.text.split()[:3] for row in rows] == [
+        ["1", "none", "co-teaching"], ["2", "none", "cross-entropy"]
+    ]  # fmt: skip
 
 
 def test_a_view_is_in_the_address_and_comes_back(whole: Path, chromium: Chromium) -> None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from medbench.engine.attention import AttentionInput, attend, check_layer
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
 from medbench.engine.refinement import RefinementInput, RefinementStage
+from medbench.engine.timing import StageTimer
 from medbench.engine.training import EpochResult, TrainingInput, TrainingStage
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone
@@ -123,7 +124,7 @@ def _pretrain(job: Message, channel: Channel, registry: Registry, backbone: Back
         "weights": stage.weights(),
         "initial": dict(stage.initial),
         "chance": stage.pretext.chance(min(given.stage.batch_size, len(stage.images))),
-        "usage": _resources(stage.device),
+        "usage": _resources(stage.device, stage.timer),
     }
     channel.send(Message("end", end))
 
@@ -153,7 +154,11 @@ def _train(job: Message, channel: Channel, registry: Registry, backbone: Backbon
     began = time.monotonic()
     looks = attend(stage, attention) if attention else {}
     seconds = {"attention_seconds": round(time.monotonic() - began, 4)} if attention else {}
-    cost = {**_resources(stage.device), "parameters": stage.harness.parameters, **seconds}
+    cost = {
+        **_resources(stage.device, stage.timer),
+        "parameters": stage.harness.parameters,
+        **seconds,
+    }
     channel.send(Message("end", cost, looks))
 
 
@@ -233,10 +238,12 @@ def _epoch_message(result: EpochResult) -> Message:
     return Message("epoch", {"loss": float(report.loss)}, arrays)
 
 
-def _resources(device: torch.device) -> dict[str, Any]:
-    cuda = device.type == "cuda"
+def _resources(device: torch.device, timer: StageTimer) -> dict[str, Any]:
+    cuda, timing = device.type == "cuda", timer.summary()
     return {
+        "timing": timing,
         "cpu_seconds": time.process_time(),
         "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "gpu_seconds": sum(timing[n] for n in ("input", "step", "evaluation")) if cuda else None,
         "gpu_bytes": int(torch.cuda.max_memory_allocated(device)) if cuda else None,
     }

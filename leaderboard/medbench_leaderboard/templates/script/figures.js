@@ -10,10 +10,10 @@ for (const section of document.querySelectorAll(".chart")) {
   let choice = {};
   let view;
 
-  const chosen = () => rows.filter((row) => chart.filters.every((name) => !choice[name] || String(row[name]) === choice[name]));
+  const chosen = () => rows.filter((row) => chart.filters.every((name) => page.allows(choice, name, row[name])));
   const update = () => {
     if (!view || drawing.hidden) return;
-    for (const name of chart.filters) view.signal(`only_${name}`, choice[name] || "");
+    for (const name of chart.filters) view.signal(`only_${name}`, choice[name] || null);
     if (chart.series.length) view.signal("hidden", [...hidden]);
     view.runAsync();
   };

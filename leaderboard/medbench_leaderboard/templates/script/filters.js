@@ -3,7 +3,8 @@
   const data = page.board;
   const form = document.getElementById("controls");
   const pill = document.getElementById("filter-note");
-  const fields = [...page.axes, "metric", "reading"];
+  const chosen = [...page.axes, ...page.families];
+  const fields = [...chosen, "metric", "reading"];
 
   function fill(name, options) {
     form.elements[name].append(...options.map(([value, label]) => {
@@ -23,12 +24,20 @@
     return { words, entrantWords, blockWords: words.filter((word) => !entrantWords.includes(word)) };
   }
 
+  // the values that an axis and its family leave; null for all
+  function allowed(axis, value, family) {
+    if (!family) return value ? [value] : null;
+    const members = data.entrants.filter((entrant) => entrant[`${axis}_family`] === family);
+    return distinct(members, axis).filter((name) => !value || name === value);
+  }
+
   function choose() {
     const values = Object.fromEntries(fields.map((name) => [name, form.elements[name].value]));
     const search = form.elements.search.value.trim();
-    const choice = { ...values, ...searched(search), metric: Number(values.metric), reading: Number(values.reading) };
+    const choice = { ...searched(search), metric: Number(values.metric), reading: Number(values.reading) };
+    for (const axis of page.axes) choice[axis] = allowed(axis, values[axis], values[`${axis}_family`]);
     document.dispatchEvent(new CustomEvent("filter", { detail: choice }));
-    const set = [...page.axes.map((name) => values[name]), search].filter(Boolean);
+    const set = [...chosen.map((name) => values[name]), search].filter(Boolean);
     pill.hidden = !set.length;
     pill.textContent = `${set.join(" · ")} ✕`;
     pill.setAttribute("aria-label", `Filtered by ${set.join(", ")}: show all again`);
@@ -37,7 +46,7 @@
     if (kept.size || location.hash.startsWith("#?")) history.replaceState(null, "", `#?${kept}`);
   }
 
-  const defaults = { ...Object.fromEntries(page.axes.map((name) => [name, ""])), metric: data.metric, reading: data.reading };
+  const defaults = { ...Object.fromEntries(chosen.map((name) => [name, ""])), metric: data.metric, reading: data.reading };
   function reset() {
     for (const name of fields) form.elements[name].value = defaults[name];
     form.elements.search.value = "";
@@ -48,6 +57,11 @@
   fill("metric", data.metrics.map(({ label }, i) => [i, label]));
   for (const name of ["dataset", "noise", "rate"]) fill(name, axis(data.blocks, name));
   for (const name of ["pretext", "method"]) fill(name, axis(data.entrants, name));
+  for (const name of page.families) {
+    const stated = data.entrants.filter((entrant) => entrant[name]);
+    fill(name, axis(stated, name));
+    form.elements[name].parentElement.hidden = distinct(stated, name).length < 2;
+  }
 
   form.addEventListener("input", choose);
   form.addEventListener("submit", (event) => event.preventDefault());

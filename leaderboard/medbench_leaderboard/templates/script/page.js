@@ -5,6 +5,7 @@ const page = {
   board: JSON.parse(document.getElementById("board-data").textContent),
   charts: JSON.parse(document.getElementById("chart-data").textContent),
   axes: ["dataset", "noise", "rate", "pretext", "method"],
+  families: ["pretext_family", "method_family"],
 
   element(tag, text, classes) {
     const made = document.createElement(tag);
@@ -23,8 +24,11 @@ const page = {
   number: (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits)),
 
   // whether something, by its data attributes, is left by the filters; what it does not say is of all
-  passes: (item, choice, axes = page.axes) =>
-    axes.every((axis) => !choice[axis] || item.dataset[axis] === undefined || item.dataset[axis] === choice[axis]),
+  passes: (item, choice) =>
+    page.axes.every((axis) => item.dataset[axis] === undefined || page.allows(choice, axis, item.dataset[axis])),
+
+  // whether the filters leave a value of an axis: a choice is a list of values, or null for all
+  allows: (choice, axis, value) => !choice[axis] || choice[axis].includes(String(value)),
 
   save(name, rows) {
     const quoted = (value) => {

@@ -6,6 +6,7 @@
   const note = document.getElementById("ranking-note");
   const counts = { entrants: data.entrants.length, blocks: data.blocks.length, metrics: data.metrics.length };
   const tested = data.entrants.some((entrant) => entrant.ties || entrant.open);
+  const foreign = data.entrants.some((entrant) => entrant.foreign);
   let sort = { key: "rank", down: false };
   let view = null;
 
@@ -19,7 +20,7 @@
   };
 
   function viewOf(choice) {
-    const passes = (item, axes) => axes.every((axis) => !choice[axis] || String(item[axis]) === choice[axis]);
+    const passes = (item, axes) => axes.every((axis) => page.allows(choice, axis, item[axis]));
     const named = (words, text) => words.every((word) => text.toLowerCase().includes(word));
     const places = ["dataset", "noise", "rate"];
     const blocks = [...data.blocks.keys()].filter((b) =>
@@ -88,6 +89,7 @@
     if (view.tested) add(null, "Ranks open", "num");
     add("mean", "Mean", "num", "", "", better);
     if (view.tested) add(null, "Ties");
+    if (foreign) add(null, "Contamination");
     add("runs", "Runs", "num", "", "", true);
     for (const b of view.blocks) {
       const block = data.blocks[b];
@@ -127,6 +129,7 @@
       if (view.tested) tr.append(element("td", entrant.open || "–", "num"));
       tr.append(element("td", number(row.mean), "num"));
       if (view.tested) tr.append(element("td", entrant.ties));
+      if (foreign) tr.append(element("td", entrant.foreign || "–"));
       tr.append(element("td", `${entrant.done}/${entrant.planned}`, entrant.done < entrant.planned ? "num short" : "num"));
       for (const b of view.blocks) tr.append(cellOf(row.cells[b], span[b], sign, data.counted[view.reading][view.metric][b]));
       return tr;

@@ -1,6 +1,6 @@
 // Tables other than the ranking: sorted by their headings, filtered, saved.
 {
-  const names = { "comparisons-table": "comparisons", "losses-table": "losses", "orders-table": "orders", "detection-table": "detection", "refinement-table": "refinement", "runs-table": "runs" };
+  const names = { "comparisons-table": "comparisons", "losses-table": "losses", "orders-table": "orders", "detection-table": "detection", "refinement-table": "refinement", "costs-table": "costs", "runs-table": "runs" };
 
   const value = (cell) => {
     const text = cell.textContent.trim().replace("−", "-").replace(/^< /, "");
