@@ -25,6 +25,7 @@ from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.schema import Protocol
 from medbench.protocol.spec import REFINED_AXES
 from medbench.results import Results, load
+from medbench.runner.held_out import check_held_out
 from medbench.runner.job_queue import JobQueue, clean_up
 from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
@@ -262,12 +263,14 @@ def execute(
     devices = devices_of(resolve_device(options.device))
     results = Folder.create(options.results, file.protocol.name)
     results.write_plan(file.text, [planned(run) for run in whole.runs])
+    check_held_out(chosen.runs, registry, DataContext(options.cache), results.pixels)
     versions = plugin_distributions(registry.entries.values())
     declared = declaration(file, whole.runs, versions)
     line = register(results.registration_path, declared, len(results.done("runs")))
     plan = make_plan(chosen, results, retry_failed=options.retry_failed)
     clean_up(results)
     if not plan.to_do:
+        results.pixels.drop()
         return Execution(plan, results, Summary())
 
     from medbench.runner.costs import costs_seen

@@ -172,3 +172,18 @@ def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     resized = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
     return resized.round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def in_channels(images: NDArray[np.uint8], channels: int | None) -> NDArray[np.uint8]:
+    """Return uint8 images (n, H, W, C) with another number of channels.
+
+    Grey becomes colour by repeating its channel; colour becomes grey by the luma of ITU-R
+    BT.601, .299 R + .587 G + .114 B, rounded. ``None`` leaves the images as they are.
+    """
+    if channels in (None, images.shape[3]):
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=3)
+    # integer weights are exact: the result depends on no order of addition
+    luma = images @ np.array([299, 587, 114])
+    return ((luma + 500) // 1000).astype(np.uint8)[..., None]

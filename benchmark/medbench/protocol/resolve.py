@@ -17,6 +17,7 @@ from medbench.interfaces.options import ImageOptions, PretrainingOptions, Traini
 from medbench.plugins.kinds import Kind, kind_named
 from medbench.plugins.prepared import dataset_entry, prepared_names
 from medbench.plugins.registry import Entry, Registry
+from medbench.protocol.curricula import Curriculum, Step, curricula
 from medbench.protocol.read import checked
 from medbench.protocol.schema import BackboneTable, Override, Protocol
 from medbench.protocol.spec import DatasetSpec, PluginSpec, PretrainingSpec, RefinementSpec
@@ -70,13 +71,21 @@ class Resolver:
         self._cards: dict[str, DatasetCard] = {}
         self._tables: dict[str, Tables] = {}
         self._training_images: dict[str, int] = {}  # where there is a class profile
+        self._curricula: dict[str, Curriculum] = {}
+        self._spanned: dict[str, list[str]] = {}  # names of curricula, by that of their table
+        self._define_curricula()
         self._check_tables()
 
     def names(self, axis: str, listed: Literal["*"] | Sequence[str]) -> list[str]:
-        """Return the names listed on an axis; ``"*"`` means every registered plugin."""
+        """Return the names listed on an axis; ``"*"`` means every registered plugin.
+
+        In the place of a pretext that spans several curricula are the names of these.
+        """
         if listed == "*":
             return [entry.name for entry in self._registry.of_kind(kind_named(axis))]
-        return list(listed)
+        if axis != "pretexts":
+            return list(listed)
+        return [name for table in listed for name in self._spanned.get(table, [table])]
 
     def plugin(self, axis: str, name: str) -> PluginSpec:
         """Resolve one plugin: its name, where it comes from and all its settings."""
@@ -222,52 +231,96 @@ class Resolver:
 
     def pretraining(self, pretext: str, dataset: str, seed: int) -> PretrainingSpec | None:
         """Resolve the chain of steps behind a pretext; none where nothing is trained."""
-        table = dict(self.protocol.pretexts.get(pretext, {}))
         where = f"[pretexts.{pretext}]"
-        steps = table.pop("steps", None)
-        if steps is not None:
-            self._check_steps(steps, table, where)
-        tables = self.tables(dataset)
+        curriculum = self._curricula.get(pretext) or Curriculum((Step(name=pretext),))
+        plugins = [self._pretext(step, where) for step in curriculum.steps]
+        loads = [self._says(plugin, "loads", False) for plugin in plugins]
+        trains = [self._says(plugin, "trains", True) for plugin in plugins]
+        trained = sum(trains) - sum(loads)
+        target = self.tables(dataset)
         latest: PretrainingSpec | None = None
-        for index, step in enumerate([table] if steps is None else steps):
-            own = dict(step)
-            changes = own.pop("pretraining", {})
-            if not isinstance(changes, Mapping):
+        for index, step in enumerate(curriculum.steps):
+            if not trains[index]:
+                continue
+            if loads[index] and latest:
                 raise self._refused(
-                    f"{where}: pretraining: Input should be a table of changes to [pretraining] "
-                    f"(found {changes!r:.60})"
+                    f"{where}: step {index + 1} loads weights in the place of those that the "
+                    "steps before it trained; make it the first"
                 )
-            name = pretext if steps is None else own.get("plugin", pretext)
-            resolved = self._resolve(kind_named("pretext"), name, own, where)
-            settings = self._registry.get(kind_named("pretext"), resolved.plugin).load_settings()
-            if getattr(settings, "trains", True):
-                latest = PretrainingSpec(
-                    dataset=self.dataset(dataset),
-                    backbone=tables.backbone,
-                    pretext=resolved,
-                    stage=PretrainingOptions(epochs=0)
-                    if getattr(settings, "loads", False)
-                    else self._merged(tables.pretraining, changes, where),
-                    images=tables.images,
-                    compute=self.protocol.compute,
-                    seed=seed,
-                    root_seed=self.protocol.root_seed,
-                    step=index,
-                    parent=latest,
-                    engine=medbench.ENGINE_REVISION,
-                    interface=medbench.INTERFACE_VERSION,
-                )
+            own = step.dataset or dataset
+            tables = self.tables(own)
+            images = tables.images
+            if own != dataset:
+                images = self._merged(images, {"size": target.images.size}, where)
+            changes = curriculum.changes(step, trained, f"{self._where}: {where}")
+            latest = PretrainingSpec(
+                dataset=self.dataset(own),
+                backbone=target.backbone,
+                pretext=plugins[index],
+                stage=PretrainingOptions(epochs=0)
+                if loads[index]
+                else self._merged(tables.pretraining, changes, where),
+                images=images,
+                compute=self.protocol.compute,
+                seed=seed,
+                root_seed=self.protocol.root_seed,
+                step=index,
+                parent=latest,
+                engine=medbench.ENGINE_REVISION,
+                interface=medbench.INTERFACE_VERSION,
+                channels=self._channels(own, dataset, step, where),
+            )
         return latest
 
-    def _check_steps(self, steps: Any, others: Mapping[str, Any], where: str) -> None:
-        if not (isinstance(steps, list) and steps and all(isinstance(s, Mapping) for s in steps)):
+    def _define_curricula(self) -> None:
+        """Read the tables of pretexts; those that span several curricula give several."""
+        listed = {name for grid in self.protocol.grid for name in grid.pretexts}
+        for table, values in self.protocol.pretexts.items():
+            where = f"[pretexts.{table}]"
+
+            def loads(step: Step, where: str = where) -> bool:
+                return self._says(self._pretext(step, where), "loads", False)
+
+            defined = curricula(table, values, loads, f"{self._where}: {where}")
+            self._spanned[table] = list(defined)
+            for name in defined:
+                listed = name in self._curricula or any(
+                    name in g.pretexts for g in self.protocol.grid
+                )
+                if name != table and listed:
+                    raise self._refused(
+                        f"{where}: one of its curricula is called {name!r}, as another pretext; "
+                        "give its steps other names"
+                    )
+            self._curricula |= defined
+
+    def _pretext(self, step: Step, where: str) -> PluginSpec:
+        return self._resolve(kind_named("pretext"), step.called, step.plugin, where)
+
+    def _says(self, pretext: PluginSpec, flag: str, default: bool) -> bool:
+        """Return what the class of a pretext's settings says of it."""
+        settings = self._registry.get(kind_named("pretext"), pretext.plugin).load_settings()
+        return bool(getattr(settings, flag, default))
+
+    def _channels(self, own: str, target: str, step: Step, where: str) -> int | None:
+        """Return the channels that images of a step are brought to; None where they have them.
+
+        Raises
+        ------
+        ProtocolError
+            If grey images are to become colour and the step does not say how.
+        """
+        self.dataset(own), self.dataset(target)
+        cards = [self._cards.get(name) for name in (own, target)]
+        channels = [card.image_shape[2] for card in cards if card]
+        if len(set(channels)) < 2:
+            return None
+        if channels == [1, 3] and step.grey_to_colour is None:
             raise self._refused(
-                f"{where}: steps: Input should be a list of tables, each with "
-                f'plugin = "..." (found {steps!r:.60})'
+                f"{where}: {own} is grey and {target} is in colour; say how the one becomes the "
+                'other: grey_to_colour = "repeat" in the step on it'
             )
-        if others:
-            keys = ", ".join(others)
-            raise self._refused(f"{where}: steps allow no other keys; move {keys} into a step")
+        return channels[1]
 
     def _resolve(self, kind: Kind, name: str, table: Mapping[str, Any], where: str) -> PluginSpec:
         given = dict(table)
@@ -323,13 +376,17 @@ class Resolver:
         refined = any(grid.acquisitions for grid in self.protocol.grid)
         if "refinement" in self.protocol.model_fields_set and not refined:
             raise self._refused("[refinement] belongs to nothing: no grid lists acquisitions")
+        steps = [step.dataset for c in self._curricula.values() for step in c.steps]
         for axis in ("datasets", "noise", "pretexts", "methods", "acquisitions", "overrides"):
             of_grid = "datasets" if axis == "overrides" else axis
             grids = self.protocol.grid
             names = [n for g in grids for n in self.names(of_grid, getattr(g, of_grid) or ())]
             listed = f"grid.{of_grid}; that lists {', '.join(dict.fromkeys(names))}"
+            allowed = {*names, *(steps if of_grid == "datasets" else ())}
+            if axis == "pretexts":
+                allowed |= {name for g in grids for name in g.pretexts}
             for table in getattr(self.protocol, axis):
-                if table not in names:
+                if table not in allowed:
                     raise self._refused(f"[{axis}.{table}] belongs to nothing in {listed}")
             baseline = self.protocol.statistics.baseline_pretext
             if axis == "pretexts" and baseline is not None and baseline not in names:

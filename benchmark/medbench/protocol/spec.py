@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -133,19 +133,21 @@ class PretrainingSpec(_Part):
     Parameters
     ----------
     dataset : DatasetSpec
-        Its training images are used.
+        Its training images are used: of a step of a curriculum perhaps another than the run's.
     backbone, pretext : PluginSpec
         What is trained, and on which task.
     stage : PretrainingOptions
         The protocol's ``[pretraining]`` for this dataset and pretext.
     images, compute : ImageOptions, ComputeOptions
-        The protocol's tables.
+        The protocol's tables; the size of images is that of the run.
     seed, root_seed, step : int
         ``step`` is the place in a curriculum, from 0.
     parent : PretrainingSpec or None
         The step before in a curriculum.
     engine, interface : int
         Revisions of medbench's science and of the plugin interface.
+    channels : int or None
+        Channels that the images are brought to, where the dataset has others than the run.
     """
 
     kind: ClassVar[Literal["pretraining"]] = "pretraining"
@@ -162,6 +164,7 @@ class PretrainingSpec(_Part):
     parent: PretrainingSpec | None
     engine: int
     interface: int
+    channels: int | None = None
 
     @property
     def axes(self) -> dict[str, Any]:
@@ -189,9 +192,8 @@ class PretrainingSpec(_Part):
         return [*(self.parent.steps if self.parent else []), self]
 
     def plugins(self) -> list[tuple[str, PluginSpec]]:
-        """Return each plugin in use with its kind, the pretext of every step included."""
-        pretexts = [("pretext", step.pretext) for step in self.steps]
-        return [("dataset", self.dataset), ("backbone", self.backbone), *pretexts]
+        """Return each plugin in use with its kind, those of every step included."""
+        return [*_of_steps(self.dataset, self.steps), ("backbone", self.backbone)]
 
 
 @dataclass(frozen=True)
@@ -303,12 +305,20 @@ class RunSpec(_Part):
         return self.pretraining.steps if self.pretraining else []
 
     def plugins(self) -> list[tuple[str, PluginSpec]]:
-        """Return each plugin in use with its kind, the pretext of every step included."""
+        """Return each plugin in use with its kind, those of every step included."""
         return [
-            ("dataset", self.dataset),
+            *_of_steps(self.dataset, self.steps),
             ("noise", self.noise),
             ("backbone", self.backbone),
             ("method", self.method),
             *([("acquisition", self.refinement.acquisition)] if self.refinement else []),
-            *(("pretext", step.pretext) for step in self.steps),
         ]
+
+
+def _of_steps(
+    dataset: DatasetSpec, steps: Sequence[PretrainingSpec]
+) -> Iterator[tuple[str, PluginSpec]]:
+    """Yield a dataset, the others that steps are trained on, and the pretext of each step."""
+    datasets = {each.key: each for each in (dataset, *(step.dataset for step in steps))}
+    yield from (("dataset", each) for each in datasets.values())
+    yield from (("pretext", step.pretext) for step in steps)

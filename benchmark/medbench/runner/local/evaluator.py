@@ -29,6 +29,7 @@ from medbench.engine.samples import (
     load_images,
     network_seed,
 )
+from medbench.engine.selection import in_channels
 from medbench.engine.streams import derive_seed, numpy_stream
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import LABELS_AS_GIVEN, DataContext
@@ -158,7 +159,7 @@ class Evaluator:
         axes = (spec.dataset.name, spec.pretext.name, spec.seed, spec.step)
         clock.lap("data")
         given = {
-            "images": images.train.images,
+            "images": in_channels(images.train.images, spec.channels),
             "stage": spec.stage.model_dump(),
             "training_seed": derive_seed(spec.root_seed, "pretraining", *axes),
         }
