@@ -94,9 +94,10 @@ def _mixed_versions(runs: pd.DataFrame) -> list[str]:
         count("medbench", versions.get("medbench"), number)
         for name, value in (versions.get("libraries") or {}).items():
             count(name, value, number)
-        for value in (versions.get("plugins") or {}).values():
+        used = ", then ".join((versions.get("plugins") or {}).values())
+        for value in set(used.split(", then ")) if used else ():
             # "name (distribution version)": one plugin, one version
-            name, _, origin = str(value).partition(" (")
+            name, _, origin = value.partition(" (")
             count(f"plugin {name}", origin.rstrip(")"), number)
     return [
         f"Runs differ in {name}: "

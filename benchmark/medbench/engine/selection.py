@@ -184,6 +184,8 @@ def in_channels(images: NDArray[np.uint8], channels: int | None) -> NDArray[np.u
         return images
     if channels == 3:
         return np.repeat(images, 3, axis=3)
-    # integer weights are exact: the result depends on no order of addition
-    luma = images @ np.array([299, 587, 114])
-    return ((luma + 500) // 1000).astype(np.uint8)[..., None]
+    grey = np.empty((*images.shape[:3], 1), np.uint8)
+    for image, luma in zip(images, grey, strict=True):  # one by one, for the sake of memory
+        # integer weights are exact: the result depends on no order of addition
+        luma[..., 0] = (image @ np.array([299, 587, 114]) + 500) // 1000
+    return grey

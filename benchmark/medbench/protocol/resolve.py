@@ -274,7 +274,7 @@ class Resolver:
 
     def _define_curricula(self) -> None:
         """Read the tables of pretexts; those that span several curricula give several."""
-        listed = {name for grid in self.protocol.grid for name in grid.pretexts}
+        taken = {name for grid in self.protocol.grid for name in grid.pretexts}
         for table, values in self.protocol.pretexts.items():
             where = f"[pretexts.{table}]"
 
@@ -284,10 +284,7 @@ class Resolver:
             defined = curricula(table, values, loads, f"{self._where}: {where}")
             self._spanned[table] = list(defined)
             for name in defined:
-                listed = name in self._curricula or any(
-                    name in g.pretexts for g in self.protocol.grid
-                )
-                if name != table and listed:
+                if name != table and name in {*taken, *self._curricula}:
                     raise self._refused(
                         f"{where}: one of its curricula is called {name!r}, as another pretext; "
                         "give its steps other names"

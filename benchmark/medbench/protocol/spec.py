@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -193,7 +193,8 @@ class PretrainingSpec(_Part):
 
     def plugins(self) -> list[tuple[str, PluginSpec]]:
         """Return each plugin in use with its kind, those of every step included."""
-        return [*_of_steps(self.dataset, self.steps), ("backbone", self.backbone)]
+        pretexts = [("pretext", step.pretext) for step in self.steps]
+        return [*_datasets(self), ("backbone", self.backbone), *pretexts]
 
 
 @dataclass(frozen=True)
@@ -307,18 +308,16 @@ class RunSpec(_Part):
     def plugins(self) -> list[tuple[str, PluginSpec]]:
         """Return each plugin in use with its kind, those of every step included."""
         return [
-            *_of_steps(self.dataset, self.steps),
+            *_datasets(self),
             ("noise", self.noise),
             ("backbone", self.backbone),
             ("method", self.method),
             *([("acquisition", self.refinement.acquisition)] if self.refinement else []),
+            *(("pretext", step.pretext) for step in self.steps),
         ]
 
 
-def _of_steps(
-    dataset: DatasetSpec, steps: Sequence[PretrainingSpec]
-) -> Iterator[tuple[str, PluginSpec]]:
-    """Yield a dataset, the others that steps are trained on, and the pretext of each step."""
-    datasets = {each.key: each for each in (dataset, *(step.dataset for step in steps))}
-    yield from (("dataset", each) for each in datasets.values())
-    yield from (("pretext", step.pretext) for step in steps)
+def _datasets(spec: RunSpec | PretrainingSpec) -> Iterator[tuple[str, PluginSpec]]:
+    """Yield the dataset of a spec, and the others that its steps are trained on."""
+    every = (spec.dataset, *(step.dataset for step in spec.steps))
+    yield from (("dataset", dataset) for dataset in {each.key: each for each in every}.values())

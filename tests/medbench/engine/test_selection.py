@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from fractions import Fraction
 from math import floor
 from types import SimpleNamespace
 
@@ -14,7 +15,13 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
 from medbench.engine import selection
-from medbench.engine.selection import read_images, resize, select, stratified_subset
+from medbench.engine.selection import (
+    in_channels,
+    read_images,
+    resize,
+    select,
+    stratified_subset,
+)
 from medbench.errors import MedbenchError
 from medbench.interfaces import LabelledImages
 from medbench.interfaces.options import ImageOptions
@@ -366,3 +373,24 @@ def test_images_without_a_class_profile_are_written_as_before_into_run_keys() ->
     assert ImageOptions(train=480).canonical == before
     assert '"long_tail":10.0' in ImageOptions(train=480, long_tail=10).canonical
     assert '"counts":{"a":2,"b":3}' in ImageOptions(counts={"b": 3, "a": 2}).canonical
+
+
+def test_colour_becomes_grey_by_the_luma_of_bt_601():
+    levels = np.array([0, 1, 2, 127, 128, 254, 255], np.uint8)
+    images = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(7, 7, 7, 3)
+    grey = in_channels(images, 1)
+    assert grey.shape == (7, 7, 7, 1) and grey.dtype == np.uint8
+    for (r, g, b), luma in zip(images.reshape(-1, 3).tolist(), grey.ravel().tolist(), strict=True):
+        assert luma == floor(Fraction(299 * r + 587 * g + 114 * b, 1000) + Fraction(1, 2))
+    pillow = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
+    assert np.abs(pillow.astype(int) - grey[..., 0]).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_in_three_channels_and_back_is_itself(channels):
+    images = pictures(3, 4, 5, 1)
+    colour = in_channels(images, 3)
+    assert colour.shape == (3, 4, 5, 3)
+    assert all(np.array_equal(colour[..., channel], images[..., 0]) for channel in range(3))
+    assert np.array_equal(in_channels(colour, channels), (images, colour)[channels == 3])
+    assert in_channels(images, None) is images

@@ -320,13 +320,13 @@ def test_bad_toml_names_the_line() -> None:
             ["[pretexts.rotation]", "epoch", "did you mean epochs?"],
         ),
         ("", "[pretexts.rotation]\npretraining = 3", ["[pretexts.rotation]: pretraining", "table"]),
-        ("", "[pretexts.rotation]\nsteps = []", ["[pretexts.rotation]: steps", "list of tables"]),
-        ("", "[pretexts.rotation]\nsteps = 3", ["[pretexts.rotation]: steps", "list of tables"]),
-        ("", "[pretexts.rotation]\nsteps = ['jigsaw']", ["steps", "list of tables", "jigsaw"]),
+        ("", "[pretexts.rotation]\nsteps = []", ["[pretexts.rotation]: steps", "at least"]),
+        ("", "[pretexts.rotation]\nsteps = 3", ["[pretexts.rotation]: steps", "a list"]),
+        ("", "[pretexts.rotation]\nsteps = ['jigsaw']", ["steps.0", "a table", "jigsaw"]),
         (
             "",
             "[pretexts.rotation]\npreset = 'x'\nsteps = [{plugin = 'jigsaw'}]",
-            ["[pretexts.rotation]: steps allow no other keys; move preset into a step"],
+            ["[pretexts.rotation]: preset: unknown key; allowed: lengths, orders, steps"],
         ),
         (
             "",

@@ -27,6 +27,15 @@ CURRICULUM = """
 [pretexts.two-steps]
 steps = [{ plugin = "rotation" }, { plugin = "jigsaw" }]
 """
+ALL_ORDERS = """
+[pretexts.all-orders]
+orders = "all"
+steps = [
+    { plugin = "rotation" },
+    { plugin = "jigsaw" },
+    { plugin = "rotation", dataset = "covid-qu-ex-mini", name = "adults" },
+]
+"""
 
 
 class InProcess(Executor):
@@ -109,14 +118,19 @@ class Notes:
         return {event.key: event.reason for event in skipped}
 
 
-def expanded() -> Expansion:
-    """Four pretexts, one a curriculum whose first step is another's only one; two methods."""
-    text = tiny_protocol(
-        CURRICULUM,
-        pretexts=["none", "rotation", "jigsaw", "two-steps"],
-        methods=["cross-entropy", "co-teaching"],
-        seeds=[0, 1],
-    )
+def expanded(**axes: Sequence[str]) -> Expansion:
+    """Four pretexts, one a curriculum whose first step is another's only one; two methods.
+
+    Or all orders of three steps, as ``axes`` name them.
+    """
+    own = {
+        "pretexts": ["none", "rotation", "jigsaw", "two-steps"],
+        "methods": ["cross-entropy", "co-teaching"],
+        "seeds": [0, 1],
+    }
+    text = tiny_protocol(CURRICULUM, **own)
+    if axes:
+        text = tiny_protocol(ALL_ORDERS, **axes)
     file = ProtocolFile(Path("tiny.toml"), text, parse_protocol(text, "tiny.toml"))
     return expand(file, discover(), DataContext(Path("nowhere")))
 

@@ -57,7 +57,10 @@ notes = {notes}
 dies_at = 4
 
 [pretexts.curriculum]
-steps = [{{ plugin = "rotation" }}, {{ plugin = "mortal-rotation", notes = {notes}, dies_at = 5 }}]
+steps = [
+    {{ plugin = "rotation", dataset = "kather-texture-mini" }},
+    {{ plugin = "mortal-rotation", dataset = "covid-qu-ex-mini", notes = {notes}, dies_at = 5 }},
+]
 
 [methods]
 in-warm-up = {{ plugin = "mortal-dividemix", warmup_epochs = 2, notes = {notes}, dies_in = 1 }}

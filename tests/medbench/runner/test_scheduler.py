@@ -55,6 +55,14 @@ def test_shared_pretrainings_are_done_once_and_before_what_starts_from_them(
     assert len(notes.of(JobEnded)) == 22
 
 
+def test_all_orders_of_three_steps_train_each_prefix_once(results: Results) -> None:
+    executor = InProcess(2)
+    carried_out(expanded(pretexts=["all-orders"]), results, executor)
+    trained = [job for job in executor.submitted if job.kind == "pretraining"]
+    assert len({job.key for job in trained}) == len(trained) == 3 + 6 + 6
+    assert Counter(job.spec.step for job in trained) == {0: 3, 1: 6, 2: 6}
+
+
 def test_the_second_time_there_is_nothing_to_do(expansion: Expansion, results: Results) -> None:
     carried_out(expansion, results, InProcess(1))
     executor = InProcess(1)
