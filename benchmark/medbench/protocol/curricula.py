@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medbench.errors import ProtocolError
 from medbench.interfaces.options import Table
+from medbench.protocol.decidable import THEN
 from medbench.protocol.read import checked
 
 
@@ -121,7 +122,7 @@ def curricula(
     chosen = permutations if read.orders == "all" else combinations
     found: dict[str, Curriculum] = {}
     for part in (part for length in sorted(set(lengths)) for part in chosen(trained, length)):
-        own = "-then-".join(step.called for step in part)
+        own = THEN.join(step.called for step in part)
         if own in found:
             raise ProtocolError(f"{where}: two curricula are called {own!r}; give steps a name")
         found[own] = Curriculum((*first, *part), read.total_epochs)

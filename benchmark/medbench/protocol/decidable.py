@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from medbench.protocol.schema import Statistics
 
 #: What a protocol may ask of its results; the board's docs say what each means.
-QUESTIONS = ("methods", "pretraining", "pretraining-by-rate", "baseline", "pairs", "blocks")
+QUESTIONS = (
+    "methods", "pretraining", "pretraining-by-rate", "curricula", "orders", "baseline", "pairs",
+    "blocks",
+)  # fmt: skip
+
+#: What joins the names of a curriculum's steps.
+THEN = "-then-"
 
 #: What leads to claims where a protocol does not say.
 DEFAULT_QUESTIONS = ("methods", "pretraining")
@@ -66,10 +72,20 @@ def families(
         for pretext, method in entrants
         if pretext != baseline_pretext and (baseline_pretext, method) in entrants
     )
+    steps = {name: tuple(name.split(THEN)) for name in pretexts}
+    curricula = [name for name, own in steps.items() if len(own) > 1]
     asked = {
         "methods": of_methods,
         "pretraining": of_pretexts,
         "pretraining-by-rate": of_pretexts,
+        "curricula": tuple(
+            (Side(name), Side(step)) for name in curricula for step in steps[name] if step in steps
+        ),
+        "orders": tuple(
+            (Side(a), Side(b))
+            for a, b in combinations(curricula, 2)
+            if sorted(steps[a]) == sorted(steps[b])
+        ),
         # with one method it would be `pretraining` once more
         "baseline": with_baseline if len(methods) > 1 else (),
         "pairs": of_entrants,

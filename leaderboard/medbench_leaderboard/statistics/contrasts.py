@@ -24,6 +24,8 @@ MOST_IN_BLOCKS = 5_000
 TITLES: Mapping[str, str] = {
     "pretraining": "Does pretraining help, averaged over methods?",
     "pretraining-by-rate": "Does pretraining help at each noise rate, averaged over methods?",
+    "curricula": "Does a curriculum beat each of its steps alone, averaged over methods?",
+    "orders": "Does the order of a curriculum's steps matter, averaged over methods?",
     "methods": "Do methods differ, averaged over pretexts?",
     "baseline": "Does a pretext help a given method?",
     "pairs": "Which entrants differ?",
