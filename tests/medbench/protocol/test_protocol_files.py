@@ -10,6 +10,7 @@ from medbench.errors import MedbenchError, ProtocolError
 from medbench.interfaces import DataContext
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
+from medbench.protocol.decidable import decidability
 from medbench.protocol.read import ProtocolFile, find_protocol, parse_protocol, read_protocol
 from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.shipped import protocol_paths
@@ -133,6 +134,34 @@ def test_modalities_holds_all_four_and_only_blocks_that_can_be_learned(tmp_path:
     assert {"covid-qu-ex-mini", "kather-texture-mini", "busi-mini", "bccd"} <= {
         run.axes["dataset"] for run in found.runs
     }
+
+
+def test_curricular_mini_compares_curricula_at_equal_total_epochs(tmp_path: Path) -> None:
+    file = read_protocol(SHIPPED["curricular-mini"])
+    found = expand(file, REGISTRY, DataContext(tmp_path))
+    assert not found.not_prepared
+    assert not found.unlearnable
+    assert len({run.seed for run in found.runs}) >= 5
+    chains = {run.pretext: run.steps for run in found.runs}
+    assert chains.pop("none") == []
+    assert sorted(len(steps) for steps in chains.values()) == [1] * 3 + [2] * 4 + [3] * 2
+    images = {(sum(s.epochs * (s.images.train or 0) for s in steps)) for steps in chains.values()}
+    assert len(images) == 1
+    assert len({step.dataset.content_hash for steps in chains.values() for step in steps}) == 2
+    points = [run.axes for run in found.runs]
+    asked = decidability(points, file.protocol.statistics)
+    assert [each.question for each in asked] == ["curricula", "orders"]
+    assert all(each.decidable for each in asked)
+
+
+def test_curricular_cxr_is_planned_without_its_data(tmp_path: Path) -> None:
+    file = read_protocol(SHIPPED["curricular-cxr"])
+    found = expand(file, REGISTRY, DataContext(tmp_path))
+    assert set(found.not_prepared) == {"covid-qu-ex", "children"}
+    assert len({run.pretext for run in found.runs}) == 1 + 3 + 6 + 6
+    assert len(found.pretrainings()) == 11 * ((3) + (3 + 6) + (3 + 6 + 6))
+    chains = [run.steps for run in found.runs if run.steps]
+    assert {sum(step.epochs for step in steps) for steps in chains} == {120}
 
 
 # ---------------------------------------------------------------- finding
