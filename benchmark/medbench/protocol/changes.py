@@ -85,8 +85,13 @@ def unlisted(protocol: Protocol, registry: Registry, paths: Sequence[Path]) -> l
 
 
 def _names(protocol: Protocol, axis: str, name: str) -> bool:
-    """Return whether a grid lists a plugin, by its name or as what a variant is made of."""
+    """Return whether a grid or curriculum has a plugin, by its name or as a variant's."""
     made_of = [table.get("plugin", key) for key, table in getattr(protocol, axis).items()]
+    key = {"datasets": "dataset", "pretexts": "plugin"}.get(axis)
+    for table in protocol.pretexts.values():
+        steps = table.get("steps")  # not checked yet
+        parts = [table, *(steps if isinstance(steps, list) else ())]
+        made_of += [part.get(key) for part in parts if isinstance(part, Mapping)]
     listed = [getattr(grid, axis) or () for grid in protocol.grid]
     return name in made_of or any(each == "*" or name in each for each in listed)
 

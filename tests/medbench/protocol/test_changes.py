@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,15 @@ def test_nothing_changed_is_the_same_file(registry: Registry) -> None:
     given = file(TINY)
     assert changed(given, registry, [], []) is given
     assert unlisted(given.protocol, registry, []) == []
+
+
+def test_a_plugin_that_a_curriculum_names_does_not_join_the_grid_too(registry: Registry) -> None:
+    entries = dict(registry.entries)
+    for place in (("pretexts", "rotation"), ("datasets", "busi-mini")):
+        entries[place] = replace(registry.entries[place], path="/own.py")
+    own = replace(registry, entries=entries)
+    step = '{ plugin = "rotation", dataset = "busi-mini" }'
+    named = file(tiny_protocol(f"[pretexts.chain]\nsteps = [{step}]", pretexts=["chain"]))
+    assert unlisted(named.protocol, own, [Path("/own.py")]) == []
+    joining = unlisted(file(TINY).protocol, own, [Path("/own.py")])
+    assert sorted(joining) == ["datasets.busi-mini", "pretexts.rotation"]
