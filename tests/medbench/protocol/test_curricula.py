@@ -138,6 +138,17 @@ def test_a_step_on_another_dataset_is_the_pretraining_of_that_dataset() -> None:
     assert PretrainingSpec.from_json(json.loads(json.dumps(second.to_json()))) == second
 
 
+def test_size_and_backbone_are_those_of_the_run() -> None:
+    table = """steps = [{ plugin = "simclr", dataset = "pneumonia-mnist" }]
+    [overrides.covid-qu-ex-mini]
+    images = { size = 24, train = 48 }
+    backbone = { width = 16 }
+    """
+    (step,) = chains(expansion(table))["xrays"]
+    assert (step.images.size, step.images.train) == (24, 64)
+    assert step.backbone.settings["width"] == 16
+
+
 @pytest.mark.parametrize(
     ("target", "step", "channels"),
     [
