@@ -53,7 +53,11 @@ backbone = "frozen"
 file = "{file}"
 seen = ["ImageNet-1k"]
 [pretexts.more]
-steps = [{{ plugin = "checkpoint", file = "{file}" }}, {{ plugin = "rotation" }}]
+steps = [
+    {{ plugin = "checkpoint", file = "{file}" }},
+    {{ plugin = "rotation", dataset = "kather-texture-mini" }},
+    {{ plugin = "rotation" }},
+]
 """
 
 
@@ -244,7 +248,7 @@ def test_a_pretraining_without_epochs_leaves_the_weights_of_the_file(tmp_path):
 
 
 def test_runs_start_from_a_file(tmp_path):
-    """Through the processes of jobs: alone, and as the first step of a curriculum."""
+    """Through the processes of jobs: alone, and before steps on colour and on grey images."""
     file = tmp_path / "weights.pth"
     torch.save(narrow(0).state_dict(), file)
     protocol = parse_protocol(PROTOCOL.format(file=file), "from-file.toml")
@@ -255,3 +259,10 @@ def test_runs_start_from_a_file(tmp_path):
     assert set(runs["parameters"]) == {16 * 3 + 3}  # frozen: the head alone is trained
     with_epochs = runs.set_index("pretext")["pretraining_loss"].notna()
     assert with_epochs.to_dict() == {"checkpoint": False, "more": True}
+    (more,) = runs.loc[runs["pretext"] == "more", "run_key"]
+    step, chain = results.header(more).spec["pretraining"], []
+    while step is not None:
+        chain.append((step["dataset"]["name"], step["stage"]["epochs"], step.get("channels")))
+        step = step["parent"]
+    own = "covid-qu-ex-mini"
+    assert chain == [(own, 1, None), ("kather-texture-mini", 1, 1), (own, 0, None)]
