@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from medbench.attention import READINGS, by_hash
 from medbench.engine.streams import numpy_stream
+from medbench.metrics import LOWER_IS_BETTER
 from medbench.results import Results
 from medbench.store.states import DONE
 from medbench_leaderboard.names import Entrant, listed, many
 from medbench_leaderboard.pictures import Picture, draw_attention, find_pictures, no_picture
 from medbench_leaderboard.protocol_facts import ProtocolFacts
+from medbench_leaderboard.statistics.association import Association, association
 from medbench_leaderboard.table import ENTRANT, grouped
 
 #: Runs that are read; classes of a strip; pictures on a page.
@@ -119,6 +121,9 @@ class Attended:
         Share of the cells that is compared with the mask.
     notes : tuple of str
         What is missing, and why.
+    association : Association
+        Of the primary metric with energy, over the entrants of each block and seed; better is
+        larger.
     """
 
     looks: tuple[Looks, ...]
@@ -126,6 +131,7 @@ class Attended:
     masked: bool
     top: float
     notes: tuple[str, ...]
+    association: Association
 
 
 def read_attended(results: Results, runs: pd.DataFrame, facts: ProtocolFacts) -> Attended | None:
@@ -138,13 +144,14 @@ def read_attended(results: Results, runs: pd.DataFrame, facts: ProtocolFacts) ->
     if len(done) > MOST_RUNS:
         notes.append(f"Attention is read of the first {MOST_RUNS} of {many(len(done), 'run')}.")
     rows, shown = [], []
+    energy: dict[str, float] = {}
     for names, part in grouped(done[:MOST_RUNS], ["dataset", *ENTRANT]):
         dataset, entrant = str(names[0]), Entrant(*map(str, names[1:]))
-        tables = [
-            table.assign(seed=seed)
-            for key, seed in zip(part["run_key"], part["seed"], strict=True)
-            if (table := results.run_attention(key)) is not None
-        ]
+        tables = []
+        for key, seed in zip(part["run_key"], part["seed"], strict=True):
+            if (of_run := results.run_attention(key)) is not None:
+                tables.append(of_run.assign(seed=seed))
+                energy[key] = float(of_run["energy"].mean())
         if not tables:
             continue
         first = part.sort_values("seed", kind="stable").iloc[0]
@@ -179,7 +186,11 @@ def read_attended(results: Results, runs: pd.DataFrame, facts: ProtocolFacts) ->
         for key, (dataset, entrant, means, first, classes) in zip(keys, shown, strict=True)
     )
     masked = bool((table["reading"] == "area").any())
-    return Attended(looks, table, masked, options.top, (*notes, *more))
+    score = done[f"{facts.reading}_{facts.primary}"]
+    better = -score if facts.primary in LOWER_IS_BETTER else score
+    scored = done.assign(energy=done["run_key"].map(energy), score=better)
+    together = association(scored, "score", "energy", numpy_stream(facts.seed, "association"))
+    return Attended(looks, table, masked, options.top, (*notes, *more), together)
 
 
 def _readings(
@@ -367,4 +378,12 @@ def sentences(attended: Attended) -> list[str]:
                if "random_energy" in of else "")
             + f". The interval lies above the area for {who}."
         )  # fmt: skip
+    together = attended.association
+    if pairs := len(together.by_pair):
+        found.append(
+            "Do better entrants look at the mask more? Over the entrants of a block and seed, "
+            "score and energy inside have a mean rank correlation of "
+            f"{together.mean:+.2f} in {many(pairs, 'pair')} of dataset and seed "
+            f"(p = {together.p:.3f}, sign flips over pairs)."
+        )
     return found

@@ -87,6 +87,29 @@ def test_means_over_images_and_seeds_with_their_chance_levels(folder: Path) -> N
     assert sentence.endswith("The interval lies above the area for none + inside.")
 
 
+def test_score_and_energy_are_compared_within_pairs(tmp_path: Path) -> None:
+    methods = ["inside", "blind", "third"]
+    points = toy.grid(method=methods, seed=[0, 1, 2])
+    results = toy.plan(tmp_path / "results", [], PROTOCOL)
+    predicted.plan(results, points, OPTIONS, PROTOCOL)
+    for axes in points:
+        arrays = looks(axes)
+        if axes["method"] == "third":  # half as much outside as blind
+            arrays["attention/maps"] = np.where(arrays["attention/masks"] > 0, 200, 100)
+            arrays["attention/maps"] = arrays["attention/maps"].astype(np.uint8)
+        right = {"inside": 0.9, "third": 0.6, "blind": 0.3}[axes["method"]]
+        predicted.finish(results, axes, right, changes=OPTIONS, train=arrays)
+    board = read_board(results.root)
+    found = read_attended(load(results.root), board.runs, board.facts)
+    assert found is not None
+    seeds = board.runs["seed"].nunique() * board.runs["dataset"].nunique()
+    assert len(found.association.by_pair) == seeds
+    assert found.association.mean == pytest.approx(1)
+    assert found.association.p == 2 / 2**seeds
+    *_, sentence = sentences(found)
+    assert f"mean rank correlation of +1.00 in {seeds} pairs" in sentence
+
+
 def test_a_protocol_without_attention_has_none(tmp_path: Path) -> None:
     results = toy.plan(tmp_path / "results", toy.grid())
     toy.finish_all(results, toy.grid(), lambda axes: 0.5)
