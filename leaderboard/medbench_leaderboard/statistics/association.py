@@ -41,8 +41,7 @@ def association(
 ) -> Association:
     """Correlate two columns over the entrants of each block and seed.
 
-    Rates, datasets and seeds differ in both readings, whatever the entrants do: a rate of
-    wrong labels lowers both. So ranks are compared only among runs that differ in nothing but
+    Rates, datasets and seeds change both readings of all entrants: wrong labels lower both. So ranks are compared only among runs that differ in nothing but
     the entrant. Runs of one dataset and seed share images and pretrained weights, so only pairs
     of dataset and seed are taken for independent: their mean coefficients are tested by sign
     flips. If entrants with a higher first reading have no tendency to a higher second one,
