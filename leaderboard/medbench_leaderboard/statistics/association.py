@@ -41,12 +41,13 @@ def association(
 ) -> Association:
     """Correlate two columns over the entrants of each block and seed.
 
-    Rates, datasets and seeds change both readings of all entrants: wrong labels lower both. So ranks are compared only among runs that differ in nothing but
-    the entrant. Runs of one dataset and seed share images and pretrained weights, so only pairs
-    of dataset and seed are taken for independent: their mean coefficients are tested by sign
-    flips. If entrants with a higher first reading have no tendency to a higher second one,
-    a coefficient might as well have had the other sign. The entrants are taken as they are: the
-    test says nothing about others.
+    Rates, datasets and seeds change both readings of all entrants: wrong labels lower both.
+    So ranks are compared only among runs that differ in nothing but the entrant. Runs of one
+    dataset and seed share images and pretrained weights, so only pairs of dataset and seed are
+    taken for independent: their mean coefficients are tested by sign flips. If entrants with a
+    higher first reading have no tendency to a higher second one, a coefficient might as well
+    have had the other sign. The entrants are taken as they are: the test says nothing about
+    others.
 
     Parameters
     ----------
