@@ -137,7 +137,8 @@ def load_images(
             f"dataset {dataset.name} has changed since this run was planned; run the command again"
         )
     with dataset.open(context) as data:
-        chosen = select(data, options, root_seed, dataset.name, seed, card.class_names)
+        drawn = (data, options, root_seed, dataset.name, seed, card.class_names)
+        chosen = select(*drawn, train_only=train_only)
         none = chosen.test[:0]
         train, test = chosen.train, none if train_only else chosen.test
         # what is cached is the same for runs and pretrainings

@@ -36,12 +36,16 @@ def select(
     dataset: str,
     seed: int,
     class_names: Sequence[str] = (),
+    *,
+    train_only: bool = False,
 ) -> Selection:
     """Draw the subsets of a run.
 
     Training and validation subsets depend on dataset and seed, the test subset
     on the dataset alone, so that all seeds are read on the same test images. A class
     profile, for which ``class_names`` are needed, is that of the training images alone.
+    With ``train_only`` the other subsets may be smaller than asked for: a pretraining needs
+    none of them.
 
     Raises
     ------
@@ -58,7 +62,9 @@ def select(
     for split, code in SPLITS.items():
         positions = np.flatnonzero(np.asarray(data.split) == code)
         size = sizes[split]
-        if len(positions) == 0 or (size is not None and size > len(positions)):
+        if train_only and split != "train":
+            size = None if size is None else min(size, len(positions))
+        if len(positions) < (1 if size is None else size):
             raise MedbenchError(
                 f"dataset {dataset} has {len(positions)} {split} images, the protocol's "
                 f"images.{split} asks for {size or 'at least one'}; lower it or leave it out"

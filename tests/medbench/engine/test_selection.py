@@ -375,6 +375,19 @@ def test_images_without_a_class_profile_are_written_as_before_into_run_keys() ->
     assert '"counts":{"a":2,"b":3}' in ImageOptions(counts={"b": 3, "a": 2}).canonical
 
 
+def test_a_pretraining_does_not_need_images_of_the_other_splits():
+    data, options = dataset((20, 10, 10)), ImageOptions(train=8, validation=11, test=11)
+    chosen = select(data, options, 0, "d", 1, train_only=True)
+    whole = select(data, ImageOptions(train=8), 0, "d", 1)
+    assert np.array_equal(chosen.train, whole.train)
+    assert np.array_equal(chosen.validation, whole.validation)
+    enough = ImageOptions(train=8, validation=5, test=5)
+    same = select(data, enough, 0, "d", 1, train_only=True)
+    assert np.array_equal(same.validation, select(data, enough, 0, "d", 1).validation)
+    with pytest.raises(MedbenchError, match="asks for 21"):
+        select(data, ImageOptions(train=21), 0, "d", 1, train_only=True)
+
+
 def test_colour_becomes_grey_by_the_luma_of_bt_601():
     levels = np.array([0, 1, 2, 127, 128, 254, 255], np.uint8)
     images = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(7, 7, 7, 3)
