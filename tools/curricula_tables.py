@@ -22,7 +22,7 @@ from medbench_leaderboard.attention import read_attended, sentences
 from medbench_leaderboard.board import read_board
 from medbench_leaderboard.tests_table import tests_table
 
-#: Readings of attention that are shown, each beside its chance levels.
+#: Readings of attention that are shown, each next to its chance levels.
 READINGS = ("area", "energy", "random_energy", "occlusion_energy", "inside_right", "outside_right")
 
 
