@@ -37,3 +37,7 @@ class RecordError(StoreError):
 
 class DeviceError(MedbenchError):
     """The device asked for is not there."""
+
+
+class ClusterError(MedbenchError):
+    """A cluster refuses what was asked of it, or cannot be reached."""

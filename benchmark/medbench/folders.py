@@ -18,3 +18,11 @@ def default_cache() -> Path:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "medbench"
+
+
+def user_file() -> Path:
+    """Return the user's file: ``MEDBENCH_CONFIG``, or ``medbench/config.toml`` in ~/.config."""
+    if given := os.environ.get("MEDBENCH_CONFIG"):
+        return Path(given)
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "medbench" / "config.toml"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from medbench.plugins.manifest import Fault
 from medbench.plugins.prepared import prepared_names
 from medbench.plugins.registry import Registry, discover
 from medbench.protocol.changes import changed, unlisted
-from medbench.protocol.read import ProtocolFile, parse_protocol, protocol_named
+from medbench.protocol.read import ProtocolFile, checked, parse_protocol, protocol_named
 from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.schema import Protocol
 from medbench.protocol.spec import REFINED_AXES
 from medbench.results import Results, load
 from medbench.runner.held_out import check_held_out
 from medbench.runner.job_queue import JobQueue, clean_up
+from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
 from medbench.runner.origin import origin, plugin_distributions
@@ -65,10 +66,14 @@ class RunOptions:
         Seconds and epochs between checkpoints; ``None`` for no limit of that kind.
     executor : str
         Name of the executor.
+    executor_settings : mapping
+        Its settings, as strings.
     loggers : sequence of str
         Names of loggers.
     retry_failed : bool
         Whether failed runs are repeated.
+    stop_seconds : float
+        Seconds that jobs have, once asked to stop, to end their epoch.
     """
 
     results: Path
@@ -79,8 +84,10 @@ class RunOptions:
     memory: int | None = None
     interval: tuple[float | None, int | None] = (60.0, None)
     executor: str = "local"
+    executor_settings: Mapping[str, str] = field(default_factory=dict)
     loggers: Sequence[str] = ()
     retry_failed: bool = False
+    stop_seconds: float = STOP_SECONDS
 
 
 @dataclass(frozen=True)
@@ -260,13 +267,11 @@ def execute(
     """
     check_prepared(chosen)
     callbacks = callbacks_of(registry, tuple(options.loggers))
+    entry = registry.get(kind_named("executor"), options.executor)
+    executor_class = entry.load()
+    settings = checked(executor_class.Settings, dict(options.executor_settings), entry.who)
     devices = devices_of(resolve_device(options.device))
-    results = Folder.create(options.results, file.protocol.name)
-    results.write_plan(file.text, [planned(run) for run in whole.runs])
-    check_held_out(chosen.runs, registry, DataContext(options.cache), results.pixels)
-    versions = plugin_distributions(registry.entries.values())
-    declared = declaration(file, whole.runs, versions)
-    line = register(results.registration_path, declared, len(results.done("runs")))
+    results, line = open_folder(registry, file, whole, chosen, options)
     plan = make_plan(chosen, results, retry_failed=options.retry_failed)
     clean_up(results)
     if not plan.to_do:
@@ -279,11 +284,11 @@ def execute(
     slots = DeviceSlots(devices, jobs)
     maker = JobMaker(
         results.root, options.cache, options.timeout, *options.interval,
-        memory=options.memory, origin=origin(file, versions, line), refined=plan.refined,
+        memory=options.memory, refined=plan.refined,
+        origin=origin(file, plugin_distributions(registry.entries.values()), line),
     )  # fmt: skip
-    executor_class = registry.get(kind_named("executor"), options.executor).load()
     modules = built_in_modules(registry, chosen)
-    executor = executor_class(jobs, executor_class.Settings(), modules)
+    executor = executor_class(jobs, settings, modules)
     progress = Progress(plan, results, jobs, costs_seen(results))
     try:
         # locks are released last, when all jobs have ended
@@ -301,12 +306,40 @@ def execute(
 
             emit(GridStarted(len(plan.to_do), len(plan.pretrainings_to_do), jobs, tuple(devices)))
             queue = JobQueue(results, locks, plan.attempts, progress.running, plan.refined)
-            scheduler = Scheduler(plan, maker, executor, queue, slots, emit)
+            scheduler = Scheduler(plan, maker, executor, queue, slots, emit, options.stop_seconds)
             with StopSignals(scheduler.stop) as signals:
                 scheduler.run()
     finally:
         results.pixels.drop()
     return Execution(plan, results, progress.summary, signals.received)
+
+
+def open_folder(
+    registry: Registry,
+    file: ProtocolFile,
+    whole: Expansion,
+    chosen: Expansion,
+    options: RunOptions,
+) -> tuple[Folder, str]:
+    """Open or create the results folder, write its plan and register what is declared.
+
+    Returns
+    -------
+    Results
+        The folder.
+    str
+        Hash of the line of its registration.
+
+    Raises
+    ------
+    StoreError
+        If the folder belongs to another protocol or cannot be written.
+    """
+    results = Folder.create(options.results, file.protocol.name)
+    results.write_plan(file.text, [planned(run) for run in whole.runs])
+    check_held_out(chosen.runs, registry, DataContext(options.cache), results.pixels)
+    declared = declaration(file, whole.runs, plugin_distributions(registry.entries.values()))
+    return results, register(results.registration_path, declared, len(results.done("runs")))
 
 
 def _listed(value: Any) -> list[Any]:

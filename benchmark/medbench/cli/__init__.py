@@ -17,6 +17,8 @@ from medbench.plugins.markers import Command
 _OWN = (
     Command("run", "medbench.cli.run:run", "Run a protocol, or a part of it, and make the board."),
     Command("status", "medbench.cli.status:status", "Say what is done, failed and to do."),
+    Command("stop", "medbench.cli.stop:stop", "Cancel the workers of a Slurm cluster."),
+    Command("node", "medbench.cli.node:node", "Check a node of a cluster, copy datasets to it."),
     Command("log", "medbench.cli.log:log", "Print what a run printed, and why it failed."),
     Command("results", "medbench.cli.results:results", "Print one row a run, also as CSV or JSON."),
     Command("bundle", "medbench.cli.bundle:bundle", "Pack records into one checked file."),

@@ -19,16 +19,21 @@ from medbench.cli.common import (
 from medbench.cli.interval import Interval
 from medbench.cli.run_end import conclude
 from medbench.cli.run_plan import show_plan
-from medbench.errors import ProtocolError
+from medbench.cluster.options import read_pairs
+from medbench.errors import ClusterError, ProtocolError
 from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
 from medbench.plain import plain
 from medbench.plugins.local import plugin_files
 from medbench.protocol.runs import expand
 from medbench.protocol.spec import REFINED_AXES
+from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.plan import failed_part
 from medbench.running import RunOptions, execute, open_protocol
 from medbench.store.results import Results
+
+#: What ``--on`` calls workers that Slurm starts; all else are executors.
+SLURM = "slurm"
 
 
 @click.command(
@@ -40,6 +45,7 @@ Examples:
   medbench run --all --dry-run               what there is to do
   medbench run --all                         again: continues where it stopped
   medbench run --only-failed                 once the cause is fixed
+  medbench run --all --on slurm --workers 8 -o partition=gpu
   medbench run --all --plugin mine.py        your method next to those of `quick`
   medbench run --all --add mine --set mine.alpha=0.3"""
 )
@@ -82,7 +88,30 @@ Examples:
     metavar="NAME",
     help="Log to tensorboard, mlflow or another of `medbench list loggers`.",
 )
-@click.option("--executor", default="local", show_default=True, help="Where jobs run.")
+@click.option(
+    "--on",
+    "executor",
+    default="local",
+    show_default=True,
+    help="Where jobs run: local, slurm, ray or another of `medbench list executors`.",
+)
+@click.option("--workers", type=click.IntRange(1), help="With --on slurm: workers.  [default: 8]")
+@click.option(
+    "-o",
+    "cluster",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of sbatch, or a setting of what --on names; may be repeated.",
+)
+@click.option("--address", help="With --on ray: of the cluster; the same as -o address=.")
+@click.option(
+    "--stop-within",
+    "stop_seconds",
+    type=click.FloatRange(min=1),
+    default=STOP_SECONDS,
+    show_default=True,
+    help="Seconds that runs have, once stopped, to end their epoch.",
+)
 @click.option("--retry-failed", is_flag=True, help="Also repeat failed runs.")
 @click.option("--only-failed", is_flag=True, help="Repeat failed runs, and nothing else.")
 @click.option(
@@ -103,6 +132,10 @@ def run(
     results_dir: Path | None,
     cache: Path,
     memory: float | None,
+    executor: str,
+    workers: int | None,
+    cluster: Sequence[str],
+    address: str | None,
     retry_failed: bool,
     only_failed: bool,
     dry_run: bool,
@@ -125,6 +158,11 @@ def run(
             "--pretext, --method, --seed"
         )
     click.get_current_context().with_resource(plugin_files(plugins))
+    words = [*cluster, f"address={address}"] if address else list(cluster)
+    if executor == SLURM and only_failed:
+        raise ClusterError("--only-failed cannot be combined with --on slurm; use --retry-failed")
+    if executor != SLURM and workers is not None:
+        raise ClusterError("--workers needs --on slurm; elsewhere --jobs says how many run at once")
     context = DataContext(cache.absolute())
     opened = open_protocol(protocol_name, plugins, additions, settings, context)
     registry, file = opened.registry, opened.file
@@ -142,12 +180,22 @@ def run(
         root,
         context.cache,
         memory=round(memory * 2**30) if memory else None,
+        executor=executor,
+        executor_settings=read_pairs(words),
         retry_failed=retry_failed or only_failed,
         **others,
     )
-    if dry_run:
+    if dry_run and executor != SLURM:
         return show_plan(file, chosen, options, estimate_from, as_json=as_json)
     whole = asked if not any(axes.values()) else expand(file, registry, context)
+    if executor == SLURM:
+        from medbench.cli.submit import submit
+
+        given = click.get_current_context().params
+        return submit(
+            registry, file, whole, chosen, options, given, words,
+            workers=workers, estimate_from=estimate_from, dry_run=dry_run,
+        )  # fmt: skip
     from medbench.cli.progress import progress_view
 
     try:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from medbench.cli.common import (
     console,
@@ -20,6 +22,7 @@ from medbench.cli.common import (
     short_path,
 )
 from medbench.cli.grid_view import grid_view
+from medbench.cli.workers_view import Workers, read_workers, workers_view
 from medbench.runner.status import Status, read_status
 from medbench.store.results import Results
 from medbench.store.states import FAILURES, SKIPPED, STATES, UNREADABLE
@@ -50,7 +53,8 @@ Examples:
 def status(results_dir: Path | None, seconds: float | None, as_json: bool) -> int:
     """Show which runs of a protocol are done, running, failed and to do.
 
-    Reads what `medbench run` writes, here or on other machines, and changes nothing.
+    Reads what `medbench run` writes, here or on other machines, and changes nothing. Workers
+    that were submitted to Slurm are shown by Slurm's own states.
     Exit status: 0, or 1 if runs failed.
     """
     results = Results.open(find_results(results_dir))
@@ -59,20 +63,27 @@ def status(results_dir: Path | None, seconds: float | None, as_json: bool) -> in
     live = Live(console=screen, auto_refresh=False) if watched else None
     with live or nullcontext():
         while True:
-            now = read_status(results)
+            now, workers = read_status(results), read_workers(results)
             if as_json:
-                print_json(as_values(now), indent=2 if seconds is None else None)
+                print_json(as_values(now, workers), indent=2 if seconds is None else None)
             elif live is not None:
-                live.update(grid_view(now, _note(now, results)), refresh=True)
+                live.update(_view(now, workers, results), refresh=True)
             else:
-                screen.print(grid_view(now, _note(now, results)))
+                screen.print(_view(now, workers, results))
             if seconds is None or (now.ended == now.total and not now.running):
                 return 1 if any(now.counts[state] for state in _FAULTY) else 0
             time.sleep(seconds)
 
 
-def as_values(now: Status) -> dict[str, Any]:
+def _view(now: Status, workers: Workers | None, results: Results) -> RenderableType:
+    alive = workers is not None and any(worker.alive for worker in workers.workers)
+    grid = grid_view(now, "" if alive else _note(now, results))
+    return Group(grid, Text(), workers_view(workers)) if workers else grid
+
+
+def as_values(now: Status, workers: Workers | None = None) -> dict[str, Any]:
     """Return a status as plain JSON values."""
+    cluster = {"slurm": asdict(workers)} if workers else {}
     return {
         "protocol": now.protocol,
         "results": now.results,
@@ -85,6 +96,7 @@ def as_values(now: Status) -> dict[str, Any]:
             for trouble in now.troubles
             for key, label in trouble.runs
         ],
+        **cluster,
     }
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from medbench.cluster.slurm import ALIVE, state_of
 from medbench.interfaces.executor import JobEnd, JobState
 from medbench.runner.plan import PlanItem, describe
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Lock, Locks, RunningJob
 from medbench.store.results import Results
-from medbench.store.states import INTERRUPTED
+from medbench.store.states import INTERRUPTED, OUT_OF_MEMORY
+
+#: How often Slurm is asked, once a second, for the end of a worker that is gone.
+_ASKED = 4
 
 
 class JobQueue:
@@ -110,8 +115,26 @@ class JobQueue:
         number = self._results.next_attempt(item.key) - 1
         if number and not self._results.attempt_path(item.key, number).exists():
             named = (item.key, item.label, item.kind, number)
-            attempt = Attempt(*named, INTERRUPTED, dead.end(), host=dead.holder.host)
+            attempt = Attempt(*named, *_ended(dead), host=dead.holder.host)
             self._results.write_attempt(attempt)
+
+
+def _ended(dead: Lock) -> tuple[str, str]:
+    """Return state and reason of the attempt whose command left a lock behind.
+
+    Slurm says whether it killed the command for its memory. What it says arrives a moment
+    after the command's end.
+    """
+    worker = dead.holder.slurm
+    for _ in range(_ASKED if worker else 0):
+        state, node = state_of(worker)
+        if state == "OUT_OF_MEMORY":
+            return OUT_OF_MEMORY, f"Slurm ended worker {worker} on {node}: out of memory"
+        if state not in ALIVE:
+            said = f"; Slurm: {state}" if state else ""
+            return INTERRUPTED, f"{dead.end()}, worker {worker}{said}"
+        time.sleep(1.0)
+    return INTERRUPTED, dead.end()
 
 
 def clean_up(results: Results) -> None:

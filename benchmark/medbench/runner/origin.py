@@ -21,6 +21,8 @@ from medbench.protocol.read import ProtocolFile
 
 #: Seconds that git may take; on a slow network file system the state stays unknown.
 _TIMEOUT = 10.0
+#: Libraries whose versions decide a run's bits.
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "h5py")
 
 
 def origin(

@@ -17,9 +17,7 @@ from medbench.interfaces.executor import Job
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PretrainingSpec, RunSpec
-from medbench.runner.origin import version_of
-
-_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "h5py")
+from medbench.runner.origin import LIBRARIES, version_of
 
 
 def provenance(registry: Registry, job: Job) -> dict[str, Any]:
@@ -45,7 +43,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "os": _os(),
         "cpu": _cpu(),
-        "libraries": {name: version_of(name) for name in _LIBRARIES},
+        "libraries": {name: version_of(name) for name in LIBRARIES},
     }
 
 
@@ -62,7 +60,7 @@ def made_by(registry: Registry, job: Job) -> dict[str, Any]:
         "python": f"{major}.{minor}",
         "system": f"{platform.system()} {platform.machine()}",
         "device": job.device.partition(":")[0],
-        "libraries": {name: version_of(name) for name in _LIBRARIES},
+        "libraries": {name: version_of(name) for name in LIBRARIES},
         "plugins": _plugins(registry, job.spec),
     }
 

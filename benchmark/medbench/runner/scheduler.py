@@ -46,6 +46,8 @@ class Scheduler:
         Says on which device.
     emit : callable
         Called with every event, in the scheduler's thread.
+    stop_seconds : float
+        Seconds that jobs have, once asked to stop, to end their epoch and save a checkpoint.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Scheduler:
         queue: JobQueue,
         slots: DeviceSlots,
         emit: Callable[[events.Event], None],
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._plan, self._maker, self._executor = plan, maker, executor
         self._queue, self._slots, self._emit = queue, slots, emit
@@ -67,7 +70,7 @@ class Scheduler:
         self._failed = {key: attempt.reason for key, attempt in plan.failed.items()}
         self._waited_for: tuple[str, ...] = ()
         self._polled = time.monotonic()
-        self._stopping = False
+        self._stopping, self._stop_seconds = False, stop_seconds
 
     def run(self) -> None:
         """Work until nothing is left to do here and nothing is running elsewhere."""
@@ -95,8 +98,8 @@ class Scheduler:
         """Ask running jobs to end, and wait for those that do within the time they have."""
         if self._running:
             self._emit(events.StopRequested(len(self._running)))
-            self._executor.stop(STOP_SECONDS)
-        until = time.monotonic() + STOP_SECONDS + LAST_SECONDS
+            self._executor.stop(self._stop_seconds)
+        until = time.monotonic() + self._stop_seconds + LAST_SECONDS
         while self._running and time.monotonic() < until:
             self._poll()
             self._handle_events()

@@ -28,18 +28,21 @@ class Process:
     started : int
         When it started, in the kernel's ticks since boot; tells it from a later process
         of the same number. 0 where the system does not say.
+    slurm : str
+        The Slurm job that it is part of, such as ``"17_3"``; empty if it is in none.
     """
 
     host: str
     place: str
     pid: int
     started: int
+    slurm: str = ""
 
     @classmethod
     def this(cls) -> Process:
         """Return the calling process."""
         pid = os.getpid()
-        return cls(platform.node(), _place(), pid, _state_and_start(pid)[1])
+        return cls(platform.node(), _place(), pid, _state_and_start(pid)[1], _slurm_job())
 
     def gone(self) -> bool | None:
         """Tell whether the process has ended; ``None`` if that is unknown here."""
@@ -72,6 +75,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _slurm_job() -> str:
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID", "") for name in ("JOB", "TASK"))
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
 
 
 def _state_and_start(pid: int) -> tuple[str, int]:
