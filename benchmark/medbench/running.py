@@ -28,7 +28,6 @@ from medbench.results import Results, load
 from medbench.runner.held_out import check_held_out
 from medbench.runner.job_queue import JobQueue, clean_up
 from medbench.runner.local.stopping import STOP_SECONDS
-from medbench.runner.machine import default_jobs, devices_of, resolve_device
 from medbench.runner.modules import built_in_modules
 from medbench.runner.origin import origin, plugin_distributions
 from medbench.runner.plan import JobMaker, Plan, check_prepared, declaration, make_plan, planned
@@ -270,7 +269,8 @@ def execute(
     entry = registry.get(kind_named("executor"), options.executor)
     executor_class = entry.load()
     settings = checked(executor_class.Settings, dict(options.executor_settings), entry.who)
-    devices = devices_of(resolve_device(options.device))
+    threads = file.protocol.compute.threads
+    devices, jobs = executor_class.places(settings, options.device, options.jobs, threads)
     results, line = open_folder(registry, file, whole, chosen, options)
     plan = make_plan(chosen, results, retry_failed=options.retry_failed)
     clean_up(results)
@@ -280,7 +280,6 @@ def execute(
 
     from medbench.runner.costs import costs_seen
 
-    jobs = options.jobs or default_jobs(devices, file.protocol.compute.threads)
     slots = DeviceSlots(devices, jobs)
     maker = JobMaker(
         results.root, options.cache, options.timeout, *options.interval,

@@ -51,7 +51,7 @@ def medbench_acquisitions() -> Iterable[Plugin]:
 
 @hookimpl
 def medbench_executors() -> Iterable[Plugin]:
-    """Announce the built-in executor."""
+    """Announce the built-in executors."""
     return EXECUTORS
 
 

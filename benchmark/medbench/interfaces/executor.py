@@ -155,6 +155,33 @@ class Executor(ABC):
         self.settings = settings
         self.modules = modules
 
+    @classmethod
+    def places(
+        cls, settings: Any, device: str, jobs: int | None, threads: int
+    ) -> tuple[list[str], int]:
+        """Return the devices that jobs are spread over, and how many jobs run at once.
+
+        Parameters
+        ----------
+        settings : Settings
+            An instance of the class's ``Settings``.
+        device : str
+            What ``--device`` says.
+        jobs : int or None
+            What ``--jobs`` says.
+        threads : int
+            Threads of a job.
+
+        Raises
+        ------
+        MedbenchError
+            If a device is missing.
+        """
+        from medbench.runner.machine import default_jobs, devices_of, resolve_device
+
+        devices = devices_of(resolve_device(device))
+        return devices, jobs or default_jobs(devices, threads)
+
     @abstractmethod
     def submit(self, job: Job) -> JobHandle:
         """Start a job; call only while fewer than ``slots`` are running."""
