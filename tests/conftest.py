@@ -27,12 +27,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put tests that wait first, so that no process is left alone with them at the end.
 
-    What takes minutes is left out, unless it is asked for: ``-m slow``.
+    What takes minutes, or starts a cluster, is left out, unless it is asked for: ``-m slow``,
+    ``-m cluster``.
     """
     items.sort(key=lambda item: not item.nodeid.startswith(WAITING))
-    if "slow" in config.option.markexpr:
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    unasked = [mark for mark in ("slow", "cluster") if mark not in config.option.markexpr]
+    left = [item for item in items if any(map(item.get_closest_marker, unasked))]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]

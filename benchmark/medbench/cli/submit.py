@@ -152,7 +152,7 @@ def longest_epoch(plan: Plan, source: Results) -> float | None:
 def reopen(plan: Plan, results: Results) -> None:
     """Let the next command repeat what failed: the last attempt counts as interrupted.
 
-    A worker that was told to repeat failures would repeat those of other workers, too.
+    Workers with --retry-failed would repeat those of other workers, too.
     """
     wanted = {item.key: item for item in (*plan.pretrainings_to_do, *plan.to_do)}
     for key, tried in results.attempts().items():

@@ -93,6 +93,10 @@ class JobQueue:
             self._record_interrupted(item, dead)
         return self._locks.find(item.key) is None
 
+    def locked(self) -> set[str]:
+        """Return the keys of all jobs that have a lock: one reading of a folder."""
+        return {path.stem for path in self._locks.folder.glob("*.json")}
+
     def other_hosts(self) -> tuple[str, ...]:
         """Return the machines on which other commands hold locks."""
         locks, process = self._results.locks(), self._locks.process

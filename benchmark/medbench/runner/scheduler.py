@@ -18,6 +18,9 @@ from medbench.store.states import DONE, INTERRUPTED, OUT_OF_MEMORY, SKIPPED
 
 #: Seconds between two checks of what other commands have done.
 POLL = 1.0
+#: How many of the jobs that others hold are looked at in each check: with hundreds of commands
+#: the file system would have to answer each about every job every second.
+LOOKS = 8
 #: Seconds that jobs asked to stop have to end, beyond those to write a checkpoint.
 LAST_SECONDS = 2.5
 
@@ -66,6 +69,7 @@ class Scheduler:
         self._ready_alone: deque[PlanItem] = deque()
         self._running: dict[str, _Running] = {}
         self._elsewhere: dict[str, PlanItem] = {}
+        self._locked: set[str] = set()
         self._waiting: dict[str, list[PlanItem]] = {}
         self._failed = {key: attempt.reason for key, attempt in plan.failed.items()}
         self._waited_for: tuple[str, ...] = ()
@@ -75,6 +79,7 @@ class Scheduler:
     def run(self) -> None:
         """Work until nothing is left to do here and nothing is running elsewhere."""
         items: list[PlanItem] = [*self._plan.pretrainings_to_do, *self._plan.to_do]
+        self._locked = self._queue.locked()
         for item in items:
             self._enqueue(item)
         while not self._stopping and (
@@ -117,6 +122,9 @@ class Scheduler:
     def _submit_ready(self) -> None:
         while self._ready and self._slots.free:
             item = self._ready.popleft()
+            if item.key in self._locked:
+                self._elsewhere[item.key] = item
+                continue
             match self._queue.acquire(item):
                 case JobEnd() as end:
                     about = {**describe(item), "state": end.state, "reason": end.reason}
@@ -191,15 +199,25 @@ class Scheduler:
         for key in self._queue.refresh():
             if key in self._running:
                 self._yield(self._running[key])
-        for key, item in list(self._elsewhere.items()):
+        self._locked = self._queue.locked()
+        for item in self._worth_a_look():
             if self._queue.is_free(item):
-                del self._elsewhere[key]
+                del self._elsewhere[item.key]
+                self._locked.discard(item.key)
                 self._ready.appendleft(item)
         idle = not (self._ready or self._ready_alone or self._running)
         waited_for = tuple(self._elsewhere) if idle else ()
         if waited_for and waited_for != self._waited_for:
             self._emit(events.WaitingForOthers(waited_for, self._queue.other_hosts()))
         self._waited_for = waited_for
+
+    def _worth_a_look(self) -> list[PlanItem]:
+        """Return jobs of others that have no lock any more, and in turn a few that have one."""
+        released = [item for key, item in self._elsewhere.items() if key not in self._locked]
+        held = [key for key in self._elsewhere if key in self._locked][:LOOKS]
+        for key in held:
+            self._elsewhere[key] = self._elsewhere.pop(key)
+        return [*released, *(self._elsewhere[key] for key in held)]
 
     def _yield(self, running: _Running) -> None:
         """Leave a job to the command that has taken it over."""

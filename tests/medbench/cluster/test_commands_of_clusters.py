@@ -56,9 +56,7 @@ def test_what_cannot_be_submitted_is_one_line(
 def test_without_ray_there_is_one_line(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     results = nowhere.with_name("results")
-    ended = medbench(
-        "run", "--all", "--protocol", nowhere, "--results", results, "--on", "ray"
-    )
+    ended = medbench("run", "--all", "--protocol", nowhere, "--results", results, "--on", "ray")
     assert (ended.status, ended.err.count("\n")) == (2, 1)
     assert "pip install 'medbench[ray]'" in ended.err
     assert not results.exists()

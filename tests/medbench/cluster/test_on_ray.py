@@ -1,0 +1,149 @@
+"""A grid on a real Ray cluster of two nodes, on this machine; needs ``medbench[ray]``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from commandline import (
+    GRID,
+    Finished,
+    command_line,
+    digests,
+    medbench_apart,
+    tiny_protocol,
+)
+
+from medbench.check import ContractCase, PluginUnderTest, rules_of
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.registry import discover
+from medbench.store.results import Results
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs medbench[ray]"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of two nodes of one CPU, of which the second has two GPUs that do not exist."""
+    from ray.cluster_utils import Cluster
+
+    before = os.environ.get("RAY_ADDRESS")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    made.second = made.add_node(num_cpus=1, num_gpus=2)
+    made.wait_for_nodes()
+    os.environ["RAY_ADDRESS"] = made.address
+    yield made
+    made.shutdown()
+    if before is None:
+        os.environ.pop("RAY_ADDRESS", None)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("local")
+    file, results = folder / "tiny.toml", folder / "results"
+    file.write_text(tiny_protocol(**GRID))
+    ended = medbench_apart("run", "--all", "--protocol", file, "--results", results, "--jobs", "2")
+    assert ended.status == 0, ended.err
+    return Finished(file, results, ended)
+
+
+def words(local: Finished, results: Path, *more: str) -> list[str]:
+    return [
+        *("run", "--all", "--protocol", str(local.file), "--results", str(results)),
+        *("--on", "ray", *more),
+    ]
+
+
+def test_two_nodes_give_the_digests_of_a_local_run(
+    cluster: Any, local: Finished, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    ended = medbench_apart(*words(local, results))
+    assert ended.status == 0, ended.err
+    assert digests(results) == digests(local.results)
+    assert (results / "board" / "index.html").exists()
+    assert list((results / "locks").iterdir()) == []
+
+
+def test_a_command_that_is_stopped_keeps_checkpoints_and_continues(
+    cluster: Any, local: Finished, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    process = subprocess.Popen(
+        command_line(*words(local, results)), stderr=subprocess.PIPE, text=True
+    )
+    while not list(results.glob("runs/*/*.h5")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    states = {a.state for tried in Results.open(results).attempts().values() for a in tried}
+    assert states <= {"interrupted"}
+    assert medbench_apart(*words(local, results)).status == 0
+    assert digests(results) == digests(local.results)
+
+
+def test_a_killed_worker_process_interrupts_its_job_only(
+    cluster: Any, local: Finished, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    process = subprocess.Popen(
+        command_line(*words(local, results)), stderr=subprocess.PIPE, text=True
+    )
+    while not (found := _ray_workers()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    found[0].kill()
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 1, said
+    states = {a.state for tried in Results.open(results).attempts().values() for a in tried}
+    assert states == {"interrupted"}
+    assert medbench_apart(*words(local, results)).status == 0
+    assert digests(results) == digests(local.results)
+
+
+def _ray_workers() -> list[psutil.Process]:
+    return [
+        p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"][:1] == ["ray::carry_out"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["record-before-the-end", "failure-is-kept", "timeout", "cancel", "stop-and-close"]
+)
+def test_it_keeps_the_contract_of_executors(cluster: Any, name: str) -> None:
+    (rule,) = [rule for rule in rules_of("executor") if rule.name == name]
+    entry = discover().get(kind_named("executor"), "ray")
+    ContractCase(rule, PluginUnderTest(entry)).check()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("-o", "gpus=3"), "no node of the Ray cluster has what a job reserves"),
+        (("-o", "cpus=64"), "64 CPU"),
+        (("--address", "127.0.0.1:1"), "no Ray cluster at address=127.0.0.1:1"),
+        (("--address", "nonsense"), "no Ray cluster at address=nonsense"),
+    ],
+)
+def test_what_cannot_run_is_one_line(
+    cluster: Any, local: Finished, tmp_path: Path, more: tuple[str, ...], says: str
+) -> None:
+    results = tmp_path / "results"
+    ended = medbench_apart(*words(local, results, *more))
+    assert ended.status == 2
+    assert says in ended.err.splitlines()[-1], ended.err
+    assert not results.exists()

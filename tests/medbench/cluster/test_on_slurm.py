@@ -1,0 +1,195 @@
+"""A grid on a real Slurm with accounting and two nodes, on this machine.
+
+Needs root and Debian's slurmctld slurmd slurmdbd slurm-client munge mariadb-server. Fifty faults
+are caused by ``performance/cluster_faults.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from commandline import GRID, Ended, Finished, digests, medbench_apart, tiny_protocol
+
+from medbench.store.results import Results
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(
+        not (shutil.which("slurmctld") and shutil.which("mariadbd") and os.geteuid() == 0),
+        reason="needs root and the packages of docs/clusters.md",
+    ),
+]
+TOOL = Path(__file__).parent / "slurm-cluster"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cluster")
+    before = os.environ.get("SLURM_CONF")
+    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    subprocess.run([TOOL, "up", folder, "2"], check=True, stdout=subprocess.DEVNULL)
+    yield folder
+    subprocess.run([TOOL, "down", folder], check=False, capture_output=True)
+    if before is None:
+        del os.environ["SLURM_CONF"]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("local")
+    file, results = folder / "tiny.toml", folder / "results"
+    file.write_text(tiny_protocol(**GRID))
+    ended = medbench_apart("run", "--all", "--protocol", file, "--results", results, "--jobs", "2")
+    assert ended.status == 0, ended.err
+    return Finished(file, results, ended)
+
+
+def submit(file: Path, results: Path, *words: object) -> Ended:
+    return medbench_apart(
+        *("run", "--all", "--protocol", file, "--results", results, "--on", "slurm", *words)
+    )
+
+
+def until(what: Callable[[], bool], results: Path, seconds: float = 150) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, logs(results)
+        release()
+        time.sleep(0.3)
+
+
+def release() -> None:
+    """Let requeued workers start at once: Slurm holds them for two minutes."""
+    said = subprocess.run(["squeue", "-h", "-r", "-o", "%i|%r"], capture_output=True, text=True)
+    for line in said.stdout.splitlines():
+        job, reason = line.split("|")
+        if reason == "BeginTime":
+            subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False)
+
+
+def logs(results: Path) -> str:
+    return "\n".join(path.read_text() for path in (results / "cluster").glob("*.log"))
+
+
+def workers(results: Path) -> list[dict[str, object]]:
+    return medbench_apart("status", "--results", results, "--json").json["slurm"]["workers"]
+
+
+def ended(results: Path) -> bool:
+    alive = ("PENDING", "RUNNING", "COMPLETING", "REQUEUED")
+    return not any(worker["state"] in alive for worker in workers(results))
+
+
+def test_two_nodes_give_the_digests_of_a_local_run(
+    cluster: Path, local: Finished, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    began = time.monotonic()
+    said = submit(local.file, results, "--workers", "2")
+    assert said.status == 0, said.err
+    assert time.monotonic() - began < 20
+    assert said.out.startswith("Submitted Slurm job ")
+    until(lambda: ended(results), results)
+    assert digests(results) == digests(local.results)
+    assert (results / "board" / "index.html").exists()
+    found = workers(results)
+    assert [worker["state"] for worker in found] == ["COMPLETED"] * 2, logs(results)
+    assert {worker["node"] for worker in found} == {"n1", "n2"}
+    again = submit(local.file, results)
+    assert (again.status, again.out) == (0, "")
+    assert "Nothing to do" in again.err
+
+
+def test_arrays_are_split_and_stop_cancels_them(
+    cluster: Path, local: Finished, tmp_path: Path
+) -> None:
+    """This cluster's MaxArraySize is 6."""
+    results = tmp_path / "results"
+    said = submit(local.file, results, "--workers", "8", "-o", "at-once=2", "-o", "hold")
+    assert said.status == 0, said.err
+    found = workers(results)
+    assert len(found) == 8
+    assert {(worker["state"], worker["reason"]) for worker in found} == {("PENDING", "JobHeldUser")}
+    shown = medbench_apart("status", "--results", results)
+    assert "8 pending (JobHeldUser)" in shown.out
+    assert medbench_apart("stop", "--results", results, "--yes").status == 0
+    until(lambda: ended(results), results)
+    assert "No worker" in medbench_apart("stop", "--results", results, "--yes").err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-o", "partition=nope"), "invalid partition.*asked: --partition=nope|Invalid partition"),
+        (("-o", "mem=900G"), "Slurm refuses the workers"),
+        (("-o", "partitoin=main"), "did you mean 'partition'"),
+        (("-o", "time=1"), "is too short"),
+        (("-o", "setup=echo no such module >&2; false"), "no such module|Exited"),
+        (("-o", "command=/nowhere/medbench"), "No such file"),
+    ],
+)
+def test_what_is_refused_leaves_nothing_submitted(
+    cluster: Path, local: Finished, tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    results = tmp_path / "results"
+    said = submit(local.file, results, *words)
+    assert said.status == 2, said.out
+    assert said.err.count("\n") == 1 and re.search(says, said.err), said.err
+    assert not list(results.glob("cluster/*"))
+    assert subprocess.run(["squeue", "-h"], capture_output=True, text=True).stdout == ""
+
+
+def test_a_dead_node_costs_nothing_but_time(cluster: Path, local: Finished, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    assert submit(local.file, results, "--workers", "2").status == 0
+    until(lambda: bool(list(results.glob("runs/*/*.h5"))), results)
+    subprocess.run([TOOL, "kill-node", cluster, "1"], check=True)
+    time.sleep(2)
+    subprocess.run([TOOL, "start-node", cluster, "1"], check=True)
+    until(lambda: ended(results), results)
+    assert digests(results) == digests(local.results)
+
+
+_GREEDY = '''
+import time
+
+import numpy as np
+
+from medbench_plugins.methods.cross_entropy import CrossEntropy
+
+
+class Greedy(CrossEntropy):
+    """Holds all memory there is."""
+
+    def train_epoch(self, *arguments, **named):
+        held = []
+        while True:
+            held.append(np.ones(2**24))
+            time.sleep(0.05)
+'''
+
+
+def test_a_worker_that_slurm_ends_for_its_memory(cluster: Path, tmp_path: Path) -> None:
+    results, plugin = tmp_path / "results", tmp_path / "greedy.py"
+    plugin.write_text(_GREEDY)
+    file = tmp_path / "tiny.toml"
+    file.write_text(tiny_protocol(methods=["greedy"]))
+    said = submit(file, results, "--workers", "1", "--plugin", plugin, "-o", "mem=1800M")
+    assert said.status == 0, said.err
+    until(lambda: ended(results), results)
+    (worker,) = workers(results)
+    assert worker["state"] == "OUT_OF_MEMORY", (worker, logs(results))
+    assert "out of memory" in medbench_apart("status", "--results", results).out
+    second = submit(file, results, "--workers", "1", "--plugin", plugin)
+    assert second.status == 0, second.err
+    until(lambda: ended(results), results)
+    (tried,) = Results.open(results).attempts().values()
+    assert tried[0].state == "out-of-memory", tried
+    assert len(tried) == 1, "nobody tries it again"
