@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from medbench.runner.status import Status, read_status
 from medbench.store.results import Results
 from medbench.store.states import FAILURES, SKIPPED, STATES, UNREADABLE
 
+#: Seconds between two questions to Slurm: its controller serves all users of the cluster.
+_ASK_SLURM_EVERY = 10.0
 #: States for which the exit status is 1.
 _FAULTY = (*FAILURES, SKIPPED, UNREADABLE)
 
@@ -61,9 +64,12 @@ def status(results_dir: Path | None, seconds: float | None, as_json: bool) -> in
     screen = console()
     watched = seconds is not None and screen.is_terminal and not as_json
     live = Live(console=screen, auto_refresh=False) if watched else None
+    asked, workers = -inf, None
     with live or nullcontext():
         while True:
-            now, workers = read_status(results), read_workers(results)
+            now = read_status(results)
+            if time.monotonic() - asked > _ASK_SLURM_EVERY:
+                asked, workers = time.monotonic(), read_workers(results)
             if as_json:
                 print_json(as_values(now, workers), indent=2 if seconds is None else None)
             elif live is not None:

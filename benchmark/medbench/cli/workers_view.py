@@ -30,9 +30,18 @@ class Workers:
 
 
 def read_workers(results: Results) -> Workers | None:
-    """Ask Slurm for the workers of a results folder; ``None`` if none were submitted."""
-    arrays = tuple(array for each in submissions(results.root) for array in each.arrays)
-    return Workers(arrays, *workers_of(arrays)) if arrays else None
+    """Ask Slurm for the workers of a results folder; ``None`` if none were submitted.
+
+    Of all but the last submission only those that have not ended are of interest.
+    """
+    made = submissions(results.root)
+    if not made:
+        return None
+    workers, missing = workers_of([array for each in made for array in each.arrays])
+    last = made[-1].arrays
+    shown = [each for each in workers if each.alive or each.job.partition("_")[0] in last]
+    arrays = dict.fromkeys([*(each.job.partition("_")[0] for each in shown), *last])
+    return Workers(tuple(arrays), shown, missing)
 
 
 def workers_view(found: Workers) -> RenderableType:
