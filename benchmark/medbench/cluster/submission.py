@@ -7,7 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import medbench
@@ -95,6 +95,11 @@ def submissions(results: Path) -> list[Submission]:
     return sorted((each for each in found if each.arrays), key=lambda each: each.number)
 
 
+def _write(submission: Submission, path: Path) -> None:
+    with writing(path):
+        write_text(path, json.dumps(asdict(submission), indent=1))
+
+
 def versions_here() -> dict[str, str]:
     """Return the versions that decide bits: the same on all nodes."""
     python = ".".join(platform.python_version_tuple()[:2])
@@ -169,7 +174,7 @@ class Submitter:
 
     def next_number(self) -> int:
         """Return the number of the next submission."""
-        found = (path.stem for path in cluster_folder(self.results).glob("*.json"))
+        found = (path.stem for path in cluster_folder(self.results).glob("*.toml"))
         return max((int(stem) for stem in found if stem.isdigit()), default=0) + 1
 
     def check(self) -> None:
@@ -207,33 +212,40 @@ class Submitter:
         UnwritableError
             If the results folder cannot be written.
         """
-        number = self.next_number()
-        where = str(self.results), str(self.cache)
-        planned = Submission(number, self.options.workers, *where, versions_here(), datasets)
+        number = self._claim(protocol)
         file = cluster_folder(self.results) / f"{number}.json"
-        files = [file, file.with_suffix(".toml")]
-        submitted: list[str] = []
+        where = str(self.results), str(self.cache)
+        made = Submission(number, self.options.workers, *where, versions_here(), datasets)
         try:
-            with writing(file):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_text(file, json.dumps(asdict(planned), indent=1))
-                write_text(files[1], protocol)
+            _write(made, file)
             unprobed = self._probe(file)
             for place, text in enumerate(self.scripts(number)):
-                files.append(file.with_name(f"{number}.{place}.sh"))
                 with writing(file):
-                    write_text(files[-1], text)
-                submitted.append(self._sbatch(text, "--parsable").strip())
-            done = Submission(**{**asdict(planned), "arrays": tuple(submitted)})
-            with writing(file):
-                write_text(file, json.dumps(asdict(done), indent=1))
+                    write_text(file.with_name(f"{number}.{place}.sh"), text)
+                job = self._sbatch(text, "--parsable").strip().partition(";")[0]
+                made = replace(made, arrays=(*made.arrays, job))
+                _write(made, file)
         except BaseException:
-            if submitted:
-                slurm.cancel(submitted)
-            for path in files:
+            if made.arrays:
+                slurm.cancel(made.arrays)
+            for path in file.parent.glob(f"{number}.*"):
                 path.unlink(missing_ok=True)
             raise
-        return done, unprobed
+        return made, unprobed
+
+    def _claim(self, protocol: str) -> int:
+        """Save the protocol under the next number that no other command has; return that."""
+        folder = cluster_folder(self.results)
+        number = self.next_number()
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    with (folder / f"{number}.toml").open("x", encoding="utf-8") as file:
+                        file.write(protocol)
+                    return number
+                except FileExistsError:
+                    number += 1
 
     def _sbatch(self, text: str, *words: str) -> str:
         try:
@@ -245,7 +257,8 @@ class Submitter:
     def _probe(self, file: Path) -> str:
         """Check one node, if one is free at once; return why none was checked."""
         place = {key: self.options.sbatch[key] for key in _PLACE if key in self.options.sbatch}
-        srun = ["srun", *directives(place), f"--immediate={_PROBE_WAIT}", "--ntasks=1", "--time=2"]
+        where = [f"--{key}={value}" for key, value in place.items()]
+        srun = ["srun", *where, f"--immediate={_PROBE_WAIT}", "--ntasks=1", "--time=2"]
         srun += ["--job-name=medbench-probe", "--quiet", "--chdir=/"]
         lines = [*self.options.setup, f'{self.options.command} node "$1"']
         ended = slurm.run(*srun, "bash", "-c", "\n".join(lines), "bash", str(file), timeout=_PROBE)

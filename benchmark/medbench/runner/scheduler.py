@@ -206,7 +206,7 @@ class Scheduler:
                 self._locked.discard(item.key)
                 self._ready.appendleft(item)
         idle = not (self._ready or self._ready_alone or self._running)
-        waited_for = tuple(self._elsewhere) if idle else ()
+        waited_for = tuple(sorted(self._elsewhere)) if idle else ()
         if waited_for and waited_for != self._waited_for:
             self._emit(events.WaitingForOthers(waited_for, self._queue.other_hosts()))
         self._waited_for = waited_for

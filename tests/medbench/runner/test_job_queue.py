@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,7 @@ from medbench.interfaces.executor import Job, JobEnd, JobHandle, JobProgress, Jo
 from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import RunSpec
 from medbench.runner import scheduler
+from medbench.runner.job_queue import JobQueue
 from medbench.runner.plan import PlanItem
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Locks, RunningJob
@@ -148,6 +150,45 @@ def test_what_failed_in_another_command_is_not_tried_once_more(
         )
     assert outcome.failed == [run.key]
     assert run.key not in {job.key for job in executor.submitted}
+
+
+def test_few_of_many_jobs_of_others_are_looked_at_in_each_check(
+    expansion: Expansion, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But each in its turn, and one that is released at once."""
+    looks: list[list[str]] = []
+    poll, is_free = scheduler.Scheduler._poll, JobQueue.is_free
+
+    def counted_poll(self: scheduler.Scheduler) -> None:
+        looks.append([])
+        poll(self)
+
+    def counted(self: JobQueue, item: PlanItem) -> bool:
+        if looks:
+            looks[-1].append(item.key)
+        return is_free(self, item)
+
+    monkeypatch.setattr(scheduler.Scheduler, "_poll", counted_poll)
+    monkeypatch.setattr(JobQueue, "is_free", counted)
+    with Locks(results.locks_folder) as theirs:
+        for run in expansion.runs:
+            theirs.acquire(job_of(run))
+
+        def act() -> None:
+            for run in expansion.runs:
+                finish(results, run)
+                theirs.release(run.key)
+
+        timer = Timer(0.5, act)
+        timer.start()
+        _, outcome, _ = carried_out(expansion, results, InProcess(2), notes=Notes())
+        timer.join()
+    held = [each for each in looks if each]
+    before = held[: len(held) // 2]  # while they were locked
+    keys = {run.key for run in expansion.runs}
+    assert before and all(len(each) <= scheduler.LOOKS for each in before)
+    assert {key for each in before for key in each} >= keys
+    assert set(outcome.elsewhere) == keys
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc")
