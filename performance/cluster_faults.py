@@ -65,7 +65,7 @@ class Cluster:
         subprocess.run([TOOL, words[0], self.folder, *words[1:]], check=True, capture_output=True)
 
     def submit(self) -> None:
-        words = ("--on", "slurm", "--workers", "2", "-o", "mem=1900")
+        words = ("--on", "slurm", "--workers", "2", "-o", "mem=3500")
         medbench("run", "--all", "--protocol", self.protocol, "--results", self.results, *words)
         self.submitted += 1
 
@@ -133,7 +133,7 @@ class Cluster:
 
     def urgent(self) -> str:
         subprocess.run(
-            ["sbatch", "-p", "urgent", "--mem=1900", "-J", "urgent", "--wrap", "sleep 2"],
+            ["sbatch", "-p", "urgent", "--mem=3500", "-J", "urgent", "--wrap", "sleep 2"],
             capture_output=True,
             check=True,
             cwd="/tmp",

@@ -16,7 +16,9 @@ _SCRIPT = """\
 #!/bin/bash
 {directives}
 
+set -e
 {setup}
+set +e
 task=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 scratch={scratch}
 

@@ -260,7 +260,7 @@ class Submitter:
         where = [f"--{key}={value}" for key, value in place.items()]
         srun = ["srun", *where, f"--immediate={_PROBE_WAIT}", "--ntasks=1", "--time=2"]
         srun += ["--job-name=medbench-probe", "--quiet", "--chdir=/"]
-        lines = [*self.options.setup, f'{self.options.command} node "$1"']
+        lines = ["set -e", *self.options.setup, f'{self.options.command} node "$1"']
         ended = slurm.run(*srun, "bash", "-c", "\n".join(lines), "bash", str(file), timeout=_PROBE)
         if not ended.returncode:
             return ""

@@ -181,7 +181,7 @@ def test_a_worker_that_slurm_ends_for_its_memory(cluster: Path, tmp_path: Path) 
     plugin.write_text(_GREEDY)
     file = tmp_path / "tiny.toml"
     file.write_text(tiny_protocol(methods=["greedy"]))
-    said = submit(file, results, "--workers", "1", "--plugin", plugin, "-o", "mem=1800M")
+    said = submit(file, results, "--workers", "1", "--plugin", plugin, "-o", "mem=2200M")
     assert said.status == 0, said.err
     until(lambda: ended(results), results)
     (worker,) = workers(results)
