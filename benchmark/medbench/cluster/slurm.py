@@ -13,6 +13,8 @@ from medbench.errors import ClusterError
 TIMEOUT = 60.0
 #: States in which a job has not ended.
 ALIVE = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "STAGE_OUT")
+#: What Slurm calls the end of a job that held more memory than it asked for.
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -207,7 +209,15 @@ def from_sacct(text: str) -> list[Worker]:
             cpu_seconds=_seconds(cpu),
             cpus=int(cpus or 0),
         )
-    return list(found.values())
+    return [_with_cause(worker) for worker in found.values()]
+
+
+def _with_cause(worker: Worker) -> Worker:
+    """Say out of memory where Slurm does not: with ``OverMemoryKill`` it kills without a word."""
+    over = 0 < 0.95 * worker.memory_asked <= worker.memory
+    if worker.state == "FAILED" and worker.reason == "signal 9" and over:
+        return replace(worker, state=OUT_OF_MEMORY)
+    return worker
 
 
 def _ended(status: str) -> str:
@@ -233,14 +243,10 @@ def _bytes(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]] if found else 0.0
 
 
-def state_of(job: str) -> tuple[str, str]:
-    """Return state and node of one worker; empty if Slurm cannot be asked."""
-    said, _ = _asked(["sacct", "-n", "-P", "-X", "-j", job, "-o", "State,NodeList"])
-    lines = said.splitlines()
-    if not lines:
-        return "", ""
-    state, _, node = lines[-1].partition("|")
-    return state.split()[0] if state else "", node
+def worker_named(job: str) -> Worker | None:
+    """Return one worker as the accounts know it; ``None`` if they do not or cannot be asked."""
+    said, _ = _asked(["sacct", "-n", "-P", "-D", "-j", job, "-o", _SACCT])
+    return next((worker for worker in from_sacct(said) if worker.job == job), None)
 
 
 def cancel(arrays: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from medbench.cluster.slurm import ALIVE, state_of
+from medbench.cluster import slurm
 from medbench.interfaces.executor import JobEnd, JobState
 from medbench.runner.plan import PlanItem, describe
 from medbench.store.atomic import sweep
@@ -129,16 +129,19 @@ def _ended(dead: Lock) -> tuple[str, str]:
     Slurm says whether it killed the command for its memory. What it says arrives a moment
     after the command's end.
     """
-    worker = dead.holder.slurm
-    for _ in range(_ASKED if worker else 0):
-        state, node = state_of(worker)
-        if state == "OUT_OF_MEMORY":
-            return OUT_OF_MEMORY, f"Slurm ended worker {worker} on {node}: out of memory"
-        if state not in ALIVE:
-            said = f"; Slurm: {state}" if state else ""
-            return INTERRUPTED, f"{dead.end()}, worker {worker}{said}"
+    job = dead.holder.slurm
+    for _ in range(_ASKED if job else 0):
+        worker = slurm.worker_named(job)
+        if worker is None or not worker.alive:
+            break
         time.sleep(1.0)
-    return INTERRUPTED, dead.end()
+    else:
+        worker = None
+    if worker is None:
+        return INTERRUPTED, dead.end()
+    if worker.state == slurm.OUT_OF_MEMORY:
+        return OUT_OF_MEMORY, f"Slurm ended worker {job} on {worker.node}: out of memory"
+    return INTERRUPTED, f"{dead.end()}; Slurm: {worker.state} of worker {job}"
 
 
 def clean_up(results: Results) -> None:

@@ -145,6 +145,14 @@ def test_the_accounts_give_the_last_start_of_each_worker() -> None:
     assert not any(worker.alive for worker in found.values())
 
 
+def test_a_worker_killed_above_its_memory_is_out_of_memory() -> None:
+    """As Slurm 22.05 with OverMemoryKill accounts for it."""
+    text = "3_0|FAILED|0:9|n1|12|60|2200M|1|00:09.5|\n3_0.batch|FAILED|0:9|n1|12|||1|00:09.5|{}\n"
+    (over,) = from_sacct(text.format("2310336K"))
+    (under,) = from_sacct(text.format("310336K"))
+    assert (over.state, under.state) == ("OUT_OF_MEMORY", "FAILED")
+
+
 def test_the_queue_gives_state_and_reason() -> None:
     text = "7_3|PENDING|Priority||0:00|1:00:00\n7_4|RUNNING|None|n2|1-01:00:05|UNLIMITED\n"
     waiting, running = from_squeue(text)
