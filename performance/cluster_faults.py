@@ -65,7 +65,8 @@ class Cluster:
         subprocess.run([TOOL, words[0], self.folder, *words[1:]], check=True, capture_output=True)
 
     def submit(self) -> None:
-        words = ("--on", "slurm", "--workers", "2", "-o", "mem=3500")
+        """Submit workers; a run whose process was killed has failed, and is repeated on demand."""
+        words = ("--on", "slurm", "--workers", "2", "-o", "mem=3500", "--retry-failed")
         medbench("run", "--all", "--protocol", self.protocol, "--results", self.results, *words)
         self.submitted += 1
 
@@ -95,7 +96,7 @@ class Cluster:
     def kill(self, *words: str) -> str:
         found = self.processes(*words)
         if not found:
-            return "nobody to kill"
+            return NOBODY
         process = self.random.choice(found)
         process.send_signal(signal.SIGKILL)
         return f"killed {process.pid}"
@@ -103,7 +104,7 @@ class Cluster:
     # faults: each returns what it did
 
     def worker(self) -> str:
-        return self.kill("-m medbench run --all")
+        return self.kill("-m medbench run --protocol")
 
     def job_process(self) -> str:
         return self.kill("multiprocessing")
@@ -166,6 +167,8 @@ class Cluster:
         return "killed"
 
 
+#: What a fault says that found no process to kill; it does not count.
+NOBODY = "nobody to kill"
 #: Faults in turn: the frequent ones of a cluster more often.
 FAULTS = (
     "worker", "node", "job_process", "urgent", "member", "controller", "worker", "batch_script",
@@ -222,6 +225,8 @@ def main() -> None:
                 name = "folder_away" if number == 20 else FAULTS[number % len(FAULTS)]
                 fault: Callable[[], str] = getattr(cluster, name)
                 said = fault()
+                if said == NOBODY:
+                    continue
                 caused[name] += 1
                 print(f"{number + 1:3} {name}: {said}; {len(done_keys(results))} done", flush=True)
         while cluster.alive():

@@ -20,7 +20,7 @@ from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import REFINED_AXES
 from medbench.runner.costs import costs_seen, work_of
-from medbench.runner.plan import Plan, check_prepared, describe, make_plan
+from medbench.runner.plan import Plan, PlanItem, check_prepared, describe, make_plan
 from medbench.running import RunOptions, open_folder
 from medbench.store.attempts import Attempt
 from medbench.store.results import Results
@@ -138,14 +138,12 @@ def worker_arguments(given: Mapping[str, Any]) -> list[str]:
 def longest_epoch(plan: Plan, source: Results) -> float | None:
     """Return the seconds of the longest epoch among what is to do, from costs seen before."""
     costs = costs_seen(source)
-    items = [
-        describe(item) | {"epochs": item.epochs} for item in (*plan.pretrainings_to_do, *plan.to_do)
-    ]
-    epochs = [
-        costs.of(work_of(item["kind"], item["axes"]))[0] / item["epochs"]
-        for item in items
-        if item["epochs"]
-    ]
+    items: list[PlanItem] = [*plan.pretrainings_to_do, *plan.to_do]
+    epochs = []
+    for item in items:
+        about = describe(item)
+        seconds, _ = costs.of(work_of(about["kind"], about["axes"]))
+        epochs.append(seconds / max(1, item.epochs))
     return max(epochs, default=0.0) or None
 
 
@@ -154,7 +152,8 @@ def reopen(plan: Plan, results: Results) -> None:
 
     Workers with --retry-failed would repeat those of other workers, too.
     """
-    wanted = {item.key: item for item in (*plan.pretrainings_to_do, *plan.to_do)}
+    items: list[PlanItem] = [*plan.pretrainings_to_do, *plan.to_do]
+    wanted = {item.key: item for item in items}
     for key, tried in results.attempts().items():
         if key in wanted and tried[-1].failed:
             item = wanted[key]

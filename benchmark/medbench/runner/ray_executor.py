@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import platform
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -40,10 +42,9 @@ from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.one_job import event_to_line, line_to_event
 from medbench.store.attempts import Attempt
 from medbench.store.results import Results
-from medbench.store.states import INTERRUPTED, OUT_OF_MEMORY
 
 #: Seconds that each node gets to answer the check, which is made before the first job.
-_CHECK_SECONDS = 60.0
+_CHECK_SECONDS = 120.0
 
 
 class RaySettings(Settings):
@@ -134,7 +135,7 @@ class RayExecutor(Executor):
         try:
             event = line_to_event(self._ray.get(next(running.stream)))
         except StopIteration:
-            event = self._lost(job, INTERRUPTED, "its task ended without a word")
+            event = self._lost(job, "interrupted", "its task ended without a word")
         except self._ray.exceptions.RayError as error:
             state, reason = verdict(error)
             if state is None:
@@ -287,7 +288,8 @@ def connect(settings: RaySettings) -> Any:
         raise ClusterError("Ray is not installed; run: pip install 'medbench[ray]'") from None
     if not ray.is_initialized():
         try:
-            ray.init(settings.address, log_to_driver=False, logging_level="ERROR")
+            _call_up(settings.address)
+            ray.init(settings.address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # many types, by cause
             raise ClusterError(
                 f"no Ray cluster at address={settings.address}: {_cause(error)}; start one with "
@@ -300,16 +302,31 @@ def connect(settings: RaySettings) -> Any:
     return ray
 
 
+def _call_up(address: str) -> None:
+    """Connect to the cluster's port once: Ray itself tries for minutes, and prints much.
+
+    Raises
+    ------
+    OSError, ValueError
+        If nobody answers, or the address is none.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "auto")
+    if address not in ("auto", "local"):
+        host, _, port = address.rpartition("://")[2].rpartition(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
 def verdict(error: Exception) -> tuple[JobState | None, str]:
     """Return how a job ended whose task Ray reports as failed; no state if none can go on."""
     name, reason = type(error).__name__, _cause(error)
     if name == "OutOfMemoryError":
-        return OUT_OF_MEMORY, f"Ray ended its worker process: {reason}"  # type: ignore[return-value]
+        return "out-of-memory", f"Ray ended its worker process: {reason}"
     if isinstance(getattr(error, "cause", None), UnwritableError):
         return None, str(error.cause)  # type: ignore[attr-defined]
     if name.startswith("RayTaskError"):
         return "failed", f"its task failed: {reason}"
-    return INTERRUPTED, f"Ray: {name}: {reason}"  # type: ignore[return-value]
+    return "interrupted", f"Ray: {name}: {reason}"
 
 
 def _cause(error: BaseException) -> str:

@@ -39,7 +39,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     before = os.environ.get("RAY_ADDRESS")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     made.second = made.add_node(num_cpus=1, num_gpus=2)
     made.wait_for_nodes()
     os.environ["RAY_ADDRESS"] = made.address
