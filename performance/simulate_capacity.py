@@ -1,11 +1,13 @@
 """Simulate a protocol on 1 to 1,000 GPUs: makespan, idle share, load on the file system.
 
     python performance/simulate_capacity.py --measured RESULTS --protocol khanal2023 --hours 2
-    python performance/simulate_capacity.py --measured RESULTS --workers 2 --started 9
+    python performance/simulate_capacity.py --measured RESULTS --check
 
 Costs of an epoch of each method and pretext are those of a results folder. ``--hours`` scales
-them so that a run takes that long on average; without it they are taken as they are. Without
-``--protocol`` the grid of the folder itself is simulated, to compare with a measured cluster.
+them so that a run takes that long on average; without it they are taken as they are.
+
+``--check`` compares the simulation with what the workers of the folder's last submission took:
+each job with its own seconds, from the first step to the last record.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medbench.cluster.submission import submissions
 from medbench.folders import default_cache
 from medbench.interfaces.dataset import DataContext
 from medbench.protocol.runs import expand
 from medbench.runner.costs import costs_seen, work_of
 from medbench.runner.plan import describe
 from medbench.running import open_protocol
+from medbench.store.index import read_index, read_pretraining_index
 from medbench.store.results import Results
 
 #: Operations of one worker on the shared file system, measured with strace on the grid of
@@ -152,8 +156,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=counts)
     parser.add_argument("--started", type=float, default=8.0)
     parser.add_argument("--overhead", type=float, default=0.3)
+    parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     measured = Results.open(given.measured)
+    if given.check:
+        check(measured, given.overhead)
+        return
     items = items_of(given.protocol or str(measured.protocol_path), measured, given.hours)
     total = sum(item.seconds for item in items)
     print(f"{len(items)} jobs, {total / 3600:.2f} h in all\n")
@@ -166,6 +174,28 @@ def main() -> None:
             f"| {workers:,} | {duration(found.makespan)} | {ideal:.0%} | {found.idle:.0%} "
             f"| {found.load:,.0f} | {found.limit} |"
         )
+
+
+def check(measured: Results, overhead: float) -> None:
+    """Print simulated and measured makespan of a folder that workers of Slurm filled."""
+    seconds: dict[str, float] = {}
+    for table in (read_index(measured, ("run_key", "seconds")), read_pretraining_index(measured)):
+        rows = zip(table["run_key"].to_pylist(), table["seconds"].to_pylist(), strict=True)
+        seconds.update(rows)
+    items = [
+        Item(item.key, item.start, seconds[item.key])
+        for item in items_of(str(measured.protocol_path), measured, None)
+    ]
+    path = {item.key: measured.record_path(item.key) for item in items}
+    path = {k: p if p.exists() else measured.pretraining_path(k) for k, p in path.items()}
+    ended = {key: each.stat().st_mtime for key, each in path.items()}
+    began = min(ended[item.key] - item.seconds for item in items)
+    took = max(ended.values()) - began
+    made = submissions(measured.root)[-1]
+    found = simulate(items, made.workers, 0.0, overhead).makespan
+    print(f"{made.workers} workers: {took:.1f} s measured, {found:.1f} s simulated")
+    print(f"difference: {found / took - 1:+.1%}")
+    print(f"from submission to the first step: {began - made.submitted:.1f} s")
 
 
 def duration(seconds: float) -> str:
