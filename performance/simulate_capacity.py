@@ -33,7 +33,7 @@ from medbench.store.results import Results
 #: Operations of one worker on the shared file system, measured with strace on the grid of
 #: docs/capacity.md: each second while it runs a job, for each job, and each second while it
 #: waits for others.
-BUSY, JOB, WAITING = 3.0, 190.0, 40.0
+BUSY, JOB, WAITING = 9.0, 110.0, 53.0
 
 
 @dataclass(frozen=True)

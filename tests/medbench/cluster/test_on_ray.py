@@ -116,9 +116,8 @@ def test_a_killed_worker_process_interrupts_its_job_only(
 
 
 def _ray_workers() -> list[psutil.Process]:
-    return [
-        p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"][:1] == ["ray::carry_out"]
-    ]
+    found = psutil.process_iter(["cmdline"])
+    return [p for p in found if (p.info["cmdline"] or [""])[0].startswith("ray::carry_out")]
 
 
 @pytest.mark.parametrize(
