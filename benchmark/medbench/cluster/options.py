@@ -14,7 +14,7 @@ from medbench.errors import ClusterError
 from medbench.suggest import did_you_mean
 
 #: Keys of ours; all others are options of sbatch.
-OWN = ("workers", "at-once", "setup", "command", "scratch", "margin")
+OWN = ("workers", "at-once", "setup", "command", "scratch", "stop-before")
 #: Options of sbatch that medbench sets itself.
 TAKEN = (
     "array", "output", "error", "requeue", "no-requeue", "signal", "open-mode", "wrap", "wait",
@@ -41,7 +41,7 @@ class ClusterOptions:
     scratch : str
         Folder on each node's own disk that datasets are copied to; the node's shell expands
         it. Empty for none.
-    margin : int, optional
+    stop_before : int, optional
         Seconds before the time limit at which a worker stops.
     sbatch : mapping of str to str
         Long options of sbatch without dashes; a flag has the value ``""``.
@@ -52,7 +52,7 @@ class ClusterOptions:
     setup: tuple[str, ...] = ()
     command: str = f"{sys.executable} -m medbench"
     scratch: str = ""
-    margin: int | None = None
+    stop_before: int | None = None
     sbatch: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -113,7 +113,7 @@ def cluster_options(values: Mapping[str, Any], known: Collection[str]) -> Cluste
 
 
 def _own_value(key: str, value: Any) -> Any:
-    if key in ("workers", "at-once", "margin"):
+    if key in ("workers", "at-once", "stop-before"):
         if not re.fullmatch(r"[1-9]\d{0,6}", str(value), re.ASCII):
             raise ClusterError(f"cluster option {key}={value}: give a whole number of at least 1")
         return int(value)

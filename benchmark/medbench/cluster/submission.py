@@ -113,7 +113,7 @@ def margin_for(options: ClusterOptions, epoch: float | None) -> int:
     Parameters
     ----------
     options : ClusterOptions
-        Its ``margin`` is taken as it is.
+        Its ``stop_before`` is taken as it is.
     epoch : float or None
         Seconds that the longest epoch takes, if known.
 
@@ -122,7 +122,7 @@ def margin_for(options: ClusterOptions, epoch: float | None) -> int:
     ClusterError
         If the time limit leaves no time for an epoch.
     """
-    margin = options.margin or max(2 * MARGIN, math.ceil(1.5 * (epoch or 0.0)) + MARGIN)
+    margin = options.stop_before or max(2 * MARGIN, math.ceil(1.5 * (epoch or 0.0)) + MARGIN)
     limit = seconds_of(options.sbatch.get("time", "UNLIMITED"))
     needed = margin + (epoch or 0.0)
     if limit <= needed:

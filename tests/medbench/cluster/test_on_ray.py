@@ -22,7 +22,7 @@ from commandline import (
     tiny_protocol,
 )
 
-from medbench.check import ContractCase, PluginUnderTest, rules_of
+from medbench.check import ContractCase, PluginUnderTest, Rule, rules_of
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
 from medbench.store.results import Results
@@ -121,10 +121,9 @@ def _ray_workers() -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(
-    "name", ["record-before-the-end", "failure-is-kept", "timeout", "cancel", "stop-and-close"]
+    "rule", [pytest.param(r, id=r.name) for r in rules_of("executor") if r.kind == "executor"]
 )
-def test_it_keeps_the_contract_of_executors(cluster: Any, name: str) -> None:
-    (rule,) = [rule for rule in rules_of("executor") if rule.name == name]
+def test_it_keeps_the_contract_of_executors(cluster: Any, rule: Rule) -> None:
     entry = discover().get(kind_named("executor"), "ray")
     ContractCase(rule, PluginUnderTest(entry)).check()
 
