@@ -94,7 +94,7 @@ class RayExecutor(Executor):
         self._running: dict[str, _Running] = {}
         self._checked = False
         stop = self._ray.remote(num_cpus=0, max_concurrency=100_000)(_Stop)
-        self._stop = stop.remote()
+        self._stop: Any = stop.remote()
         task = self._ray.remote(**_resources(settings), max_retries=0, num_returns="streaming")
         self._carry_out = task(carry_out)
 
@@ -171,8 +171,10 @@ class RayExecutor(Executor):
         """End all running jobs at once and leave the cluster."""
         for key in list(self._running):
             self.cancel(JobHandle(key, ""))
-        self._ray.kill(self._stop)
-        self._ray.shutdown()
+        if self._stop is not None:
+            self._ray.kill(self._stop)
+            self._stop = None
+            self._ray.shutdown()
 
     def _check_nodes(self, job: Job) -> None:
         """Compare versions of each node with ours, and see whether it sees the folders.

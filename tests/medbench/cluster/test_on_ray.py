@@ -28,6 +28,7 @@ from medbench.plugins.registry import discover
 from medbench.store.results import Results
 
 pytestmark = [
+    pytest.mark.timeout(900),
     pytest.mark.cluster,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs medbench[ray]"),
 ]

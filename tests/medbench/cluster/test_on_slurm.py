@@ -20,6 +20,7 @@ from commandline import GRID, Ended, Finished, digests, medbench_apart, tiny_pro
 from medbench.store.results import Results
 
 pytestmark = [
+    pytest.mark.timeout(900),
     pytest.mark.cluster,
     pytest.mark.skipif(
         not (shutil.which("slurmctld") and shutil.which("mariadbd") and os.geteuid() == 0),
