@@ -47,7 +47,7 @@ class CurriculumTable(Table):
     total_epochs: int | None = Field(
         None, ge=1, description="epochs of all steps that train, in equal parts"
     )
-    orders: Literal["given", "all"] = Field("given", description="orders of the steps")
+    orders: Literal["listed", "all"] = Field("listed", description="orders of the steps")
     lengths: tuple[int, ...] | None = Field(
         None, min_length=1, description="how many of the steps; all of them if not given"
     )
@@ -112,7 +112,7 @@ def curricula(
     for number, step in enumerate(steps, 1):
         if "plugin" not in step.plugin:
             raise ProtocolError(f'{where}: step {number} names no pretext; add plugin = "..."')
-    if read.orders == "given" and read.lengths is None:
+    if read.orders == "listed" and read.lengths is None:
         return {name: Curriculum(tuple(steps), read.total_epochs)}
     first = [step for step in steps if loads(step)]
     trained = [step for step in steps if not loads(step)]

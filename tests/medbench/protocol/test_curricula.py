@@ -68,7 +68,7 @@ def chains(found: Expansion) -> dict[str, list[PretrainingSpec]]:
 def test_spans_every_order_of_every_length_asked_for(data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True))
     lengths = data.draw(st.sets(st.integers(1, len(names)), min_size=1))
-    orders = data.draw(st.sampled_from(["all", "given"]))
+    orders = data.draw(st.sampled_from(["all", "listed"]))
     steps = [{"plugin": "rotation", "name": name} for name in names]
     weights = {"plugin": "checkpoint", "name": "w"}
     place = data.draw(st.integers(0, len(names)))
@@ -82,7 +82,7 @@ def test_spans_every_order_of_every_length_asked_for(data: st.DataObject) -> Non
         assert first == "w"
         assert name == "-then-".join(rest)
         assert len(rest) in lengths and len(set(rest)) == len(rest)
-        if orders == "given":
+        if orders == "listed":
             assert rest == sorted(rest, key=names.index)
     each = [perm(len(names), n) for n in lengths] if orders == "all" else [
         sum(1 for _ in itertools.combinations(names, n)) for n in lengths
