@@ -194,7 +194,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "too long": (f"lengths = [3]\n{TWO}", "lengths: from 1 to 2, its steps that train"),
     "no length": (f"lengths = []\n{TWO}", "lengths: Input should be a list of at least one"),
-    "an order": (f'orders = "some"\n{TWO}', "orders: Input should be 'given' or 'all'"),
+    "an order": (f'orders = "some"\n{TWO}', "orders: Input should be 'listed' or 'all'"),
     "epochs": (f"total_epochs = 5\n{TWO}", "total_epochs: 5 cannot be divided by 2 steps"),
     "epochs twice": (
         'total_epochs = 4\nsteps = [{ plugin = "rotation", pretraining.epochs = 4 }]',
