@@ -88,6 +88,53 @@ def of_differences(differences: list[float]) -> Comparison:
     return comparison
 
 
+def test_the_trend_of_a_gain_is_the_least_squares_slope_of_each_dataset_and_seed() -> None:
+    rng, rates, seeds = np.random.default_rng(2), [0.5, 0.6, 0.8], range(7)
+    entrants = tuple(Entrant(p, m) for p in ("p0", "p1") for m in ("m0", "m1"))
+    meetings = [  # the gain of p1 is .2 (rate - .5) on one dataset, .1 on the other
+        Meeting(
+            Block(dataset, noise, rate),
+            tuple(seeds),
+            rng.normal(0.6, 0.01, (7, 4)) + by * (rate - 0.5) * np.array([0, 0, 1, 1]),
+        )
+        for dataset, noise, by in (("d0", "symmetric", 0.2), ("d1", "pair-flip", 0.1))
+        for rate in rates
+    ]
+    meetings.append(Meeting(Block("d2", "symmetric", 0.5), (0, 1), np.zeros((2, 4))))  # no slope
+    facts = replace(FACTS, questions=("pretraining-trend",))
+    found = questions_of(Panel(entrants, tuple(meetings)), facts)["pretraining-trend"]
+    (trend,) = found.comparisons
+    slopes = []
+    for own in (meetings[:3], meetings[3:6]):
+        gains = np.array([m.scores[:, 2:].mean(axis=1) - m.scores[:, :2].mean(axis=1) for m in own])
+        slopes.append(0.1 * np.polyfit(rates, gains, 1)[0])
+    assert trend.effect == pytest.approx(np.mean(slopes))
+    flat = np.concatenate(slopes)
+    flips = np.array(list(itertools.product([-1, 1], repeat=14))) @ flat
+    assert trend.p_pairs == pytest.approx((np.abs(flips) >= abs(flat.sum()) - 1e-12).mean())
+    assert (trend.pairs, trend.claimed, trend.verdict) == (14, True, "first")
+    said = summary({"pretraining-trend": found}, Panel(entrants, ()), facts, Declared())[0]
+    assert f"the lead of p1 over p0 grows by {trend.effect:.3f} with each 0.1 of rate" in said
+
+
+def test_a_seed_that_one_rate_misses_has_no_trend_and_resamples_have_the_same_weights() -> None:
+    rng = np.random.default_rng(3)
+    scores = [rng.normal(0.6, 0.1, (len(seeds), 2)) for seeds in ((0, 1, 2), (0, 2))]
+    panel = Panel(
+        (Entrant("p0", "m"), Entrant("p1", "m")),
+        tuple(
+            Meeting(Block("d", "n", rate), seeds, own, np.float32(own[:, :, None]), 9)
+            for rate, seeds, own in zip((0.2, 0.4), ((0, 1, 2), (0, 2)), scores, strict=True)
+        ),
+    )
+    trend = panel.trend()
+    by_hand = (scores[1] - scores[0][[0, 2]]) / 2  # .1 of a rate that rises by .2
+    np.testing.assert_allclose(trend.repetitions()[1], by_hand)
+    again = trend.resampled_repetitions()
+    assert again is not None
+    np.testing.assert_allclose(again[:, :, 0], by_hand, atol=1e-6)
+
+
 # faults
 
 

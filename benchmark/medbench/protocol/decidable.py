@@ -8,6 +8,7 @@ product is above the level, no outcome could be a claim.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 #: What a protocol may ask of its results; the board's docs say what each means.
 QUESTIONS = (
-    "methods", "pretraining", "pretraining-by-rate", "curricula", "orders", "baseline", "pairs",
-    "blocks",
+    "methods", "pretraining", "pretraining-by-rate", "pretraining-trend", "curricula", "orders",
+    "baseline", "pairs", "blocks",
 )  # fmt: skip
 
 #: What joins the names of a curriculum's steps.
@@ -78,6 +79,7 @@ def families(
         "methods": of_methods,
         "pretraining": of_pretexts,
         "pretraining-by-rate": of_pretexts,
+        "pretraining-trend": of_pretexts,
         "curricula": tuple(
             (Side(name), Side(step)) for name in curricula for step in steps[name] if step in steps
         ),
@@ -176,8 +178,10 @@ def decidability(
             entrants[axes["pretext"], axes["method"]] = None
     asked = families(list(entrants), declared.baseline_pretext, declared.baseline_method)
     found = []
-    for question in (name for name in declared.questions if name in asked and seeds):
+    for question in (name for name in declared.questions if name in asked):
         parts = _parts(question, seeds)
+        if not parts:
+            continue
         comparisons, pairs = len(parts) * len(asked[question]), max(map(len, parts))
         datasets = 1 if question == "blocks" else len({block[0] for block in seeds})
         missing = pairs_needed(comparisons, declared.alpha) - pairs
@@ -191,7 +195,10 @@ def _parts(
 ) -> list[set[tuple[str, int]]]:
     """Return the pairs of dataset and seed of each part of the grid that is compared on."""
     parts: dict[Any, set[tuple[str, int]]] = {}
+    rates = Counter(block[:2] for block in seeds)
     for block, own in seeds.items():
+        if question == "pretraining-trend" and rates[block[:2]] < 2:
+            continue  # one rate has no trend
         part = {"blocks": block, "pretraining-by-rate": block[2]}.get(question)
         parts.setdefault(part, set()).update((block[0], seed) for seed in own)
     return list(parts.values())

@@ -24,6 +24,7 @@ MOST_IN_BLOCKS = 5_000
 TITLES: Mapping[str, str] = {
     "pretraining": "Does pretraining help, averaged over methods?",
     "pretraining-by-rate": "Does pretraining help at each noise rate, averaged over methods?",
+    "pretraining-trend": "Does the gain of pretraining grow with the noise rate (by 0.1)?",
     "curricula": "Does a curriculum beat each of its steps alone, averaged over methods?",
     "orders": "Does the order of a curriculum's steps matter, averaged over methods?",
     "methods": "Do methods differ, averaged over pretexts?",
@@ -83,6 +84,9 @@ def _parts(question: str, panel: Panel, comparisons: int) -> list[tuple[Where, P
             (Where(rate=rate), panel.part(lambda block, rate=rate: block.rate == rate))  # type: ignore[misc]
             for rate in rates
         ]
+    if question == "pretraining-trend":
+        trend = panel.trend()
+        return [(Where(), trend)] if trend.meetings else []
     if question == "blocks":
         many = comparisons * len(panel.meetings) > MOST_IN_BLOCKS
         meetings = () if many else panel.meetings

@@ -109,6 +109,34 @@ class Panel:
             for dataset in self.datasets
         }
 
+    def trend(self) -> Panel:
+        """Return the panel whose means over blocks are slopes: score by 0.1 of the noise rate.
+
+        The least-squares slope of a dataset and noise model is a weighted sum of its blocks'
+        scores, so each block's scores are multiplied by its weight. Seeds that not all rates have
+        are left out, as are datasets with a single rate.
+        """
+        series: dict[tuple[str, str], list[Meeting]] = {}
+        for meeting in self.meetings:
+            series.setdefault(meeting.block[:2], []).append(meeting)
+        found = []
+        for meetings in series.values():
+            rates = np.array([m.block.rate for m in meetings])
+            seeds = sorted(set.intersection(*(set(m.seeds) for m in meetings)))
+            if len(meetings) < 2 or not seeds:
+                continue
+            centred = rates - rates.mean()
+            weights = 0.1 * len(meetings) * centred / (centred**2).sum()
+            for m, weight in zip(meetings, weights, strict=True):
+                rows = [m.seeds.index(seed) for seed in seeds]
+                resampled = None if m.resampled is None else np.float32(weight) * m.resampled[rows]
+                found.append(
+                    replace(
+                        m, seeds=tuple(seeds), scores=weight * m.scores[rows], resampled=resampled
+                    )
+                )
+        return Panel(self.entrants, tuple(found))
+
     def repetitions(self) -> tuple[list[Repetition], Values]:
         """Return scores by dataset and seed, means over the blocks that have the seed.
 

@@ -61,6 +61,9 @@ def difference(comparison: Comparison) -> str:
     where = "" if comparison.where == type(comparison.where)() else f" on {comparison.where}"
     better, worse, size = comparison.better, comparison.worse, f"{abs(comparison.effect):.3f}"
     interval = _interval(comparison)
+    if comparison.question == "pretraining-trend":
+        grows = "grows by" if comparison.separated else "is larger by"
+        return f"the lead of {better} over {worse} {grows} {size} with each 0.1 of rate{interval}"
     if comparison.separated:
         return f"{better} is better than {worse}{where} by {size}{interval}"
     return f"{better} is {size} above {worse}{where}{interval}"

@@ -99,5 +99,14 @@ def test_blocks_left_out_bring_no_pairs() -> None:
     assert decidability([], Declared()) == ()
 
 
+def test_a_trend_needs_two_rates() -> None:
+    declared = Declared(questions=("pretraining-trend",))
+    (found,) = decidability(grid(4), declared)
+    assert (found.comparisons, found.pairs) == (4, 8)
+    one = [(f"d{i}", "symmetric", 0.3) for i in range(2)]
+    assert decidability(grid(4), declared, one) == ()
+    assert decidability(grid(4), declared, one[:1])[0].pairs == 4
+
+
 def test_pairs_needed() -> None:
     assert [pairs_needed(m, 0.05) for m in (1, 4, 12, 105)] == [6, 8, 9, 13]
