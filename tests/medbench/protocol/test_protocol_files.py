@@ -164,6 +164,50 @@ def test_curricular_cxr_is_planned_without_its_data(tmp_path: Path) -> None:
     assert {sum(step.epochs for step in steps) for steps in chains} == {120}
 
 
+#: What a protocol promises: runs, pretrainings, sets to prepare, and its first question's
+#: comparisons and pairs of dataset and seed.
+PROMISED = {
+    "khanal2023-mini": (2 * 4 * 5 * 3 * 6, 2 * 4 * 6, 0, "pretraining", 4, 12),
+    "methods": (3 * 2 * 17 * 5, 3 * 5, 0, "methods", 16, 15),
+    "sensitivity": (3 * 52 * 4, 0, 0, "methods", 51, 12),
+    "backbones": (4 * 2 * 3 * 9, 4 * 9, 0, "blocks", 12, 9),
+    "backbones-224": (5 * 2 * 3 * 10, 5 * 10, 5, "blocks", 15, 10),
+    "khanal2024": (5 * 4 * 9 * 3 * 3 + 5 * 3, 5 * 8 * 3, 5, "pretraining", 8, 15),
+    "mechanism": ((7 + 2 * 6) * 8, 6 * 8, 0, "pretraining", 6, 8),
+}
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_protocols_that_ask_a_question_can_decide_it_at_the_size_they_state(
+    name: str, tmp_path: Path
+) -> None:
+    file = read_protocol(SHIPPED[name])
+    found = expand(file, REGISTRY, DataContext(tmp_path))
+    assert not found.unlearnable
+    points = [run.axes for run in found.runs]
+    asked = decidability(points, file.protocol.statistics)
+    first = asked[0]
+    assert PROMISED[name] == (
+        len(points), len(found.pretrainings()), len(found.not_prepared),
+        first.question, first.comparisons, first.pairs,
+    )  # fmt: skip
+    assert len(asked) == len(file.protocol.statistics.questions)
+    assert all(question.decidable for question in asked)
+    # the file states its p
+    p = f"{first.smallest_p:.2g}".removeprefix("0")
+    assert f"smallest adjusted p is {p}" in file.text.replace("\n# ", " ")
+
+
+def test_the_mini_grid_of_the_paper_has_its_rates_pretexts_and_methods() -> None:
+    mini, whole = (
+        read_protocol(SHIPPED[name]).protocol for name in ("khanal2023-mini", "khanal2023")
+    )
+    for grid in mini.grid:
+        assert grid.rates == whole.grid[0].rates
+        assert grid.pretexts == whole.grid[0].pretexts
+        assert set(grid.methods) < set(whole.grid[0].methods)
+
+
 # ---------------------------------------------------------------- finding
 
 
@@ -177,7 +221,7 @@ def test_a_protocol_is_found_by_name_or_file(tmp_path: Path) -> None:
 def test_an_unknown_protocol_gets_the_nearest_or_the_list(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match=r"'quik'; did you mean 'quick'\?"):
         find_protocol("quik", SHIPPED)
-    with pytest.raises(ProtocolError, match="'zzz'; available: active-refinement, khanal2023, "):
+    with pytest.raises(ProtocolError, match="'zzz'; available: active-refinement, backbones, "):
         find_protocol("zzz", SHIPPED)
     with pytest.raises(ProtocolError, match=r"there is no protocol file .*none\.toml"):
         find_protocol(str(tmp_path / "none.toml"), SHIPPED)
