@@ -1,4 +1,4 @@
-"""Show what features are worth along training, on clean labels, beside what is memorised.
+"""Show what features are worth along training, on clean labels, next to what is memorised.
 
 Usage::
 

@@ -48,7 +48,7 @@ def main() -> None:
 def method_table(
     runs: pd.DataFrame, curves: pd.DataFrame, detection: pd.DataFrame, metric: str
 ) -> tuple[Sequence[str], Rows]:
-    """Return a row a method: score by set, memorised share, detection, cost beside the baseline's.
+    """Return a row a method: score by set, memorised share, detection, cost next to the baseline's.
 
     Memorised is the share of wrong labels that are predicted in the last epoch. Detection is the
     AUROC of the method's own score of wrong labels. Means over pretexts and seeds, then sets; cost

@@ -14,8 +14,9 @@ from tiny_task import clean_labels, make_task, predict, started
 from torch import nn
 
 from medbench.errors import MedbenchError
+from medbench.interfaces.confident import UNCOUNTED
 from medbench_plugins.methods.agreement import Agreement
-from medbench_plugins.methods.confident_learning import ConfidentLearning
+from medbench_plugins.methods.confident_learning import ConfidentLearning, class_weights
 from medbench_plugins.methods.disc import DISC, divide
 from medbench_plugins.methods.jocor import JoCoR, joint_loss
 from medbench_plugins.methods.selection_settings import JoCoRSettings
@@ -114,10 +115,22 @@ def test_labels_off_the_diagonal_are_pruned_and_the_rest_trained_on() -> None:
     np.testing.assert_allclose(report.clean_probability, p[range(60), y], rtol=1e-6)
     task, net = twin.task, twin.network.train()
     indices = torch.from_numpy(np.flatnonzero(kept))
+    sure = np.delete(np.arange(60), unsure)
+    weights = torch.tensor(
+        [(clean[sure] == k).sum() / ((clean[sure] == k) & (y[sure] == k)).sum() for k in range(2)]
+    )
+    assert 1.1 < weights.min() < weights.max()
     for batch in task.train.batches(16, task.rng("train", 1), indices=indices):
         q = net(batch.images).softmax(1)
-        twin.optimiser.step(-q[range(len(q)), batch.labels].log().mean())
+        own = weights[batch.labels]
+        losses = -q[range(len(q)), batch.labels].log()
+        twin.optimiser.step((own * losses).sum() / own.sum())
     same_weights(method.network, net)
+
+
+def test_a_class_that_is_never_labelled_right_has_weight_one() -> None:
+    classes, labels = np.array([0, 0, 1, UNCOUNTED, 2]), np.array([0, 1, 0, 1, 2])
+    assert class_weights(classes, labels, 4).tolist() == [2.0, 1.0, 1.0, 1.0]
 
 
 def test_each_training_goes_through_the_whole_schedule() -> None:
@@ -227,10 +240,8 @@ def test_a_disc_epoch_is_the_one_done_by_hand() -> None:
             clean = torch.tensor([g == 2 for g in group] * 2)
             hard = torch.tensor([g == 1 for g in group] * 2)
             loss = torch.zeros(())
-            if clean.any():
-                loss = loss - own[clean].log().mean()
-            if hard.any():
-                loss = loss + ((1 - own[hard] ** 0.5) / 0.5).mean()
+            loss = loss - own[clean].log().sum() / 32
+            loss = loss + ((1 - own[hard] ** 0.5) / 0.5).sum() / 32
             used = [b for b in range(16) if group[b] != 0]
             share = share_rng.beta(5.0, 5.0)
             share = max(share, 1 - share)

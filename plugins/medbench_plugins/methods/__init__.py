@@ -134,6 +134,7 @@ METHODS: tuple[Plugin, ...] = (
         "2021)",
         interface=1,
         family="selection",
+        revision=2,
         citation="Northcutt CG, Jiang L, Chuang IL. Confident learning: estimating uncertainty in "
         "dataset labels. JAIR 70, 2021, arXiv 1911.00068",
     ),
@@ -145,6 +146,7 @@ METHODS: tuple[Plugin, ...] = (
         "2023)",
         interface=1,
         family="selection",
+        revision=2,
         citation="Li Y, Han H, Shan S, Chen X. DISC: learning from noisy labels via dynamic "
         "instance-specific selection and correction. CVPR 2023",
     ),

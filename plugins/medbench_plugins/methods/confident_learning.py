@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from medbench.errors import MedbenchError
 from medbench.interfaces.confident import UNCOUNTED, confident_class
 from medbench.interfaces.method import EpochReport, LearningTask
 from medbench_plugins.methods.mixmatch import mean_probability
 from medbench_plugins.methods.selection_settings import ConfidentLearningSettings
-from medbench_plugins.methods.single import OneNetwork, train_one_epoch
+from medbench_plugins.methods.single import Loss, OneNetwork, train_one_epoch
+
+
+def class_weights(
+    classes: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int
+) -> NDArray[np.float32]:
+    """Return how many samples are confidently in each class for one that is also labelled so, (K,).
+
+    The inverse of the estimated probability that a sample of the class is labelled right: what is
+    kept of a class that has lost many samples counts more [P]. 1 where none is labelled right.
+    """
+    counted = classes[classes != UNCOUNTED]
+    found = np.bincount(counted, minlength=num_classes)
+    right = np.bincount(labels[classes == labels], minlength=num_classes)
+    return np.where(right > 0, found / np.maximum(right, 1), 1).astype(np.float32)
+
+
+def weighted_cross_entropy(weights: Tensor) -> Loss:
+    """Return cross-entropy in which each class has its weight."""
+    return lambda logits, batch: F.cross_entropy(logits, batch.labels, weights.to(logits.device))
 
 
 class ConfidentLearning(OneNetwork):
@@ -22,8 +43,8 @@ class ConfidentLearning(OneNetwork):
     predicted by the network that has not seen it. Labels that differ from
     :func:`~medbench.interfaces.confident.confident_class`, which are those off the
     diagonal of the confident joint, are pruned, and a new network learns from the rest
-    for the other half. Each training goes through the whole schedule of learning rates in
-    its share of the budget [I].
+    for the other half, classes weighted by :func:`class_weights`. Each training goes through the
+    whole schedule of learning rates in its share of the budget [I].
 
     Where the source is silent [I]: folds are drawn without regard to classes; if fewer
     than two samples are left, none is pruned; until the last network starts, the mean of
@@ -74,6 +95,7 @@ class ConfidentLearning(OneNetwork):
             self.network,
             self.optimiser,
             task.rng("train", epoch),
+            weighted_cross_entropy(torch.from_numpy(class_weights(classes, y, p.shape[1]))),
             indices=torch.from_numpy(np.flatnonzero(kept)).to(task.device),
         )
         return EpochReport(

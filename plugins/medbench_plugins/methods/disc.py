@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from medbench.interfaces.method import Batch, EpochReport, LearningTask
 from medbench_plugins.methods.averages import DeviceMean
-from medbench_plugins.methods.losses import generalised_cross_entropy, masked_mean
+from medbench_plugins.methods.losses import generalised_cross_entropy
 from medbench_plugins.methods.mixmatch import mix_up, soft_cross_entropy
 from medbench_plugins.methods.ramps import warmup_length
 from medbench_plugins.methods.selection_settings import DISCSettings
@@ -73,9 +73,9 @@ class DISC(OneNetwork):
     Each sample has a threshold for each of two views that follows its largest
     probability: :math:`\tau \leftarrow \lambda \tau + (1 - \lambda) \max_c p_c` [P], from
     0 in the first epoch on. After a warm-up with cross-entropy each batch is divided
-    (:func:`divide`), and the loss is the sum of cross-entropy over clean, generalised
-    cross-entropy over hard and mix-up over clean, hard and purified samples, each
-    averaged over its samples and both views.
+    (:func:`divide`), and the loss is the sum of cross-entropy over clean and generalised
+    cross-entropy over hard samples, each divided by the batch, and of mix-up over clean, hard
+    and purified samples, divided by their number; all are means over both views.
 
     Both views are drawn from the protocol's augmentation, where the source has a weak and
     a strong one [I]. The released code chooses lambda by the true rate and kind of noise,
@@ -132,13 +132,11 @@ class DISC(OneNetwork):
         )
 
     def _parts(self, logits: Tensor, division: Division) -> Tensor:
-        """Return the losses of clean and of hard samples."""
+        """Return the losses of clean and of hard samples, weighted by their shares [R]."""
         labels = division.labels.repeat(2)
         clean = F.cross_entropy(logits, labels, reduction="none")
         hard = generalised_cross_entropy(logits, labels, self.settings.q)
-        return masked_mean(clean, division.clean.repeat(2)) + masked_mean(
-            hard, division.hard.repeat(2)
-        )
+        return (division.clean.repeat(2) * clean + division.hard.repeat(2) * hard).mean()
 
     def _mixed(
         self, batch: Batch, division: Division, rng: torch.Generator, share: float
