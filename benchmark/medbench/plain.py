@@ -29,6 +29,11 @@ def plain(text: object, limit: int = 400) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def many(number: int | str, noun: str) -> str:
+    """Return a number with its noun: "1 run", "2 runs"."""
+    return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"
+
+
 def format_error(error: BaseException) -> str:
     """Return an error of foreign code as one line: its type and the first line of its text."""
     try:

@@ -73,6 +73,8 @@ class RunOptions:
         Whether failed runs are repeated.
     stop_seconds : float
         Seconds that jobs have, once asked to stop, to end their epoch.
+    words : sequence of str
+        Options of ``medbench run --all`` that start the same runs: see :func:`words_of`.
     """
 
     results: Path
@@ -87,6 +89,7 @@ class RunOptions:
     loggers: Sequence[str] = ()
     retry_failed: bool = False
     stop_seconds: float = STOP_SECONDS
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,7 @@ def run(
         options = RunOptions(
             folder.absolute(), context.cache, jobs, device,
             executor=executor, loggers=log, retry_failed=retry_failed,
+            words=words_of(protocol, paths, add, settings, context.cache),
         )  # fmt: skip
         whole = expand(file, registry, context)
         chosen = expand(file, registry, context, values)
@@ -196,6 +200,28 @@ def run(
         if execute(registry, file, whole, chosen, options, view).signal:
             raise KeyboardInterrupt
     return load(folder)
+
+
+def words_of(
+    protocol: str | Path | Protocol,
+    plugins: Sequence[Path],
+    additions: Sequence[str],
+    settings: Sequence[str],
+    cache: Path,
+) -> list[str]:
+    """Return the options of ``medbench run --all`` that start the same runs again.
+
+    Paths are absolute. Without ``--protocol`` where it is an object: the results folder's
+    ``protocol.toml`` says the same.
+    """
+    words: list[str] = []
+    if not isinstance(protocol, Protocol):
+        path = Path(protocol)
+        words += ["--protocol", str(path.absolute() if path.is_file() else protocol)]
+        words += [word for each in additions for word in ("--add", each)]
+        words += [word for each in settings for word in ("--set", each)]
+    words += [word for each in plugins for word in ("--plugin", str(each.absolute()))]
+    return words if cache == default_cache().absolute() else [*words, "--cache", str(cache)]
 
 
 def open_protocol(
@@ -288,7 +314,8 @@ def execute(
     )  # fmt: skip
     modules = built_in_modules(registry, chosen)
     executor = executor_class(jobs, settings, modules)
-    progress = Progress(plan, results, jobs, costs_seen(results))
+    costs = costs_seen(results)
+    progress = Progress(plan, results, jobs, costs)
     try:
         # locks are released last, when all jobs have ended
         with (
@@ -305,7 +332,8 @@ def execute(
 
             emit(GridStarted(len(plan.to_do), len(plan.pretrainings_to_do), jobs, tuple(devices)))
             queue = JobQueue(results, locks, plan.attempts, progress.running, plan.refined)
-            scheduler = Scheduler(plan, maker, executor, queue, slots, emit, options.stop_seconds)
+            given = (plan, maker, executor, queue, slots, emit, options.stop_seconds)
+            scheduler = Scheduler(*given, costs)
             with StopSignals(scheduler.stop) as signals:
                 scheduler.run()
     finally:
@@ -336,6 +364,7 @@ def open_folder(
     """
     results = Folder.create(options.results, file.protocol.name)
     results.write_plan(file.text, [planned(run) for run in whole.runs])
+    results.write_words(options.words)
     check_held_out(chosen.runs, registry, DataContext(options.cache), results.pixels)
     declared = declaration(file, whole.runs, plugin_distributions(registry.entries.values()))
     return results, register(results.registration_path, declared, len(results.done("runs")))

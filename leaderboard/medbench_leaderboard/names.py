@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from medbench.plain import many as many
+
 #: The files of a board and what they are.
 FILES: Mapping[str, str] = {
     "leaderboard.csv": "entrant by block by reading by metric",
@@ -21,11 +23,6 @@ FILES: Mapping[str, str] = {
 
 #: Records that are read whole without being asked to: some milliseconds each.
 MOST_RECORDS = 5000
-
-
-def many(number: int | str, noun: str) -> str:
-    """Return a number with its noun: "1 run", "2 runs"."""
-    return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"
 
 
 def listed(words: Sequence[str]) -> str:

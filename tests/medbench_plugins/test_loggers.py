@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "medbench_leaderboard"))
 
 from board_records import finish, grid, key_of, plan
 
-from medbench.interfaces import JobEnded
+from medbench.interfaces import EpochEnded, JobEnded
 from medbench.plugins.callbacks import Callbacks
 from medbench.plugins.manifest import EntryPointInfo
 from medbench.store.records import read_record
@@ -68,6 +68,38 @@ def test_tensorboard_reads_what_the_record_holds(results: Results) -> None:
         assert [one.value for one in found] == pytest.approx([value for _, value in points])
         if not tag.startswith("readings/"):
             assert [one.step for one in found] == [epoch for epoch, _ in points]
+
+
+def test_tensorboard_has_an_epoch_before_the_run_is_done_and_each_value_once(
+    results: Results,
+) -> None:
+    pytest.importorskip("tensorboard", reason=NEEDS)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from medbench_plugins.loggers import tensorboard
+
+    key = key_of(AXES)
+    about = ("run", key, "a label", AXES)
+    live = {"test/accuracy": 0.5, "train/loss": 1.25}
+    tensorboard.medbench_epoch_ended(EpochEnded(*about, 1, 4, str(results.root), live))
+    (folder,) = (results.root / "logs" / "tensorboard").iterdir()
+
+    def values(tag: str) -> list[tuple[int, float]]:
+        events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+        return [(one.step, one.value) for one in events.Scalars(tag)]
+
+    assert values("train/loss") == [(1, 1.25)]
+    record = str(results.record_path(key))
+    tensorboard.medbench_job_ended(JobEnded(*about, 1, "done", "", 1.0, record, str(results.root)))
+    assert [step for step, _ in values("test/accuracy")] == [1, 3, 4]
+    pretraining = ("pretraining", "ab" * 32, "a label", {"dataset": "chest", "seed": 0})
+    scores = {"pretraining/loss": 2.0}
+    tensorboard.medbench_epoch_ended(EpochEnded(*pretraining, 1, 2, str(results.root), scores))
+    tensorboard.medbench_job_ended(
+        JobEnded(*pretraining, 1, "failed", "no", 1.0, "", str(results.root))
+    )
+    (folder,) = (results.root / "logs" / "tensorboard").glob("pretraining-*")
+    assert values("pretraining/loss") == [(1, 2.0)]
 
 
 def test_mlflow_reads_what_the_record_holds(

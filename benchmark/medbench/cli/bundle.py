@@ -8,6 +8,7 @@ import click
 
 from medbench.cli.common import FILE, FOLDER, find_results, json_option, print_json, short_path
 from medbench.errors import StoreError
+from medbench.plain import many
 
 
 @click.command(
@@ -53,5 +54,6 @@ def bundle(
         values = {"protocol": made.protocol, "runs": made.runs, "files": len(made.files)}
         print_json({"path": str(place), "bytes": made.size, **values})
         return
-    click.echo(f"{short_path(place.absolute())}: {made.runs} runs of protocol {made.protocol}")
-    click.echo(f"{len(made.files)} files, {made.size / 1e6:.1f} MB, all checked", err=True)
+    runs = many(made.runs, "run")
+    click.echo(f"{short_path(place.absolute())}: {runs} of protocol {made.protocol}")
+    click.echo(f"{many(len(made.files), 'file')}, {made.size / 1e6:.1f} MB, all checked", err=True)

@@ -19,6 +19,7 @@ from medbench.cli.common import (
     set_option,
 )
 from medbench.errors import MedbenchError, PluginError
+from medbench.plain import many
 from medbench.plugins.kinds import KINDS, kind_named
 from medbench.plugins.markers import PROJECT
 from medbench.plugins.registry import Entry
@@ -206,9 +207,10 @@ def _conclude(reports: Sequence[_Report]) -> None:
     broken = sum(len(report.broken) for report in reports)
     rules = sum(len(report.results) for report in reports)
     skipped = sum(bool(report.not_checked) for report in reports)
-    text = f"{rules - broken} of {rules} rules kept by {len(reports) - skipped} plugins"
+    text = f"{rules - broken} of {rules} rules kept by {many(len(reports) - skipped, 'plugin')}"
     text += f", {broken} broken" if broken else ""
-    click.echo(text + (f"; {skipped} plugins not checked" if skipped else "") + ".", err=True)
+    text += f"; {many(skipped, 'plugin')} not checked" if skipped else ""
+    click.echo(f"{text}.", err=True)
 
 
 def _list_rules(kind: str, *, as_json: bool) -> None:

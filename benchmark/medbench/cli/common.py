@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ from medbench.plugins.registry import Entry, Registry, discover
 
 if TYPE_CHECKING:
     from medbench.interfaces.dataset import DataContext, DatasetCard
+    from medbench.store.results import Results
 
 #: Types of options that name a folder or a file.
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -26,19 +28,21 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def find_results(given: Path | None) -> Path:
-    """Return the results folder to read: the one given, or the only one there is.
+    """Return the results folder to read: the one given, or the only one there is here.
 
     Raises
     ------
     StoreError
-        If none is given and there is not exactly one in ``medbench-results``.
+        If none is given and there is not exactly one in ``medbench-results`` and the working
+        folder.
     """
     if given is not None:
         return given
-    found = sorted(marker.parent for marker in RESULTS.glob("*/medbench.json"))
+    found = _results_here()
     if not found:
         raise StoreError(
-            f"no results in {RESULTS}; make them with `medbench run --all`, or give --results"
+            f"no results in {RESULTS} or here; make them with `medbench run --all`, or give "
+            "--results"
         )
     if len(found) > 1:
         names = ", ".join(str(path) for path in found)
@@ -46,11 +50,39 @@ def find_results(given: Path | None) -> Path:
     return found[0]
 
 
+def _results_here() -> list[Path]:
+    places = (RESULTS.glob("*/medbench.json"), Path().glob("*/medbench.json"))
+    markers = [Path("medbench.json"), *(path for place in places for path in place)]
+    return sorted(marker.parent for marker in markers if marker.is_file())
+
+
+def results_words(root: Path) -> list[str]:
+    """Return ``--results`` with a folder, or nothing where commands find it by themselves."""
+    found = _results_here()
+    only = len(found) == 1 and found[0].absolute() == root.absolute()
+    return [] if only else ["--results", str(short_path(root.absolute()))]
+
+
+def log_command(root: Path, key: str) -> str:
+    """Return the command that shows the log of a run or pretraining."""
+    return shlex.join(["medbench", "log", key[:8], *results_words(root)])
+
+
+def repeat_command(results: Results) -> str:
+    """Return the command that repeats the failed runs of a results folder, and nothing else."""
+    words = [
+        str(short_path(Path(word))) if Path(word).is_absolute() else word
+        for word in results.words()
+    ]
+    root = str(short_path(results.root.absolute()))
+    return shlex.join(["medbench", "run", *words, "--results", root, "--only-failed"])
+
+
 results_option = click.option(
     "--results",
     "results_dir",
     type=click.Path(path_type=Path),
-    help="Results folder.  [default: the only one in medbench-results]",
+    help="Results folder.  [default: the only one in medbench-results or here]",
 )
 
 cache_option = click.option(

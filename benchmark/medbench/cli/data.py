@@ -15,6 +15,7 @@ from medbench.cli.counting import counting
 from medbench.errors import MedbenchError, PluginError
 from medbench.folders import default_cache
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard, all_trusted
+from medbench.plain import many
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry, discover
 
@@ -353,7 +354,7 @@ def data_verify(names: tuple[str, ...], cache: Path, as_json: bool) -> int:
     if as_json:
         print_json(rows)
     else:
-        click.echo(f"{len(rows)} files checked, {faults} at fault")
+        click.echo(f"{many(len(rows), 'file')} checked, {faults} at fault")
     return 1 if faults else 0
 
 

@@ -17,7 +17,9 @@ from medbench import __version__
 from medbench.cli.common import cache_option, card_of, json_option, print_json
 from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
+from medbench.plain import many
 from medbench.plugins.kinds import KINDS, kind_named
+from medbench.plugins.prepared import prepared_names
 from medbench.plugins.registry import discover
 from medbench.store.processes import cores
 
@@ -71,7 +73,7 @@ def _versions() -> list[Finding]:
             findings.append(Finding(name, "ok", version(name)))
         except PackageNotFoundError:
             findings.append(Finding(name, "fault", "not installed; install medbench again"))
-    return [*findings, Finding("CPU", "ok", f"{cores()} cores")]
+    return [*findings, Finding("CPU", "ok", many(cores(), "core"))]
 
 
 def _torch() -> list[Finding]:
@@ -87,9 +89,15 @@ def _torch() -> list[Finding]:
     ]
 
 
+#: What people call the kinds of which the name is not a noun to count.
+_WORDS = {"noise": "noise model", "acquisition": "acquisition function"}
+
+
 def _plugins() -> list[Finding]:
     registry = discover(thorough=True)
-    counts = ", ".join(f"{len(registry.of_kind(kind))} {kind.axis}" for kind in KINDS)
+    counts = ", ".join(
+        many(len(registry.of_kind(kind)), _WORDS.get(kind.name, kind.name)) for kind in KINDS
+    )
     findings = [Finding("plugins", "ok", counts)]
     findings += [
         Finding(f"plugin {fault.entry_point}", "fault", f"{fault.distribution}: {fault.reason}")
@@ -103,17 +111,23 @@ def _plugins() -> list[Finding]:
     return findings
 
 
-#: The states of datasets as those of findings.
-_STATES: dict[str, State] = {"ready": "ok", "not prepared": "note", "broken": "fault"}
-
-
 def _datasets(cache: Path) -> list[Finding]:
-    findings = []
-    for entry in discover().of_kind(kind_named("dataset")):
-        state, card, fix = card_of(entry, DataContext(cache))
-        text = f"{sum(card.split_sizes.values())} images" if card else fix
-        findings.append(Finding(f"dataset {entry.name}", _STATES[state], text))
-    return findings
+    registry, context = discover(), DataContext(cache)
+    states = {
+        entry.name: card_of(entry, context) for entry in registry.of_kind(kind_named("dataset"))
+    }
+    ready = {name: None for name, (state, _, _) in states.items() if state == "ready"}
+    own = dict.fromkeys(prepared_names(registry, context))
+    rest = sum(state == "not prepared" for state, _, _ in states.values())
+    more = f"; {rest} not prepared, see `medbench data list`" if rest else ""
+    return [
+        Finding("datasets", "ok", f"ready: {', '.join(ready | own) or 'none'}{more}"),
+        *(
+            Finding(f"dataset {name}", "fault", fix)
+            for name, (state, _, fix) in states.items()
+            if state == "broken"
+        ),
+    ]
 
 
 def _folder(what: str, path: Path) -> Finding:

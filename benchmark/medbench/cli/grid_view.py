@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from medbench.cli.common import clock
+from medbench.cli.common import clock, log_command, results_words
+from medbench.plain import many
 from medbench.runner.status import Status, Trouble
 from medbench.store.locks import RunningJob
 from medbench.store.states import DONE, FAILURES, RUNNING, SKIPPED, STATES, UNREADABLE
@@ -36,9 +40,11 @@ def grid_view(status: Status, note: str = "") -> RenderableType:
     if status.running:
         parts += [Text(), _jobs(status.running)]
     if status.troubles:
-        parts += [Text(), *(_trouble(trouble) for trouble in status.troubles[:_REASONS])]
+        root = Path(status.results)
+        parts += [Text(), *(_trouble(trouble, root) for trouble in status.troubles[:_REASONS])]
         if (more := len(status.troubles) - _REASONS) > 0:
-            parts.append(Text(f"and {more} further reasons; medbench status --json has all"))
+            words = ["medbench", "status", "--json", *results_words(root)]
+            parts.append(Text(f"and {many(more, 'further reason')}: {shlex.join(words)}"))
     return Group(*parts)
 
 
@@ -55,7 +61,7 @@ def counts_line(status: Status) -> Text:
 def _bar(status: Status) -> Table:
     line = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=max(1, status.total), completed=status.ended, width=24)
-    name, count = Text(status.protocol, style="bold"), f"{status.ended}/{status.total} runs"
+    name, count = Text(status.protocol, style="bold"), f"{status.ended}/{many(status.total, 'run')}"
     line.add_row(name, bar, Text(count, no_wrap=True))
     return line
 
@@ -96,11 +102,11 @@ def pace(rate: float) -> str:
     return f"{rate * seconds:.1f}/{unit}"
 
 
-def _trouble(trouble: Trouble) -> Text:
+def _trouble(trouble: Trouble, root: Path) -> Text:
     key, label = trouble.runs[0]
     line = Text(f"{len(trouble.runs)} {trouble.status}: ", style=_STYLES.get(trouble.status, ""))
     # one line however long the reason is: the log has all of it
     line.append(" ".join(trouble.reason.split()), style="")
-    line.append(f"  (medbench log {key[:8]}: {label})", style="dim")
+    line.append(f"  ({log_command(root, key)}: {label})", style="dim")
     line.no_wrap, line.overflow = False, "fold"
     return line

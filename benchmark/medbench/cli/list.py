@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from medbench.cli.common import discover_with, json_option, plugin_option, print_json, print_table
-from medbench.plain import plain
+from medbench.plain import many, plain
 from medbench.plugins.kinds import KINDS, Kind, kind_named
 from medbench.plugins.manifest import Fault
 from medbench.plugins.registry import Entry, Registry
@@ -22,6 +22,7 @@ from medbench.protocol.shipped import protocol_paths
 Examples:
   medbench list
   medbench list methods
+  medbench list loggers          names for `medbench run --log`
   medbench list plugins          with the broken ones, and why
   medbench list protocols --json""",
 )
@@ -41,12 +42,12 @@ def list_(kind: str | None, plugins: Sequence[Path], as_json: bool) -> None:
     elif kind in ("protocol", "protocols"):
         tables = {"protocols": _protocols(registry)}
     elif kind in ("logger", "loggers"):
-        rows = [{"name": each.name, "summary": each.summary} for each in registry.loggers.values()]
-        tables = {"loggers": rows}
+        tables = {"loggers": _loggers(registry)}
     elif kind is not None:
         tables = {kind_named(kind).axis: _rows(registry, kind_named(kind))}
     else:
         tables = {each.axis: _rows(registry, each) for each in KINDS}
+        tables["loggers"] = _loggers(registry)
     if as_json:
         print_json(tables if kind is None else next(iter(tables.values())))
     else:
@@ -58,9 +59,12 @@ def list_(kind: str | None, plugins: Sequence[Path], as_json: bool) -> None:
     if everything and not as_json:
         _print_broken(registry)
     elif registry.broken and not everything:
-        click.echo(
-            f"{len(registry.broken)} plugins are broken; `medbench list plugins` says why", err=True
-        )
+        broken = many(len(registry.broken), "broken plugin")
+        click.echo(f"{broken} left out; `medbench list plugins` says why", err=True)
+
+
+def _loggers(registry: Registry) -> list[dict[str, Any]]:
+    return [{"name": each.name, "summary": each.summary} for each in registry.loggers.values()]
 
 
 def _protocols(registry: Registry) -> list[dict[str, Any]]:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.common import find_results, json_option, print_json, results_option
+from medbench.cli.common import (
+    find_results,
+    json_option,
+    log_command,
+    print_json,
+    results_option,
+)
 from medbench.errors import StoreError
 from medbench.run_labels import pretraining_label
 from medbench.runner.status import running_jobs
@@ -54,7 +60,7 @@ def log(
     if that attempt failed.
     """
     results = Results.open(find_results(results_dir))
-    found = find_by_prefix(results, prefix.lower())
+    found = _cause(results, find_by_prefix(results, prefix.lower()))
     number = attempt or max(1, results.next_attempt(found.key) - 1)
     text = _text(results, found, number, wait=follow)
     state = _state(results, found.key, number)
@@ -90,7 +96,7 @@ def find_by_prefix(results: Results, prefix: str) -> Found:
     for run in results.plan():
         start = run.pretraining
         if run.key.startswith(prefix):
-            by_key[run.key] = Found(run.key, run.label, "run", start)
+            by_key[run.key] = Found(run.key, run.label, "run", run.first_phase or start)
         if start is not None and start.startswith(prefix):
             by_key.setdefault(start, Found(start, pretraining_label(run.axes), "pretraining"))
     # earlier steps of curricula, and runs of settings no longer in the plan
@@ -109,6 +115,18 @@ def find_by_prefix(results: Results, prefix: str) -> Found:
             f"{prefix!r} begins {len(found)} keys: {named}{more}; give more of the key's digits"
         )
     return found[0]
+
+
+def _cause(results: Results, found: Found) -> Found:
+    """Return the pretraining whose failure kept a run from being started, or what was found."""
+    start = found.start
+    if start is None or results.next_attempt(found.key) > 1 or results.has(found.key):
+        return found
+    last = None if results.has(start) else results.last_attempt(start)
+    if last is None or not last.failed:
+        return found
+    click.echo(f"{found.label} was not started: its {last.kind} failed", err=True)
+    return Found(start, last.label, last.kind)
 
 
 def _logged(results: Results, prefix: str) -> set[str]:
@@ -145,7 +163,7 @@ def _no_log(results: Results, found: Found) -> str:
     if results.has(found.key):
         return f"{what} is done, and its log is not in {results.root}"
     if start is not None and not results.pretraining_path(start).exists():
-        why = f"it waits for its pretraining; see `medbench log {start[:12]}`"
+        why = f"it waits for its pretraining; see `{log_command(results.root, start)}`"
         return f"{what} has not been started: {why}"
     return f"{what} has not been started yet; --follow waits for it"
 

@@ -11,6 +11,7 @@ from rich.live import Live
 from medbench.cli.common import clock, console
 from medbench.cli.grid_view import grid_view
 from medbench.interfaces import events
+from medbench.plain import many
 from medbench.runner.progress import Progress
 from medbench.store.states import DONE
 
@@ -64,7 +65,7 @@ def message(event: events.Event) -> str:
             return ""
         case events.GridStarted():
             return (
-                f"{event.runs} runs and {event.pretrainings} pretrainings to do, "
+                f"{many(event.runs, 'run')} and {many(event.pretrainings, 'pretraining')} to do, "
                 f"{event.jobs} at once on {', '.join(event.devices)}"
             )
         case events.JobRequeued():
@@ -82,7 +83,8 @@ def message(event: events.Event) -> str:
             return f"waiting for {len(event.keys)} that other commands run on {hosts}"
         case events.StopRequested():
             return (
-                f"stopping: {event.running} running jobs save a checkpoint within 10 s; "
+                f"stopping: {many(event.running, 'running job')} to save a checkpoint within "
+                "10 s; "
                 "Ctrl-C again ends them at once"
             )
     return f"{text}: {event.reason}" if event.reason else text

@@ -11,6 +11,7 @@ import click
 
 from medbench.cli.common import FILE, find_results, print_table, results_option
 from medbench.errors import MedbenchError
+from medbench.plain import many
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ def _print(runs: pd.DataFrame) -> None:
         scores = runs[f"{reading}_balanced_accuracy"]
         shown[reading] = scores.map("{:.3f}".format, na_action="ignore").fillna("")
     print_table(shown.to_dict("records"))
-    click.echo(f"{len(runs)} runs; balanced accuracy in three readings")
+    click.echo(f"{many(len(runs), 'run')}; balanced accuracy in three readings")
 
 
 def _write(runs: pd.DataFrame, form: str, out: Path | None) -> None:

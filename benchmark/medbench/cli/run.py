@@ -29,7 +29,7 @@ from medbench.protocol.runs import expand
 from medbench.protocol.spec import REFINED_AXES
 from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.plan import failed_part
-from medbench.running import RunOptions, execute, open_protocol
+from medbench.running import RunOptions, execute, open_protocol, words_of
 from medbench.store.results import Results
 
 #: What ``--on`` calls workers that Slurm starts; all else are executors.
@@ -183,6 +183,7 @@ def run(
         executor=executor,
         executor_settings=read_pairs(words),
         retry_failed=retry_failed or only_failed,
+        words=words_of(protocol_name, plugins, additions, settings, context.cache),
         **others,
     )
     if dry_run and executor != SLURM:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import click
 
-from medbench.cli.common import print_json, short_path
+from medbench.cli.common import (
+    log_command,
+    print_json,
+    repeat_command,
+    results_words,
+    short_path,
+)
+from medbench.plain import many, plain
 from medbench.plugins.registry import Registry
 from medbench.runner.plan import Plan
 from medbench.runner.progress import Summary
+from medbench.runner.status import read_status
 from medbench.store.index import faults
 from medbench.store.results import Results
+from medbench.store.states import FAILURES, SKIPPED
 
 _NOT_WELL = ("failed", "skipped", "interrupted", "unreadable")
+#: Reasons of failures that are printed; more of them are counted.
+_REASONS = 5
 _WORDS = {
-    "done_now": "runs done now",
+    "done_now": "done now",
     "done_before": "before",
     "done_elsewhere": "elsewhere",
     **{word: word for word in _NOT_WELL},
@@ -42,13 +54,30 @@ def conclude(
         if table and changed:
             click.echo(table)
         _say(counts, board, changed=changed)
-    for failure in plan.runs_failed[:5]:
-        click.echo(f"failed before: {failure.label}: {failure.reason}", err=True)
-    if plan.runs_failed:
-        click.echo("failed runs are not repeated; use --only-failed to do so", err=True)
+    if counts["failed"] or counts["skipped"]:
+        _say_failures(results, {run.key for run in plan.runs})
     for reason in unreadable[:5]:
         click.echo(reason, err=True)
     return 1 if any(counts[word] for word in _NOT_WELL) else 0
+
+
+def _say_failures(results: Results, asked: Set[str]) -> None:
+    """Print why runs failed, the command that shows more, and the one that repeats them."""
+    troubles = [
+        (trouble, keys)
+        for trouble in read_status(results).troubles
+        if (keys := [key for key, _ in trouble.runs if key in asked])
+        and trouble.status in (*FAILURES, SKIPPED)
+    ]
+    for trouble, keys in troubles[:_REASONS]:
+        reason = plain(trouble.reason, 200)
+        click.echo(f"{trouble.status} {many(len(keys), 'run')}: {reason}", err=True)
+        click.echo(f"  {log_command(results.root, keys[0])}", err=True)
+    if (more := len(troubles) - _REASONS) > 0:
+        shown = shlex.join(["medbench", "status", "--json", *results_words(results.root)])
+        click.echo(f"and {many(more, 'further reason')}: {shown}", err=True)
+    if troubles:
+        click.echo(f"To repeat failed runs: {repeat_command(results)}", err=True)
 
 
 def _counts(plan: Plan, summary: Summary, unreadable: int) -> dict[str, int]:
@@ -67,10 +96,11 @@ def _counts(plan: Plan, summary: Summary, unreadable: int) -> dict[str, int]:
 
 def _say(counts: Mapping[str, int], board: Path | None, *, changed: bool) -> None:
     if not changed and counts["done_before"] == counts["runs"]:
-        click.echo(f"Nothing to do: all {counts['runs']} runs are done.", err=True)
+        all_runs = f"all {counts['runs']} runs are" if counts["runs"] > 1 else "the run is"
+        click.echo(f"Nothing to do: {all_runs} done.", err=True)
     else:
         shown = [
-            f"{counts[name]} {word}"
+            f"{many(counts[name], 'run') if name == 'done_now' else counts[name]} {word}"
             for name, word in _WORDS.items()
             if counts[name] or name in ("done_now", "done_before", "failed", "skipped")
         ]

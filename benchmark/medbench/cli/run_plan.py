@@ -10,6 +10,7 @@ import click
 from rich.filesize import decimal
 
 from medbench.cli.common import clock, print_json, short_path
+from medbench.plain import many
 from medbench.protocol.decidable import Decidability, decidability
 from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
@@ -107,15 +108,16 @@ def _values(
 
 
 def _say(values: dict[str, Any], expansion: Expansion, root: Path) -> None:
-    shape = " x ".join(f"{n} {axis}{'s' * (n > 1)}" for axis, n in values["grid"].items())
-    elsewhere = f", {values['running']} jobs running now" if values["running"] else ""
+    words = {"noise": "noise model", "acquisition": "acquisition function"}
+    shape = " x ".join(many(n, words.get(axis, axis)) for axis, n in values["grid"].items())
+    elsewhere = f", {many(values['running'], 'job')} running now" if values["running"] else ""
     click.echo(f"Protocol {values['protocol']}: {shape}")
     click.echo(
-        f"{values['runs']} runs: {values['done']} done, {values['failed']} failed, "
+        f"{many(values['runs'], 'run')}: {values['done']} done, {values['failed']} failed, "
         f"{values['to_do']} to do{elsewhere}"
     )
     started = f"{values['pretrainings_to_do']} to do"
-    click.echo(f"{values['pretrainings']} pretrainings shared by them, {started}")
+    click.echo(f"{many(values['pretrainings'], 'pretraining')} shared by them, {started}")
     click.echo(_expectation(values, values["estimate"]))
     click.echo(f"Results folder: {short_path(root)}")
     for dataset, noise, rate in expansion.unlearnable:

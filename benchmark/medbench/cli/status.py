@@ -19,8 +19,8 @@ from medbench.cli.common import (
     find_results,
     json_option,
     print_json,
+    repeat_command,
     results_option,
-    short_path,
 )
 from medbench.cli.grid_view import grid_view
 from medbench.cli.workers_view import Workers, read_workers, workers_view
@@ -73,17 +73,18 @@ def status(results_dir: Path | None, seconds: float | None, as_json: bool) -> in
             if as_json:
                 print_json(as_values(now, workers), indent=2 if seconds is None else None)
             elif live is not None:
-                live.update(_view(now, workers, results), refresh=True)
+                live.update(_view(now, workers, _note(now, workers, results)), refresh=True)
             else:
-                screen.print(_view(now, workers, results))
+                screen.print(_view(now, workers))
+                if note := _note(now, workers, results):
+                    click.echo(note)  # a command is copied from one line
             if seconds is None or (now.ended == now.total and not now.running):
                 return 1 if any(now.counts[state] for state in _FAULTY) else 0
             time.sleep(seconds)
 
 
-def _view(now: Status, workers: Workers | None, results: Results) -> RenderableType:
-    alive = workers is not None and any(worker.alive for worker in workers.workers)
-    grid = grid_view(now, "" if alive else _note(now, results))
+def _view(now: Status, workers: Workers | None, note: str = "") -> RenderableType:
+    grid = grid_view(now, note)
     return Group(grid, Text(), workers_view(workers)) if workers else grid
 
 
@@ -106,11 +107,10 @@ def as_values(now: Status, workers: Workers | None = None) -> dict[str, Any]:
     }
 
 
-def _note(now: Status, results: Results) -> str:
-    """Return what a user may do."""
+def _note(now: Status, workers: Workers | None, results: Results) -> str:
+    """Return what a user may do; nothing while workers are at it."""
+    if workers is not None and any(worker.alive for worker in workers.workers):
+        return ""
     if any(now.counts[state] for state in (*FAILURES, SKIPPED)):
-        return (
-            f"to repeat failed runs: medbench run --all --protocol {now.protocol} "
-            f"--results {short_path(results.root)} --only-failed"
-        )
+        return f"to repeat failed runs: {repeat_command(results)}"
     return "" if now.running or now.ended == now.total else "no medbench run is working on it"

@@ -21,6 +21,7 @@ from medbench.cli.common import (
     print_json,
     results_option,
 )
+from medbench.plain import many
 from medbench.store.results import Results
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _print(results: Results, report: Report) -> None:
         click.echo(f"missing: {label}")
     if len(report.missing) > _NAMED:
         click.echo(f"missing: {len(report.missing) - _NAMED} more")
-    click.echo(f"{report.checked} files checked, {len(report.faults)} at fault")
+    click.echo(f"{many(report.checked, 'file')} checked, {len(report.faults)} at fault")
     if absent := len(report.missing) + report.failed:
         failed = f"; {report.failed} of them failed" if report.failed else ""
         click.echo(f"{absent} of {report.planned} planned runs have no record{failed}")
@@ -135,7 +136,7 @@ def _print_repeated(found: Sequence[Repeated], beacon: str, total: int, *, whole
     for run in found:
         click.echo(f"{run.outcome}: {run.label}" + (f" ({run.detail})" if run.detail else ""))
     equal = sum(run.outcome == "equal" for run in found)
-    click.echo(f"{equal} of {len(found)} runs repeated have equal digests; beacon {beacon}")
+    click.echo(f"{equal} of {many(len(found), 'run')} repeated have equal digests; beacon {beacon}")
     if equal == len(found):
         click.echo(
             f"With 95 % confidence fewer than {altered_bound(equal, total)} of {total} runs were "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 #: The two kinds of job.
@@ -87,11 +87,17 @@ class EpochEnded(JobEvent):
         Epochs done, from 1, and to do altogether.
     results : str
         The results folder.
+    scores : mapping of str to float
+        Of this epoch. Of a run: ``"train/loss"`` and the protocol's primary metric
+        as ``"test/METRIC"`` and, against noisy labels, ``"validation/METRIC"``. Of a
+        pretraining: ``"pretraining/loss"`` and ``"pretraining/accuracy"``. Empty where the
+        executor does not report any.
     """
 
     epoch: int
     epochs: int
     results: str
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class JobEnded(JobEvent):
     reason : str
         One line where it is not done.
     seconds : float
-        Since it started.
+        How long it took.
     record : str
         The file with its record or weights where it is done; else empty.
         :func:`medbench.store.records.read_record` reads a run's.

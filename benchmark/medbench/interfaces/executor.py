@@ -97,11 +97,15 @@ class Job:
 
 @dataclass(frozen=True)
 class JobProgress:
-    """How far a running job is: ``done`` of ``total`` epochs."""
+    """How far a running job is: ``done`` of ``total`` epochs.
+
+    ``scores`` holds what is known of the last of them, as :class:`EpochEnded` names it.
+    """
 
     key: str
     done: int
     total: int
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,14 @@ class JobEnd:
     """A job has ended; what it made, or why it failed, is in the store.
 
     ``"interrupted"`` means: stopped through no fault of its own, to be done again.
+    ``seconds`` is how long the job took without what the executor did before it, where that
+    is known.
     """
 
     key: str
     state: JobState
     reason: str = ""
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

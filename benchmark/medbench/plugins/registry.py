@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medbench.errors import PluginError
-from medbench.plain import plain
+from medbench.plain import many, plain
 from medbench.plugins.collect import collect, hook_caller
 from medbench.plugins.discovery import collect_foreign
 from medbench.plugins.entries import Entry, compatibility
@@ -75,7 +75,8 @@ class Registry:
                 raise PluginError(fault.reason)
         hint = did_you_mean(name, [*(entry.name for entry in self.of_kind(kind)), *others])
         if self.broken:
-            hint += f" ({len(self.broken)} broken plugins, see `medbench list plugins`)"
+            broken = many(len(self.broken), "broken plugin")
+            hint += f" ({broken}, see `medbench list plugins`)"
         raise PluginError(f"no {kind.name} is called {name!r}{hint}")
 
     def third_parties(self, hook: str) -> list[EntryPointInfo]:

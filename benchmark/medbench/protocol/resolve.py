@@ -330,6 +330,8 @@ class Resolver:
         try:
             entry: Entry = self._registry.get(kind, plugin_name)
         except PluginError as error:
+            if kind.name != "backbone" and plugin_name not in table.values():
+                where = f"{self._where}: grid.{kind.axis}"  # it is named there only
             raise PluginError(f"{where}: {error}") from error
         model = entry.load_settings()
         values = {**entry.plugin.defaults, **_preset(model, preset, where), **given}

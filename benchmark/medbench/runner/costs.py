@@ -52,6 +52,10 @@ class JobCosts:
         """Jobs counted."""
         return self._sums.get((), (0, 0.0, 0.0))[0]
 
+    def knows(self, work: Work) -> bool:
+        """Tell whether a job of exactly this work was counted."""
+        return work in self._sums
+
     def of(self, work: Work) -> tuple[float, float]:
         """Return the seconds that one job is expected to take and the bytes it leaves.
 
@@ -84,11 +88,22 @@ class JobCosts:
         jobs : int
             Jobs at once.
         """
-        if not self.seen:
+        running = tuple(running)
+        costs = self._with_pace_of(running)
+        if not costs.seen:
             return None
-        rest = [self._rest(job) for job in running]
-        each = [self.of(work)[0] for work, count in waiting.items() if count > 0]
-        return max([(sum(rest) + self.total(waiting)[0]) / jobs, *rest, *each])
+        rest = [costs._rest(job) for job in running]
+        each = [costs.of(work)[0] for work, count in waiting.items() if count > 0]
+        return max([(sum(rest) + costs.total(waiting)[0]) / jobs, *rest, *each])
+
+    def _with_pace_of(self, running: Iterable[RunningJob]) -> JobCosts:
+        """Return the costs with those of unseen work as the pace of its running jobs tells."""
+        costs = JobCosts(dict(self._sums))
+        for job in running:
+            work = work_of(job.kind, job.axes)
+            if job.rate and not self.knows(work):
+                costs.add(work, job.total / job.rate)
+        return costs
 
     def _rest(self, job: RunningJob) -> float:
         """Return the seconds that a running job still takes, by its own pace where known."""

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 from medbench.interfaces import events
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle
+from medbench.runner.costs import JobCosts
 from medbench.runner.job_queue import JobQueue
 from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.plan import JobMaker, Plan, PlanItem, describe
+from medbench.runner.ready_jobs import ReadyJobs
 from medbench.runner.slots import DeviceSlots
 from medbench.store.results import Results
 from medbench.store.states import DONE, INTERRUPTED, OUT_OF_MEMORY, SKIPPED
@@ -33,7 +35,7 @@ class _Running:
 
 
 class Scheduler:
-    """Submits pretrainings first and each run as soon as its pretraining is done.
+    """Submits each run as soon as its pretraining is done, in the order of :class:`ReadyJobs`.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ class Scheduler:
         Called with every event, in the scheduler's thread.
     stop_seconds : float
         Seconds that jobs have, once asked to stop, to end their epoch and save a checkpoint.
+    costs : JobCosts, optional
+        What jobs cost, as far as known at any moment: orders those that are ready.
     """
 
     def __init__(
@@ -62,10 +66,11 @@ class Scheduler:
         slots: DeviceSlots,
         emit: Callable[[events.Event], None],
         stop_seconds: float = STOP_SECONDS,
+        costs: JobCosts | None = None,
     ) -> None:
         self._plan, self._maker, self._executor = plan, maker, executor
         self._queue, self._slots, self._emit = queue, slots, emit
-        self._ready: deque[PlanItem] = deque()
+        self._ready = ReadyJobs(costs or JobCosts())
         self._ready_alone: deque[PlanItem] = deque()
         self._running: dict[str, _Running] = {}
         self._elsewhere: dict[str, PlanItem] = {}
@@ -121,7 +126,7 @@ class Scheduler:
 
     def _submit_ready(self) -> None:
         while self._ready and self._slots.free:
-            item = self._ready.popleft()
+            item = self._ready.pop()
             if item.key in self._locked:
                 self._elsewhere[item.key] = item
                 continue
@@ -162,7 +167,8 @@ class Scheduler:
                 self._end(running, event)
                 continue
             about = {**describe(running.job.spec), "results": str(running.job.results)}
-            self._emit(events.EpochEnded(**about, epoch=event.done, epochs=event.total))
+            done, total, scores = event.done, event.total, event.scores
+            self._emit(events.EpochEnded(**about, epoch=done, epochs=total, scores=scores))
 
     def _end(self, running: _Running, end: JobEnd) -> None:
         if end.state == OUT_OF_MEMORY and not running.job.alone:
@@ -184,7 +190,7 @@ class Scheduler:
             attempt=job.attempt,
             state=end.state,
             reason=end.reason,
-            seconds=round(time.monotonic() - running.since, 3),
+            seconds=round(end.seconds or time.monotonic() - running.since, 3),
             record=str(path) if end.state == DONE else "",
             results=str(job.results),
         )
@@ -204,7 +210,7 @@ class Scheduler:
             if self._queue.is_free(item):
                 del self._elsewhere[item.key]
                 self._locked.discard(item.key)
-                self._ready.appendleft(item)
+                self._ready.append(item)
         idle = not (self._ready or self._ready_alone or self._running)
         waited_for = tuple(sorted(self._elsewhere)) if idle else ()
         if waited_for and waited_for != self._waited_for:

@@ -6,6 +6,7 @@
         medbench.json              format and protocol name
         protocol.toml              the protocol's text, as last run
         plan.json                  keys and axes of the protocol's runs
+        words.json                 options of the command that was run last
         registration.jsonl         what was declared, and when
         runs/ab/abcd….h5           records, by run key
         pretrainings/ab/abcd….safetensors   weights and curves, by pretraining key
@@ -226,6 +227,24 @@ class Results:
                 self.plan_path,
                 json.dumps([run.to_json() for run in runs]),
             )
+
+    def write_words(self, words: Iterable[str]) -> None:
+        """Save the options of ``medbench run --all`` that start the same runs again."""
+        with writing(self.root):
+            write_text(self._words_path, json.dumps(list(words)))
+
+    def words(self) -> list[str]:
+        """Return these options; of a folder without them, its protocol's file."""
+        words: list[str] = []
+        if self._words_path.exists():
+            with reading(self._words_path, "remove it"):
+                words = [str(word) for word in json.loads(self._words_path.read_text("utf-8"))]
+        named = "--protocol" in words
+        return words if named else ["--protocol", str(self.protocol_path.absolute()), *words]
+
+    @property
+    def _words_path(self) -> Path:
+        return self.root / "words.json"
 
     def plan(self) -> list[PlannedRun]:
         """Return the protocol's runs as last planned.

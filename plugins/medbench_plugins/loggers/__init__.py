@@ -8,7 +8,7 @@ LOGGERS = (
     Logger(
         name="tensorboard",
         target="medbench_plugins.loggers.tensorboard",
-        summary="curves and readings of each run as TensorBoard events, in logs/tensorboard",
+        summary="curves of each job, epoch by epoch, and readings, for TensorBoard",
         needs="tensorboard: pip install 'medbench[tensorboard]'",
     ),
     Logger(

@@ -57,7 +57,7 @@ PROTOCOLS = {
         changed("pneumonia-mnist", "pneumonia-mist"),
         ["no dataset is called 'pneumonia-mist'", "did you mean 'pneumonia-mnist'?"],
     ),
-    "unknown noise": (changed('"symmetric"', '"symetric"'), ["no noise", "symmetric"]),
+    "unknown noise": (changed('"symmetric"', '"symetric"'), ["grid.noise: no noise", "symmetric"]),
     "unknown pretext": (changed('"none"', '"rotations"'), ["no pretext", "rotation"]),
     "unknown method": (
         changed('"cross-entropy"', '"divide-mix"'),

@@ -122,7 +122,7 @@ def test_truncated_record(finished: Finished, first_record: tuple[Path, Path]) -
     path.unlink()
     ended = finished.again(copy)
     assert ended.status == 0
-    assert "1 runs done now, 7 before" in ended.err
+    assert "1 run done now, 7 before" in ended.err
     assert digests(copy) == digests(finished.results)
 
 
@@ -187,7 +187,7 @@ def test_flipped_byte_in_a_data_file(tmp_path: Path) -> None:
     data.write_bytes(whole)
     ended = medbench(*run, "--only-failed")
     assert ended.status == 0
-    assert "1 runs done now" in ended.err
+    assert "1 run done now" in ended.err
 
 
 def _place_of_pixels(content: bytes, image: Path) -> int:
@@ -214,7 +214,7 @@ def test_clock_set_back(finished: Finished, tmp_path: Path, years: int) -> None:
     kept = {path: path.stat().st_mtime_ns for path in others}
     ended = finished.again(copy)
     assert ended.status == 0
-    assert "1 runs done now, 7 before" in ended.err
+    assert "1 run done now, 7 before" in ended.err
     assert {path: path.stat().st_mtime_ns for path in others} == kept
     assert digests(copy) == digests(finished.results)
     status = medbench("status", "--results", copy, "--json")

@@ -114,7 +114,7 @@ def test_a_lock_left_by_a_dead_command_of_this_machine_is_no_obstacle(
     assert status.status == 0
     again = finished.again(copy)
     assert again.status == 0
-    assert "1 runs done now, 7 before" in again.err
+    assert "1 run done now, 7 before" in again.err
     (attempt,) = store.attempts()[run.key]
     assert (attempt.attempt, attempt.state) == (1, "interrupted")
     assert digests(copy) == digests(finished.results)

@@ -35,6 +35,7 @@ from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import LABELS_AS_GIVEN, DataContext
 from medbench.interfaces.executor import Job
 from medbench.interfaces.options import AttentionOptions
+from medbench.metrics import metric
 from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.local.channel import Message
@@ -47,7 +48,7 @@ from medbench.store.records import Record, make_record, read_header, write_recor
 from medbench.store.results import Results
 from medbench.store.weights import PretrainedWeights, read_weights, write_weights
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Evaluator:
     process : TrainingProcess
         Trains; has not received anything yet.
     progress : callable
-        Called with epochs done and epochs in all after each epoch.
+        Called after each epoch: epochs done, epochs in all, scores of this one.
     """
 
     job: Job
@@ -117,7 +118,11 @@ class Evaluator:
             plugins["attention"] = shown.given(images)
         if phase is not None:
             oracle.restore({"oracle": phase.oracle})
-        training = self._train(plugins, given, pretrained, oracle)
+
+        def scores(epoch: Message) -> dict[str, float]:
+            return _scores(spec.evaluation.primary, images.test.labels, noise.validation, epoch)
+
+        training = self._train(plugins, given, scores, pretrained, oracle)
         clock.lap("training", before=training.checkpointer.seconds_before)
 
         arrays = _run_arrays(images, noise, training.epochs)
@@ -163,7 +168,11 @@ class Evaluator:
             "stage": spec.stage.model_dump(),
             "training_seed": derive_seed(spec.root_seed, "pretraining", *axes),
         }
-        training = self._train({"pretext": spec.pretext.to_json()}, given, before)
+
+        def scores(epoch: Message) -> dict[str, float]:
+            return {f"pretraining/{name}": epoch.values[name] for name in ("loss", "accuracy")}
+
+        training = self._train({"pretext": spec.pretext.to_json()}, given, scores, before)
         clock.lap("training", before=training.checkpointer.seconds_before)
         end = training.end.values
         write_weights(
@@ -253,6 +262,7 @@ class Evaluator:
         self,
         plugin: Mapping[str, Any],
         given: Mapping[str, Any],
+        scores: Callable[[Message], Mapping[str, float | None]],
         start: PretrainedWeights | None,
         oracle: CountedOracle | None = None,
     ) -> Training:
@@ -264,6 +274,8 @@ class Evaluator:
             The method or pretext by its kind, as JSON.
         given : mapping
             What it may see besides what all trainings get.
+        scores : callable
+            Returns what is reported of an epoch; what has no finite value is left out.
         start : PretrainedWeights, optional
             What it starts from.
         oracle : CountedOracle, optional
@@ -297,7 +309,7 @@ class Evaluator:
                         checkpointer.restart(received.values["reason"])
                     case "epoch":
                         epochs.append(received)
-                        self.progress(len(epochs), self.job.spec.epochs)
+                        self.progress(len(epochs), self.job.spec.epochs, _finite(scores(received)))
                         if self.job.keep_state and len(epochs) == self.job.spec.epochs:
                             self.process.send(Message("checkpoint"))
                             final = self.process.receive().values["state"]
@@ -351,6 +363,26 @@ class Shown:
             return dict(found)
         cells = found["attention/maps"].shape[1:]
         return {**found, "attention/masks": quantised(to_cells(self.masks, *cells))}
+
+
+def _scores(
+    primary: str, test: NDArray[Any], validation: NDArray[Any], epoch: Message
+) -> dict[str, float]:
+    """Return the scores of a run's epoch against test labels and noisy validation labels."""
+    labels = {"test": test, "validation": validation}
+    found = {
+        f"{split}/{primary}": metric(primary, labels[split], epoch.arrays[f"{split}/probabilities"])
+        for split in labels
+    }
+    return {"train/loss": epoch.values["loss"], **found}
+
+
+def _finite(scores: Mapping[str, float | None]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in scores.items()
+        if value is not None and np.isfinite(value)
+    }
 
 
 class Clock:

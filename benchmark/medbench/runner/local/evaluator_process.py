@@ -9,7 +9,9 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -96,13 +98,13 @@ class RunnerLine:
                 self.ending.acquire()  # the end of the training process is no failure
                 abandon()  # nobody else would end a job that hangs
 
-    def progress(self, done: int, total: int) -> None:
-        """Send how many epochs are done."""
-        self._send({"done": done, "total": total})
+    def progress(self, done: int, total: int, scores: Mapping[str, float]) -> None:
+        """Send how many epochs are done, and what is known of the last one."""
+        self._send({"done": done, "total": total, "scores": scores})
 
-    def end(self, state: str, reason: str) -> None:
+    def end(self, state: str, reason: str, seconds: float) -> None:
         """Send how the job ended; ``"unwritable"`` refers to the results folder."""
-        self._send({"state": state, "reason": reason})
+        self._send({"state": state, "reason": reason, "seconds": seconds})
 
     def _send(self, values: dict[str, object]) -> None:
         with self._lock, suppress(OSError):  # a runner that is gone is noticed by listen()
@@ -117,6 +119,7 @@ class _Serving:
         self._line = line
         self._results = Results(job.results)
         self._meter = Meter()
+        self._began = time.monotonic()
         self._ending = line.ending
         self._resource_monitor = ResourceMonitor(log, job.memory, self._violation)
 
@@ -162,7 +165,7 @@ class _Serving:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
-        self._line.end(state, reason)
+        self._line.end(state, reason, round(time.monotonic() - self._began, 3))
         os._exit(0)
 
 

@@ -167,7 +167,7 @@ class LocalExecutor(Executor):
         except (EOFError, OSError):
             return [self._died(running)]
         if "state" not in message:
-            return [JobProgress(job.key, message["done"], message["total"])]
+            return [JobProgress(job.key, **message)]
         if message["state"] == "unwritable":
             self._clean_up(running)
             raise UnwritableError(message["reason"])
@@ -178,7 +178,7 @@ class LocalExecutor(Executor):
             self._finished.append(self._running.pop(job.key))
         else:
             self._clean_up(running)
-        return [JobEnd(job.key, message["state"], message["reason"])]
+        return [JobEnd(job.key, **message)]
 
     def _check_alive(self, running: _Running) -> list[JobProgress | JobEnd]:
         """Check whether a job has died whose pipe another process may hold open."""

@@ -92,13 +92,14 @@ def training_main(channel: Channel, registry: Registry) -> None:
         carry_out(job, channel, registry, backbone)
     except EOFError:
         return  # the evaluator is gone
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - failure is data, of any kind
         prefix = "" if isinstance(error, MedbenchError) else f"{type(error).__name__}: "
         reason = f"{prefix}{error}".splitlines()[0]
         state = "out-of-memory" if _out_of_memory(error) else "failed"
-        values = {"reason": reason, "traceback": traceback.format_exc(), "state": state}
-        channel.send(Message("failed", values))
-        raise
+        trace = traceback.format_exc()
+        sys.stderr.write(trace)  # into the log, as it is reported: readers see it once
+        channel.send(Message("failed", {"reason": reason, "traceback": trace, "state": state}))
+        sys.exit(1)
 
 
 def _out_of_memory(error: BaseException) -> bool:
