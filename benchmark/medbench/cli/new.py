@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from medbench.cli.common import FOLDER, json_option, print_json
+from medbench.installing import install_command
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
 from medbench.scaffold.write import write_package
@@ -58,5 +59,5 @@ def _next(kind: str, folder: Path, name: str) -> list[tuple[str, str]]:
     return [
         (f"medbench check --plugin {folder}", "does it fulfil the contract?"),
         first,
-        (f"pip install -e {folder}", f"to install it; then {then}"),
+        (install_command("-e", folder), f"to install it; then {then}"),
     ]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medbench.data.sources import PrepareError, UnreadableError
+from medbench.installing import install_extra
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -64,7 +65,7 @@ def read_header(data: bytes, where: str) -> Dataset:
         import pydicom
     except ImportError as error:
         raise PrepareError(
-            f"{where}: reading DICOM needs pydicom; run: pip install 'medbench[dicom]'"
+            f"{where}: reading DICOM needs pydicom; run: {install_extra('dicom')}"
         ) from error
     if _DEFLATED in data[:1024]:
         raise UnreadableError("a deflated DICOM file; save it without compression")

@@ -99,7 +99,7 @@ class Logger:
         One line for ``medbench list loggers``.
     needs : str
         The module that it requires, and how to install it:
-        ``"tensorboard: pip install medbench[tensorboard]"``. Checked before
+        ``"tensorboard: pip install tensorboard"``. Checked before
         anything runs.
     """
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medbench.errors import MedbenchError
+from medbench.installing import install_extra
 from medbench.interfaces import Backbone, ImageSpace
 from medbench_plugins.backbones.settings import TimmSettings
 from medbench_plugins.backbones.torchvision import AnySize
@@ -51,7 +52,7 @@ class TimmBackbone(Backbone):
             import timm
         except ImportError as error:
             raise MedbenchError(
-                f"backbone {self.name} needs timm: pip install medbench[timm]"
+                f"backbone {self.name} needs timm; run: {install_extra('timm')}"
             ) from error
         architecture = self.settings.architecture
         if not architecture or not timm.is_model(architecture):

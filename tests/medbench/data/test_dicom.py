@@ -263,7 +263,7 @@ def test_without_pydicom_the_message_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(PrepareError, match=r"a\.dcm: .* pip install 'medbench\[dicom\]'"):
+    with pytest.raises(PrepareError, match=r"a\.dcm: .* pip install 'pydicom>=3\.0'$"):
         read_shape(dicom_bytes, "a.dcm")
 
 
