@@ -115,7 +115,7 @@ def _contents(
         "costs.csv": _csv(board.costs),
         "tests.csv": _csv(tests_table(board.findings.comparisons)),
         "declared.csv": _csv(changes_table(board.declared)),
-        **{name: text.encode() for name, text in paper_files(board).items()},
+        **{name: text.encode() for name, text in paper_files(board, results).items()},
         "index.html": render_page(
             board,
             charts,

@@ -18,6 +18,7 @@ FILES: Mapping[str, str] = {
     "tests.md": "what may be said, and the methods paragraph",
     "table.md": "the ranked table in Markdown",
     "table.tex": "the ranked table in LaTeX",
+    "references.bib": "BibTeX of everything used",
     "index.html": "the page",
 }
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medbench.citing import bibliography
 from medbench.interfaces.dataset import LABELS_AS_GIVEN
+from medbench.results import Results
 from medbench_leaderboard import detection
 from medbench_leaderboard.board import Board
 from medbench_leaderboard.label_noise import datasets_as_given
+from medbench_leaderboard.latex import Table, escape, latex_table
 from medbench_leaderboard.names import listed, many
+from medbench_leaderboard.set_up import set_up
 from medbench_leaderboard.table import ENTRANT, grouped
 from medbench_leaderboard.words import ADVICE_NOTE, coverage, readable
 
@@ -16,8 +20,12 @@ from medbench_leaderboard.words import ADVICE_NOTE, coverage, readable
 MOST_BLOCKS = 12
 
 
-def paper_files(board: Board) -> dict[str, str]:
-    """Return ``table.md``, ``table.tex`` (which needs ``booktabs``) and ``tests.md``."""
+_OPEN = "Open ranks: those that the comparisons of pairs leave open."
+_LETTERS = "Entrants that share a letter are not separated."
+
+
+def paper_files(board: Board, results: Results) -> dict[str, str]:
+    """Return ``table.md``, ``table.tex``, ``tests.md`` and ``references.bib``."""
     environment = Environment(
         loader=PackageLoader("medbench_leaderboard"),
         undefined=StrictUndefined,
@@ -25,26 +33,46 @@ def paper_files(board: Board) -> dict[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"markdown": _markdown, "latex": _latex}
+    environment.filters |= {"markdown": _markdown, "latex": escape}
     heads, rows = _table(board)
+    tied = bool(board.findings.tie_groups)
     values = {
-        "board": board, "findings": board.findings, "caption": _caption(board), "heads": heads,
+        "board": board, "findings": board.findings, "heads": heads,
+        "caption": " ".join([_caption(board), _OPEN, *([_LETTERS] if tied else [])]),
         "rows": rows, "coverage": coverage(board), "advice_note": ADVICE_NOTE,
         "detection_metrics": detection.METRICS,
+        "set_up": set_up(results, board),
     }  # fmt: skip
-    names = ("table.md", "table.tex", "tests.md")
-    return {name: environment.get_template(name).render(values) for name in names}
+    table = latex_table(board)
+    heading = {column.head for column in table.columns if column.head in ("", *ENTRANT)}
+    latex = {
+        "table": table, "caption": " ".join([_caption(board), *_legend(table), *table.notes]),
+        "names": len(heading - {""}),
+    }  # fmt: skip
+    texts = {"table.md": values, "table.tex": {**values, **latex}, "tests.md": values}
+    rendered = {name: environment.get_template(name).render(of) for name, of in texts.items()}
+    return {**rendered, "references.bib": bibliography(results)}
+
+
+def _legend(table: Table) -> list[str]:
+    """Return what the columns of the LaTeX table are."""
+    heads = [column.head for column in table.columns]
+    said = ["Rank: mean rank."] if "rank" in heads else ["All mean ranks are equal."]
+    if "open" in heads:
+        said.append(_OPEN)
+    if "" in heads:
+        said.append(_LETTERS)
+    if any(column.deviations for column in table.columns):
+        said.append("Small: standard deviation over seeds.")
+    return [*said, "Bold: the best of a column, and what equals it to three digits."]
 
 
 def _caption(board: Board) -> str:
     facts = board.facts
     said = (
         f"{facts.name}: {readable(facts.primary)} of the reading {facts.reading}, mean over seeds, "
-        f"by mean rank over {many(board.counted_blocks, 'block')}. Open ranks: those that the "
-        "comparisons of pairs leave open."
+        f"by mean rank over {many(board.counted_blocks, 'block')}."
     )
-    if board.findings.tie_groups:
-        said += " Entrants that share a letter are not separated."
     if names := datasets_as_given(board.cards):
         said += f" On {listed(names)} scored against {LABELS_AS_GIVEN}."
     return said
@@ -80,16 +108,3 @@ def _markdown(text: str) -> str:
     for mark in "|`*_<>[]#":
         text = text.replace(mark, f"\\{mark}")
     return text
-
-
-#: What LaTeX would take for markup, and how it is written.
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "–": "--", "<": r"\textless{}", ">": r"\textgreater{}", "\n": " ",
-}  # fmt: skip
-
-
-def _latex(text: str) -> str:
-    """Escape what LaTeX would take for markup."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)

@@ -22,6 +22,7 @@ _OWN = (
     Command("log", "medbench.cli.log:log", "Print what a run printed, and why it failed."),
     Command("results", "medbench.cli.results:results", "Print one row a run, also as CSV or JSON."),
     Command("bundle", "medbench.cli.bundle:bundle", "Pack records into one checked file."),
+    Command("cite", "medbench.cli.cite:cite", "Print references of all that was used, as BibTeX."),
     Command("confirm", "medbench.cli.confirm:confirm", "Make a protocol with unforeseeable seeds."),
     Command("verify", "medbench.cli.verify:verify", "Recompute every metric, check every hash."),
     Command("list", "medbench.cli.list:list_", "List plugins and protocols, also broken ones."),

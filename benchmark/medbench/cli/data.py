@@ -112,6 +112,27 @@ def _size(card: DatasetCard) -> str:
 
 
 @data.command(
+    "croissant",
+    epilog="""\b
+Examples:
+  medbench data croissant pneumonia-mnist > croissant.json""",
+)
+@click.argument("name")
+@cache_option
+def data_croissant(name: str, cache: Path) -> None:
+    """Print a dataset's card as Croissant metadata, for catalogues of datasets."""
+    from medbench.data.croissant import croissant
+    from medbench.data.datasets import Hdf5Dataset
+    from medbench.plugins.prepared import dataset_entry
+
+    context = DataContext(cache)
+    entry = dataset_entry(discover(), name, context)
+    dataset = entry.create(name, entry.plugin.defaults)
+    card = dataset.card(context)
+    print_json(croissant(card, dataset.path(context) if isinstance(dataset, Hdf5Dataset) else None))
+
+
+@data.command(
     "prepare",
     epilog="""\b
 Examples:

@@ -44,8 +44,9 @@ class Plugin:
         class (and torch with it), as ``"package.module:Settings"``. With it a
         protocol is checked in a moment; without it the class is imported.
     citation : str
-        The paper to cite, as in a list of references; the board shows it next to
-        the plugin's name.
+        The paper to cite, as in a list of references: authors with initials, title, where
+        and when, each ended by a full stop; ``"; see also "`` separates several. The board
+        shows it next to the plugin's name, ``medbench cite`` makes BibTeX of it.
     member : str
         The setting that ``NAME:VALUE`` sets, where one plugin has more members than could
         be announced one by one.

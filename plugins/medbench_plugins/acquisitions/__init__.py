@@ -42,7 +42,7 @@ ACQUISITIONS: tuple[Plugin, ...] = (
         summary="most disagreement of passes with dropout (Houlsby et al. 2011; Gal et al. 2017)",
         interface=1,
         citation="Houlsby N, Huszar F, Ghahramani Z, Lengyel M. Bayesian active learning for "
-        "classification and preference learning. arXiv 1112.5745. With dropout: Gal Y, Islam R, "
+        "classification and preference learning. 2011, arXiv 1112.5745; see also Gal Y, Islam R, "
         "Ghahramani Z. Deep Bayesian active learning with image data. ICML 2017, arXiv 1703.02910",
     ),
     Plugin(

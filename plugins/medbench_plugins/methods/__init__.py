@@ -50,8 +50,7 @@ METHODS: tuple[Plugin, ...] = (
         interface=1,
         family="selection",
         citation="Han B, Yao Q, Yu X, et al. Co-teaching: robust training of deep neural "
-        "networks with extremely noisy labels. NeurIPS 2018, arXiv 1804.06872 (one "
-        "network of its two)",
+        "networks with extremely noisy labels. NeurIPS 2018, arXiv 1804.06872",
     ),
     Plugin(
         name="dividemix",
@@ -81,7 +80,7 @@ METHODS: tuple[Plugin, ...] = (
         interface=1,
         family="robust loss",
         citation="Wang Y, Ma X, Chen Z, et al. Symmetric cross entropy for robust learning with "
-        "noisy labels. ICCV 2019, arXiv 1908.06112. NCE+RCE: Ma X, Huang H, Wang Y, et al. "
+        "noisy labels. ICCV 2019, arXiv 1908.06112; see also Ma X, Huang H, Wang Y, et al. "
         "Normalized loss functions for deep learning with noisy labels. ICML 2020, arXiv "
         "2006.13554",
     ),

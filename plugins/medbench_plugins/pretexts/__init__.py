@@ -62,8 +62,9 @@ PRETEXTS: tuple[Plugin, ...] = (
         family="contrastive",
         settings=f"{_HERE}.settings:MoCoSettings",
         citation="He K, Fan H, Wu Y, Xie S, Girshick R. Momentum contrast for unsupervised visual "
-        "representation learning. CVPR 2020, arXiv 1911.05722; its second version: Chen X, "
-        "Fan H, Girshick R, He K. arXiv 2003.04297",
+        "representation learning. CVPR 2020, arXiv 1911.05722; see also Chen X, Fan H, "
+        "Girshick R, He K. Improved baselines with momentum contrastive learning. 2020, arXiv "
+        "2003.04297",
     ),
     Plugin(
         name="barlow-twins",
