@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -61,9 +61,9 @@ class Place:
         self.call(sys.executable, "-m", "venv", name)
         return self.home / name / "bin"
 
-    def board(self, *medbench: object, where: Path | None = None) -> None:
+    def board(self, *medbench: object, where: Path | None = None, more: Sequence[str] = ()) -> None:
         """Run `smoke` and see that there is a board."""
-        self.call(*medbench, *SMOKE, where=where)
+        self.call(*medbench, *SMOKE, *more, where=where)
         page = (where or self.home) / "medbench-results" / "smoke" / "board" / "index.html"
         if not page.exists():
             raise RuntimeError(f"there is no {page}")
@@ -95,7 +95,7 @@ def wheel(place: Place) -> None:
 
 
 def own(place: Place) -> None:
-    """Make an environment of one's own, with a plugin, that `uv sync` leaves as it is."""
+    """Make an environment of one's own with a plugin that `uv sync` keeps, and submit its runs."""
     lab = place.home / "lab"
     place.call("uv", "init", "-q", "--bare", lab)
     place.call("uv", "add", "-q", "--editable", place.clone, where=lab)
@@ -104,7 +104,12 @@ def own(place: Place) -> None:
     place.call("uv", "sync", "-q", where=lab)
     if "my-loss" not in place.call("uv", "run", "medbench", "list", "methods", where=lab):
         raise RuntimeError("the plugin is gone")
-    place.board("uv", "run", "medbench", where=lab)
+    place.board("uv", "run", "medbench", where=lab, more=("--add", "my-loss"))
+    who = ("--name", "mine", "--author", "Nobody", "--sign-off")
+    place.call(
+        *("uv", "run", "medbench", "submit", *who, "--source", "medbench-my-loss=./my-loss"),
+        where=lab,
+    )
 
 
 WAYS: dict[str, Callable[[Place], None]] = {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import metadata
 
 from medbench.errors import StoreError
 from medbench.plugins.markers import PROJECT
 from medbench.results import Results
+from medbench.store.records import Header
 from medbench.store.states import DONE
 
 #: Separates the references of one citation.
@@ -142,15 +144,19 @@ def _citations(results: Results) -> Iterator[tuple[str, str]]:
     for dataset, card in results.cards.items():
         if card.get("citation") not in (None, "not stated"):
             yield f"dataset {dataset}", str(card["citation"])
+    for header in headers_of_each(results):
+        credits = header.metadata.get("provenance", {}).get("credits", {})
+        for named, credit in credits.items():
+            yield named, str(credit.get("citation", ""))
+
+
+def headers_of_each(results: Results) -> Iterator[Header]:
+    """Yield the header of one finished run of each plugin on each dataset."""
     done = results.runs[results.runs["status"] == DONE]
     keys: dict[str, None] = {}
     for axis in ("pretext", "method", "noise", "acquisition"):
         if axis in done:
             keys |= dict.fromkeys(done.drop_duplicates([axis, "dataset"])["run_key"])
     for key in keys:
-        try:
-            provenance = results.header(key).metadata.get("provenance", {})
-        except StoreError:
-            continue  # removed since the runs were read
-        for named, credit in provenance.get("credits", {}).items():
-            yield named, str(credit.get("citation", ""))
+        with suppress(StoreError):  # removed since the runs were read
+            yield results.header(key)
