@@ -43,7 +43,9 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_theme_options = {
     "navbar_align": "left",
-    "navbar_persistent": ["search-button"],  # the wider field has a label that differs from its text
+    "navbar_persistent": [
+        "search-button"
+    ],  # the wider field has a label that differs from its text
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "show_prev_next": True,

@@ -1,4 +1,4 @@
-"""The notebook of the documentation runs on real results and shows what it says."""
+"""The notebooks of the documentation run, and show what they say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent / "medbench" / "cli"))
 
 from commandline import medbench
 
-NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebooks" / "reading-a-board.ipynb"
+NOTEBOOKS = Path(__file__).parents[1] / "docs" / "notebooks"
+NOTEBOOK = NOTEBOOKS / "reading-a-board.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +61,15 @@ def test_loading_and_plotting_take_at_most_ten_lines(cells: list[Any]) -> None:
 def test_runs_and_ranking_are_shown(cells: list[Any]) -> None:
     for text in ("results.runs", "results.board()"):
         assert "dividemix" in cell_with(cells, text).outputs[-1]["data"]["text/plain"]
+
+
+def test_a_class_in_a_cell_is_run_and_ranked(tmp_path: Path) -> None:
+    notebook = nbformat.read(NOTEBOOKS / "own-method.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=250, resources={"metadata": {"path": tmp_path}}).execute()
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    table = cell_with(cells, "results.runs").outputs[-1]["data"]["text/plain"]
+    assert table.count("mean-absolute-error") == 2 and table.count("done") == 6
+    shown = cell_with(cells, "results.board()").outputs[-1]["text"]
+    assert "mean-absolute-error" in shown and "co-teaching" in shown
+    (file,) = (tmp_path / "medbench-results" / "cells").glob("*.py")
+    assert "class MeanAbsoluteError(LNLMethod)" in file.read_text("utf-8")

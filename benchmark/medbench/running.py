@@ -14,6 +14,7 @@ from medbench.folders import RESULTS, default_cache
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.events import Event, GridStarted
 from medbench.plugins.callbacks import Callbacks, callbacks_of
+from medbench.plugins.cells import file_of
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.local import plugin_files
 from medbench.plugins.manifest import Fault
@@ -128,7 +129,7 @@ def run(
     protocol: str | Path | Protocol = "quick",
     *,
     results: str | Path | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Sequence[str | Path | type[Any]] = (),
     add: Sequence[str] = (),
     settings: Sequence[str] = (),
     jobs: int | None = None,
@@ -150,8 +151,9 @@ def run(
         Name of a protocol (``medbench list protocols``), a TOML file, or a protocol.
     results : path, optional
         Results folder; by default ``medbench-results/PROTOCOL``.
-    plugins : sequence of path
-        Files or folders with plugins; those that the protocol does not name join its grid.
+    plugins : sequence of path or class
+        Files or folders with plugins, or classes, also of a notebook's cell that imports what
+        they use; those that the protocol does not name join its grid.
     add, settings : sequence of str
         Changes to the protocol, as ``--add`` and ``--set`` of the command take them.
     jobs, device, executor, retry_failed
@@ -181,7 +183,8 @@ def run(
     if unknown := axes.keys() - set(REFINED_AXES):
         raise TypeError(f"run() got {sorted(unknown)}; the axes are {', '.join(REFINED_AXES)}")
     values = {axis: _listed(value) for axis, value in axes.items()}
-    paths = [Path(path) for path in plugins]
+    cells = (Path(results).parent if results else RESULTS) / "cells"
+    paths = [file_of(p, cells) if isinstance(p, type) else Path(p) for p in plugins]
     with plugin_files(paths):
         context = DataContext(Path(cache or default_cache()).absolute())
         opened = open_protocol(protocol, paths, add, settings, context)
