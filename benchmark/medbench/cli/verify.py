@@ -136,7 +136,9 @@ def _print_repeated(found: Sequence[Repeated], beacon: str, total: int, *, whole
     for run in found:
         click.echo(f"{run.outcome}: {run.label}" + (f" ({run.detail})" if run.detail else ""))
     equal = sum(run.outcome == "equal" for run in found)
-    click.echo(f"{equal} of {many(len(found), 'run')} repeated have equal digests; beacon {beacon}")
+    click.echo(
+        f"{equal} of {many(len(found), 'repeated run')} with an equal digest; beacon {beacon}"
+    )
     if equal == len(found):
         click.echo(
             f"With 95 % confidence fewer than {altered_bound(equal, total)} of {total} runs were "

@@ -395,8 +395,9 @@ def test_doctor(tmp_path: Path) -> None:
     findings = {finding["what"]: finding for finding in ended.json}
     assert ended.status == 0, [f for f in ended.json if f["state"] == "fault"]
     assert findings["torch"]["state"] == "ok"
-    assert findings["dataset pneumonia-mnist"]["state"] == "ok"
-    assert findings["dataset covid-qu-ex"]["state"] == "note"
+    ready, _, rest = findings["datasets"]["text"].partition(";")
+    assert ready.startswith("ready: ") and "pneumonia-mnist" in ready
+    assert "covid-qu-ex," not in ready and "not prepared, see `medbench data list`" in rest
     plain = medbench("doctor", "--cache", tmp_path, cwd=tmp_path)
     assert len(plain.out.splitlines()) == len(findings)
 

@@ -274,7 +274,7 @@ def test_an_unknown_name_gets_the_nearest_or_the_list() -> None:
 
 def test_an_unknown_name_mentions_broken_packages(shelf: Shelf) -> None:
     registry = registered(shelf.point("torn", "import no_such_module"))
-    with pytest.raises(PluginError, match=r"1 broken plugins, see `medbench list plugins`"):
+    with pytest.raises(PluginError, match=r"1 broken plugin, see `medbench list plugins`"):
         registry.get(NOISE, "mine")
 
 

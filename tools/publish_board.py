@@ -1,0 +1,190 @@
+"""Put the board of a results folder, or of a bundle, on the documentation site.
+
+    uv run --no-sync python tools/publish_board.py medbench-results/quick
+    uv run --no-sync python tools/publish_board.py --check
+
+Verifies the results, writes the board to docs/_extra/boards/NAME with ``about.json`` (the command,
+processor, registration, and the bundle's SHA-256 and size), takes a picture of it where there is a
+Chromium, and rewrites the tables of docs/boards.md. The bundle goes to --bundles, to be attached to
+a release. With --check, nothing is written: every board and every file that an ``about.json`` names
+must be as it says, and bundles in --bundles must give the same tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import medbench
+from medbench.store.bundle import write_bundle
+from medbench.store.results import Results
+
+ROOT = Path(__file__).parents[1]
+BOARDS = ROOT / "docs" / "_extra" / "boards"
+PAGE = ROOT / "docs" / "boards.md"
+#: Files of a board that the site shows; the others are made from the bundle.
+SHOWN = ("index.html", "leaderboard.csv", "tests.md", "table.tex", "references.bib")
+#: First pages, which begin with the newest board.
+FIRST = (ROOT / "docs" / "index.md", ROOT / "README.md")
+NEWEST = re.compile(r"(<!-- newest board: .*? -->\n).*?(<!-- end of newest board -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- boards: .*? -->\n).*?(<!-- end of boards -->)", re.DOTALL)
+
+
+def run(*words: object) -> str:
+    """Call medbench; its output, or an end of the program with its message."""
+    command = [sys.executable, "-m", "medbench", *map(str, words)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        sys.exit(f"medbench {' '.join(map(str, words))}: {ended.stdout}{ended.stderr}")
+    return ended.stdout
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish(folder: Path, bundles: Path) -> None:
+    """Verify results and write their board, its picture and the bundle."""
+    run("verify", "--results", folder)
+    results = medbench.load(folder)
+    name = results.protocol.name
+    bundles.mkdir(parents=True, exist_ok=True)
+    bundle = bundles / f"{name}.medbench.zip"
+    write_bundle(Results.open(folder), bundle)
+    target = BOARDS / name
+    target.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as scratch:
+        # from the bundle, so that anybody who has it gets the same
+        said = json.loads(run("leaderboard", "--results", bundle, "--out", scratch, "--json"))
+        for file in SHOWN:
+            shutil.copyfile(Path(scratch) / file, target / file)
+    header = results.header(results.runs["run_key"].iloc[0])
+    made = header.metadata["provenance"]
+    about = {
+        "name": name,
+        "description": results.protocol.description,
+        "command": f"medbench run --all --protocol {name}",
+        "runs": len(results.runs),
+        "says": said["sentences"][:2],
+        "processor": made["gpu"]["name"] if made.get("gpu") else made["cpu"],
+        "medbench": made["medbench"],
+        "registered": results.registrations[0][0].time,
+        "registration": results.registrations[0][-1].hash,
+        "bundle": {"name": bundle.name, "sha256": sha256(bundle), "bytes": bundle.stat().st_size},
+        "files": {file: sha256(target / file) for file in SHOWN},
+    }
+    (target / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    picture(target / "index.html", ROOT / "docs" / "_static" / f"board-{name}.png")
+
+
+def picture(page: Path, target: Path) -> None:
+    """Take a picture of the top of a board, where there is a Chromium."""
+    if chromium := shutil.which("chromium"):
+        options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
+        command = [chromium, *options, "--window-size=1200,900", f"--screenshot={target}"]
+        subprocess.run([*command, page.as_uri()], capture_output=True, check=True)
+
+
+def published() -> list[dict[str, Any]]:
+    """Return what is said of each board, the newest first."""
+    found = [json.loads(path.read_text("utf-8")) for path in BOARDS.glob("*/about.json")]
+    return sorted(found, key=lambda about: str(about["registered"]), reverse=True)
+
+
+def table() -> str:
+    """Return the table of docs/boards.md."""
+    lines = [
+        "| board | runs | what it says | processor | registered | bundle |",
+        "| --- " * 6 + "|",
+    ]
+    for about in published():
+        bundle = about["bundle"]
+        size, digest = bundle["bytes"] / 1e6, bundle["sha256"][:12]
+        cells = [
+            f"<a href='boards/{about['name']}/index.html'>{about['name']}</a>",
+            str(about["runs"]),
+            " ".join(about["says"]),
+            about["processor"],
+            f"{about['registered'][:10]}, `{about['registration'][:12]}`",
+            f"`{bundle['name']}`, {size:.0f} MB, SHA-256 `{digest}`",
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    return "\n" + "\n".join(lines) + "\n\n"
+
+
+def newest(page: Path) -> str:
+    """Return the beginning of a first page: the picture of the newest board, and what it says."""
+    about, inside = published()[0], page.parent == ROOT
+    static, boards = ("docs/_static", "docs/boards.md") if inside else ("_static", "boards.md")
+    named = f"The board of the protocol {about['name']}"
+    return f"\n[![{named}]({static}/board-{about['name']}.png)]({boards})\n\n{about['says'][0]}\n\n"
+
+
+def written(page: Path, pattern: re.Pattern[str], text: str) -> str:
+    """Return a page with the text between two marks."""
+    return pattern.sub(lambda m: m[1] + text + m[2], page.read_text(encoding="utf-8"))
+
+
+def pages() -> dict[Path, str]:
+    """Return the pages that show boards, as they should be."""
+    first = {page: written(page, NEWEST, newest(page)) for page in FIRST}
+    return {PAGE: written(PAGE, TABLE, table()), **first}
+
+
+def check(bundles: Path) -> list[str]:
+    """Return what is not as it is said to be."""
+    wrong = []
+    for about in published():
+        folder = BOARDS / about["name"]
+        wrong += [
+            f"{folder / file} is not what about.json says"
+            for file, digest in about["files"].items()
+            if not (folder / file).is_file() or sha256(folder / file) != digest
+        ]
+        bundle = bundles / about["bundle"]["name"]
+        if bundle.is_file():
+            if sha256(bundle) != about["bundle"]["sha256"]:
+                wrong.append(f"{bundle} is not what about.json says")
+            run("verify", "--results", bundle)
+            with TemporaryDirectory() as scratch:
+                run("leaderboard", "--results", bundle, "--out", scratch)
+                if sha256(Path(scratch) / "leaderboard.csv") != about["files"]["leaderboard.csv"]:
+                    wrong.append(f"{bundle} gives another leaderboard.csv")
+    wrong += [
+        f"{page} does not show the boards as they are: publish one again"
+        for page, text in pages().items()
+        if page.read_text("utf-8") != text
+    ]
+    return wrong
+
+
+def main() -> int:
+    """Publish, or check."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("results", nargs="*", type=Path, help="results folders")
+    options.add_argument("--bundles", type=Path, default=ROOT / "dist", help="folder of bundles")
+    options.add_argument("--check", action="store_true", help="only check what is published")
+    given = options.parse_args()
+    if given.check:
+        wrong = check(given.bundles)
+        sys.stderr.write("".join(f"{line}\n" for line in wrong))
+        return int(bool(wrong))
+    for folder in given.results:
+        publish(folder, given.bundles)
+    for page, text in pages().items():
+        page.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
