@@ -54,7 +54,8 @@ class Reference:
         text = self.text
         for pattern in _IDENTIFIERS.values():  # their digits are no years
             text = pattern.sub("", text)
-        return (_YEAR.findall(text) or [""])[-1]
+        years: list[str] = _YEAR.findall(text)
+        return years[-1] if years else ""
 
     @property
     def key(self) -> str:
@@ -135,7 +136,7 @@ def bibliography(results: Results) -> str:
 
 def _own() -> str:
     about = metadata(PROJECT)
-    authors = about.get("Author") or PROJECT
+    authors = about["Author"] if "Author" in about else PROJECT
     return f"{authors}. medbench {about['Version']}: {about['Summary']}. Software"
 
 

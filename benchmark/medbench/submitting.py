@@ -83,7 +83,8 @@ def _licence(package: str) -> str:
         for line in about.get_all("Classifier") or []
         if line.startswith("License ::")
     ]
-    stated = [about.get("License-Expression"), about.get("License"), *classified]
+    fields = ("License-Expression", "License")
+    stated = [*(str(about[name]) for name in fields if name in about), *classified]
     return next((line.splitlines()[0] for line in stated if line), "")
 
 

@@ -44,7 +44,7 @@ def deaf(tmp_path: Path) -> Path:
 def test_a_sound_plugin_passes(sound: Path) -> None:
     ended = medbench("check", "--plugin", sound)
     assert ended.status == 0, ended.out
-    assert "✓ matrix-agrees" in ended.out and "by 1 plugins" in ended.err
+    assert "✓ matrix-agrees" in ended.out and "by 1 plugin" in ended.err
 
 
 def test_a_broken_rule_says_what_was_expected_what_it_got_and_how_to_fix_it(deaf: Path) -> None:

@@ -89,6 +89,7 @@ def test_built_in_plugins_import_what_a_third_party_may() -> None:
         "medbench.augment",
         "medbench.data",
         "medbench.errors",
+        "medbench.installing",  # what a message recommends
         "medbench.store.records",  # loggers read a finished run
         "medbench.store.results",
     )
