@@ -136,7 +136,7 @@ def bibliography(results: Results) -> str:
 
 def _own() -> str:
     about = metadata(PROJECT)
-    authors = about["Author"] if "Author" in about else PROJECT
+    authors = about["Author"] or PROJECT
     return f"{authors}. medbench {about['Version']}: {about['Summary']}. Software"
 
 
