@@ -305,12 +305,7 @@ def evaluate(labels: Labels, probabilities: Probabilities) -> dict[str, float]:
         Predicted class probabilities, rows summing to 1.
     """
     of = Weighted(labels, probabilities, np.ones((1, len(labels))))
-    return {name: float(function(of)[0]) for name, function in _FUNCTIONS.items()}
-
-
-def metric(name: str, labels: Labels, probabilities: Probabilities) -> float:
-    """Return one metric of :data:`METRICS`; the arrays are as for :func:`evaluate`."""
-    return float(_FUNCTIONS[name](Weighted(labels, probabilities, np.ones((1, len(labels)))))[0])
+    return {name: float(metric(of)[0]) for name, metric in _FUNCTIONS.items()}
 
 
 def score(metric: str, labels: Labels, probabilities: Probabilities) -> float:

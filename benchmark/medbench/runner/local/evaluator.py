@@ -35,7 +35,7 @@ from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import LABELS_AS_GIVEN, DataContext
 from medbench.interfaces.executor import Job
 from medbench.interfaces.options import AttentionOptions
-from medbench.metrics import metric
+from medbench.metrics import score
 from medbench.plugins.registry import Registry
 from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.local.channel import Message
@@ -371,7 +371,7 @@ def _scores(
     """Return the scores of a run's epoch against test labels and noisy validation labels."""
     labels = {"test": test, "validation": validation}
     found = {
-        f"{split}/{primary}": metric(primary, labels[split], epoch.arrays[f"{split}/probabilities"])
+        f"{split}/{primary}": score(primary, labels[split], epoch.arrays[f"{split}/probabilities"])
         for split in labels
     }
     return {"train/loss": epoch.values["loss"], **found}
