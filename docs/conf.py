@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 import medbench
 import medbench.results
 import medbench.running  # before autodoc would, with TYPE_CHECKING set: pydantic needs it unset
@@ -16,7 +21,6 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
 ]
 exclude_patterns = ["_extra", "notebooks/.ipynb_checkpoints"]
 
@@ -54,3 +58,17 @@ html_theme_options = {
 }
 copyright = "The medbench founders, Apache-2.0"
 suppress_warnings = ["mystnb.unknown_mime_type"]
+
+html_math_renderer = "mathml"  # which browsers draw: MathJax would be fetched by the reader
+
+
+def _formula(translator: Any, node: nodes.Node) -> None:
+    block = isinstance(node, nodes.math_block)
+    formula = tex2mathml(node.astext(), as_block=block)
+    translator.body.append(f'<div class="math">{formula}</div>' if block else formula)
+    raise nodes.SkipNode
+
+
+def setup(app: Any) -> None:
+    """Draw formulas as MathML."""
+    app.add_html_math_renderer("mathml", (_formula, None), (_formula, None))
