@@ -94,14 +94,14 @@ class Page:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         shown = "\n> ".join(command.splitlines())
-        if ended.returncode or not (self.write or agrees(said, ended.stdout)):
+        place = str(self.folder)
+        output = ended.stdout.replace(f"{place}/home", "~").replace(f"{place}/", "")
+        if ended.returncode or not (self.write or agrees(said, output)):
             self.faults += 1
             sys.stderr.write(
                 f"$ {command}\nexit status {ended.returncode}; the page says:\n{said}\n"
                 f"the command says:\n{ended.stdout}\n"
             )
-        place = str(self.folder)
-        output = ended.stdout.replace(f"{place}/home", "~").replace(f"{place}/", "")
         return f"$ {shown}\n{_short(output) if self.write else said}"
 
 
