@@ -6,7 +6,7 @@
 The page's blocks are run in order in an empty folder, with a home of its own:
 
 - ``console``: lines that begin with ``$ `` are commands; what follows is their output, in which
-  ``...`` stands for anything. ``uv run`` is left out: the commands are those of this environment.
+  ``...`` is anything. ``uv run`` is left out: the commands are those of this environment.
 - a block whose first line is ``# FILE``: the file FILE, written.
 
 Numbers of seconds, sizes, times and keys differ from run to run and are not compared. Exit status:
@@ -26,6 +26,8 @@ from tempfile import TemporaryDirectory
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Lines that count up.
 PROGRESS = re.compile(r"^\d+/\d+ [^\n]*\n", re.MULTILINE)
+#: Lines on jobs that ended, in an order that depends on how long they take.
+JOBS = re.compile(r"^\[ *\d+/\d+\] [^\n]*\n", re.MULTILINE)
 #: What differs from run to run, and what it is compared as.
 VARIES = (
     (re.compile(r"\b\d+(?:\.\d+)? (?:s|ms|min|h|kB|MB|GB|bytes|a minute)\b"), "TIME"),
@@ -38,14 +40,14 @@ VARIES = (
 
 def comparable(text: str) -> str:
     """Return an output without what differs from run to run."""
-    text = PROGRESS.sub("", text)
+    text = JOBS.sub("", PROGRESS.sub("", text))
     for pattern, instead in VARIES:
         text = pattern.sub(instead, text)
     return "\n".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def agrees(said: str, found: str) -> bool:
-    """Tell whether an output is as the page says; ``...`` stands for anything."""
+    """Tell whether an output is as the page says; ``...`` is anything."""
     said_parts = re.split(r"^\.\.\.$", said, flags=re.MULTILINE)
     parts = [re.escape(comparable(part)) for part in said_parts]
     return re.fullmatch(r"(?s:.*)".join(parts), comparable(found)) is not None
@@ -57,7 +59,7 @@ def split(block: str) -> list[tuple[str, str]]:
     for line in block.splitlines(keepends=True):
         if line.startswith("$ "):
             found.append((line[2:].rstrip("\n"), ""))
-        elif line.startswith("> ") and found and not found[-1][1]:  # a command goes on
+        elif line.startswith("> ") and found and not found[-1][1]:  # a command of several lines
             found[-1] = (found[-1][0] + "\n" + line[2:].rstrip("\n"), "")
         elif found:
             found[-1] = (found[-1][0], found[-1][1] + line)

@@ -1,4 +1,4 @@
-"""What is reported of an epoch while a run goes on is what its record says afterwards."""
+"""What is reported of an epoch while a run is trained is what its record says afterwards."""
 
 from __future__ import annotations
 
