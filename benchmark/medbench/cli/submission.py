@@ -16,8 +16,7 @@ from medbench.plain import many
     epilog="""\b
 Examples:
   medbench submit --name my-loss-quick --author "A. Doe, Some University" --sign-off
-  medbench submit --name my-loss-quick --author "A. Doe" --sign-off \\
-      --source medbench-my-loss=git+https://example.org/my-loss@v0.1.0
+  medbench submit --name mine --author "A. Doe" --sign-off --source medbench-mine=git+URL@v1
   medbench submit --check submissions/my-loss-quick"""
 )
 @results_option
