@@ -137,7 +137,7 @@ def test_the_time_left_is_right_within_a_third_after_a_tenth_of_the_grid(
         queue = JobQueue(results, locks, {}, progress.running)
         maker = JobMaker(results.root, tmp_path / "cache", None)
         slots = DeviceSlots(["cpu"], jobs)
-        Scheduler(plan, maker, executor, queue, slots, emit, costs).run()
+        Scheduler(plan, maker, executor, queue, slots, emit, costs=costs).run()
     assert progress.ended == progress.total == len(runs) + len(steps)
     end = executor.now
     # at the very end, a job that is nearly done is all that is left
