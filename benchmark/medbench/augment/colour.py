@@ -6,13 +6,17 @@ hue and greyness of grey images (C = 1) are left alone.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
 
-from medbench.augment.draws import bernoulli, uniform
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 #: Shares of red, green and blue in the luma of ITU-R BT.601.
 _LUMA = (0.2989, 0.587, 0.114)
+
+#: Rows that are filtered in one product.
+_BLOCK = 32
 
 
 def luma(images: Tensor) -> Tensor:
@@ -28,15 +32,6 @@ def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
     return torch.lerp(other, images, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
-def _select(chosen: Tensor, images: Tensor, others: Tensor) -> Tensor:
-    """Take ``images`` where ``chosen`` (bool, (B,)), else ``others``.
-
-    Weights of exactly 0 and 1 copy exactly; on CPUs this is several times
-    faster than ``torch.where``.
-    """
-    return torch.lerp(others, images, chosen.float().view(-1, 1, 1, 1))
-
-
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
     """Multiply images by ``factor``: 0 is black, 1 changes nothing."""
     return (images * factor.view(-1, 1, 1, 1)).clamp_(0, 1)
@@ -44,7 +39,8 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Move pixels from (``factor`` > 1) or towards (< 1) the image's mean luma."""
-    return _blend(images, luma(images).mean((2, 3), keepdim=True), factor)
+    # the mean of the luma is the luma of the means
+    return _blend(images, luma(images.mean((2, 3), keepdim=True)), factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
@@ -78,15 +74,16 @@ def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
     # 0 for pixels whose channel is the largest, else 1.
     not_red, not_green = (value - red).sign_(), (value - green).sign_()
-    hue = torch.lerp(blue - red + 2 * chroma, red - green + 4 * chroma, not_green)
-    hue = torch.lerp(green - blue, hue, not_red)
-    hue = hue / (6 * chroma).clamp_(min=1e-12)  # grey pixels: 0 / 1e-12
+    from_green = torch.add(blue - red, chroma, alpha=2)
+    from_blue = torch.add(red - green, chroma, alpha=4)
+    hue = torch.lerp(green - blue, torch.lerp(from_green, from_blue, not_green), not_red)
+    hue.div_((6 * chroma).clamp_(min=1e-12))  # grey pixels: 0 / 1e-12
     hue.add_(turn.view(-1, 1, 1))
     turned = torch.empty_like(images)
     for channel, n in enumerate((5, 3, 1)):
         distance = hue + (n - 2) / 6
-        distance.sub_(distance.round()).abs_().mul_(6)
-        share = distance.neg_().add_(2).clamp_(0, 1)
+        distance.sub_(distance.round()).abs_()
+        share = distance.mul_(-6).add_(2).clamp_(0, 1)
         turned[:, channel] = torch.addcmul(value, chroma, share, value=-1)
     return turned.clamp_(0, 1)
 
@@ -95,66 +92,42 @@ def to_grey(images: Tensor, chosen: Tensor) -> Tensor:
     """Replace all channels of the ``chosen`` (bool, (B,)) images by their luma."""
     if images.shape[1] == 1:
         return images
-    return _select(chosen, luma(images), images)
+    # Weights of exactly 0 and 1 copy exactly; on CPUs this is several times faster than where.
+    return torch.lerp(images, luma(images), chosen.float().view(-1, 1, 1, 1))
 
 
-def colour_jitter(
-    images: Tensor,
-    rng: torch.Generator,
-    *,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    hue: float,
-    probability: float = 1.0,
-) -> Tensor:
-    """Jitter brightness, contrast, saturation and hue.
+#: What jitter adjusts, as in the draws of :func:`medbench.augment.simclr_view`.
+ADJUSTMENTS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
 
-    Factors are uniform in 1 ± amount (not below 0), the hue's turn in ± ``hue``.
-    Factors differ from image to image; the order of the four operations is
-    drawn once a batch, since drawing it for each image would take 24 passes.
-    Images left out by ``probability`` come back as they were.
+
+def jitter(images: Tensor, factors: Tensor, order: Sequence[int]) -> Tensor:
+    """Adjust brightness, contrast, saturation and hue.
 
     Parameters
     ----------
     images : torch.Tensor of float32, shape (B, C, H, W)
         Images in [0, 1].
-    rng : torch.Generator
-        On the images' device.
-    brightness, contrast, saturation : float
-        Amounts, at least 0.
-    hue : float
-        Largest turn, in [0, 0.5].
-    probability : float
-        Share of images jittered.
+    factors : torch.Tensor of float32, shape (B, 4)
+        Of each adjustment, in the order of :data:`ADJUSTMENTS`.
+    order : sequence of int
+        In which the four follow each other.
 
     Returns
     -------
     torch.Tensor of float32, shape (B, C, H, W)
         Images in [0, 1].
     """
-    batch = images.shape[0]
-    chosen = bernoulli(rng, batch, probability)
-    factors = {
-        adjust_brightness: uniform(rng, batch, max(0.0, 1 - brightness), 1 + brightness),
-        adjust_contrast: uniform(rng, batch, max(0.0, 1 - contrast), 1 + contrast),
-        adjust_saturation: uniform(rng, batch, max(0.0, 1 - saturation), 1 + saturation),
-        adjust_hue: uniform(rng, batch, -hue, hue),
-    }
-    operations = list(factors.items())
-    jittered = images
-    for place in torch.randperm(4, generator=rng, device=rng.device).tolist():
-        adjust, factor = operations[place]
-        jittered = adjust(jittered, factor)
-    return _select(chosen, jittered, images)
+    for place in order:
+        images = ADJUSTMENTS[place](images, factors[:, place])
+    return images
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     """Blur each image with its own Gaussian; edges are reflected.
 
     The kernel ``exp(-d² / 2 sigma²)`` is cut at ``radius`` and normalised. As
-    every image has its own kernel, the blur is written as two products with a
-    banded matrix, which is faster than grouped convolutions.
+    every image has its own kernel, an axis is filtered by products of its pixels,
+    in blocks, with a banded matrix, which is faster than grouped convolutions.
 
     Parameters
     ----------
@@ -175,56 +148,39 @@ def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     # A vanishing sigma makes all but the centre underflow to 0: the identity.
     kernel = (-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]).square()).exp()
+    # What float32 does not show; CPUs are slow at products with yet smaller numbers.
+    kernel = F.threshold(kernel, 1e-9, 0.0)
     kernel = kernel / kernel.sum(1, keepdim=True)
+    rows, columns = images.shape[-2:]
+    padded = F.pad(images, (radius, radius, radius, radius), mode="reflect")
     with torch.autocast(images.device.type, enabled=False):
-        down = _bands(kernel, offsets, images.shape[-2])
-        across = _bands(kernel, offsets, images.shape[-1])
-        return down @ images @ across.transpose(-1, -2)
+        band, blocks = _band(kernel, rows)
+        pieces = _pieces(padded, 2, *band.shape[-2:], blocks).transpose(-1, -2)
+        down = (band[:, None, None] @ pieces).flatten(2, 3)[:, :, :rows]
+        band, blocks = _band(kernel, columns)
+        pieces = _pieces(down, 3, *band.shape[-2:], blocks).flatten(1, 3)
+        across = pieces @ band.transpose(-1, -2)
+    return across.view(*images.shape[:3], -1)[..., :columns].contiguous()
 
 
-def _bands(kernel: Tensor, offsets: Tensor, size: int) -> Tensor:
-    """Return the matrices (B, 1, size, size) that filter an axis with reflected edges."""
-    positions = torch.arange(size, device=kernel.device)
-    source = (positions[:, None] + offsets).abs()
-    source = (size - 1) - (size - 1 - source).abs()
-    taps = (source[:, :, None] == positions).float()  # (size, taps, size)
-    return torch.einsum("bk,ikj->bij", kernel, taps).unsqueeze(1)
+def _band(kernel: Tensor, pixels: int) -> tuple[Tensor, int]:
+    """Return matrices (B, s, s + taps - 1) that filter s pixels, and the blocks of an axis.
 
-
-def random_blur(
-    images: Tensor,
-    rng: torch.Generator,
-    *,
-    probability: float,
-    kernel: float,
-    sigma: tuple[float, float],
-) -> Tensor:
-    """Blur a share of the images, sigma uniform for each.
-
-    Parameters
-    ----------
-    images : torch.Tensor of float32, shape (B, C, H, W)
-        Images.
-    rng : torch.Generator
-        On the images' device.
-    probability : float
-        Share of images blurred.
-    kernel : float
-        Width of the kernel as a share of the shorter side; it is made odd, and
-        a kernel of one pixel leaves the images as they are.
-    sigma : tuple of float
-        Smallest and largest standard deviation in pixels.
-
-    Returns
-    -------
-    torch.Tensor of float32, shape (B, C, H, W)
-        Images.
+    Row i has the kernel from column i on.
     """
-    batch = images.shape[0]
-    chosen = bernoulli(rng, batch, probability)
-    drawn = uniform(rng, batch, *sigma)
-    radius = int(kernel * min(images.shape[-2:])) // 2
-    return gaussian_blur(images, torch.where(chosen, drawn, 0.0), radius)
+    taps = kernel.shape[1]
+    blocks = -(-pixels // _BLOCK)
+    size = -(-pixels // blocks)
+    band = F.pad(kernel[:, None].expand(-1, size, -1), (0, size))
+    return band.flatten(1)[:, : size * (size + taps - 1)].view(len(kernel), size, -1), blocks
+
+
+def _pieces(padded: Tensor, axis: int, size: int, length: int, blocks: int) -> Tensor:
+    """Return pieces of an axis, ``size`` pixels apart, as a last axis of ``length`` pixels."""
+    missing = (blocks - 1) * size + length - padded.shape[axis]
+    if missing:
+        padded = F.pad(padded, (0, 0, 0, missing) if axis == 2 else (0, missing))
+    return padded.unfold(axis, length, size)
 
 
 def sharpen(images: Tensor, factor: float) -> Tensor:
@@ -236,17 +192,12 @@ def sharpen(images: Tensor, factor: float) -> Tensor:
     rows, columns = images.shape[-2:]
     if min(rows, columns) < 3:
         return images
-    with torch.autocast(images.device.type, enabled=False):
-        ring = _neighbours(rows, images.device) @ images @ _neighbours(columns, images.device)
-    smooth = (ring[:, :, 1:-1, 1:-1] + 4 * images[:, :, 1:-1, 1:-1]) / 13
+    ring = images[:, :, :-2] + images[:, :, 1:-1] + images[:, :, 2:]
+    ring = ring[..., :-2] + ring[..., 1:-1] + ring[..., 2:]
+    smooth = ring.add_(images[:, :, 1:-1, 1:-1], alpha=4).div_(13)
     sharpened = images.clone()
     sharpened[:, :, 1:-1, 1:-1].lerp_(smooth, 1 - factor)
     return sharpened.clamp_(0, 1)
-
-
-def _neighbours(size: int, device: torch.device) -> Tensor:
-    """Return the matrix (size, size) that adds each pixel and its neighbours."""
-    return torch.ones(size, size, device=device).triu(-1).tril(1)
 
 
 def autocontrast(images: Tensor) -> Tensor:
@@ -265,13 +216,14 @@ def equalise(images: Tensor) -> Tensor:
     ``(pixels below v + s // 2) // s``; channels with s = 0 stay as they are.
     Histograms are sums of whole numbers, so the same in any order of addition.
     """
-    levels = (images * 255).round().long().flatten(2).flatten(0, 1)  # (B C, H W)
-    channels, pixels = levels.shape
-    row = 256 * torch.arange(channels, device=images.device)[:, None]
-    counts = torch.bincount((levels + row).flatten(), minlength=256 * channels).view(-1, 256)
-    brightest = counts.gather(1, levels.amax(1, keepdim=True))
+    channels, pixels = images.shape[0] * images.shape[1], images.shape[2] * images.shape[3]
+    first = 256 * torch.arange(channels, device=images.device)[:, None]
+    entries = (images * 255).round_().long().view(channels, pixels).add_(first)
+    counts = torch.bincount(entries.view(-1), minlength=256 * channels).view(-1, 256)
+    brightest = counts.gather(1, entries.amax(1, keepdim=True) - first)
     step = (pixels - brightest) // 255
     below = counts.cumsum(1) - counts
-    table = ((below + step // 2) // step.clamp(min=1)).clamp(0, 255)
-    equalised = (table.gather(1, levels).float() / 255).view_as(images)
-    return torch.where(step.view(*images.shape[:2], 1, 1) > 0, equalised, images)
+    table = ((below + step // 2) // step.clamp(min=1)).clamp(0, 255).float() / 255
+    equalised = table.view(-1).index_select(0, entries.view(-1)).view_as(images)
+    unchanged = (step == 0).view(*images.shape[:2], 1, 1)
+    return torch.where(unchanged, images, equalised) if unchanged.any() else equalised

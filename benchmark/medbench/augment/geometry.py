@@ -2,16 +2,23 @@
 
 Cropping with resizing is separable, so it is two matrix products with small
 matrices of interpolation weights; measured against ``grid_sample`` this is
-faster on CPUs, and it filters properly when it shrinks an image.
+faster on CPUs, and it filters properly when it shrinks an image. Large images
+on a CPU are resized one by one instead.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medbench.augment.draws import bernoulli, uniform
+from medbench.augment.draws import uniform
+
+#: Pixels of an image from which resizing image by image is faster on a CPU
+#: (performance/bench_augment.py).
+_LARGE = 80 * 80
 
 
 def interpolation_weights(
@@ -105,48 +112,85 @@ def crop_resize(
     return cut.transpose(1, 2)
 
 
-def random_resized_crop(
-    images: Tensor,
+def random_boxes(
     rng: torch.Generator,
+    count: int,
+    size: tuple[int, int],
     *,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: float = 4 / 3,
-    horizontal_flip: bool = False,
-) -> Tensor:
-    """Cut a random box out of each image and resize it to the image's size.
+) -> dict[str, Tensor]:
+    """Draw boxes of whole pixels, as ``torchvision.transforms.RandomResizedCrop`` does.
 
     The box's share of the area is uniform in ``scale``, the logarithm of its
     aspect uniform in ±log ``ratio``, its place uniform. A side longer than the
-    image is cut to it rather than drawn again, and boxes need not start at
-    whole pixels: there is nothing data-dependent to loop over.
+    image is cut to it rather than drawn again: there is nothing data-dependent
+    to loop over.
+
+    Parameters
+    ----------
+    rng : torch.Generator
+        Source of the draws.
+    count : int
+        Boxes.
+    size : tuple of int
+        Height and width of the images.
+    scale : tuple of float
+        Smallest and largest share of the area, in (0, 1].
+    ratio : float
+        Largest ratio of width to height and of height to width, at least 1.
+
+    Returns
+    -------
+    dict of str to torch.Tensor of float32, shape (count,)
+        ``top``, ``left``, ``height`` and ``width``, whole numbers of pixels.
+    """
+    rows, columns = size
+    area = uniform(rng, count, *scale)
+    aspect = (math.log(ratio) * uniform(rng, count, -1, 1)).exp()
+    height = (rows * (area / aspect).sqrt()).round_().clamp_(1, rows)
+    width = (columns * (area * aspect).sqrt()).round_().clamp_(1, columns)
+    top = (uniform(rng, count, 0, 1) * (rows - height + 1)).floor_()
+    left = (uniform(rng, count, 0, 1) * (columns - width + 1)).floor_()
+    return {"top": top, "left": left, "height": height, "width": width}
+
+
+def resized_crops(
+    images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, flip: Tensor
+) -> Tensor:
+    """Cut one box of whole pixels out of each image and resize it to the image's size.
+
+    Small images, and those on a GPU, go through :func:`crop_resize` at once. From
+    ``_LARGE`` pixels on, on a CPU, the products of their matrices take longer than torch's
+    own kernel takes image by image; results differ by no more than rounding.
 
     Parameters
     ----------
     images : torch.Tensor of float32, shape (B, C, H, W)
         Images.
-    rng : torch.Generator
-        On the images' device.
-    scale : tuple of float
-        Smallest and largest share of the area, in (0, 1].
-    ratio : float
-        Largest ratio of width to height and of height to width, at least 1.
-    horizontal_flip : bool
-        Whether half of the crops are mirrored.
+    top, left, height, width : torch.Tensor of float32, shape (B,)
+        Boxes, see :func:`random_boxes`.
+    flip : torch.Tensor of bool, shape (B,)
+        Crops mirrored left to right.
 
     Returns
     -------
     torch.Tensor of float32, shape (B, C, H, W)
         Crops.
     """
-    batch, _, rows, columns = images.shape
-    area = uniform(rng, (batch, 1), *scale)
-    aspect = (float(torch.tensor(ratio).log()) * uniform(rng, (batch, 1), -1, 1)).exp()
-    height = (rows * (area / aspect).sqrt()).clamp(1, rows)
-    width = (columns * (area * aspect).sqrt()).clamp(1, columns)
-    top = uniform(rng, (batch, 1), 0, 1) * (rows - height)
-    left = uniform(rng, (batch, 1), 0, 1) * (columns - width)
-    flip = bernoulli(rng, batch, 0.5) if horizontal_flip else None
-    return crop_resize(images, top, left, height, width, (rows, columns), flip).squeeze(1)
+    size = images.shape[-2], images.shape[-1]
+    if images.device.type != "cpu" or size[0] * size[1] < _LARGE:
+        boxes = (side[:, None] for side in (top, left, height, width))
+        return crop_resize(images, *boxes, size, flip).squeeze(1)
+    crops = torch.empty_like(images)
+    boxes = torch.stack([top, left, top + height, left + width], 1).int().tolist()
+    for crop, image, (y, x, bottom, right), mirrored in zip(
+        crops, images, boxes, flip.tolist(), strict=True
+    ):
+        box = image[None, :, y:bottom, x:right]
+        box = box.flip(-1) if mirrored else box
+        crop.copy_(F.interpolate(box, size, mode="bilinear", antialias=True)[0])
+    return crops
 
 
 def shift(images: Tensor, down: Tensor, right: Tensor, flip: Tensor) -> Tensor:

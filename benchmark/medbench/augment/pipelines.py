@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from medbench.augment import colour, geometry
+from medbench.augment.chunks import in_chunks
 from medbench.augment.draws import bernoulli, uniform
 from medbench.interfaces.augmentation import AugmentationSettings, ViewSettings
 
@@ -32,15 +34,41 @@ def augment(images: Tensor, settings: AugmentationSettings, rng: torch.Generator
     torch.Tensor of float32, shape (B, C, H, W)
         Augmented images in [0, 1].
     """
-    images = _move(images.contiguous(), settings, rng)
-    images = _sometimes(
-        images,
-        settings.sharpness,
-        rng,
-        lambda some: colour.sharpen(some, settings.sharpness_factor),
-    )
-    images = _sometimes(images, settings.autocontrast, rng, colour.autocontrast)
-    return _sometimes(images, settings.equalise, rng, colour.equalise)
+    batch, _, rows, columns = images.shape
+    drawn = {
+        "flip": bernoulli(rng, batch, 0.5 if settings.horizontal_flip else 0.0),
+        "down": settings.translate * rows * uniform(rng, batch, -1, 1),
+        "right": settings.translate * columns * uniform(rng, batch, -1, 1),
+        "degrees": settings.rotation_degrees * uniform(rng, batch, -1, 1),
+        "sharpened": bernoulli(rng, batch, settings.sharpness),
+        "stretched": bernoulli(rng, batch, settings.autocontrast),
+        "equalised": bernoulli(rng, batch, settings.equalise),
+    }
+    return in_chunks(partial(_augmented, settings), images, drawn)
+
+
+def _augmented(
+    settings: AugmentationSettings,
+    images: Tensor,
+    *,
+    flip: Tensor,
+    down: Tensor,
+    right: Tensor,
+    degrees: Tensor,
+    sharpened: Tensor,
+    stretched: Tensor,
+    equalised: Tensor,
+) -> Tensor:
+    if settings.rotation_degrees > 0:
+        images = geometry.warp(images, degrees, down, right, flip)
+    elif settings.horizontal_flip or settings.translate > 0:
+        images = geometry.shift(images, down.round().long(), right.round().long(), flip)
+    else:
+        images = images.clone()
+    sharpen = partial(colour.sharpen, factor=settings.sharpness_factor)
+    images = _where(sharpened, images, sharpen)
+    images = _where(stretched, images, colour.autocontrast)
+    return _where(equalised, images, colour.equalise)
 
 
 def simclr_view(images: Tensor, settings: ViewSettings, rng: torch.Generator) -> Tensor:
@@ -60,50 +88,50 @@ def simclr_view(images: Tensor, settings: ViewSettings, rng: torch.Generator) ->
     torch.Tensor of float32, shape (B, C, H, W)
         Views in [0, 1].
     """
-    views = geometry.random_resized_crop(
-        images.contiguous(),
-        rng,
-        scale=(settings.crop_scale_min, settings.crop_scale_max),
-        ratio=settings.crop_ratio,
-        horizontal_flip=settings.horizontal_flip,
-    )
-    views = colour.colour_jitter(
-        views,
-        rng,
-        brightness=settings.brightness,
-        contrast=settings.contrast,
-        saturation=settings.saturation,
-        hue=settings.hue,
-        probability=settings.jitter,
-    )
-    views = colour.to_grey(views, bernoulli(rng, len(views), settings.grey))
-    return colour.random_blur(
-        views,
-        rng,
-        probability=settings.blur,
-        kernel=settings.blur_kernel,
-        sigma=(settings.blur_sigma_min, settings.blur_sigma_max),
-    )
+    batch, size = len(images), (images.shape[2], images.shape[3])
+    scale = settings.crop_scale_min, settings.crop_scale_max
+    drawn = geometry.random_boxes(rng, batch, size, scale=scale, ratio=settings.crop_ratio)
+    drawn["flip"] = bernoulli(rng, batch, 0.5 if settings.horizontal_flip else 0.0)
+    drawn["jittered"] = bernoulli(rng, batch, settings.jitter)
+    amounts = settings.brightness, settings.contrast, settings.saturation
+    factors = [uniform(rng, batch, max(0.0, 1 - amount), 1 + amount) for amount in amounts]
+    drawn["factors"] = torch.stack([*factors, uniform(rng, batch, -settings.hue, settings.hue)], 1)
+    # once a batch: drawn for each image, the order would take 24 passes
+    order = torch.randperm(len(colour.ADJUSTMENTS), generator=rng, device=rng.device).tolist()
+    drawn["grey"] = bernoulli(rng, batch, settings.grey)
+    drawn["blurred"] = bernoulli(rng, batch, settings.blur)
+    drawn["sigma"] = uniform(rng, batch, settings.blur_sigma_min, settings.blur_sigma_max)
+    radius = int(settings.blur_kernel * min(size)) // 2
+    return in_chunks(partial(_view, order, radius), images, drawn)
 
 
-def _move(images: Tensor, settings: AugmentationSettings, rng: torch.Generator) -> Tensor:
-    batch, _, rows, columns = images.shape
-    flip = bernoulli(rng, batch, 0.5 if settings.horizontal_flip else 0.0)
-    down = settings.translate * rows * uniform(rng, batch, -1, 1)
-    right = settings.translate * columns * uniform(rng, batch, -1, 1)
-    if settings.rotation_degrees > 0:
-        degrees = settings.rotation_degrees * uniform(rng, batch, -1, 1)
-        return geometry.warp(images, degrees, down, right, flip)
-    if settings.horizontal_flip or settings.translate > 0:
-        return geometry.shift(images, down.round().long(), right.round().long(), flip)
-    return images
-
-
-def _sometimes(
-    images: Tensor, probability: float, rng: torch.Generator, change: Callable[[Tensor], Tensor]
+def _view(
+    order: Sequence[int],
+    radius: int,
+    images: Tensor,
+    *,
+    flip: Tensor,
+    jittered: Tensor,
+    factors: Tensor,
+    grey: Tensor,
+    blurred: Tensor,
+    sigma: Tensor,
+    **box: Tensor,
 ) -> Tensor:
-    """Change a share of the images; the others cost nothing."""
-    if probability == 0:
-        return images
-    chosen = bernoulli(rng, len(images), probability).nonzero().squeeze(1)
-    return images.index_copy(0, chosen, change(images[chosen])) if len(chosen) else images
+    views = geometry.resized_crops(images, **box, flip=flip)
+    jitter = partial(colour.jitter, order=order)
+    views = _where(jittered, views, jitter, factors)
+    views = colour.to_grey(views, grey)
+    blur = partial(colour.gaussian_blur, radius=radius)
+    return _where(blurred, views, blur, sigma)
+
+
+def _where(
+    chosen: Tensor, images: Tensor, change: Callable[..., Tensor], *parameters: Tensor
+) -> Tensor:
+    """Change the chosen images, in place; the others cost nothing."""
+    some = chosen.nonzero().squeeze(1)
+    if len(some):
+        changed = change(images.index_select(0, some), *(values[some] for values in parameters))
+        images.index_copy_(0, some, changed)
+    return images

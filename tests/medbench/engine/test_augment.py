@@ -1,5 +1,6 @@
 """Augmentation, held against torchvision, scipy and numpy."""
 
+import multiprocessing
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from scipy import ndimage
 from torchvision.transforms import functional as tv
 
-from medbench.augment import augment, colour, geometry, simclr_view
+from medbench.augment import augment, chunks, colour, geometry, simclr_view
 from medbench.interfaces.augmentation import AugmentationSettings, ViewSettings
 
 NOTHING = {
@@ -93,6 +94,41 @@ def test_every_image_is_shifted_its_own_way():
         assert shifts.unique().tolist() == [float(shift) for shift in range(-4, 5)]
 
 
+@pytest.mark.parametrize("change", everything())
+@pytest.mark.parametrize("size", [20, 96])
+def test_chunks_and_threads_change_nothing(change, size, monkeypatch):
+    images = pictures(7, 1, size, size)
+    monkeypatch.setattr(chunks, "_BYTES", 3 * images[0].nbytes)
+    alone = change(images, generator())
+    for threads in (2, 3):
+        torch.set_num_threads(threads)
+        assert torch.equal(change(images, generator()), alone)
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        assert torch.equal(change(images, generator()), alone)
+    monkeypatch.undo()
+    torch.testing.assert_close(change(images, generator()), alone, atol=1e-6, rtol=0)
+    assert change(images[:0], generator()).shape == (0, 1, size, size)
+
+
+def _one_pixel():
+    return simclr_view(pictures(7, 1, 96, 96), ViewSettings(), generator())[6, 0, 0, 0].item()
+
+
+def test_a_process_forked_later_has_threads_of_its_own():
+    torch.set_num_threads(2)
+    expected = _one_pixel()
+    context = multiprocessing.get_context("fork")
+    mine, theirs = context.Pipe()
+    process = context.Process(target=lambda: theirs.send(_one_pixel()), daemon=True)
+    process.start()
+    answered = mine.poll(60)
+    process.kill()
+    assert answered
+    assert mine.recv() == expected
+
+
 def test_nothing_asked_nothing_done():
     images = pictures(4, 3, 32, 32)
     assert torch.equal(augment(images, AugmentationSettings(**NOTHING), generator()), images)
@@ -169,22 +205,58 @@ def test_crop_resize_shrinks_a_whole_image_as_pillow_does():
     torch.testing.assert_close(small, expected, atol=1e-5, rtol=0)
 
 
-def test_random_resized_crop_keeps_to_scale_and_ratio():
+@pytest.mark.parametrize("shape", [(6, 3, 24, 26), (6, 1, 96, 90)])
+def test_crops_are_resized_as_by_torchvision(shape):
+    images, size = pictures(*shape), shape[-2:]
+    boxes = geometry.random_boxes(generator(), len(images), size)
+    flip = torch.tensor([True, False] * 3)
+    crops = geometry.resized_crops(images, **boxes, flip=flip)
+    sides = torch.stack([boxes[name] for name in ("top", "left", "height", "width")], 1)
+    assert torch.equal(sides, sides.round())
+    for image, crop, box, mirrored in zip(images, crops, sides.int().tolist(), flip, strict=True):
+        expected = tv.resized_crop(image, *box, size, antialias=True)
+        expected = tv.hflip(expected) if mirrored else expected
+        torch.testing.assert_close(crop, expected, atol=1e-5, rtol=0)
+
+
+def test_large_and_small_images_are_cropped_by_kernels_that_agree(monkeypatch):
+    images = pictures(5, 3, 88, 91)
+    boxes = geometry.random_boxes(generator(), len(images), (88, 91))
+    flip = torch.arange(5) % 2 == 0
+    large = geometry.resized_crops(images, **boxes, flip=flip)
+    monkeypatch.setattr(geometry, "_LARGE", 10**9)
+    small = geometry.resized_crops(images, **boxes, flip=flip)
+    torch.testing.assert_close(large, small, atol=1e-5, rtol=0)
+
+
+def test_boxes_keep_to_scale_ratio_and_image():
+    boxes = geometry.random_boxes(generator(), 4000, (300, 300), scale=(0.25, 0.5), ratio=1.5)
+    area, ratio = boxes["height"] * boxes["width"] / 300**2, boxes["width"] / boxes["height"]
+    assert area.min() > 0.248
+    assert area.max() < 0.503
+    assert 0.37 < area.mean() < 0.38
+    assert ratio.min() > 1 / 1.52
+    assert ratio.max() < 1.52
+    for start, side in (("top", "height"), ("left", "width")):
+        assert boxes[start].min() == 0
+        assert (boxes[start] + boxes[side]).max() == 300
+
+
+ONLY_CROPS = {"jitter": 0, "grey": 0, "blur": 0, "horizontal_flip": False}
+
+
+def test_views_are_the_boxes_of_their_images():
     # On a picture of its own coordinates, a crop's slopes are its sides.
     ramp = (torch.arange(64.0) + 0.5) / 64
     images = torch.stack([ramp[:, None].expand(64, 64), ramp.expand(64, 64)])
     images = torch.cat([images, images[:1]])[None].expand(500, -1, -1, -1)
-    crops = geometry.random_resized_crop(images, generator(), scale=(0.25, 0.5), ratio=1.5)
+    settings = ViewSettings(crop_scale_min=0.25, crop_scale_max=0.5, crop_ratio=1.5, **ONLY_CROPS)
+    crops = simclr_view(images, settings, generator())
+    boxes = geometry.random_boxes(generator(), 500, (64, 64), scale=(0.25, 0.5), ratio=1.5)
     height = (crops[:, 0, 40, 0] - crops[:, 0, 24, 0]) * 4
     width = (crops[:, 1, 0, 40] - crops[:, 1, 0, 24]) * 4
-    area, ratio = height * width, width / height
-    assert area.min() > 0.249
-    assert area.max() < 0.501
-    assert 0.36 < area.mean() < 0.39
-    assert ratio.min() > 1 / 1.51
-    assert ratio.max() < 1.51
-    assert crops[:, 0].amin() < 0.02
-    assert crops[:, 0].amax() > 0.98
+    torch.testing.assert_close(height * 64, boxes["height"], atol=1e-3, rtol=0)
+    torch.testing.assert_close(width * 64, boxes["width"], atol=1e-3, rtol=0)
 
 
 FACTORS = {
@@ -217,12 +289,25 @@ def test_neutral_factors_change_nothing():
     torch.testing.assert_close(colour.adjust_hue(images, one * 0), images, atol=1e-6, rtol=0)
 
 
-def test_jitter_leaves_out_what_it_says():
-    images = pictures(400, 3, 4, 4)
-    amounts = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2}
-    jittered = colour.colour_jitter(images, generator(), **amounts, probability=0.3)
-    share = (jittered != images).flatten(1).any(1).float().mean()
-    assert 0.2 < share < 0.4
+def test_jitter_follows_the_order():
+    images, factors = pictures(3, 3, 9, 9), torch.tensor([[0.5, 1.5, 0.3, 0.1]] * 3)
+    for order in ([3, 1, 0, 2], [0, 1, 2, 3]):
+        expected = images
+        for place in order:
+            expected = colour.ADJUSTMENTS[place](expected, factors[:, place])
+        assert torch.equal(colour.jitter(images, factors, order), expected)
+    names = [adjust.__name__.removeprefix("adjust_") for adjust in colour.ADJUSTMENTS]
+    assert names == list(FACTORS)
+
+
+@pytest.mark.parametrize("change", ["jitter", "grey", "blur"])
+def test_views_are_left_out_as_often_as_it_says(change):
+    images = pictures(400, 3, 32, 32)
+    whole = {"crop_scale_min": 1, "crop_ratio": 1, "blur_sigma_min": 1}
+    settings = ViewSettings(**ONLY_CROPS | whole | {change: 0.3})
+    views = simclr_view(images, settings, generator())
+    changed = (views - images).abs().flatten(1).amax(1) > 1e-5
+    assert 0.2 < changed.float().mean() < 0.4
 
 
 def test_grey_is_the_luma_in_all_channels():
@@ -233,7 +318,7 @@ def test_grey_is_the_luma_in_all_channels():
     torch.testing.assert_close(grey[[0, 2]], expected, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(3, 3, 32, 32), (3, 1, 19, 26)])
+@pytest.mark.parametrize("shape", [(3, 3, 32, 32), (3, 1, 19, 26), (3, 1, 67, 40)])
 @pytest.mark.parametrize("radius", [1, 4])
 def test_blur_is_a_truncated_gaussian_with_mirrored_edges(shape, radius):
     images, sigmas = pictures(*shape), [0.1, 0.9, 2.0]
