@@ -14,7 +14,7 @@ from torch import Tensor
 #: Bytes of float32 images in a chunk: with what is computed from them they fit the cache of
 #: a core. Larger chunks leave it at each operation, smaller ones cost more calls
 #: (docs/performance.md).
-_BYTES = 1024**2
+_BYTES = 512 * 1024
 
 
 def in_chunks(
@@ -42,7 +42,8 @@ def in_chunks(
     if images.device.type != "cpu":
         return change(images.contiguous(), **parameters)
     changed = torch.empty(images.shape)
-    size = max(1, _BYTES // max(1, images[:1].nbytes))
+    largest = max(1, _BYTES // max(1, images[:1].nbytes))
+    size = -(-len(images) // max(1, -(-len(images) // largest)))  # all of about the same size
     inference = torch.is_inference_mode_enabled()  # each thread has its own
 
     def work(start: int) -> None:
@@ -51,7 +52,7 @@ def in_chunks(
         with torch.inference_mode(inference):
             changed[part] = change(images[part].contiguous(), **few)
 
-    starts, threads = range(0, len(images), size), torch.get_num_threads()
+    starts, threads = range(0, len(images), max(1, size)), torch.get_num_threads()
     for _ in map(work, starts) if threads == 1 else _pool(threads).map(work, starts):
         pass
     return changed

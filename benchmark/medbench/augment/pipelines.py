@@ -68,7 +68,7 @@ def _augmented(
     sharpen = partial(colour.sharpen, factor=settings.sharpness_factor)
     images = _where(sharpened, images, sharpen)
     images = _where(stretched, images, colour.autocontrast)
-    return _where(equalised, images, colour.equalise)
+    return _where(equalised, images, colour.equalise).clamp_(0, 1)
 
 
 def simclr_view(images: Tensor, settings: ViewSettings, rng: torch.Generator) -> Tensor:
@@ -123,7 +123,7 @@ def _view(
     views = _where(jittered, views, jitter, factors)
     views = colour.to_grey(views, grey)
     blur = partial(colour.gaussian_blur, radius=radius)
-    return _where(blurred, views, blur, sigma)
+    return _where(blurred, views, blur, sigma).clamp_(0, 1)  # sums of weights are rounded
 
 
 def _where(

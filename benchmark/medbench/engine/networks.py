@@ -16,6 +16,9 @@ from medbench.engine.streams import derive_seed
 from medbench.engine.views import DeviceImages
 from medbench.interfaces.backbone import Backbone, ImageSpace
 
+#: Images that are counted at once.
+_FEW = 64
+
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -152,9 +155,12 @@ def normalisation(
         mean, deviation = (sum(values) / 3 for values in _IMAGENET)
         return (mean,), (deviation,)
     # integer sums are exact, so the result does not depend on the order of addition
-    pixels = images.reshape(-1, channels)
-    count = len(pixels)
-    histograms = [np.bincount(pixels[:, channel], minlength=256) for channel in range(channels)]
+    histograms = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(images), _FEW):
+        for channel, counts in enumerate(histograms):
+            few = images[start : start + _FEW, ..., channel]
+            counts += np.bincount(few.reshape(-1), minlength=256)
+    count = histograms[0].sum()
     values = np.arange(256) / 255
     means = [float(counts @ values / count) for counts in histograms]
     variances = [

@@ -125,7 +125,7 @@ class PretrainingStage:
         )
         with seeded_construction(given.network_seed, "pretext head"):
             self.head = pretext.start(task).to(self.device)
-        self.images = DeviceImages(torch.from_numpy(given.images), self.device, layout)
+        self.images = DeviceImages(given.images, self.device, layout)
         self.optimiser = ScheduledOptimiser(
             (self.backbone, self.head), given.stage.optimiser, given.stage.epochs
         )

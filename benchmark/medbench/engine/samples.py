@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.canonical import labels_hash
-from medbench.engine.selection import read_images, select
+from medbench.engine.selection import image_blocks, read_images, select
 from medbench.engine.streams import derive_seed, numpy_stream
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext, Dataset, DatasetCard
@@ -91,8 +91,11 @@ class NoisyLabels:
         return labels_hash(self.train, self.validation)
 
 
-#: Returns cached pixels by what they depend on besides the dataset, or reads and caches them.
-PixelCache = Callable[[Any, Callable[[], NDArray[np.uint8]]], NDArray[np.uint8]]
+#: Returns cached pixels by what they depend on besides the dataset, or those that a callable
+#: yields in blocks, which it caches; given their shape.
+PixelCache = Callable[
+    [Any, tuple[int, ...], Callable[[], Iterator[NDArray[np.uint8]]]], NDArray[np.uint8]
+]
 
 
 def load_images(
@@ -145,11 +148,12 @@ def load_images(
         validation = none if train_only and cache is None else chosen.validation
 
         def pixels(*parts: NDArray[np.int64]) -> NDArray[np.uint8]:
-            read = partial(read_images, data.images, parts, options.size)
+            wanted = data.images, parts, options.size
             if cache is None or not any(map(len, parts)):
-                return read()
+                return read_images(*wanted)
+            shape = (sum(map(len, parts)), options.size, options.size, data.images.shape[3])
             rows = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in parts]
-            return cache([options.size, rows], read)
+            return cache([options.size, rows], shape, partial(image_blocks, *wanted))
 
         with_noise, end = pixels(train, validation), len(train)
 
@@ -208,7 +212,9 @@ def corrupt_labels(
     card = images.card
     labels = np.concatenate([images.train.labels, images.validation.labels])
     ids = np.concatenate([images.train.ids, images.validation.ids])
-    clean = CleanLabels(labels.copy(), card.class_names, dataset, images.with_noisy_labels, ids)
+    clean = CleanLabels(
+        labels.copy(), card.class_names, dataset, np.asarray(images.with_noisy_labels), ids
+    )
     rng = numpy_stream(root_seed, "noise", dataset, model.name, rate, seed)
     noisy = _checked(model.corrupt(clean, rate, rng), clean, model.name)
     train, validation = np.split(noisy, [len(images.train.labels)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -128,7 +128,19 @@ def _draw(
 def read_images(
     array: ArrayLike, parts: Sequence[NDArray[np.int64]], size: int
 ) -> NDArray[np.uint8]:
-    """Read images and bring them to ``size`` x ``size``.
+    """Read images and bring them to ``size`` x ``size``: (n, size, size, C); see image_blocks."""
+    images = np.empty((sum(map(len, parts)), size, size, array.shape[3]), np.uint8)
+    filled = 0
+    for block in image_blocks(array, parts, size):
+        images[filled : filled + len(block)] = block
+        filled += len(block)
+    return images
+
+
+def image_blocks(
+    array: ArrayLike, parts: Sequence[NDArray[np.int64]], size: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Read images a few at a time and bring them to ``size`` x ``size``.
 
     Resizing is antialiased bilinear, done on the CPU for all devices, so
     that all devices see the same pixels.
@@ -142,33 +154,25 @@ def read_images(
     size : int
         Height and width in pixels.
 
-    Returns
-    -------
+    Yields
+    ------
     ndarray of uint8, shape (n, size, size, C)
         The images of all parts, one part after the other.
     """
     _, height, width, channels = array.shape
-    images = np.empty((sum(map(len, parts)), size, size, channels), np.uint8)
     step = max(1, _CHUNK_BYTES // (4 * height * width * channels))
     blocks = [part[i : i + step] for part in parts for i in range(0, len(part), step)]
-
-    def place(first: int, pixels: NDArray[np.uint8]) -> None:
-        images[first : first + len(pixels)] = resize(pixels, size)
-
     # while some are resized the next are read: always by this thread, for an array of a
     # plugin's own need not bear two
     with ThreadPoolExecutor(1) as resizing:
-        placed: Future[None] | None = None
-        filled = 0
+        resized: Future[NDArray[np.uint8]] | None = None
         for block in blocks:
             pixels = np.asarray(array[block])
-            if placed is not None:
-                placed.result()
-            placed = resizing.submit(place, filled, pixels)
-            filled += len(block)
-        if placed is not None:
-            placed.result()
-    return images
+            before, resized = resized, resizing.submit(resize, pixels, size)
+            if before is not None:
+                yield before.result()
+        if resized is not None:
+            yield resized.result()
 
 
 def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

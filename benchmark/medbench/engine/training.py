@@ -317,9 +317,7 @@ class TrainingStage:
 
     def on_device(self, images: NDArray[np.uint8]) -> DeviceImages:
         """Bring images (N, H, W, C) to the device."""
-        return DeviceImages(
-            torch.from_numpy(images), self.device, memory_format(self.given.compute)
-        )
+        return DeviceImages(images, self.device, memory_format(self.given.compute))
 
     def _noisy(self, images: DeviceImages, labels: NDArray[np.int64]) -> NoisyDeviceImages:
         on_device = torch.from_numpy(labels).to(self.device)

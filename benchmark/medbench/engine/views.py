@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medbench.augment import augment
@@ -15,12 +18,12 @@ from medbench.interfaces.method import Batch
 
 
 class DeviceImages:
-    """Images (N, C, H, W) as uint8 on the device.
+    """Images (N, C, H, W) as uint8 on the device; on a CPU those given, not a copy.
 
     Parameters
     ----------
-    images : torch.Tensor of uint8, shape (N, H, W, C)
-        As stored.
+    images : ndarray or torch.Tensor of uint8, shape (N, H, W, C)
+        As stored; it may be a file mapped for reading only.
     device : torch.device
         Where they are to live.
     memory_format : torch.memory_format
@@ -28,9 +31,16 @@ class DeviceImages:
     """
 
     def __init__(
-        self, images: Tensor, device: torch.device, memory_format: torch.memory_format
+        self,
+        images: NDArray[np.uint8] | Tensor,
+        device: torch.device,
+        memory_format: torch.memory_format,
     ) -> None:
-        self.pixels = images.to(device).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+        if not isinstance(images, Tensor):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of an array that must not be written to
+                images = torch.from_numpy(images)
+        self.pixels = images.to(device).permute(0, 3, 1, 2)
         self.memory_format = memory_format
 
     def __len__(self) -> int:
@@ -46,8 +56,8 @@ class DeviceImages:
 
         Their attribute ``taken`` says which they are; what is made of them does not have it.
         """
-        images = self.pixels[indices].float().div_(255)
-        images = images.contiguous(memory_format=self.memory_format)
+        images = self.pixels[indices]
+        images = images.to(torch.float32, memory_format=self.memory_format).div_(255)
         images.taken = (self, indices)  # type: ignore[attr-defined]
         return images
 

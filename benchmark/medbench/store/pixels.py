@@ -1,16 +1,19 @@
 """Images at a protocol's size, shared by the runs of a grid while it is carried out.
 
-All runs of a dataset and seed see the same images at the same size. Reading and resizing
-them takes longer than a small network needs for an epoch, so the first run that does it
-saves the result in the results folder's ``pixels``, and the others load it from there. A
-file is checked against its SHA-256 whenever it is read; if it is damaged or missing, or the
-folder cannot be written, the images are read from the dataset again.
+All runs of a dataset and seed see the same images at the same size. The first run that needs
+them writes them to a file in the results folder's ``pixels``, and every process of every run
+maps that file: the images are in memory once, in the system's page cache. A file is the bytes
+of all pixels and their SHA-256, against which each run checks it once; if it is damaged or
+missing, it is written again; if the folder cannot be written, a run reads the images into its
+own memory.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
-from medbench.store.arrays import load_file, save_file
+from medbench.store.atomic import atomic_path
 
-#: Larger arrays are not saved: training on them takes far longer than reading them.
-MOST_BYTES = 256 * 1024**2
+#: Yields pixels in blocks, in order.
+Blocks = Callable[[], Iterator[NDArray[np.uint8]]]
 
 
 class Pixels:
@@ -37,31 +40,55 @@ class Pixels:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, source: Any, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def get(self, source: Any, shape: tuple[int, ...], make: Blocks) -> NDArray[np.uint8]:
         """Return saved pixels, or make them and save them for others.
 
         Parameters
         ----------
         source : JSON value
             Everything that decides what the pixels are.
+        shape : tuple of int
+            Of the array; not empty.
         make : callable
-            Returns them.
+            Yields blocks of it along the first axis.
 
         Returns
         -------
         ndarray of uint8
-            The caller's own.
+            A read-only ``numpy.memmap`` of the file; an array in memory if it cannot be saved.
         """
-        path = self.folder / f"{sha256(canonical_json(source))}.safetensors"
-        with suppress(OSError, EOFError, ValueError, KeyError, TypeError):
-            found: NDArray[np.uint8] = load_file(path)
-            return found
-        pixels = make()
-        if pixels.nbytes <= MOST_BYTES:
-            with suppress(OSError):  # read-only, or the disk is full
-                save_file(path, pixels, "pixels")
-        return pixels
+        path = self.folder / f"{sha256(canonical_json(source))}.uint8"
+        with suppress(OSError, ValueError):
+            return _checked(path, shape)
+        try:
+            _write(path, make)
+            return _mapped(path, shape)
+        except OSError:  # read-only, or the disk is full
+            return np.concatenate(list(make()))
 
     def drop(self) -> None:
-        """Remove all that is saved."""
+        """Remove all that is saved; processes that have mapped it keep it until they end."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _write(path: Path, make: Blocks) -> None:
+    total = hashlib.sha256()
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for block in map(np.ascontiguousarray, make()):
+            file.write(block.data)
+            total.update(block.data)
+        file.write(total.digest())
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.memmap(path, np.uint8, "r", shape=shape)
+
+
+def _checked(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    with path.open("rb") as file:
+        file.seek(math.prod(shape))
+        told = file.read()
+    pixels = _mapped(path, shape)
+    if hashlib.sha256(pixels.data).digest() != told:
+        raise ValueError("its pixels are not those that were written")
+    return pixels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from multiprocessing import Pipe
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis.extra import numpy as npst
 from medbench.runner.local import channel
 from medbench.runner.local.channel import Channel, Message
 from medbench.store.arrays import UnstorableError
+from medbench.store.pixels import Pixels
 
 DTYPES = st.one_of(
     npst.scalar_dtypes(), npst.unicode_string_dtypes(max_len=5), npst.byte_string_dtypes(max_len=5)
@@ -125,3 +127,32 @@ def test_the_other_side_gone() -> None:
     with pytest.raises(BrokenPipeError):
         Channel(here).send(Message("hello"))
     here.close()
+
+
+def mapped(folder: Path, kept: bool = True) -> np.ndarray:
+    values = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    array = Pixels(folder).get("it", values.shape, lambda: iter([values]))
+    if not kept:
+        Pixels(folder).drop()
+    return array
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("part", [slice(None), slice(1, None)])
+def test_mapped_files_arrive_whole_in_part_or_removed(tmp_path: Path, kept, part) -> None:
+    array = mapped(tmp_path / "pixels", kept)
+    sent = array if part == slice(None) else array[part]
+    message = Message("files", {"a": 1}, {"it": sent, "other": np.ones(3), "again": sent})
+    (received,) = passed(message)
+    assert_equal(received, message)
+    assert {type(array) for array in received.arrays.values()} == {np.ndarray}
+
+
+def test_a_mapped_file_is_not_copied(tmp_path: Path) -> None:
+    (received,) = passed(Message("files", {}, {"it": mapped(tmp_path / "pixels")}))
+    (file,) = (tmp_path / "pixels").iterdir()
+    with file.open("r+b") as opened:
+        opened.write(b"\x63")
+    assert received.arrays["it"][0, 0, 0] == 0x63
+    with pytest.raises(ValueError, match="read-only"):
+        received.arrays["it"][0] = 0

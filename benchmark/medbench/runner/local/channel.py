@@ -1,12 +1,21 @@
-"""Messages between processes, as safetensors in pieces. Nothing is pickled."""
+"""Messages between processes, as safetensors in pieces. Nothing is pickled.
+
+An array that is a whole mapped file goes as the file's open read-only descriptor, which the
+receiver maps in turn: its pages are in memory once for all processes.
+"""
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
+from multiprocessing.reduction import recv_handle, send_handle
+from typing import Any, TypeGuard
 
+import numpy as np
 from numpy.typing import NDArray
 
 from medbench.store.arrays import parts, read_parts
@@ -37,7 +46,7 @@ class Channel:
         self.connection = connection
 
     def send(self, message: Message) -> None:
-        """Send a message; its arrays are not copied.
+        """Send a message; its arrays are not copied, mapped files not even sent.
 
         Raises
         ------
@@ -46,10 +55,27 @@ class Channel:
         UnstorableError
             If the message holds something that cannot be sent.
         """
-        content = [message.kind, dict(message.values), dict(message.arrays)]
+        files = {name: array for name, array in message.arrays.items() if _is_file(array)}
+        opened = {}
+        for name, array in files.items():
+            with suppress(OSError):  # it is removed: its content is sent
+                opened[name] = os.open(array.filename, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._send(message, opened)
+        finally:
+            for descriptor in opened.values():
+                os.close(descriptor)
+
+    def _send(self, message: Message, opened: Mapping[str, int]) -> None:
+        # as plain arrays: a mapping is no array that could be stored
+        arrays = {n: np.asarray(a) for n, a in message.arrays.items() if n not in opened}
+        shapes = {name: list(message.arrays[name].shape) for name in opened}
+        content = [message.kind, dict(message.values), arrays, shapes]
         for part in parts(content, message.kind):
             for start in range(0, len(part), _PIECE):
                 self.connection.send_bytes(part[start : start + _PIECE])
+        for descriptor in opened.values():
+            send_handle(self.connection, descriptor, None)
 
     def receive(self) -> Message:
         """Wait for a message.
@@ -59,8 +85,18 @@ class Channel:
         EOFError
             If the other side is gone.
         """
-        return Message(*read_parts(self._fill))
+        kind, values, arrays, shapes = read_parts(self._fill)
+        for name, shape in shapes.items():
+            with os.fdopen(recv_handle(self.connection), "rb") as file:
+                arrays[name] = np.asarray(np.memmap(file, np.uint8, "r", shape=tuple(shape)))
+        return Message(kind, values, arrays)
 
     def _fill(self, buffer: memoryview) -> None:
         for start in range(0, len(buffer), _PIECE):
             self.connection.recv_bytes_into(buffer[start : start + _PIECE])
+
+
+def _is_file(array: NDArray[Any]) -> TypeGuard[np.memmap[Any, Any]]:
+    """Return whether an array is a whole mapped file of bytes, not a part of one."""
+    whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
+    return whole and array.dtype == np.uint8 and array.mode == "r" and array.offset == 0

@@ -103,11 +103,8 @@ class Evaluator:
         shown = self._shown(spec, images)
         clock.lap("data")
         given = {
-            "train_images": images.train.images,
             "train_labels": noise.train,
-            "validation_images": images.validation.images,
             "validation_labels": noise.validation,
-            "test_images": images.test.images,
             "num_classes": images.card.num_classes,
             "training": spec.training.model_dump(),
             "evaluation_batch": spec.evaluation.batch_size,
@@ -122,7 +119,8 @@ class Evaluator:
         def scores(epoch: Message) -> dict[str, float]:
             return _scores(spec.evaluation.primary, images.test.labels, noise.validation, epoch)
 
-        training = self._train(plugins, given, scores, pretrained, oracle)
+        pixels = {"noisy": images.with_noisy_labels, "test": images.test.images}
+        training = self._train(plugins, given, pixels, scores, pretrained, oracle)
         clock.lap("training", before=training.checkpointer.seconds_before)
 
         arrays = _run_arrays(images, noise, training.epochs)
@@ -164,7 +162,7 @@ class Evaluator:
         axes = (spec.dataset.name, spec.pretext.name, spec.seed, spec.step)
         clock.lap("data")
         given = {
-            "images": in_channels(images.train.images, spec.channels),
+            "images": len(images.train.labels),  # of those that it receives
             "stage": spec.stage.model_dump(),
             "training_seed": derive_seed(spec.root_seed, "pretraining", *axes),
         }
@@ -172,7 +170,8 @@ class Evaluator:
         def scores(epoch: Message) -> dict[str, float]:
             return {f"pretraining/{name}": epoch.values[name] for name in ("loss", "accuracy")}
 
-        training = self._train({"pretext": spec.pretext.to_json()}, given, scores, before)
+        pixels = {"noisy": in_channels(images.with_noisy_labels, spec.channels)}
+        training = self._train({"pretext": spec.pretext.to_json()}, given, pixels, scores, before)
         clock.lap("training", before=training.checkpointer.seconds_before)
         end = training.end.values
         write_weights(
@@ -202,7 +201,7 @@ class Evaluator:
             *(spec.images, spec.root_seed, spec.seed),
             content_hash=spec.dataset.content_hash,
             train_only=train_only,
-            cache=lambda what, read: pixels.get([named, *what], read),
+            cache=lambda what, *made: pixels.get([named, *what], *made),
         )
 
     def _shown(self, spec: RunSpec, images: RunImages) -> Shown | None:
@@ -262,6 +261,7 @@ class Evaluator:
         self,
         plugin: Mapping[str, Any],
         given: Mapping[str, Any],
+        pixels: Mapping[str, NDArray[np.uint8]],
         scores: Callable[[Message], Mapping[str, float | None]],
         start: PretrainedWeights | None,
         oracle: CountedOracle | None = None,
@@ -274,6 +274,8 @@ class Evaluator:
             The method or pretext by its kind, as JSON.
         given : mapping
             What it may see besides what all trainings get.
+        pixels : mapping of str to ndarray of uint8
+            Images, as the training process finds them in the message's arrays.
         scores : callable
             Returns what is reported of an epoch; what has no finite value is left out.
         start : PretrainedWeights, optional
@@ -291,7 +293,7 @@ class Evaluator:
             saved = [(dict(epoch.values), dict(epoch.arrays)) for epoch in epochs]
             return {"epochs": saved, **(oracle.state() if oracle else {})}
 
-        message = _training_message(self.job, plugin, given, start)
+        message = _training_message(self.job, plugin, given, pixels, start)
         self.process.send(checkpointer.with_state(message))
         with _checkpoints_dropped_after_error(checkpointer):
             while True:
@@ -403,6 +405,7 @@ def _training_message(
     job: Job,
     plugin: Mapping[str, Any],
     given: Mapping[str, Any],
+    pixels: Mapping[str, NDArray[np.uint8]],
     start: PretrainedWeights | None,
 ) -> Message:
     """Return what the training process may see, and no more."""
@@ -420,7 +423,7 @@ def _training_message(
         "memory": job.memory,
         "input": {**common, **given},
     }
-    return Message("start", values)
+    return Message("start", values, pixels)
 
 
 @contextmanager

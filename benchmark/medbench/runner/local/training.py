@@ -111,12 +111,13 @@ def _out_of_memory(error: BaseException) -> bool:
 
 def _pretrain(job: Message, channel: Channel, registry: Registry, backbone: Backbone) -> None:
     values, given = job.values, job.values["input"]
+    images = job.arrays["noisy"][: given.pop("images")]
     options = {
         "stage": PretrainingOptions.model_validate(given["stage"]),
         "compute": ComputeOptions.model_validate(given["compute"]),
     }
     pretext = PluginSpec(**values["pretext"]).create(registry, "pretext")
-    given = PretrainingInput(**{**given, **options})
+    given = PretrainingInput(**{**given, **options}, images=images)
     stage = PretrainingStage(given, backbone, pretext, values["device"])
     for epoch in stage.epochs(_resume(job, stage, channel)):
         channel.send(Message("epoch", {"loss": epoch.loss, "accuracy": epoch.accuracy}))
@@ -137,7 +138,13 @@ def _train(job: Message, channel: Channel, registry: Registry, backbone: Backbon
         "compute": ComputeOptions.model_validate(given["compute"]),
     }
     method = PluginSpec(**values["method"]).create(registry, "method")
-    given = TrainingInput(**{**given, **options})
+    count = len(given["train_labels"])
+    images = {
+        "train_images": job.arrays["noisy"][:count],
+        "validation_images": job.arrays["noisy"][count:],
+        "test_images": job.arrays["test"],
+    }
+    given = TrainingInput(**{**given, **options, **images})
     oracle = RemoteOracle(channel)
     stage = TrainingStage(given, backbone, method, oracle, values["device"])
     attention = _attention(values)
