@@ -214,16 +214,17 @@ def equalise(images: Tensor) -> Tensor:
     As in Pillow: with n pixels, of which m have the brightest level present,
     ``s = (n - m) // 255`` pixels make a step and level v becomes
     ``(pixels below v + s // 2) // s``; channels with s = 0 stay as they are.
-    Histograms are sums of whole numbers, so the same in any order of addition.
+    Whole numbers in float32 are exact here up to 2^24 pixels, and the quotients below 256
+    are apart by more than their rounding.
     """
     channels, pixels = images.shape[0] * images.shape[1], images.shape[2] * images.shape[3]
-    first = 256 * torch.arange(channels, device=images.device)[:, None]
-    entries = (images * 255).round_().long().view(channels, pixels).add_(first)
-    counts = torch.bincount(entries.view(-1), minlength=256 * channels).view(-1, 256)
-    brightest = counts.gather(1, entries.amax(1, keepdim=True) - first)
-    step = (pixels - brightest) // 255
-    below = counts.cumsum(1) - counts
-    table = ((below + step // 2) // step.clamp(min=1)).clamp(0, 255).float() / 255
+    first = 256 * torch.arange(channels, device=images.device, dtype=torch.int32)[:, None]
+    entries = (images * 255).round_().int().view(channels, pixels).add_(first)
+    counts = torch.bincount(entries.view(-1), minlength=256 * channels).view(-1, 256).float()
+    brightest = counts.gather(1, (entries.amax(1, keepdim=True) - first).long())
+    step = ((pixels - brightest) / 255).floor_()
+    table = counts.cumsum(1).sub_(counts).add_((step / 2).floor_())
+    table.div_(step.clamp(min=1)).floor_().clamp_(0, 255).div_(255)
     equalised = table.view(-1).index_select(0, entries.view(-1)).view_as(images)
     unchanged = (step == 0).view(*images.shape[:2], 1, 1)
-    return torch.where(unchanged, images, equalised) if unchanged.any() else equalised
+    return torch.where(unchanged, images, equalised)

@@ -1,0 +1,54 @@
+"""Memory of a grid: `python performance/bench_memory.py -- medbench run ...`.
+
+Runs a command and adds up, every half second, the memory of all processes below it: anonymous
+pages and shared memory by proportional shares, and apart from them the pages of mapped files,
+which the system can take back. Prints the peaks.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+INTERVAL = 0.5
+
+
+def shares(pid: int) -> dict[str, int]:
+    """Return proportional shares of a process in bytes, by kind of memory."""
+    found = {"Pss_Anon": 0, "Pss_Shmem": 0, "Pss_File": 0}
+    with suppress(OSError):  # it has ended
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name in found:
+                found[name] = int(rest.split()[0]) * 1024
+    return found
+
+
+def main() -> None:
+    command = sys.argv[1:]
+    command = command[1:] if command[:1] == ["--"] else command
+    if not command:
+        sys.exit(__doc__)
+    process = subprocess.Popen(command)
+    peaks = {"anonymous and shared": 0, "mapped files": 0}
+    while process.poll() is None:
+        with suppress(psutil.Error):
+            everyone = [process.pid, *(p.pid for p in psutil.Process(process.pid).children(True))]
+            held = [shares(pid) for pid in everyone]
+            own = sum(each["Pss_Anon"] + each["Pss_Shmem"] for each in held)
+            peaks["anonymous and shared"] = max(peaks["anonymous and shared"], own)
+            files = sum(each["Pss_File"] for each in held)
+            peaks["mapped files"] = max(peaks["mapped files"], files)
+        time.sleep(INTERVAL)
+    for name, peak in peaks.items():
+        print(f"{name}: {peak / 1024**3:.2f} GiB at the peak")
+    sys.exit(process.returncode)
+
+
+if __name__ == "__main__":
+    main()
