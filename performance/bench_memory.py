@@ -35,18 +35,19 @@ def main() -> None:
     if not command:
         sys.exit(__doc__)
     process = subprocess.Popen(command)
-    peaks = {"anonymous and shared": 0, "mapped files": 0}
+    own: dict[int, int] = {}
+    files = 0
     while process.poll() is None:
         with suppress(psutil.Error):
             everyone = [process.pid, *(p.pid for p in psutil.Process(process.pid).children(True))]
-            held = [shares(pid) for pid in everyone]
-            own = sum(each["Pss_Anon"] + each["Pss_Shmem"] for each in held)
-            peaks["anonymous and shared"] = max(peaks["anonymous and shared"], own)
-            files = sum(each["Pss_File"] for each in held)
-            peaks["mapped files"] = max(peaks["mapped files"], files)
+            held = {pid: shares(pid) for pid in everyone}
+            now = {pid: each["Pss_Anon"] + each["Pss_Shmem"] for pid, each in held.items()}
+            own = max(own, now, key=lambda each: sum(each.values()))
+            files = max(files, sum(each["Pss_File"] for each in held.values()))
         time.sleep(INTERVAL)
-    for name, peak in peaks.items():
-        print(f"{name}: {peak / 1024**3:.2f} GiB at the peak")
+    each = ", ".join(f"{held / 1024**3:.2f}" for held in sorted(own.values(), reverse=True))
+    print(f"anonymous and shared: {sum(own.values()) / 1024**3:.2f} GiB at the peak ({each})")
+    print(f"mapped files: {files / 1024**3:.2f} GiB at the peak")
     sys.exit(process.returncode)
 
 

@@ -155,10 +155,10 @@ def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     padded = F.pad(images, (radius, radius, radius, radius), mode="reflect")
     with torch.autocast(images.device.type, enabled=False):
         band, blocks = _band(kernel, rows)
-        pieces = _pieces(padded, 2, *band.shape[-2:], blocks).transpose(-1, -2)
+        pieces = _pieces(padded, 2, band, blocks).transpose(-1, -2)
         down = (band[:, None, None] @ pieces).flatten(2, 3)[:, :, :rows]
         band, blocks = _band(kernel, columns)
-        pieces = _pieces(down, 3, *band.shape[-2:], blocks).flatten(1, 3)
+        pieces = _pieces(down, 3, band, blocks).flatten(1, 3)
         across = pieces @ band.transpose(-1, -2)
     return across.view(*images.shape[:3], -1)[..., :columns].contiguous()
 
@@ -175,8 +175,9 @@ def _band(kernel: Tensor, pixels: int) -> tuple[Tensor, int]:
     return band.flatten(1)[:, : size * (size + taps - 1)].view(len(kernel), size, -1), blocks
 
 
-def _pieces(padded: Tensor, axis: int, size: int, length: int, blocks: int) -> Tensor:
-    """Return pieces of an axis, ``size`` pixels apart, as a last axis of ``length`` pixels."""
+def _pieces(padded: Tensor, axis: int, band: Tensor, blocks: int) -> Tensor:
+    """Return the pieces of an axis that a band filters, as a last axis."""
+    size, length = band.shape[1], band.shape[2]
     missing = (blocks - 1) * size + length - padded.shape[axis]
     if missing:
         padded = F.pad(padded, (0, 0, 0, missing) if axis == 2 else (0, missing))

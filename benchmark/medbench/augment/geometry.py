@@ -180,8 +180,8 @@ def resized_crops(
     """
     size = images.shape[-2], images.shape[-1]
     if images.device.type != "cpu" or size[0] * size[1] < _LARGE:
-        boxes = (side[:, None] for side in (top, left, height, width))
-        return crop_resize(images, *boxes, size, flip).squeeze(1)
+        top, left, height, width = (side[:, None] for side in (top, left, height, width))
+        return crop_resize(images, top, left, height, width, size, flip).squeeze(1)
     crops = torch.empty_like(images)
     boxes = torch.stack([top, left, top + height, left + width], 1).int().tolist()
     for crop, image, (y, x, bottom, right), mirrored in zip(

@@ -144,7 +144,9 @@ class NoisyDeviceImages:
             if not self._augmentation.changes_images:
                 for view in augmented:
                     view.taken = images.taken  # type: ignore[attr-defined]
+            del images  # large ones count, while the batch is in use
             yield Batch(augmented, self.labels[chosen], chosen)
+            del augmented
 
     def plain_batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield all samples in order, not augmented."""

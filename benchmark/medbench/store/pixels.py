@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
-from medbench.store.atomic import atomic_path
+from medbench.store.atomic import new_path
 
 #: Yields pixels in blocks, in order.
 Blocks = Callable[[], Iterator[NDArray[np.uint8]]]
@@ -58,9 +58,10 @@ class Pixels:
             A read-only ``numpy.memmap`` of the file; an array in memory if it cannot be saved.
         """
         path = self.folder / f"{sha256(canonical_json(source))}.uint8"
-        with suppress(OSError, ValueError):
-            return _checked(path, shape)
+        if (found := _checked(path, shape)) is not None:
+            return found
         try:
+            path.unlink(missing_ok=True)  # a damaged file
             _write(path, make)
             return _mapped(path, shape)
         except OSError:  # read-only, or the disk is full
@@ -72,8 +73,9 @@ class Pixels:
 
 
 def _write(path: Path, make: Blocks) -> None:
+    """Write a file; the first of several that are written at once counts, and all map it."""
     total = hashlib.sha256()
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with new_path(path) as temporary, temporary.open("wb") as file:
         for block in map(np.ascontiguousarray, make()):
             file.write(block.data)
             total.update(block.data)
@@ -84,11 +86,13 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.memmap(path, np.uint8, "r", shape=shape)
 
 
-def _checked(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    with path.open("rb") as file:
-        file.seek(math.prod(shape))
-        told = file.read()
-    pixels = _mapped(path, shape)
-    if hashlib.sha256(pixels.data).digest() != told:
-        raise ValueError("its pixels are not those that were written")
-    return pixels
+def _checked(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Map a file; None if its pixels are not those that were written, or cannot be read."""
+    with suppress(OSError, ValueError):
+        with path.open("rb") as file:
+            file.seek(math.prod(shape))
+            told = file.read()
+        pixels = _mapped(path, shape)
+        if hashlib.sha256(pixels.data).digest() == told:
+            return pixels
+    return None

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +55,11 @@ class Channel:
         UnstorableError
             If the message holds something that cannot be sent.
         """
-        files = {name: array for name, array in message.arrays.items() if _is_file(array)}
         opened = {}
-        for name, array in files.items():
-            with suppress(OSError):  # it is removed: its content is sent
-                opened[name] = os.open(array.filename, os.O_RDONLY | os.O_CLOEXEC)
+        for name, array in message.arrays.items():
+            if (file := _file_of(array)) is not None:
+                with suppress(OSError):  # it is removed: its content is sent
+                    opened[name] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._send(message, opened)
         finally:
@@ -96,7 +96,9 @@ class Channel:
             self.connection.recv_bytes_into(buffer[start : start + _PIECE])
 
 
-def _is_file(array: NDArray[Any]) -> TypeGuard[np.memmap[Any, Any]]:
-    """Return whether an array is a whole mapped file of bytes, not a part of one."""
-    whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
-    return whole and array.dtype == np.uint8 and array.mode == "r" and array.offset == 0
+def _file_of(array: NDArray[Any]) -> str | None:
+    """Return the file of bytes that an array maps whole, for reading; None if it does not."""
+    if not (isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)):
+        return None  # a part of a mapped array has the whole one as its base
+    whole = array.dtype == np.uint8 and array.mode == "r" and array.offset == 0
+    return array.filename if whole else None
