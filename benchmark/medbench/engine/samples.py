@@ -92,7 +92,7 @@ class NoisyLabels:
 
 
 #: Returns cached pixels by what they depend on besides the dataset, or those that a callable
-#: yields in blocks, which it caches; given their shape.
+#: yields in blocks, which it caches; given the shape of one image.
 PixelCache = Callable[
     [Any, tuple[int, ...], Callable[[], Iterator[NDArray[np.uint8]]]], NDArray[np.uint8]
 ]
@@ -151,9 +151,9 @@ def load_images(
             wanted = data.images, parts, options.size
             if cache is None or not any(map(len, parts)):
                 return read_images(*wanted)
-            shape = (sum(map(len, parts)), options.size, options.size, data.images.shape[3])
+            item = (options.size, options.size, data.images.shape[3])
             rows = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in parts]
-            return cache([options.size, rows], shape, partial(image_blocks, *wanted))
+            return cache([options.size, rows], item, partial(image_blocks, *wanted))
 
         with_noise, end = pixels(train, validation), len(train)
 
@@ -212,9 +212,7 @@ def corrupt_labels(
     card = images.card
     labels = np.concatenate([images.train.labels, images.validation.labels])
     ids = np.concatenate([images.train.ids, images.validation.ids])
-    clean = CleanLabels(
-        labels.copy(), card.class_names, dataset, np.asarray(images.with_noisy_labels), ids
-    )
+    clean = CleanLabels(labels.copy(), card.class_names, dataset, images.with_noisy_labels, ids)
     rng = numpy_stream(root_seed, "noise", dataset, model.name, rate, seed)
     noisy = _checked(model.corrupt(clean, rate, rng), clean, model.name)
     train, validation = np.split(noisy, [len(images.train.labels)])

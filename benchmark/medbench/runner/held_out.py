@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -74,14 +74,15 @@ def split_hashes(
 ) -> NDArray[np.void]:
     """Return a hash of 16 bytes for each image of a split, as it is stored, shape (N,)."""
 
-    def read() -> NDArray[np.uint8]:
+    def read() -> Iterator[NDArray[np.uint8]]:
         with dataset.create(registry, "dataset").open(context) as data:
             rows = np.flatnonzero(np.asarray(data.split) == SPLITS[split])
             blocks = (rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK))
-            hashes = [image_hash(image) for block in blocks for image in data.images[block]]
-        return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, _HASH_BYTES)
+            for block in blocks:
+                hashes = b"".join(map(image_hash, data.images[block]))
+                yield np.frombuffer(hashes, np.uint8).reshape(-1, _HASH_BYTES)
 
-    found = pixels.get([dataset.to_json(), "hashes", split], read)
+    found = pixels.get([dataset.to_json(), "hashes", split], (_HASH_BYTES,), read)
     return np.ascontiguousarray(found).view(np.dtype((np.void, _HASH_BYTES))).reshape(-1)
 
 

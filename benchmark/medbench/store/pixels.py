@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,6 +24,9 @@ from numpy.typing import NDArray
 
 from medbench.canonical import canonical_json, sha256
 from medbench.store.atomic import new_path
+
+#: Bytes of a SHA-256.
+_HASH_BYTES = 32
 
 #: Yields pixels in blocks, in order.
 Blocks = Callable[[], Iterator[NDArray[np.uint8]]]
@@ -40,30 +44,30 @@ class Pixels:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, source: Any, shape: tuple[int, ...], make: Blocks) -> NDArray[np.uint8]:
+    def get(self, source: Any, item: tuple[int, ...], make: Blocks) -> NDArray[np.uint8]:
         """Return saved pixels, or make them and save them for others.
 
         Parameters
         ----------
         source : JSON value
             Everything that decides what the pixels are.
-        shape : tuple of int
-            Of the array; not empty.
+        item : tuple of int
+            Shape of one image.
         make : callable
-            Yields blocks of it along the first axis.
+            Yields images, some at a time.
 
         Returns
         -------
-        ndarray of uint8
-            A read-only ``numpy.memmap`` of the file; an array in memory if it cannot be saved.
+        ndarray of uint8, shape (N, *item)
+            The file, mapped for reading only; an array in memory if it cannot be saved.
         """
         path = self.folder / f"{sha256(canonical_json(source))}.uint8"
-        if (found := _checked(path, shape)) is not None:
+        if (found := _checked(path, item)) is not None:
             return found
         try:
             path.unlink(missing_ok=True)  # a damaged file
             _write(path, make)
-            return _mapped(path, shape)
+            return _mapped(path, item)
         except OSError:  # read-only, or the disk is full
             return np.concatenate(list(make()))
 
@@ -82,17 +86,20 @@ def _write(path: Path, make: Blocks) -> None:
         file.write(total.digest())
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    return np.memmap(path, np.uint8, "r", shape=shape)
+def _mapped(path: Path, item: tuple[int, ...]) -> NDArray[np.uint8]:
+    count, rest = divmod(path.stat().st_size - _HASH_BYTES, math.prod(item))
+    if rest or count < 0:
+        raise ValueError("it does not hold whole images")
+    # a plain array: those of numpy.memmap pass their type on to what is computed from them
+    return np.asarray(np.memmap(path, np.uint8, "r", shape=(count, *item)))
 
 
-def _checked(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+def _checked(path: Path, item: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """Map a file; None if its pixels are not those that were written, or cannot be read."""
     with suppress(OSError, ValueError):
+        pixels = _mapped(path, item)
         with path.open("rb") as file:
-            file.seek(math.prod(shape))
-            told = file.read()
-        pixels = _mapped(path, shape)
-        if hashlib.sha256(pixels.data).digest() == told:
-            return pixels
+            file.seek(-_HASH_BYTES, os.SEEK_END)
+            if hashlib.sha256(pixels.data).digest() == file.read():
+                return pixels
     return None

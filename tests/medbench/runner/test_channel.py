@@ -131,7 +131,7 @@ def test_the_other_side_gone() -> None:
 
 def mapped(folder: Path, kept: bool = True) -> np.ndarray:
     values = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    array = Pixels(folder).get("it", values.shape, lambda: iter([values]))
+    array = Pixels(folder).get("it", values.shape[1:], lambda: iter([values]))
     if not kept:
         Pixels(folder).drop()
     return array

@@ -67,8 +67,7 @@ class Channel:
                 os.close(descriptor)
 
     def _send(self, message: Message, opened: Mapping[str, int]) -> None:
-        # as plain arrays: a mapping is no array that could be stored
-        arrays = {n: np.asarray(a) for n, a in message.arrays.items() if n not in opened}
+        arrays = {name: a for name, a in message.arrays.items() if name not in opened}
         shapes = {name: list(message.arrays[name].shape) for name in opened}
         content = [message.kind, dict(message.values), arrays, shapes]
         for part in parts(content, message.kind):
@@ -97,8 +96,9 @@ class Channel:
 
 
 def _file_of(array: NDArray[Any]) -> str | None:
-    """Return the file of bytes that an array maps whole, for reading; None if it does not."""
-    if not (isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)):
-        return None  # a part of a mapped array has the whole one as its base
-    whole = array.dtype == np.uint8 and array.mode == "r" and array.offset == 0
-    return array.filename if whole else None
+    """Return the file that an array of ``Pixels`` maps whole; None of a part or a copy."""
+    mapped: object = array.base
+    if not isinstance(mapped, np.memmap) or mapped.shape != array.shape:
+        return None
+    base: object = mapped.base
+    return mapped.filename if isinstance(base, mmap.mmap) and mapped.offset == 0 else None
