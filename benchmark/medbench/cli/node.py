@@ -14,7 +14,7 @@ from medbench.cluster.submission import read_submission
 @click.command(
     epilog="""\b
 Examples:
-  srun medbench node medbench-results/quick/cluster/1.json"""
+  medbench node medbench-results/quick/cluster/1.json    on a node, such as by srun"""
 )
 @click.argument("submission", type=FILE)
 @click.option("--scratch", type=FOLDER, help="Also copy the datasets to this folder.")

@@ -93,7 +93,10 @@ def test_a_part_of_a_protocol(finished: Finished, tmp_path: Path) -> None:
     assert (pending.json["done"], pending.json["pending"]) == (1, 7)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+# what curricula span is counted by hand in tests/medbench/protocol/test_protocol_files.py
+@pytest.mark.parametrize(
+    "name", [n for n, f in SHIPPED.items() if "steps = [" not in f.read_text()]
+)
 def test_dry_run_of_every_protocol_that_ships(name: str, tmp_path: Path) -> None:
     """Counted here from the protocol's text; needs no data that is not embedded."""
     ended = medbench(
@@ -124,7 +127,7 @@ def test_dry_run_of_every_protocol_that_ships(name: str, tmp_path: Path) -> None
     for index, axis in enumerate(AXES):
         assert ended.json["grid"][axis] == len({point[index] for point in points})
     for dataset, cure in ended.json["not_prepared"].items():
-        assert f"medbench data prepare {dataset}" in cure
+        assert re.search(rf"medbench data prepare (\S+:)?{dataset} ", cure)
     assert list(tmp_path.iterdir()) == [], "a dry run leaves nothing"
     plain = medbench("run", "--protocol", name, "--dry-run", cwd=tmp_path)
     assert f"{len(points)} runs: 0 done, 0 failed, {len(points)} to do" in plain.out
