@@ -398,7 +398,8 @@ def test_thirty_sound_packages_are_asked_once(shelf: Shelf, tmp_path: Path) -> N
 def test_every_field_of_a_record_comes_through(shelf: Shelf) -> None:
     record = (
         f"Plugin(name='mine', target='{CELL}', summary='s', interface=1, revision=7, "
-        "citation='A paper', defaults={'a': 1}, settings='m:S', member='a')"
+        "citation='A paper', defaults={'a': 1}, settings='m:S', member='a', "
+        "family='robust loss')"
     )
     shelf.install("my-lab", "lab", announcing(f"[{record}]"))
     wanted = eval(record, {"Plugin": Plugin})  # noqa: S307 - the text above
