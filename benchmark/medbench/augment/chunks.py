@@ -41,7 +41,7 @@ def in_chunks(
     """
     if images.device.type != "cpu":
         return change(images.contiguous(), **parameters)
-    changed = torch.empty(images.shape)
+    changed = torch.empty(images.shape, device=images.device)
     largest = max(1, _BYTES // max(1, images[:1].nbytes))
     size = -(-len(images) // max(1, -(-len(images) // largest)))  # all of about the same size
     inference = torch.is_inference_mode_enabled()  # each thread has its own
