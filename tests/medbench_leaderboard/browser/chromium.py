@@ -79,6 +79,15 @@ class Chromium:
         self.complaints()
         self.network()
         self.driver.get(page.as_uri() + fragment)
+        # get() may return before the page's scripts have run
+        until = time.monotonic() + 30
+        while self._state() != "complete" and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def _state(self) -> str:
+        """Return how far the page is loaded, also where scripts are off."""
+        found = self.cdp("Runtime.evaluate", expression="document.readyState")
+        return str(found["result"].get("value"))
 
     def complaints(self) -> list[str]:
         """What the console said since the last call."""
