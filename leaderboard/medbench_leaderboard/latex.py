@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medbench.metrics import LOWER_IS_BETTER
 from medbench_leaderboard.board import Board
-from medbench_leaderboard.table import ENTRANT, grouped
+from medbench_leaderboard.table import ENTRANT
 
 #: Points: width of a column and of a page of two of them, of a letter at 8 pt, between columns.
 COLUMN, PAGE, _LETTER, _GAP = 252.0, 516.0, 4.3, 6.0
@@ -165,10 +165,12 @@ def _scores(board: Board, blocks: bool, deviations: bool) -> list[Column]:
     ranking = board.findings.ranking
     several = chosen["noise"].nunique() > 1
     columns = []
-    for key, part in grouped(chosen, ["dataset", "noise", "rate"] if blocks else ["dataset"]):
-        of = dict(grouped(part, ENTRANT))
-        means = [of[ranked.entrant]["mean"].mean() for ranked in ranking]
-        sds = [of[ranked.entrant]["sd"].iloc[0] for ranked in ranking] if deviations else []
+    by = ["dataset", "noise", "rate"] if blocks else ["dataset"]
+    values = chosen.groupby([*by, *ENTRANT], sort=False)[["mean", "sd"]].mean()
+    of = dict(zip(values.index, values.itertuples(index=False, name=None), strict=True))
+    for key in chosen[by].drop_duplicates().itertuples(index=False, name=None):
+        means = [of[*key, *ranked.entrant][0] for ranked in ranking]
+        sds = [of[*key, *ranked.entrant][1] for ranked in ranking] if deviations else []
         head = (f"{key[1]} {key[2]:g}" if several else f"{key[2]:g}") if blocks else key[0]
         heading = key[0] if blocks else ""
         small = ["" if sd != sd else _short(sd) for sd in sds]
