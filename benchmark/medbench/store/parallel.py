@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_context
 from typing import TypeVar
 
 from medbench.store.processes import cores
@@ -58,9 +58,9 @@ def spread(
 @contextmanager
 def worker_processes(workers: int) -> Iterator[Executor]:
     """Start processes for functions that can be imported by name; they end with the block."""
-    # never a plain fork: this process may have threads of its own
-    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    with ProcessPoolExecutor(workers, get_context(method), _start_worker) as pool:
+    # never a plain fork: this process may have threads of its own. Nor the fork server: a process
+    # has one, and that of the local executor must be the one that has loaded torch.
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         try:
             yield pool
         finally:
