@@ -24,7 +24,7 @@ _OWN = (
     Command("bundle", "medbench.cli.bundle:bundle", "Pack records into one checked file."),
     Command("cite", "medbench.cli.cite:cite", "Print references of all that was used, as BibTeX."),
     Command("confirm", "medbench.cli.confirm:confirm", "Make a protocol with unforeseeable seeds."),
-    Command("submit", "medbench.cli.submission:submit", "Check results for a public board."),
+    Command("submit", "medbench.cli.submit:submit", "Check results for a public board."),
     Command("verify", "medbench.cli.verify:verify", "Recompute every metric, check every hash."),
     Command("list", "medbench.cli.list:list_", "List plugins and protocols, also broken ones."),
     Command("show", "medbench.cli.show:show", "Describe one plugin or protocol in full."),

@@ -190,7 +190,7 @@ def run(
         return show_plan(file, chosen, options, estimate_from, as_json=as_json)
     whole = asked if not any(axes.values()) else expand(file, registry, context)
     if executor == SLURM:
-        from medbench.cli.submit import submit
+        from medbench.cli.on_slurm import submit
 
         given = click.get_current_context().params
         return submit(

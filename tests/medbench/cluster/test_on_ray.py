@@ -14,12 +14,10 @@ from typing import Any
 import psutil
 import pytest
 from commandline import (
-    GRID,
     Finished,
     command_line,
     digests,
     medbench_apart,
-    tiny_protocol,
 )
 
 from medbench.check import ContractCase, PluginUnderTest, Rule, rules_of
@@ -48,16 +46,6 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
     if before is None:
         os.environ.pop("RAY_ADDRESS", None)
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    folder = tmp_path_factory.mktemp("local")
-    file, results = folder / "tiny.toml", folder / "results"
-    file.write_text(tiny_protocol(**GRID))
-    ended = medbench_apart("run", "--all", "--protocol", file, "--results", results, "--jobs", "2")
-    assert ended.status == 0, ended.err
-    return Finished(file, results, ended)
 
 
 def words(local: Finished, results: Path, *more: str) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commandline import GRID, Ended, Finished, digests, medbench_apart, tiny_protocol
+from commandline import Ended, Finished, digests, medbench_apart, tiny_protocol
 
 from medbench.store.results import Results
 
@@ -40,16 +40,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run([TOOL, "down", folder], check=False, capture_output=True)
     if before is None:
         del os.environ["SLURM_CONF"]
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    folder = tmp_path_factory.mktemp("local")
-    file, results = folder / "tiny.toml", folder / "results"
-    file.write_text(tiny_protocol(**GRID))
-    ended = medbench_apart("run", "--all", "--protocol", file, "--results", results, "--jobs", "2")
-    assert ended.status == 0, ended.err
-    return Finished(file, results, ended)
 
 
 def submit(file: Path, results: Path, *words: object) -> Ended:
