@@ -22,7 +22,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,17 @@ import numpy as np
 import reference_runs
 from numpy.typing import NDArray
 from quick_tables import markdown
+from redrawn import redrawn
 from reference_code import CO_TEACHING_COMMIT, DIVIDEMIX_COMMIT, commit_of
 from scipy import stats
 
 from medbench.engine.device import prepare_process
 from medbench.engine.oracle import CountedOracle
-from medbench.engine.samples import corrupt_labels, load_images, network_seed
 from medbench.engine.training import TrainingHarness, TrainingInput
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Registry, discover
-from medbench.protocol.spec import RunSpec
 from medbench.store.records import Record, read_record
 from medbench.store.results import Results
 
@@ -167,28 +166,12 @@ def drawn(
     SystemExit
         If the noisy labels are not those of the record.
     """
-    spec = RunSpec.from_json(record.header.spec)
-    dataset = spec.dataset.create(registry, "dataset")
-    images = load_images(dataset, context, spec.images, spec.root_seed, spec.seed)
-    model = spec.noise.create(registry, "noise")
-    noise = corrupt_labels(model, spec.rate, images, spec.dataset.name, spec.root_seed, spec.seed)
-    if noise.labels_hash() != record.header.summary["noise"]["labels_hash"]:
-        raise SystemExit("compare_reference: the noisy labels are not those of the record")
+    try:
+        spec, images, noise, given = redrawn(record, registry, context)
+    except MedbenchError as error:
+        raise SystemExit(f"compare_reference: {error}") from error
     backbone: Backbone = spec.backbone.create(registry, "backbone")
-    ours = TrainingInput(
-        train_images=images.train.images,
-        train_labels=noise.train,
-        validation_images=images.validation.images,
-        validation_labels=noise.validation,
-        test_images=images.test.images,
-        num_classes=images.card.num_classes,
-        normalise=spec.images.normalise,
-        training=spec.training,
-        compute=spec.compute,
-        evaluation_batch=spec.evaluation.batch_size,
-        network_seed=network_seed(spec.root_seed, spec.dataset.name, spec.seed),
-        training_seed=0,
-    )
+    ours = replace(given, training_seed=0)
     device = prepare_process(spec.compute, "cpu")
     harness = TrainingHarness(ours, backbone, CountedOracle(spec.rate, None, noise.train), device)
     theirs = reference_runs.Given(

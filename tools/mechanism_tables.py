@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import torch
 from learning_tables import features
 from numpy.typing import NDArray
 from quick_tables import markdown
+from redrawn import redrawn
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -36,9 +37,8 @@ from torch import nn
 
 from medbench.engine.networks import Classifier
 from medbench.engine.oracle import CountedOracle
-from medbench.engine.samples import RunImages, corrupt_labels, load_images, network_seed
-from medbench.engine.streams import derive_seed
-from medbench.engine.training import TrainingInput, TrainingStage
+from medbench.engine.samples import RunImages
+from medbench.engine.training import TrainingStage
 from medbench.errors import MedbenchError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Registry, discover
@@ -81,7 +81,7 @@ def main() -> None:
             spec = RunSpec.from_json(record.header.spec)
             own = table.setdefault((spec.dataset.name, spec.pretext, spec.method.name), [])
             if asked.seeds is None or len(own) < asked.seeds:
-                own.append(list(replay(record, spec, results, registry, context)))
+                own.append(list(replay(record, results, registry, context)))
     except MedbenchError as error:
         raise SystemExit(f"mechanism_tables: {error}") from error
     rows = []
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def replay(
-    record: Record, spec: RunSpec, results: Results, registry: Registry, context: DataContext
+    record: Record, results: Results, registry: Registry, context: DataContext
 ) -> Iterator[Reading]:
     """Train a run once more and read its features along the way.
 
@@ -104,30 +104,10 @@ def replay(
     MedbenchError
         If the predictions differ from those stored.
     """
-    images = load_images(
-        spec.dataset.create(registry, "dataset"), context, spec.images, spec.root_seed, spec.seed
-    )
-    noise = corrupt_labels(
-        spec.noise.create(registry, "noise"),
-        *(spec.rate, images, spec.dataset.name, spec.root_seed, spec.seed),
-    )
-    start = spec.pretraining
-    weights = read_weights(results.pretraining_path(start.key)).weights if start else None
-    given = TrainingInput(
-        train_images=images.train.images,
-        train_labels=noise.train,
-        validation_images=images.validation.images,
-        validation_labels=noise.validation,
-        test_images=images.test.images,
-        num_classes=images.card.num_classes,
-        normalise=spec.images.normalise,
-        training=spec.training,
-        compute=spec.compute,
-        evaluation_batch=spec.evaluation.batch_size,
-        network_seed=network_seed(spec.root_seed, spec.dataset.name, spec.seed),
-        training_seed=derive_seed(spec.root_seed, "training", *spec.axes.values()),
-        weights=weights,
-    )
+    spec, images, noise, given = redrawn(record, registry, context)
+    if spec.pretraining:
+        weights = read_weights(results.pretraining_path(spec.pretraining.key)).weights
+        given = replace(given, weights=weights)
     method = spec.method.create(registry, "method")
     oracle = CountedOracle(spec.rate, noise.matrix, images.train.labels)
     backbone = spec.backbone.create(registry, "backbone")
