@@ -110,9 +110,13 @@ def known_options() -> set[str]:
     Raises
     ------
     ClusterError
-        If there is no sbatch.
+        If there is no sbatch, or it belongs to no cluster.
     """
-    return set(re.findall(r"--([a-z][a-z0-9-]+)", call("sbatch", "--help")))
+    ended = run("sbatch", "--help")
+    if ended.returncode:
+        why = last_error(ended.stderr)
+        raise ClusterError(f"sbatch: {why or 'failed'}; use a login node of the Slurm cluster")
+    return set(re.findall(r"--([a-z][a-z0-9-]+)", ended.stdout))
 
 
 def largest_array() -> int:
