@@ -53,6 +53,17 @@ def test_what_cannot_be_submitted_is_one_line(
     assert not results.exists()
 
 
+def test_an_sbatch_without_a_cluster_is_one_line(nowhere: Path) -> None:
+    sbatch = nowhere.with_name("sbatch")
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: fatal: Could not find a controller' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    results = nowhere.with_name("results")
+    ended = medbench("run", "--all", "--protocol", nowhere, "--results", results, "--on", "slurm")
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert "sbatch: Could not find a controller; use a login node" in ended.err
+    assert not results.exists()
+
+
 def test_without_ray_there_is_one_line(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     results = nowhere.with_name("results")
