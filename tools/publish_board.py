@@ -34,8 +34,6 @@ from medbench.store.results import Results
 ROOT = Path(__file__).parents[1]
 BOARDS = ROOT / "docs" / "_extra" / "boards"
 PAGE = ROOT / "docs" / "boards.md"
-#: Files of a board that the site shows; the others are made from the bundle.
-SHOWN = ("index.html", "leaderboard.csv", "tests.csv", "tests.md", "table.tex", "references.bib")
 #: The bundle without predictions, which is committed.
 SLIM = "slim.medbench.zip"
 #: First pages, which begin with the newest board.
@@ -66,18 +64,15 @@ def publish(folder: Path, bundles: Path) -> None:
     name = results.protocol.name
     bundles.mkdir(parents=True, exist_ok=True)
     bundle, target = bundles / f"{name}.medbench.zip", BOARDS / name
-    target.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
     write_bundle(Results.open(folder), bundle)
     with TemporaryDirectory() as scratch:
         run("leaderboard", "--results", folder, "--out", scratch)  # computes what is slim
         write_bundle(Results.open(folder), target / SLIM, slim=True)
-    with TemporaryDirectory() as scratch:
-        # from the slim bundle, so that anybody who has it gets the same
-        said = json.loads(
-            run("leaderboard", "--results", target / SLIM, "--out", scratch, "--json")
-        )
-        for file in SHOWN:
-            shutil.copyfile(Path(scratch) / file, target / file)
+    # from the slim bundle, so that anybody who has it gets the same
+    said = json.loads(run("leaderboard", "--results", target / SLIM, "--out", target, "--json"))
+    files = sorted(file for file in target.rglob("*") if file.is_file())
     header = results.header(results.runs["run_key"].iloc[0])
     made = header.metadata["provenance"]
     about = {
@@ -92,7 +87,7 @@ def publish(folder: Path, bundles: Path) -> None:
         "registration": results.registrations[0][-1].hash,
         "bundle": {"name": bundle.name, "sha256": sha256(bundle), "bytes": bundle.stat().st_size},
         "slim_bytes": (target / SLIM).stat().st_size,
-        "files": {file: sha256(target / file) for file in (SLIM, *SHOWN)},
+        "files": {file.relative_to(target).as_posix(): sha256(file) for file in files},
     }
     (target / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     picture(target / "index.html", ROOT / "docs" / "_static" / f"board-{name}.png")
