@@ -5,7 +5,7 @@
 
 Verifies the results and writes to docs/_extra/boards/NAME a slim bundle of them, the board made
 from it, and ``about.json`` (the command, processor, registration, and SHA-256 and size of the
-bundles). Takes a picture of the board where there is a Chromium, and rewrites the tables of
+bundles). Takes a picture of the board where there is a Chromium, and rewrites
 docs/boards.md. The whole bundle goes to --bundles, to be attached to a release. With --check,
 nothing is written: every file that an ``about.json`` names must be as it says, and the slim bundle,
 and a whole one in --bundles, must be sound and give the same tables.
@@ -39,7 +39,7 @@ SLIM = "slim.medbench.zip"
 #: First pages, which begin with the newest board.
 FIRST = (ROOT / "docs" / "index.md", ROOT / "README.md")
 NEWEST = re.compile(r"(<!-- newest board: .*? -->\n).*?(<!-- end of newest board -->)", re.DOTALL)
-TABLE = re.compile(r"(<!-- boards: .*? -->\n).*?(<!-- end of boards -->)", re.DOTALL)
+SECTIONS = re.compile(r"(<!-- boards: .*? -->\n).*?(<!-- end of boards -->)", re.DOTALL)
 
 
 def run(*words: object) -> str:
@@ -107,28 +107,24 @@ def published() -> list[dict[str, Any]]:
     return sorted(found, key=lambda about: str(about["registered"]), reverse=True)
 
 
-def table() -> str:
-    """Return the table of docs/boards.md."""
-    lines = [
-        "| board | command | runs | what it says | processor | registered | results |",
-        "| --- " * 7 + "|",
-    ]
+def sections() -> str:
+    """Return the boards as docs/boards.md shows them, a section each."""
+    text = ""
     for about in published():
-        bundle = about["bundle"]
-        folder, size = f"boards/{about['name']}", bundle["bytes"] / 1e6
-        slim = f"<a href='{folder}/{SLIM}'>slim bundle</a>, {about['slim_bytes'] / 1e6:.1f} MB"
-        cells = [
-            f"<a href='{folder}/index.html'>{about['name']}</a>",
-            f"`{about['command']}`",
-            str(about["runs"]),
-            " ".join(about["says"]),
-            about["processor"],
-            f"{about['registered'][:10]}, `{about['registration'][:12]}`",
-            f"{slim}; with predictions `{bundle['name']}`, {size:.0f} MB, SHA-256 "
-            f"`{bundle['sha256'][:12]}`",
-        ]
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-    return "\n" + "\n".join(lines) + "\n\n"
+        folder, bundle = f"boards/{about['name']}", about["bundle"]
+        size = bundle["bytes"] / 1e6
+        text += f"""
+## {about["name"]}
+
+<a href="{folder}/index.html">The board</a> of {about["runs"]} runs. {" ".join(about["says"])}
+
+- `{about["command"]}`
+- on {about["processor"]}, registered {about["registered"][:10]} as `{about["registration"][:12]}`
+- <a href="{folder}/{SLIM}">slim bundle</a>, {about["slim_bytes"] / 1e6:.1f} MB
+- with predictions: `{bundle["name"]}`, {size:.0f} MB, SHA-256 `{bundle["sha256"][:12]}`
+
+"""
+    return text
 
 
 def newest(page: Path) -> str:
@@ -156,7 +152,7 @@ def same_table(first: Path, second: Path) -> bool:
 def pages() -> dict[Path, str]:
     """Return the pages that show boards, as they should be."""
     first = {page: written(page, NEWEST, newest(page)) for page in FIRST}
-    return {PAGE: written(PAGE, TABLE, table()), **first}
+    return {PAGE: written(PAGE, SECTIONS, sections()), **first}
 
 
 def check(bundles: Path) -> list[str]:
