@@ -129,7 +129,9 @@ def write_bundle(
         raise StoreError(f"{results.root} holds no finished run yet; there is nothing to bundle")
     for name in files:
         if name.startswith("runs/"):
-            read_record(results.root / name)  # raises where a record is not whole
+            record = read_record(results.root / name)  # raises where a record is not whole
+            if slim and "attention/maps" in record.arrays:
+                raise StoreError("readings of attention need predictions: bundle without --slim")
     made_by = {"format": FORMAT, "medbench": medbench.__version__}
     manifest = {**made_by, "protocol": bundle.protocol, "files": files}
     try:
