@@ -3,11 +3,12 @@
     uv run --no-sync python tools/publish_board.py medbench-results/quick
     uv run --no-sync python tools/publish_board.py --check
 
-Verifies the results, writes the board to docs/_extra/boards/NAME with ``about.json`` (the command,
-processor, registration, and the bundle's SHA-256 and size), takes a picture of it where there is a
-Chromium, and rewrites the tables of docs/boards.md. The bundle goes to --bundles, to be attached to
-a release. With --check, nothing is written: every board and every file that an ``about.json`` names
-must be as it says, and bundles in --bundles must give the same tables.
+Verifies the results and writes to docs/_extra/boards/NAME a slim bundle of them, the board made
+from it, and ``about.json`` (the command, processor, registration, and SHA-256 and size of the
+bundles). Takes a picture of the board where there is a Chromium, and rewrites
+docs/boards.md. The whole bundle goes to --bundles, to be attached to a release. With --check,
+nothing is written: every file that an ``about.json`` names must be as it says, and the slim bundle,
+and a whole one in --bundles, must be sound and give the same tables.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
+from pandas.testing import assert_frame_equal
+
 import medbench
 from medbench.store.bundle import write_bundle
 from medbench.store.results import Results
@@ -30,12 +34,12 @@ from medbench.store.results import Results
 ROOT = Path(__file__).parents[1]
 BOARDS = ROOT / "docs" / "_extra" / "boards"
 PAGE = ROOT / "docs" / "boards.md"
-#: Files of a board that the site shows; the others are made from the bundle.
-SHOWN = ("index.html", "leaderboard.csv", "tests.md", "table.tex", "references.bib")
+#: The bundle without predictions, which is committed.
+SLIM = "slim.medbench.zip"
 #: First pages, which begin with the newest board.
 FIRST = (ROOT / "docs" / "index.md", ROOT / "README.md")
 NEWEST = re.compile(r"(<!-- newest board: .*? -->\n).*?(<!-- end of newest board -->)", re.DOTALL)
-TABLE = re.compile(r"(<!-- boards: .*? -->\n).*?(<!-- end of boards -->)", re.DOTALL)
+SECTIONS = re.compile(r"(<!-- boards: .*? -->\n).*?(<!-- end of boards -->)", re.DOTALL)
 
 
 def run(*words: object) -> str:
@@ -59,15 +63,16 @@ def publish(folder: Path, bundles: Path) -> None:
     results = medbench.load(folder)
     name = results.protocol.name
     bundles.mkdir(parents=True, exist_ok=True)
-    bundle = bundles / f"{name}.medbench.zip"
+    bundle, target = bundles / f"{name}.medbench.zip", BOARDS / name
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
     write_bundle(Results.open(folder), bundle)
-    target = BOARDS / name
-    target.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch:
-        # from the bundle, so that anybody who has it gets the same
-        said = json.loads(run("leaderboard", "--results", bundle, "--out", scratch, "--json"))
-        for file in SHOWN:
-            shutil.copyfile(Path(scratch) / file, target / file)
+        run("leaderboard", "--results", folder, "--out", scratch)  # computes what is slim
+        write_bundle(Results.open(folder), target / SLIM, slim=True)
+    # from the slim bundle, so that anybody who has it gets the same
+    said = json.loads(run("leaderboard", "--results", target / SLIM, "--out", target, "--json"))
+    files = sorted(file for file in target.rglob("*") if file.is_file())
     header = results.header(results.runs["run_key"].iloc[0])
     made = header.metadata["provenance"]
     about = {
@@ -81,7 +86,8 @@ def publish(folder: Path, bundles: Path) -> None:
         "registered": results.registrations[0][0].time,
         "registration": results.registrations[0][-1].hash,
         "bundle": {"name": bundle.name, "sha256": sha256(bundle), "bytes": bundle.stat().st_size},
-        "files": {file: sha256(target / file) for file in SHOWN},
+        "slim_bytes": (target / SLIM).stat().st_size,
+        "files": {file.relative_to(target).as_posix(): sha256(file) for file in files},
     }
     (target / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     picture(target / "index.html", ROOT / "docs" / "_static" / f"board-{name}.png")
@@ -101,25 +107,24 @@ def published() -> list[dict[str, Any]]:
     return sorted(found, key=lambda about: str(about["registered"]), reverse=True)
 
 
-def table() -> str:
-    """Return the table of docs/boards.md."""
-    lines = [
-        "| board | runs | what it says | processor | registered | bundle |",
-        "| --- " * 6 + "|",
-    ]
+def sections() -> str:
+    """Return the boards as docs/boards.md shows them, a section each."""
+    text = ""
     for about in published():
-        bundle = about["bundle"]
-        size, digest = bundle["bytes"] / 1e6, bundle["sha256"][:12]
-        cells = [
-            f"<a href='boards/{about['name']}/index.html'>{about['name']}</a>",
-            str(about["runs"]),
-            " ".join(about["says"]),
-            about["processor"],
-            f"{about['registered'][:10]}, `{about['registration'][:12]}`",
-            f"`{bundle['name']}`, {size:.0f} MB, SHA-256 `{digest}`",
-        ]
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-    return "\n" + "\n".join(lines) + "\n\n"
+        folder, bundle = f"boards/{about['name']}", about["bundle"]
+        size = bundle["bytes"] / 1e6
+        text += f"""
+## {about["name"]}
+
+<a href="{folder}/index.html">The board</a> of {about["runs"]} runs. {" ".join(about["says"])}
+
+- `{about["command"]}`
+- on {about["processor"]}, registered {about["registered"][:10]} as `{about["registration"][:12]}`
+- <a href="{folder}/{SLIM}">slim bundle</a>, {about["slim_bytes"] / 1e6:.1f} MB
+- with predictions: `{bundle["name"]}`, {size:.0f} MB, SHA-256 `{bundle["sha256"][:12]}`
+
+"""
+    return text
 
 
 def newest(page: Path) -> str:
@@ -135,10 +140,19 @@ def written(page: Path, pattern: re.Pattern[str], text: str) -> str:
     return pattern.sub(lambda m: m[1] + text + m[2], page.read_text(encoding="utf-8"))
 
 
+def same_table(first: Path, second: Path) -> bool:
+    """Tell whether two tables are the same, but for sums in another order."""
+    try:
+        assert_frame_equal(pd.read_csv(first), pd.read_csv(second), rtol=1e-9, atol=1e-9)
+    except AssertionError:
+        return False
+    return True
+
+
 def pages() -> dict[Path, str]:
     """Return the pages that show boards, as they should be."""
     first = {page: written(page, NEWEST, newest(page)) for page in FIRST}
-    return {PAGE: written(PAGE, TABLE, table()), **first}
+    return {PAGE: written(PAGE, SECTIONS, sections()), **first}
 
 
 def check(bundles: Path) -> list[str]:
@@ -152,14 +166,17 @@ def check(bundles: Path) -> list[str]:
             if not (folder / file).is_file() or sha256(folder / file) != digest
         ]
         bundle = bundles / about["bundle"]["name"]
-        if bundle.is_file():
-            if sha256(bundle) != about["bundle"]["sha256"]:
-                wrong.append(f"{bundle} is not what about.json says")
-            run("verify", "--results", bundle)
+        if bundle.is_file() and sha256(bundle) != about["bundle"]["sha256"]:
+            wrong.append(f"{bundle} is not what about.json says")
+        for source in filter(Path.is_file, (folder / SLIM, bundle)):
+            run("verify", "--results", source)
             with TemporaryDirectory() as scratch:
-                run("leaderboard", "--results", bundle, "--out", scratch)
-                if sha256(Path(scratch) / "leaderboard.csv") != about["files"]["leaderboard.csv"]:
-                    wrong.append(f"{bundle} gives another leaderboard.csv")
+                run("leaderboard", "--results", source, "--out", scratch)
+                wrong += [
+                    f"{source} gives another {file}"
+                    for file in ("leaderboard.csv", "tests.csv")
+                    if not same_table(Path(scratch) / file, folder / file)
+                ]
     wrong += [
         f"{page} does not show the boards as they are: publish one again"
         for page, text in pages().items()

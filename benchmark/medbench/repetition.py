@@ -152,7 +152,7 @@ def _compare(
             detail = "the protocol gives no run of this key here: versions or data differ"
         elif (made := here.loc[key])["status"] != "done":
             outcome, detail = "failed", f"{made['status']}: {made['reason']}"
-        elif made["digest"] != stored.loc[key, "digest"]:
+        elif (made["digest"], made[score]) != tuple(stored.loc[key, ["digest", score]]):
             made_score, told_score = float(str(made[score])), float(str(stored.loc[key, score]))
             spread = float(str(spreads[key]))
             outcome = "differs"

@@ -358,7 +358,7 @@ class Results:
         """Return one row for each epoch and training image; columns as :meth:`samples`."""
         import pandas as pd
 
-        arrays = self.record(run).arrays
+        arrays = self._with_predictions(run).arrays
         noisy = arrays["train/noisy_labels"]
         clean = arrays.get("train/clean_labels", noisy)
         epochs = len(arrays["train/predicted"])
@@ -399,7 +399,7 @@ class Results:
 
         if split not in ("test", "validation"):
             raise StoreError(f"{split!r} is no split with predictions; say 'test' or 'validation'")
-        record = self.record(run)
+        record = self._with_predictions(run)
         arrays, classes = record.arrays, record.header.summary["classes"]
         probabilities = arrays[f"{split}/probabilities"]
         epochs, number, _ = probabilities.shape
@@ -492,6 +492,12 @@ class Results:
     def record(self, run: str) -> Record:
         """Return a run's whole record, compared with its digest."""
         return read_record(self._record_path(run))
+
+    def _with_predictions(self, run: str) -> Record:
+        record = self.record(run)
+        if record.left_out:
+            raise StoreError(f"{self.label} is slim: it has no predictions; ask for the whole one")
+        return record
 
     def faults(self, record: Record) -> list[str]:
         """Return what is wrong with a record that was read, as ``medbench verify`` says it."""

@@ -117,6 +117,8 @@ def problems(results: Results, folder: Folder, packages: Iterable[Package]) -> I
         yield f"{file}: {fault}"
     for key in report.unplanned:
         yield f"{folder.record_path(key).relative_to(folder.root)}: not in the plan; remove it"
+    if report.slim:
+        yield f"{many(report.slim, 'record')} without predictions: submit whole results"
     if report.missing:
         missing = many(len(report.missing), "planned run")
         verb = "is" if len(report.missing) == 1 else "are"

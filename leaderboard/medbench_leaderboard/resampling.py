@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.panel import Resamples
 
 #: Raised when something is computed in another way.
-_VERSION = 4
+_VERSION = 5
 
 #: Of a test set: counts of resamples, shape (R, N), weights of halves, shape (2, N), units.
 _Drawn = tuple[NDArray[np.float32], NDArray[np.float64], int]
@@ -62,6 +62,8 @@ class Whole:
         The declared metric and reading on each resample.
     detection : mapping, optional
         How well it finds wrong labels: the fields of :class:`medbench.detection.Detection`.
+    slim : bool
+        Whether all this came with a slim record, which lacks the predictions.
     """
 
     key: str
@@ -74,6 +76,7 @@ class Whole:
     collapsed: bool = False
     scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     detection: Mapping[str, Any] | None = None
+    slim: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def read_whole(
     if stale and (everything or len(stale) <= MOST_RECORDS):
         drawn: dict[str, _Drawn] = {}
         for key, signature in stale.items():
-            valid[key] = _read_one(results, key, signature, facts=facts, drawn=drawn)
+            valid[key] = _read_one(results, key, signature, facts=facts, drawn=drawn, cached=cached)
         _save(cache, valid)
         stale = {}
     return _summarise(valid, runs, len(stale))
@@ -157,6 +160,11 @@ def _summarise(valid: Mapping[str, Whole], runs: pd.DataFrame, unread: int) -> R
             f"{many(len(bare), 'record')} without predictions, whose scores cannot be checked: "
             + ", ".join(key[:12] for key in bare[:3])
             + (" and others." if bare[3:] else ".")
+        )
+    if slim := sum(whole.slim for whole in valid.values()):
+        notes.append(
+            f"{many(slim, 'record')} without predictions: scores on resampled images are as its "
+            "bundle says."
         )
     differing = []
     for dataset, part in runs[runs["status"] == "done"].groupby("dataset", sort=False):
@@ -186,13 +194,19 @@ def _read_one(
     *,
     facts: ProtocolFacts,
     drawn: dict[str, _Drawn],
+    cached: Mapping[str, Whole],
 ) -> Whole:
-    """Read one record; ``drawn`` keeps what was drawn of the test sets met so far."""
+    """Read one record; ``drawn`` keeps what was drawn of the test sets met so far.
+
+    Of a slim record, ``cached`` has what its predictions gave before they were left out.
+    """
     try:
         record = results.record(key)
     except StoreError as error:
         return Whole(key, signature, str(error))
     arrays = record.arrays
+    if record.left_out and not results.faults(record) and key in cached:
+        return replace(cached[key], signature=signature, slim=True)
     if "test/probabilities" not in arrays or "test/labels" not in arrays:
         return Whole(key, signature, "")
     if faults := results.faults(record):

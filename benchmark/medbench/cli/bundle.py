@@ -16,11 +16,13 @@ from medbench.plain import many
 Examples:
   medbench bundle
   medbench bundle medbench-results/quick --out quick-of-my-lab.zip
+  medbench bundle --slim                       a tenth of the size, without predictions
   medbench bundle quick-of-my-lab.zip --unpack FOLDER"""
 )
 @click.argument("results", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option("--out", type=FILE, help="The file to write.  [default: PROTOCOL.medbench.zip]")
 @click.option("--weights", is_flag=True, help="Put pretrained weights in, too.")
+@click.option("--slim", is_flag=True, help="Leave predictions of single images out.")
 @click.option(
     "--unpack",
     "target",
@@ -29,13 +31,19 @@ Examples:
 )
 @json_option
 def bundle(
-    results: Path | None, out: Path | None, weights: bool, target: Path | None, as_json: bool
+    results: Path | None,
+    out: Path | None,
+    weights: bool,
+    slim: bool,
+    target: Path | None,
+    as_json: bool,
 ) -> None:
     """Put the records of a results folder into one file that can be checked.
 
     RESULTS is a results folder (or, with --unpack, a bundle). The bundle holds
     records, protocol and plan, with the SHA-256 of each; the same results give
-    the same bytes. `leaderboard`, `advise` and `verify` take it as --results.
+    the same bytes. `leaderboard`, `advise` and `verify` take it as --results. With --slim, records
+    lack the predictions: boards are the same, but digests cannot be computed again.
     """
     # imported here: --help must not wait for HDF5
     from medbench.store.bundle import read_bundle, unpack_bundle, write_bundle
@@ -48,7 +56,7 @@ def bundle(
     else:
         opened = Results.open(find_results(results))
         place = out or Path(f"{opened.protocol_name}.medbench.zip")
-        write_bundle(opened, place, weights=weights)
+        write_bundle(opened, place, weights=weights, slim=slim)
         made = read_bundle(place)
     if as_json:
         values = {"protocol": made.protocol, "runs": made.runs, "files": len(made.files)}

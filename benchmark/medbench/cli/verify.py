@@ -125,6 +125,11 @@ def _print(results: Results, report: Report) -> None:
     if len(report.missing) > _NAMED:
         click.echo(f"missing: {len(report.missing) - _NAMED} more")
     click.echo(f"{many(report.checked, 'file')} checked, {len(report.faults)} at fault")
+    if report.slim:
+        click.echo(
+            f"{many(report.slim, 'record')} without predictions: readings are those of the curves; "
+            "digests can be compared by --repeat only"
+        )
     if absent := len(report.missing) + report.failed:
         failed = f"; {report.failed} of them failed" if report.failed else ""
         click.echo(f"{absent} of {report.planned} planned runs have no record{failed}")

@@ -60,14 +60,18 @@ def read_run(arrays: Arrays, primary: str, last_epochs: int) -> tuple[dict[str, 
     if "refinement/bought" in arrays:
         curves |= refinement_quality(arrays)
 
-    epochs = len(by_epoch)
-    first_of_last = max(0, epochs - last_epochs)
+    return readings_of(curves, primary, last_epochs), curves
+
+
+def readings_of(curves: Arrays, primary: str, last_epochs: int) -> dict[str, Any]:
+    """Compute the readings from the curves alone; see :func:`read_run`."""
+    by_epoch = curves[f"curves/test/{primary}"]
     chosen = {
-        "last": slice(first_of_last, epochs),
-        "selected": _single(_best_epoch(validation, primary)),
-        "best": _single(_best_epoch(curves[f"curves/test/{primary}"], primary)),
+        "last": slice(max(0, len(by_epoch) - last_epochs), len(by_epoch)),
+        "selected": _single(_best_epoch(curves[f"curves/validation/{primary}"], primary)),
+        "best": _single(_best_epoch(by_epoch, primary)),
     }
-    readings = {
+    return {
         reading: {
             "epoch": span.start,
             "recalls": _finite(curves["curves/test/recalls"][span].mean(axis=0)),
@@ -75,7 +79,6 @@ def read_run(arrays: Arrays, primary: str, last_epochs: int) -> tuple[dict[str, 
         }
         for reading, span in chosen.items()
     }
-    return readings, curves
 
 
 def label_quality(arrays: Arrays) -> dict[str, NDArray[np.float64]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from medbench.attention import read_attention
 from medbench.canonical import canonical_json, labels_hash, sha256
 from medbench.engine.label_noise import estimate_noise, splits_as_given
-from medbench.engine.readings import read_run
+from medbench.engine.readings import read_run, readings_of
 from medbench.errors import RecordError, StoreError
 from medbench.protocol.spec import RunSpec
 from medbench.run_labels import run_label
@@ -61,6 +61,8 @@ class Checked:
         Key of the run that it refines; empty where it refines none.
     begins, ends : str
         Hashes of the first and of the last predictions of test images.
+    slim : bool
+        Whether it is a record without predictions.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class Checked:
     first_phase: str = ""
     begins: str = ""
     ends: str = ""
+    slim: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class Report:
         Planned runs whose last attempt failed.
     unplanned : tuple of str
         Keys of records of runs that are not in the plan.
+    slim : int
+        Records without predictions, whose digests cannot be computed.
     """
 
     checked: int
@@ -103,6 +108,7 @@ class Report:
     missing: tuple[str, ...]
     failed: int
     unplanned: tuple[str, ...]
+    slim: int
 
 
 def check_folder(results: Results, advance: Callable[[int], object] = lambda count: None) -> Report:
@@ -160,6 +166,7 @@ def check_folder(results: Results, advance: Callable[[int], object] = lambda cou
         tuple(run_label(planned[key]) for key in planned if key not in failed | set(runs)),
         len(failed),
         tuple(key for key in runs if key not in planned),
+        sum(file.slim for file in checked),
     )
 
 
@@ -175,7 +182,8 @@ def check_record(path: Path) -> Checked:
     The file can be read and its checksums hold; the digest is that of the content; the file has
     the record's key for a name; the key is the hash of the spec, and the axes are those of the
     spec; noise and epochs in the summary are those of the arrays; readings and curves are those
-    of the stored predictions; the protocol's text has the stated hash.
+    of the stored predictions; the protocol's text has the stated hash. Of a slim record the
+    readings are those of its curves, and digest and predictions are not checked.
     """
     try:
         record = read_record(path)
@@ -185,11 +193,17 @@ def check_record(path: Path) -> Checked:
     if fault:
         return Checked(path, fault)
     start = header.summary["pretraining"]
-    return Checked(
+    checked = Checked(
         path,
         planned={**header.axes, "pretraining": start and start["key"]},
         block=canonical_json([agreement(header.spec)["settings"], header.spec["seed"]]),
         shared=_shared(record.arrays),
+        slim=bool(record.left_out),
+    )
+    if record.left_out:
+        return checked
+    return replace(
+        checked,
         predictions=_predictions(record.arrays["test/probabilities"]),
         first_phase=header.summary.get("first_phase", ""),
         begins=_hash(record.arrays["test/probabilities"][0]),
@@ -324,15 +338,16 @@ def _axes_faults(header: Header) -> Iterator[str]:
 def _label_faults(header: Header, arrays: Mapping[str, NDArray[Any]]) -> Iterator[str]:
     noise, noisy = header.summary["noise"], arrays["train/noisy_labels"]
     if "estimate" in noise:
-        yield from _estimate_faults(header, arrays)
+        if "test/probabilities" in arrays:
+            yield from _estimate_faults(header, arrays)
     else:
         rate = np.mean(arrays["train/clean_labels"] != noisy)
         if not _same(noise["realised_rate"], rate):
             yield f"realised_rate is {noise['realised_rate']}, recomputed {rate}"
     if noise["labels_hash"] != labels_hash(noisy, arrays["validation/noisy_labels"]):
         yield "labels_hash is not that of its noisy labels"
-    if header.summary["epochs"] != len(arrays["test/probabilities"]):
-        yield f"epochs is {header.summary['epochs']}, not the number of its predictions"
+    if header.summary["epochs"] != len(arrays["curves/test/recalls"]):
+        yield f"epochs is {header.summary['epochs']}, not the length of its curves"
 
 
 def _estimate_faults(header: Header, arrays: Mapping[str, NDArray[Any]]) -> Iterator[str]:
@@ -350,7 +365,11 @@ def _estimate_faults(header: Header, arrays: Mapping[str, NDArray[Any]]) -> Iter
 def _reading_faults(record: Record) -> Iterator[str]:
     evaluation = record.header.spec["evaluation"]
     last_epochs = RunSpec.from_json(record.header.spec).last_epochs
-    readings, curves = read_run(record.arrays, evaluation["primary"], last_epochs)
+    if record.left_out:
+        curves: Mapping[str, NDArray[Any]] = {}
+        readings = readings_of(record.arrays, evaluation["primary"], last_epochs)
+    else:
+        readings, curves = read_run(record.arrays, evaluation["primary"], last_epochs)
     stored: Any = record.header.summary["readings"]
     for reading, values in readings.items():
         if wrong := [n for n, value in values.items() if not _same(stored[reading][n], value)]:

@@ -8,9 +8,11 @@ holds, in this order::
     attempts/ab/abcd….N.json   attempts that left no record
     runs/ab/abcd….h5           records
     pretrainings/ab/abcd….safetensors   weights, where asked for
+    index/whole-….parquet      of a slim bundle: what a board computed from the predictions
 
-The same results give the same bytes. A bundle comes from somebody else: only files of these
-names are unpacked, each of the size and hash that the manifest states, and whole records.
+A *slim* bundle has records without predictions of single images, losses and selections, a tenth of
+the size. The same results give the same bytes. A bundle comes from somebody else: only files of
+these names are unpacked, each of the size and hash that the manifest states, and whole records.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import medbench
 from medbench.errors import RecordError, StoreError
 from medbench.plain import plain
 from medbench.store.atomic import atomic_path, reading
-from medbench.store.records import check_format, read_record
+from medbench.store.records import check_format, read_record, slimmed, to_bytes
 from medbench.store.results import Results
 
 #: Version of the layout; another one is refused, not guessed at.
@@ -44,7 +46,14 @@ _NAMES = re.compile(
     r"|attempts/([0-9a-f]{2})/\1[0-9a-f]{62}\.[0-9]{1,6}\.json"
     r"|runs/([0-9a-f]{2})/\2[0-9a-f]{62}\.h5"
     r"|pretrainings/([0-9a-f]{2})/\3[0-9a-f]{62}\.safetensors"
+    r"|index/whole-[0-9a-f]{16}\.parquet"
 )
+
+#: What records of a slim bundle lack: all that has a value for each epoch and image.
+LEFT_OUT = (
+    "test/probabilities", "validation/probabilities", "train/predicted", "train/noisy_loss",
+    "train/selected", "train/clean_probability", "train/corrected",
+)  # fmt: skip
 
 #: Of a ZIP entry: a plain file that its owner may write.
 _PLAIN = (stat.S_IFREG | 0o644) << 16
@@ -79,7 +88,9 @@ class Bundle:
         return sum(int(file["size"]) for file in self.files.values())
 
 
-def write_bundle(results: Results, path: Path, *, weights: bool = False) -> Bundle:
+def write_bundle(
+    results: Results, path: Path, *, weights: bool = False, slim: bool = False
+) -> Bundle:
     """Write the records of a results folder into a bundle.
 
     Parameters
@@ -90,32 +101,45 @@ def write_bundle(results: Results, path: Path, *, weights: bool = False) -> Bund
         The file to write; it is whole or absent.
     weights : bool
         Whether to include pretrained weights, which boards do not need.
+    slim : bool
+        Whether to leave :data:`LEFT_OUT` out of records, and include what a board computed from it.
 
     Raises
     ------
     StoreError
-        If there is no record, one is not whole, or the file cannot be written.
+        If there is no record, one is not whole, a slim one is asked for before there is a board,
+        or the file cannot be written.
     """
-    folders = ("attempts", "runs", "pretrainings") if weights else ("attempts", "runs")
+    folders = ["attempts", "runs", *(["pretrainings"] if weights else [])]
     found = [file for folder in folders for file in sorted(results.root.glob(f"{folder}/*/*"))]
     if results.registration_path.is_file():
         found = [results.registration_path, *found]
+    if slim:
+        computed = sorted((results.root / "index").glob("whole-*.parquet"))
+        if not computed:
+            raise StoreError(
+                f"{results.root} has no board yet; make it with `medbench leaderboard`"
+            )
+        found += computed
     names = [*_ALWAYS, *(file.relative_to(results.root).as_posix() for file in found)]
-    files = {name: _described(results.root / name) for name in names if _NAMES.fullmatch(name)}
+    kept = [name for name in names if _NAMES.fullmatch(name)]
+    files = {name: _described(_content(results.root / name, slim=slim)) for name in kept}
     bundle = Bundle(path, results.protocol_name, files)
     if not bundle.runs:
         raise StoreError(f"{results.root} holds no finished run yet; there is nothing to bundle")
     for name in files:
         if name.startswith("runs/"):
-            read_record(results.root / name)  # raises where a record is not whole
+            record = read_record(results.root / name)  # raises where a record is not whole
+            if slim and "attention/maps" in record.arrays:
+                raise StoreError("readings of attention need predictions: bundle without --slim")
     made_by = {"format": FORMAT, "medbench": medbench.__version__}
     manifest = {**made_by, "protocol": bundle.protocol, "files": files}
     try:
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=1, sort_keys=True))
             for name, described in files.items():
-                content = (results.root / name).read_bytes()
-                if hashlib.sha256(content).hexdigest() != described["sha256"]:
+                content = _content(results.root / name, slim=slim)
+                if _described(content) != described:
                     raise StoreError(f"{name} has just changed; bundle again once runs have ended")
                 archive.writestr(_entry(name), content)
     except OSError as error:
@@ -167,7 +191,7 @@ def unpack_bundle(path: Path, folder: Path) -> Bundle:
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from error
     for name, stated in bundle.files.items():
-        if _described(folder / name) != stated:
+        if _described(_content(folder / name)) != stated:
             raise _refused(path, f"{name} is not what its {MANIFEST} states")
         if name.startswith("runs/"):
             _check_record(folder / name, path, name)
@@ -177,10 +201,15 @@ def unpack_bundle(path: Path, folder: Path) -> Bundle:
     return bundle
 
 
-def _described(file: Path) -> dict[str, Any]:
-    with reading(file), file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        return {"size": opened.tell(), "sha256": digest}
+def _content(file: Path, *, slim: bool = False) -> bytes:
+    if slim and file.suffix == ".h5":
+        return to_bytes(slimmed(read_record(file), LEFT_OUT))
+    with reading(file):
+        return file.read_bytes()
+
+
+def _described(content: bytes) -> dict[str, Any]:
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -21,8 +21,9 @@ Layout of a record::
 
 Of a refinement, E counts its rounds, and the state that it starts from as round 0.
 
-``?`` marks what only some runs have. Everything but ``metadata`` is scientific and is covered
-by the digest. HDF5 keeps checksums of all of it, its own structures included, so that an
+``?`` marks what only some runs have. A *slim* record, as a slim bundle has it, lacks the large
+arrays; its attribute ``left_out`` names them. Everything but ``metadata`` is scientific and is
+covered by the digest. HDF5 keeps checksums of all of it, its own structures included, so that an
 altered byte is found when it is read.
 """
 
@@ -90,10 +91,11 @@ class Header:
 
 @dataclass(frozen=True)
 class Record:
-    """A whole record."""
+    """A record; ``left_out`` names the arrays that a slim one lacks."""
 
     header: Header
     arrays: Arrays
+    left_out: tuple[str, ...] = ()
 
 
 def digest_of(
@@ -129,6 +131,13 @@ def make_record(
     return Record(Header(key, axes, spec, summary, digest, metadata), arrays)
 
 
+def slimmed(record: Record, names: Iterable[str]) -> Record:
+    """Return a record without some arrays; the digest is still that of the whole one."""
+    left_out = tuple(sorted(record.arrays.keys() & set(names)))
+    kept = {name: array for name, array in record.arrays.items() if name not in left_out}
+    return Record(record.header, kept, left_out)
+
+
 def write_record(path: Path, record: Record) -> None:
     """Write a record; it is whole or absent, and one that is there already stays.
 
@@ -150,6 +159,8 @@ def to_bytes(record: Record) -> bytes:
     # from version 1.10 on, HDF5 keeps checksums of its own structures
     with h5py.File(image, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = FORMAT
+        if record.left_out:
+            file.attrs["left_out"] = np.bytes_(" ".join(record.left_out))  # str takes 4 KiB more
         _write_array(file, "metadata", _encoded(header.pop("metadata")))
         _write_array(file, "header", _encoded(header))
         for name in sorted(record.arrays):
@@ -176,11 +187,13 @@ def read_record(path: Path) -> Record:
     ------
     RecordError
         As :func:`read_header`, and if an array fails its checksum or the
-        content does not match the digest.
+        content does not match the digest, which of a slim record cannot be computed.
     """
     with _opened(path) as file:
         header, arrays = _header(file), _arrays(file)
         del arrays["header"], arrays["metadata"]
+        if left_out := bytes(file.attrs.get("left_out", b"")).decode():
+            return Record(header, arrays, tuple(left_out.split()))
         content = digest_of(header.key, header.axes, header.spec, header.summary, arrays)
         if content != header.digest:
             raise ValueError("its content does not match its digest")
