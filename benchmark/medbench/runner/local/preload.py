@@ -12,7 +12,7 @@ import warnings
 import numpy.strings  # what numpy.char imports, when a record is made
 import torch._dynamo  # what torch's optimisers import, for seconds, when first made
 
-import medbench.cli  # what the command's own script imports, in each process anew
+import medbench.cli  # what each process imports as the command's own script
 import medbench.runner.local.entry
 import medbench.runner.local.evaluator_process
 import medbench.runner.local.training
