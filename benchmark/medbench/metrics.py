@@ -351,7 +351,7 @@ def resampled(
     """
     starts = range(0, len(weights), _ROWS)
     parts = (weights[start : start + _ROWS].astype(np.float64) for start in starts)
-    ranking = Weighted(labels, probabilities, weights).ranking
+    ranking = Weighted(labels, probabilities, np.ones((0, len(labels)))).ranking
     found = [_FUNCTIONS[metric](Weighted(labels, probabilities, part, ranking)) for part in parts]
     return np.concatenate(found) if found else np.zeros(0)
 

@@ -17,7 +17,7 @@ from multiprocessing import connection as pipes
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock, Thread
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from medbench.errors import MedbenchError, UnwritableError
 from medbench.interfaces.executor import Job, JobState
@@ -89,8 +89,8 @@ class RunnerLine:
         EOFError
             If the runner or the training process is gone, or this process is to stop.
         """
-        ready = pipes.wait([self._connection, process.process.sentinel, stop])
-        if ready != [self._connection]:
+        awaited: list[Any] = [self._connection, process.process.sentinel, stop]
+        if pipes.wait(awaited) != [self._connection]:
             raise EOFError
         return Job.from_json(json.loads(self._connection.recv_bytes()))
 
