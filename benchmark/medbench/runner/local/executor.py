@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import active_children, get_all_start_methods, get_context
+from multiprocessing import active_children, forkserver, get_all_start_methods, get_context
 from multiprocessing import connection as pipes
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -59,7 +59,7 @@ class _Running:
 class LocalExecutor(Executor):
     """Carries out jobs on this machine.
 
-    The server is started with the first job: it imports torch and the built-in
+    The server is started at once: it imports torch and the built-in
     plugins once, and every job is forked from it. Once there are more jobs than slots, the
     pair of processes of the next one is forked while others run.
 
@@ -82,6 +82,8 @@ class LocalExecutor(Executor):
         self._server: int | None = None
         if self._forks:
             self._context.set_forkserver_preload(["medbench.runner.local.preload"])
+            with _server_environment(modules):
+                forkserver.ensure_running()
         self._running: dict[str, _Running] = {}
         self._submitted = 0
         self._spare: tuple[BaseProcess, Connection] | None = None

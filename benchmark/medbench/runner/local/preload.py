@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -35,3 +36,6 @@ MODULES = "MEDBENCH_PRELOAD"
 
 for _name in filter(None, os.environ.get(MODULES, "").split(",")):
     importlib.import_module(_name)
+
+# what all jobs share stays out of their garbage collection, which would copy it into each
+gc.freeze()
