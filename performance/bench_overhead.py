@@ -3,13 +3,14 @@
 Overhead: the protocol `quick` is run whole, one run at a time, by the command that a user
 gives. Of its wall seconds, those that jobs spent in training (pretraining and prediction
 in it) and in evaluation are what was asked for; all others are overhead: starting, reading
-and drawing data, noise, processes, records, checkpoints, and the board (bar: 3 %). The
-board's part is shown too.
+and drawing data, noise, processes, records, checkpoints, and the board (bar: 3 %). Its
+parts are shown: before the first job is planned, data, what else jobs cost (processes,
+records, locks; of the first, loading torch), and the board at the end.
 
-First step: a method of its own tells how old the evaluator process is when the first
-mini-batch is about to be asked for, and when the first step of the optimiser is done
-(bar: 0.2 s on the CPU, for the former). The first run of each dataset and seed is shown
-apart: it reads the images, which the others find.
+First step: a method of its own tells how long ago its run was locked, right before its
+submission, when the first mini-batch is about to be asked for, and when the first step of
+the optimiser is done (bar: 0.2 s on the CPU, for the former). The first run of each dataset
+and seed is shown apart: it reads the images, which the others find.
 """
 
 from __future__ import annotations
@@ -34,15 +35,16 @@ from medbench.store.results import Results
 MOST_OVERHEAD, MOST_SECONDS = 0.03, 0.2
 
 PLUGIN = '''
-import os, time
+import json, os, time
+from pathlib import Path
 from medbench_plugins.methods.cross_entropy import CrossEntropy
 
 
 def age():
-    """Return the seconds since the evaluator process was forked, to a hundredth."""
-    with open(f"/proc/{os.getppid()}/stat") as file:
-        ticks = int(file.read().rpartition(")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    """Return the seconds since the run was locked."""
+    log = Path(os.readlink("/proc/self/fd/1"))
+    lock = log.parents[2] / "locks" / f"{log.name.partition('.')[0]}.json"
+    return time.time() - json.loads(lock.read_text())["since"]
 
 
 class FirstStep(CrossEntropy):
@@ -68,22 +70,27 @@ class FirstStep(CrossEntropy):
 '''
 
 
-def command(*arguments: str) -> float:
-    """Run medbench; return its wall seconds."""
+def command(*arguments: str) -> list[float]:
+    """Run medbench; return the seconds until each line of its stderr and until its end."""
     began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "medbench", *arguments],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    return time.perf_counter() - began
+    line = [sys.executable, "-m", "medbench", *arguments]
+    with subprocess.Popen(
+        line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = [(text, time.perf_counter() - began) for text in process.stderr]
+    if process.returncode:
+        sys.exit(f"{line}: {''.join(text for text, _ in said)}")
+    return [*(at for text, at in said if re.match(r"\[|\d+ runs? .* to do", text)),
+            time.perf_counter() - began]  # fmt: skip
 
 
 def overhead(folder: Path, protocol: str) -> dict[str, float]:
     """Run a protocol; return its wall seconds and what they were spent on."""
-    wall = command("run", "--all", "--protocol", protocol, "--results", str(folder), "--jobs", "1")
-    board = command("leaderboard", "--results", str(folder))
+    planned, *_, ended, wall = command(
+        "run", "--all", "--protocol", protocol, "--results", str(folder), "--jobs", "1"
+    )
+    board = command("leaderboard", "--results", str(folder))[-1]
     results = Results.open(folder)
     asked, jobs, stages = 0.0, 0, {}
     for table in (read_index(results), read_pretraining_index(results)):
@@ -93,9 +100,12 @@ def overhead(folder: Path, protocol: str) -> dict[str, float]:
             asked += times.get("training", 0.0) + times.get("evaluation", 0.0)
             for name, seconds in times.items():
                 stages[name] = stages.get(name, 0.0) + seconds
+    data = stages.get("data", 0.0)
     return {
         "wall": wall, "asked": asked, "overhead": 1 - asked / wall, "jobs": jobs,
-        "second board": board, **{f"stage {name}": value for name, value in stages.items()},
+        "before jobs": planned, "data": data, "around jobs": ended - planned - asked - data,
+        "board": wall - ended, "second board": board,
+        **{f"stage {name}": value for name, value in stages.items()},
     }  # fmt: skip
 
 

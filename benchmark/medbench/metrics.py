@@ -8,7 +8,7 @@ bootstrap of the board (thousands of rows).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,22 @@ class Weighted:
         Predicted class probabilities, rows summing to 1.
     weights : ndarray of float64, shape (R, N)
         How often each sample is in each of R resamples: whole numbers.
+    ranking : callable, optional
+        Returns the samples by falling probability of a class; that of another object with the
+        same predictions saves sorting them again.
     """
 
-    def __init__(self, labels: Labels, probabilities: Probabilities, weights: Values) -> None:
+    def __init__(
+        self,
+        labels: Labels,
+        probabilities: Probabilities,
+        weights: Values,
+        ranking: Callable[[int], Ranking] | None = None,
+    ) -> None:
         self.labels = labels
         self.probabilities = probabilities
         self.weights = weights
+        self.ranking = ranking or cache(lambda index: _ranking(probabilities[:, index]))
 
     @cached_property
     def total(self) -> Values:
@@ -99,11 +109,6 @@ class Weighted:
         """Macro average precision, each class against the rest as for AUROC, shape (R,)."""
         return self._over_classes(self._precision)
 
-    @cached_property
-    def _rankings(self) -> list[Ranking]:
-        """Samples by falling probability of each class."""
-        return [_ranking(column) for column in self.probabilities.T]
-
     def _over_classes(self, of_class: Callable[[int], Values]) -> Values:
         if np.isnan(self.probabilities).any():
             return np.full(len(self.weights), np.nan)
@@ -143,14 +148,14 @@ class Weighted:
         return np.minimum(place, bins - 1).astype(np.intp).take(tie, axis=1)
 
     def _area(self, index: int) -> Values:
-        return _area(self._rankings[index], self.labels == index, self.weights)
+        return _area(self.ranking(index), self.labels == index, self.weights)
 
     def _precision(self, index: int) -> Values:
         """Return the average precision of one class, shape (R,), not interpolated.
 
         Samples of equal score are taken together: sum_n (R_n - R_(n-1)) P_n.
         """
-        drawn, member, ends = _ranked(self._rankings[index], self.labels == index, self.weights)
+        drawn, member, ends = _ranked(self.ranking(index), self.labels == index, self.weights)
         taken = np.cumsum(drawn, axis=1).take(ends, axis=1)
         hits = np.cumsum(drawn * member, axis=1).take(ends, axis=1)
         positive, negative = hits[:, -1], (taken - hits)[:, -1]
@@ -180,15 +185,20 @@ def area_under_roc(scores: Probabilities, member: NDArray[np.bool_], weights: Va
 
 
 def _area(ranking: Ranking, member: NDArray[np.bool_], weights: Values) -> Values:
-    drawn, member, ends = _ranked(ranking, member, weights)
-    above = np.cumsum(drawn * member, axis=1)
-    positive, others = above[:, -1], drawn * ~member
-    if len(ends) < len(member):  # ties: the mean of what is before and after them
-        above = above.take(ends, axis=1)
-        before = np.concatenate([np.zeros_like(above[:, :1]), above[:, :-1]], axis=1)
-        above = (above + before) / 2
-        others = np.add.reduceat(others, np.append(0, ends[:-1] + 1), axis=1)
-    return _divide(_dot(others, above), positive * others.sum(axis=1))
+    order, ends = ranking
+    inside = member[order]
+    positive = weights.take(order[inside], axis=1)
+    # weights of the first 0, 1, ... others by falling score; whole numbers, so sums are exact
+    others = np.zeros((len(weights), len(order) - positive.shape[1] + 1))
+    np.cumsum(weights.take(order[~inside], axis=1), axis=1, out=others[:, 1:])
+    number = np.cumsum(~inside)  # of others up to each place
+    above = others.take(number[inside], axis=1)
+    if len(ends) < len(order):  # ties: the mean of what is before and after them
+        tie = np.searchsorted(ends, np.flatnonzero(inside))
+        up_to = np.append(0, number[ends])  # each tie
+        above = (others.take(up_to[tie], axis=1) + others.take(up_to[tie + 1], axis=1)) / 2
+    pairs = positive.sum(axis=1) * others[:, -1]
+    return _divide(pairs - _dot(positive, above), pairs)
 
 
 def _ranking(scores: Probabilities) -> Ranking:
@@ -341,7 +351,8 @@ def resampled(
     """
     starts = range(0, len(weights), _ROWS)
     parts = (weights[start : start + _ROWS].astype(np.float64) for start in starts)
-    found = [_FUNCTIONS[metric](Weighted(labels, probabilities, part)) for part in parts]
+    ranking = Weighted(labels, probabilities, np.ones((0, len(labels)))).ranking
+    found = [_FUNCTIONS[metric](Weighted(labels, probabilities, part, ranking)) for part in parts]
     return np.concatenate(found) if found else np.zeros(0)
 
 

@@ -309,14 +309,14 @@ def execute(
 
     from medbench.runner.costs import costs_seen
 
+    # first, since it loads torch in another process
+    executor = executor_class(jobs, settings, built_in_modules(registry, chosen))
     slots = DeviceSlots(devices, jobs)
     maker = JobMaker(
         results.root, options.cache, options.timeout, *options.interval,
         memory=options.memory, refined=plan.refined,
         origin=origin(file, plugin_distributions(registry.entries.values()), line),
     )  # fmt: skip
-    modules = built_in_modules(registry, chosen)
-    executor = executor_class(jobs, settings, modules)
     costs = costs_seen(results)
     progress = Progress(plan, results, jobs, costs)
     try:

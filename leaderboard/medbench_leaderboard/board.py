@@ -227,7 +227,7 @@ def read_board(*folders: Path, everything: bool = False) -> Board:
 def board_of(results: Results, *, everything: bool = False) -> Board:
     """Return the board of results; see :func:`read_board`."""
     data = read_data(results, everything=everything)
-    return with_pools(first_board(results, data), data)
+    return replace(first_board(results, data), pools=read_pools(data))
 
 
 def first_board(results: Results, data: BoardData) -> Board:
@@ -236,15 +236,14 @@ def first_board(results: Results, data: BoardData) -> Board:
     return replace(made, refinement=read_refinement(results, data.facts))
 
 
-def with_pools(board: Board, data: BoardData) -> Board:
-    """Return the board with its pools; detection is not theirs to rank."""
+def read_pools(data: BoardData) -> tuple[Pool, ...]:
+    """Return the pools of what was read; detection is not theirs to rank."""
     declared = Declared(reason="the protocol declares no pools")
     readings = replace(data.readings, detections={})
-    pools = tuple(
+    return tuple(
         Pool(rule, make_board(data.facts, runs, {}, readings, declared))
         for rule, runs in pools_of(data.runs).items()
     )
-    return replace(board, pools=pools)
 
 
 def make_board(

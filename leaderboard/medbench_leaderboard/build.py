@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from medbench.errors import StoreError
 from medbench.results import Results
 from medbench.store.atomic import write_bytes
 from medbench_leaderboard.attention import read_attended
-from medbench_leaderboard.board import Board, board_of, first_board, with_pools
+from medbench_leaderboard.board import Board, board_of, first_board, read_pools
 from medbench_leaderboard.confirmed import read_confirmed
 from medbench_leaderboard.contributed import Section
 from medbench_leaderboard.curves import read_curves
@@ -32,6 +33,9 @@ from medbench_leaderboard.paper import paper_files
 from medbench_leaderboard.pool_tables import pools_table, pools_tests
 from medbench_leaderboard.reading import read_data
 from medbench_leaderboard.tests_table import tests_table
+
+#: Runs above which pools are computed in the other process, which takes a second to load pandas.
+_MANY_RUNS = 2000
 
 
 def write_board(
@@ -90,8 +94,9 @@ def write_board(
 def _contents(
     results: Results, figures: Drawings, sections: Sequence[Section], *, everything: bool
 ) -> tuple[Board, dict[str, bytes]]:
-    """Return the board and its files; figures are drawn while the rest is computed."""
+    """Return the board and its files; another process draws, and computes pools of many runs."""
     data = read_data(results, everything=everything)
+    pools = figures.executor.submit(read_pools, data) if len(data.runs) > _MANY_RUNS else None
     board = first_board(results, data)
     charts = [figures.add(chart) for chart in score_charts(board)]
     curves = read_curves(results, board.runs, board.facts.primary)
@@ -103,7 +108,7 @@ def _contents(
         for i, section in enumerate(sections, start=1)
     ]  # fmt: skip
     bought = None if board.refinement is None else figures.add(refinement_chart(board))
-    board = with_pools(board, data)
+    board = replace(board, pools=pools.result() if pools else read_pools(data))
     explored = board_of(results.explored) if results.explored else None
     confirmed = read_confirmed(results, board, explored)
     attended = read_attended(results, board.runs, board.facts)

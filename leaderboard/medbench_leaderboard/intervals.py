@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t
+from scipy.special import stdtrit  # quantiles of Student's t
 
 
 def over_seeds(sd: ArrayLike, seeds: ArrayLike, level: float = 0.95) -> NDArray[np.float64]:
@@ -34,6 +34,6 @@ def over_seeds(sd: ArrayLike, seeds: ArrayLike, level: float = 0.95) -> NDArray[
     deviation: NDArray[Any] = np.asarray(sd, np.float64)
     number = np.asarray(seeds, np.float64)
     enough = number >= 2
-    factor = np.where(number >= 3, t.ppf((1 + level) / 2, np.maximum(number - 1, 1)), 1.0)
+    factor = np.where(number >= 3, stdtrit(np.maximum(number - 1, 1), (1 + level) / 2), 1.0)
     half = factor * deviation / np.sqrt(np.maximum(number, 1))
     return np.where(enough, half, np.nan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -154,6 +155,37 @@ def test_files_of_the_board_that_are_not_as_written_are_rebuilt(results: Results
         assert content(out) == made
     (out / "notes.txt").write_text("somebody's own")
     assert not update_board(load(results.root), out).rebuilt
+
+
+#: Makes a board and is killed when it is about to write the third file.
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from medbench_leaderboard import build, medbench_build_board
+
+write, written = build.write_bytes, []
+
+def dying(path, content):
+    if len(written) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    written.append(path)
+    write(path, content)
+
+build.write_bytes = dying
+medbench_build_board(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_board_that_was_killed_while_it_was_written_is_as_undisturbed(
+    results: Results, tmp_path: Path
+) -> None:
+    out, records = results.board, content(results.root / "runs")
+    ended = subprocess.run([sys.executable, "-c", DYING, results.root, out], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert len(content(out)) == 2
+    assert update_board(load(results.root), out).rebuilt
+    assert_as_if_made_now(results, out, tmp_path / "now")
+    assert content(results.root / "runs") == records
 
 
 def test_a_figure_that_is_no_more_goes_unless_somebody_touched_it(results: Results) -> None:

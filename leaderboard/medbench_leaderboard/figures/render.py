@@ -28,14 +28,14 @@ class Drawings:
     """
 
     def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+        self.executor = executor
         self._charts: list[tuple[Chart, Future[Drawn]]] = []
 
     def add(self, chart: Chart) -> Chart:
         """Begin to draw a chart, if it has rows; return it."""
         if len(chart.rows):
             given = chart.still_spec(), chart.title, PRINT
-            self._charts.append((chart, self._executor.submit(drawing.draw, *given)))
+            self._charts.append((chart, self.executor.submit(drawing.draw, *given)))
         return chart
 
     def drawn(self) -> dict[str, Drawn]:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from medbench.engine.streams import numpy_stream
 from medbench.protocol.decidable import pairs_needed, smallest_p
@@ -144,7 +144,8 @@ def _raw(question: str, part: Contrasts, facts: ProtocolFacts) -> list[Mapping[s
     p_sources = estimate.p_values(weights)
     p = p_pairs if p_sources is None else np.maximum(p_pairs, p_sources)
     effects = contributions.sum(axis=0)
-    signed_ranks = (np.sign(differences) * rankdata(np.abs(differences), axis=0)).sum(axis=0)
+    absolute = pd.DataFrame(np.abs(differences)).rank().to_numpy()
+    signed_ranks = (np.sign(differences) * absolute).sum(axis=0)
     intervals = estimate.intervals(weights, level)
     wide = over_datasets(panel, weights, level, facts.resamples, stream("datasets"))
     standardised = _standardised(differences)

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit  # quantiles of Student's t
 
 from medbench.engine.streams import numpy_stream
 from medbench.protocol.decidable import Side
@@ -115,7 +115,7 @@ def _change(
     interval = None
     if fewest > 1:
         error = float((draws / len(pairs)).std(ddof=1)) * (fewest / (fewest - 1)) ** 0.5
-        half = float(student.ppf((1 + level) / 2, len(pairs) * (fewest - 1))) * error
+        half = float(stdtrit(len(pairs) * (fewest - 1), (1 + level) / 2)) * error
         interval = Interval(max(-1.0, tau - half), min(1.0, tau + half), level, "seeds")
     return OrderChange(
         lower=lower,

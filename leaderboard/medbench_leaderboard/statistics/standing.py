@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit  # quantiles of Student's t
 
 from medbench.engine.streams import numpy_stream
 from medbench_leaderboard.names import Entrant
@@ -103,7 +103,7 @@ def _mean_rank_intervals(
     error = (total / len(panel.meetings)).std(axis=0, ddof=1) * np.sqrt(fewest / (fewest - 1))
     df = sum(len(of) - 1 for of in seeds.values())
     level = 1 - facts.alpha
-    half = student.ppf((1 + level) / 2, df) * error
+    half = stdtrit(df, (1 + level) / 2) * error
     return [
         Interval(max(1.0, float(r - h)), min(float(k), float(r + h)), level, "seeds")
         for r, h in zip(mean_ranks, half, strict=True)

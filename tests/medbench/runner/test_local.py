@@ -266,7 +266,7 @@ def test_a_hanging_run_is_ended_with_all_its_processes(
 def test_a_job_whose_runner_dies_before_sending_it_ends(tmp_path: Path) -> None:
     mine, theirs = get_context("forkserver").Pipe()
     process = get_context("forkserver").Process(
-        target=start_evaluator, args=(theirs, str(tmp_path / "log"), discover().to_json())
+        target=start_evaluator, args=(theirs, discover().to_json())
     )
     process.start()
     theirs.close()
@@ -299,7 +299,7 @@ def test_a_job_does_not_outlive_its_runner(
         # the death of the runner, seen from the job: its end of the pipe is closed
         mine, theirs = get_context("forkserver").Pipe()
         process = get_context("forkserver").Process(
-            target=start_evaluator, args=(theirs, str(tmp_path / "log"), discover().to_json())
+            target=start_evaluator, args=(theirs, discover().to_json())
         )
         process.start()
         theirs.close()

@@ -13,10 +13,11 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from multiprocessing import connection as pipes
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock, Thread
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from medbench.errors import MedbenchError, UnwritableError
 from medbench.interfaces.executor import Job, JobState
@@ -36,8 +37,8 @@ from medbench.store.attempts import Attempt
 from medbench.store.results import Results
 
 
-def evaluator_main(connection: Connection, log: str, announced: str) -> NoReturn:
-    """Carry out one job, received over ``connection``; report progress and the end over it.
+def evaluator_main(connection: Connection, announced: str) -> NoReturn:
+    """Wait for one job over ``connection``, carry it out, report progress and the end over it.
 
     ``announced`` is a registry as JSON.
     """
@@ -47,17 +48,18 @@ def evaluator_main(connection: Connection, log: str, announced: str) -> NoReturn
     stop = StopRequest()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the runner
     signal.signal(signal.SIGTERM, lambda *_: stop.ask(STOP_SECONDS))
-    _redirect_output(Path(log))
     registry = Registry.from_json(announced)
     process = start_training_process(registry, connection, stop)
     line = RunnerLine(connection)
     try:
-        job = line.job()
+        job = line.job(process, stop)
     except EOFError:
-        note("the runner is gone")
         abandon()
+    log = Results(job.results).log_path(job.key, job.attempt)
+    _redirect_output(log)
+    process = process.assigned()
     Thread(target=line.listen, args=(stop,), daemon=True).start()
-    _Serving(job, line, Path(log)).serve(registry, process)
+    _Serving(job, line, log).serve(registry, process)
 
 
 class RunnerLine:
@@ -79,14 +81,17 @@ class RunnerLine:
         self._lock = Lock()
         self.ending = Lock()
 
-    def job(self) -> Job:
+    def job(self, process: TrainingProcess, stop: StopRequest) -> Job:
         """Wait for the job.
 
         Raises
         ------
         EOFError
-            If the runner is gone.
+            If the runner or the training process is gone, or this process is to stop.
         """
+        awaited: list[Any] = [self._connection, process.process.sentinel, stop]
+        if pipes.wait(awaited) != [self._connection]:
+            raise EOFError
         return Job.from_json(json.loads(self._connection.recv_bytes()))
 
     def listen(self, stop: StopRequest) -> NoReturn:

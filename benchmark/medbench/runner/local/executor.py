@@ -1,4 +1,4 @@
-"""The local executor: a process pair a job, forked from a server with torch loaded."""
+"""The local executor: a process pair a job, forked ahead from a server with torch loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import active_children, get_all_start_methods, get_context
+from multiprocessing import active_children, forkserver, get_all_start_methods, get_context
 from multiprocessing import connection as pipes
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -59,8 +59,9 @@ class _Running:
 class LocalExecutor(Executor):
     """Carries out jobs on this machine.
 
-    The server is started with the first job: it imports torch and the built-in
-    plugins once, and every job is forked from it.
+    The server is started at once: it imports torch and the built-in
+    plugins once, and every job is forked from it. Once there are more jobs than slots, the
+    pair of processes of the next one is forked while others run.
 
     Parameters
     ----------
@@ -81,7 +82,11 @@ class LocalExecutor(Executor):
         self._server: int | None = None
         if self._forks:
             self._context.set_forkserver_preload(["medbench.runner.local.preload"])
+            with _server_environment(modules):
+                forkserver.ensure_running()
         self._running: dict[str, _Running] = {}
+        self._submitted = 0
+        self._spare: tuple[BaseProcess, Connection] | None = None
         # their work is done; the next job may start while their processes end
         self._finished: list[_Running] = []
 
@@ -94,7 +99,8 @@ class LocalExecutor(Executor):
         """Start a job in a process pair of its own."""
         if any(left.job.key == job.key for left in self._finished):
             self._clean_up_finished()
-        process, mine = self._start(job)
+        process, mine = self._take_spare() or self._start()
+        self._submitted += 1
         with suppress(BrokenPipeError):  # events() sees an evaluator that is gone already
             mine.send_bytes(json.dumps(job.to_json()).encode())
         # it includes the start time: a later process with the same number is another one
@@ -105,12 +111,19 @@ class LocalExecutor(Executor):
         self._running[job.key] = _Running(job, process, evaluator, mine, time.monotonic())
         return JobHandle(job.key, f"process {process.pid}")
 
-    def _start(self, job: Job) -> tuple[BaseProcess, Connection]:
+    def _take_spare(self) -> tuple[BaseProcess, Connection] | None:
+        """Return the evaluator that was started ahead, if it is there and alive."""
+        spare, self._spare = self._spare, None
+        if spare and not spare[0].is_alive():
+            spare[1].close()
+            return None
+        return spare
+
+    def _start(self) -> tuple[BaseProcess, Connection]:
         """Start an evaluator; if the server dies meanwhile, let a new server start another."""
-        log = Results(job.results).log_path(job.key, job.attempt)
         for left in reversed(range(_TRIES)):
             mine, theirs = self._context.Pipe()
-            arguments = (theirs, str(log), self._announced)
+            arguments = (theirs, self._announced)
             process = self._context.Process(target=start_evaluator, args=arguments)
             try:
                 with _server_environment(self.modules):
@@ -129,6 +142,8 @@ class LocalExecutor(Executor):
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
         """Return what happened since the last call, waiting at most ``wait`` seconds."""
         self._clean_up_finished()
+        if self._spare is None and self._running and self._submitted > self.slots:
+            self._spare = self._start()
         awaited: list[Any] = [running.connection for running in self._running.values()]
         awaited += [r.process.sentinel for r in self._running.values() if r.watched]
         ready = set(pipes.wait(awaited, timeout=wait))
@@ -158,6 +173,11 @@ class LocalExecutor(Executor):
         self._clean_up_finished()
         for running in list(self._running.values()):
             self._clean_up(running)
+        if self._spare:
+            process, connection = self._spare
+            connection.close()  # then it ends
+            process.join(GRACE)
+            self._spare = None
 
     def _read(self, running: _Running) -> list[JobProgress | JobEnd]:
         """Read one message of a job."""

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
 import warnings
 
+import numpy.strings  # what numpy.char imports, when a record is made
 import torch._dynamo  # what torch's optimisers import, for seconds, when first made
 
+import medbench.cli  # what each process imports as the command's own script
 import medbench.runner.local.entry
 import medbench.runner.local.evaluator_process
 import medbench.runner.local.training
@@ -33,3 +36,6 @@ MODULES = "MEDBENCH_PRELOAD"
 
 for _name in filter(None, os.environ.get(MODULES, "").split(",")):
     importlib.import_module(_name)
+
+# what all jobs share stays out of their garbage collection, which would copy it into each
+gc.freeze()

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import resource
 import sys
 import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -84,6 +86,7 @@ def training_main(channel: Channel, registry: Registry) -> None:
     """Carry out one job; send what goes wrong to the evaluator, with the traceback."""
     sys.argv = ["medbench"]  # the command line may name a rate
     try:
+        _print_to(recv_handle(channel.connection))
         job = channel.receive()
         if job.values["memory"] is not None and job.values["device"] == "cpu":
             limit_memory(job.values["memory"])
@@ -100,6 +103,13 @@ def training_main(channel: Channel, registry: Registry) -> None:
         sys.stderr.write(trace)  # into the log, as it is reported: readers see it once
         channel.send(Message("failed", {"reason": reason, "traceback": trace, "state": state}))
         sys.exit(1)
+
+
+def _print_to(log: int) -> None:
+    """Let this process print to an open file, which is closed."""
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    os.close(log)
 
 
 def _out_of_memory(error: BaseException) -> bool:

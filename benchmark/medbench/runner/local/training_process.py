@@ -8,11 +8,12 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection as pipes
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import send_handle
 from typing import Any
 
 from medbench.interfaces.executor import JobState
@@ -44,7 +45,13 @@ class TrainingProcess:
     process: BaseProcess
     channel: Channel
     stop: StopRequest
-    killed_before: int
+    killed_before: int = 0
+
+    def assigned(self) -> TrainingProcess:
+        """Let the process print where this one does, now that there is a job."""
+        with suppress(OSError):  # it is gone, which send() will say
+            send_handle(self.channel.connection, sys.stdout.fileno(), None)
+        return replace(self, killed_before=processes.kills_for_memory())
 
     def send(self, message: Message) -> None:
         """Send a message; if the training process is gone, raise the reason that it sent."""
@@ -134,10 +141,9 @@ def start_training_process(
     inherited = (mine, parent) if forks else ()
     arguments = (os.getpid(), theirs, registry.to_json(), *inherited)
     process = context.Process(target=_training_entry, args=arguments)
-    killed_before = processes.kills_for_memory()
     process.start()
     theirs.close()
-    return TrainingProcess(process, Channel(mine), stop, killed_before)
+    return TrainingProcess(process, Channel(mine), stop)
 
 
 def _training_entry(
