@@ -6,7 +6,7 @@ process that Ray reuses loads torch once. Paths and settings pass through Ray as
 weights and records do not.
 
 Ray restarts nothing (``max_retries=0``): what a lost node was running is interrupted, and the
-same command runs it again.
+scheduler repeats it.
 """
 
 from __future__ import annotations

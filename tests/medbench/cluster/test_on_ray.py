@@ -85,7 +85,7 @@ def test_a_command_that_is_stopped_keeps_checkpoints_and_continues(
     assert digests(results) == digests(local.results)
 
 
-def test_a_killed_worker_process_interrupts_its_job_only(
+def test_the_job_of_a_killed_worker_process_is_repeated(
     cluster: Any, local: Finished, tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
@@ -97,10 +97,9 @@ def test_a_killed_worker_process_interrupts_its_job_only(
         time.sleep(0.05)
     found[0].kill()
     _, said = process.communicate(timeout=200)
-    assert process.returncode == 1, said
+    assert process.returncode == 0, said
     states = {a.state for tried in Results.open(results).attempts().values() for a in tried}
     assert states == {"interrupted"}
-    assert medbench_apart(*words(local, results)).status == 0
     assert digests(results) == digests(local.results)
 
 
