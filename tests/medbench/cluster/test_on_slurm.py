@@ -12,11 +12,17 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from commandline import Ended, Finished, digests, medbench_apart, tiny_protocol
 
+from medbench.data.hdf5_reading import read_card
+from medbench.interfaces.dataset import DataContext
+from medbench.plugins.kinds import kind_named
+from medbench.plugins.registry import discover
+from medbench.store.records import read_record
 from medbench.store.results import Results
 
 pytestmark = [
@@ -146,6 +152,130 @@ def test_a_dead_node_costs_nothing_but_time(cluster: Path, local: Finished, tmp_
     subprocess.run([TOOL, "start-node", cluster, "1"], check=True)
     until(lambda: ended(results), results)
     assert digests(results) == digests(local.results)
+
+
+# ---------------------------------------------------------------- stopped workers
+
+
+_SLOW = '''
+import time
+from pathlib import Path
+
+from medbench_plugins.methods.cross_entropy import CrossEntropy
+
+
+class Slow(CrossEntropy):
+    """Waits before each epoch while the file ``slow`` is next to this one."""
+
+    def train_epoch(self, *arguments, **named):
+        if Path(__file__).with_name("slow").exists():
+            time.sleep(0.5)
+        return super().train_epoch(*arguments, **named)
+'''
+
+
+@dataclass(frozen=True)
+class SlowRun:
+    """A protocol of one run of 120 epochs, which takes a minute while ``slow`` exists."""
+
+    folder: Path
+    digests: dict[str, str]
+
+    @property
+    def slow(self) -> Path:
+        return self.folder / "slow"
+
+    def submit(self, results: Path, *words: object) -> None:
+        plugin = ("--plugin", self.folder / "slow_method.py")
+        said = submit(self.folder / "slow.toml", results, "--workers", "1", *plugin, *words)
+        assert said.status == 0, said.err
+
+    def resumed(self, results: Path) -> list[int]:
+        """Return the epochs from which attempts at the run went on."""
+        (path,) = results.glob("runs/*/*.h5")
+        return list(read_record(path).header.metadata["resumed"])
+
+
+@pytest.fixture(scope="module")
+def slow_run(tmp_path_factory: pytest.TempPathFactory) -> SlowRun:
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "slow_method.py").write_text(_SLOW)
+    (folder / "slow.toml").write_text(
+        tiny_protocol(methods=["slow"]).replace("epochs = 2", "epochs = 120")
+    )
+    words = ("--plugin", folder / "slow_method.py", "--results", folder / "local")
+    ended = medbench_apart("run", "--all", "--protocol", folder / "slow.toml", *words)
+    assert ended.status == 0, ended.err
+    (folder / "slow").touch()
+    return SlowRun(folder, digests(folder / "local"))
+
+
+def test_a_worker_near_its_time_limit_is_requeued_and_continues(
+    cluster: Path, slow_run: SlowRun, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    slow_run.submit(results, "-o", "time=1", "-o", "stop-before=2")
+    until(lambda: ended(results), results, 300)
+    (worker,) = workers(results)
+    assert worker["state"] == "COMPLETED", logs(results)
+    assert worker["requeued"] >= 1, logs(results)
+    (tried,) = Results.open(results).attempts().values()
+    assert {attempt.state for attempt in tried} == {"interrupted"}
+    assert 0 < slow_run.resumed(results)[0] < 120
+    assert digests(results) == slow_run.digests
+
+
+def test_a_cancelled_worker_keeps_a_checkpoint(
+    cluster: Path, slow_run: SlowRun, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    slow_run.submit(results, "--checkpoint-every", "1h")
+    until(lambda: epochs_done(results) > 3, results)
+    assert medbench_apart("stop", "--results", results, "--yes").status == 0
+    until(lambda: ended(results), results)
+    (tried,) = Results.open(results).attempts().values()
+    assert [attempt.state for attempt in tried] == ["interrupted"], logs(results)
+    assert workers(results)[0]["requeued"] == 0
+    slow_run.submit(results, "-o", f"setup=rm -f {slow_run.slow}")
+    until(lambda: ended(results), results)
+    slow_run.slow.touch()
+    assert slow_run.resumed(results)[0] > 3
+    assert digests(results) == slow_run.digests
+
+
+def epochs_done(results: Path) -> int:
+    return max((lock.job.done for lock in Results(results).locks()), default=0)
+
+
+# ---------------------------------------------------------------- data
+
+
+def test_each_node_copies_a_prepared_dataset_to_its_scratch(
+    cluster: Path, local: Finished, tmp_path: Path
+) -> None:
+    cache, results, here = (tmp_path / name for name in ("cache", "results", "here"))
+    cache.mkdir()
+    entry = discover().get(kind_named("dataset"), "pneumonia-mnist")
+    source = entry.create("pneumonia-mnist", {}).path(DataContext(cache))
+    (cache / "images.h5").write_bytes(source.read_bytes())
+    file = tmp_path / "tiny.toml"
+    file.write_text(tiny_protocol(datasets=["images"], seeds=range(4)))
+    words = ("--cache", cache, "--protocol", file, "--results", here)
+    assert medbench_apart("run", "--all", *words).status == 0
+    scratch = f"scratch={tmp_path}/$SLURMD_NODENAME"
+    said = submit(file, results, "--cache", cache, "--workers", "2", "-o", scratch)
+    assert said.status == 0, said.err
+    until(lambda: ended(results), results)
+    assert [worker["state"] for worker in workers(results)] == ["COMPLETED"] * 2, logs(results)
+    copies = [tmp_path / node / "images.h5" for node in ("n1", "n2")]
+    assert not any(copy.is_symlink() for copy in copies)
+    assert {read_card(copy).content_hash for copy in copies} == {
+        read_card(cache / "images.h5").content_hash
+    }
+    assert digests(results) == digests(here)
+
+
+# ---------------------------------------------------------------- memory
 
 
 _GREEDY = '''

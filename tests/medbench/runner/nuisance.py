@@ -96,7 +96,7 @@ class KillsItsParent(Nuisance):
 
 
 class KilledOnce(Nuisance):
-    """Stands for the system, or a person, that kills processes of a job."""
+    """Its first attempt is killed, as by the system or a person."""
 
     def misbehave(self) -> None:
         once = Path(self.settings.notes) / type(self).__name__

@@ -462,7 +462,7 @@ def test_an_interrupted_job_is_no_failure_and_takes_along_what_waits_for_it(
     notes = Notes()
 
     class Interrupts(InProcess):
-        """Is told to stop while it does the first pretraining."""
+        """The command is stopped during the first pretraining."""
 
         def state(self, job: Job) -> JobState:
             if job.kind != "pretraining":
