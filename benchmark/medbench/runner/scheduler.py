@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -61,6 +62,13 @@ class Scheduler:
         Seconds that jobs have, once asked to stop, to end their epoch and save a checkpoint.
     costs : JobCosts, optional
         What jobs cost, as far as known at any moment: orders those that are ready.
+    idle_seconds : float
+        Seconds for which it waits for jobs of other commands with nothing else to do.
+
+    Attributes
+    ----------
+    left : bool
+        Whether it ended because it had waited for so long.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class Scheduler:
         emit: Callable[[events.Event], None],
         stop_seconds: float = STOP_SECONDS,
         costs: JobCosts | None = None,
+        idle_seconds: float = math.inf,
     ) -> None:
         self._plan, self._maker, self._executor = plan, maker, executor
         self._queue, self._slots, self._emit = queue, slots, emit
@@ -86,7 +95,8 @@ class Scheduler:
         self._killed: Counter[str] = Counter()
         self._furthest: dict[str, int] = {}
         self._waited_for: tuple[str, ...] = ()
-        self._polled = time.monotonic()
+        self._polled = self._busy = time.monotonic()
+        self._idle_seconds, self.left = idle_seconds, False
         self._stopping, self._stop_seconds = False, stop_seconds
 
     def run(self) -> None:
@@ -95,7 +105,7 @@ class Scheduler:
         self._locked = self._queue.locked()
         for item in items:
             self._enqueue(item)
-        while not self._stopping and (
+        while not (self._stopping or self.left) and (
             self._ready or self._ready_alone or self._running or self._elsewhere
         ):
             self._poll()
@@ -232,6 +242,8 @@ class Scheduler:
         if waited_for and waited_for != self._waited_for:
             self._emit(events.WaitingForOthers(waited_for, self._queue.other_hosts()))
         self._waited_for = waited_for
+        self._busy = self._busy if waited_for else now
+        self.left = now - self._busy > self._idle_seconds
 
     def _worth_a_look(self) -> list[PlanItem]:
         """Return jobs of others that have no lock any more, and in turn a few that have one."""

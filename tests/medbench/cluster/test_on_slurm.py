@@ -191,7 +191,7 @@ class SlowRun:
         assert said.status == 0, said.err
 
     def resumed(self, results: Path) -> list[int]:
-        """Return the epochs from which attempts at the run went on."""
+        """Return the epochs at which further attempts at the run started."""
         (path,) = results.glob("runs/*/*.h5")
         return list(read_record(path).header.metadata["resumed"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -106,7 +107,7 @@ class Notes:
     def __init__(self, react: Callable[[Event], object] = lambda event: None) -> None:
         self.events: list[Event] = []
         self.react = react
-        self.stop: Callable[[], None]
+        self.scheduler: Scheduler
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
@@ -148,6 +149,7 @@ def carried_out(
     retry: bool = False,
     devices: Sequence[str] = ("cpu",),
     notes: Notes | None = None,
+    idle_seconds: float = math.inf,
 ) -> tuple[Plan, Summary, Notes]:
     plan = make_plan(expansion, results, retry_failed=retry)
     maker = JobMaker(results.root, Path("nowhere"), None)
@@ -162,9 +164,9 @@ def carried_out(
     with Locks(results.locks_folder) as locks:
         queue = JobQueue(results, locks, plan.attempts, progress.running)
         slots = DeviceSlots(devices, executor.slots)
-        scheduler = Scheduler(plan, maker, executor, queue, slots, emit)
-        notes.stop = scheduler.stop
-        scheduler.run()
+        given = (plan, maker, executor, queue, slots, emit)
+        notes.scheduler = Scheduler(*given, idle_seconds=idle_seconds)
+        notes.scheduler.run()
     assert sum(progress.status().counts.values()) == len(plan.runs), "each run is in one state"
     assert not progress.running()
     return plan, progress.summary, notes

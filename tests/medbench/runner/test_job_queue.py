@@ -107,6 +107,27 @@ def test_what_another_command_runs_is_waited_for_and_not_done(
     assert notes.of(JobEndedElsewhere) == [run.key]
 
 
+@pytest.mark.parametrize("idle", [0.1, 0.5])
+def test_a_command_that_only_waits_ends_after_a_while(
+    expansion: Expansion, results: Results, idle: float
+) -> None:
+    step = next(run.pretraining for run in expansion.runs if run.axes["pretext"] == "rotation")
+    assert step is not None
+    waiting = {run.key for run in expansion.runs if run.pretraining and step in run.steps}
+    with Locks(results.locks_folder) as theirs:
+        theirs.acquire(job_of(step))
+        began = time.monotonic()
+        _, outcome, notes = carried_out(expansion, results, InProcess(2), idle_seconds=idle)
+        assert began + idle < time.monotonic() < began + idle + 2
+    assert notes.scheduler.left
+    assert set(outcome.done) & {r.key for r in expansion.runs} == (
+        {run.key for run in expansion.runs} - waiting
+    )
+    _, outcome, notes = carried_out(expansion, results, InProcess(2), idle_seconds=idle)
+    assert waiting <= set(outcome.done)
+    assert not notes.scheduler.left
+
+
 def test_runs_wait_for_a_pretraining_that_another_command_runs(
     expansion: Expansion, results: Results
 ) -> None:
@@ -467,7 +488,7 @@ def test_an_interrupted_job_is_no_failure_and_takes_along_what_waits_for_it(
         def state(self, job: Job) -> JobState:
             if job.kind != "pretraining":
                 return "done"
-            notes.stop()
+            notes.scheduler.stop()
             return "interrupted"
 
     _, outcome, _ = carried_out(expansion, results, Interrupts(1), notes=notes)
