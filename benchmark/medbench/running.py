@@ -299,7 +299,7 @@ def execute(
     MedbenchError
         If a dataset is not prepared, or the folder belongs to another protocol.
     KeyboardInterrupt
-        At a second signal: jobs are ended at once.
+        At Ctrl-C after a first signal: jobs are ended at once.
     """
     check_prepared(chosen)
     callbacks = callbacks_of(registry, tuple(options.loggers))

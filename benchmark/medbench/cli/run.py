@@ -158,7 +158,7 @@ def run(
     Exit status: 0 all done, 1 some runs failed, 2 wrong usage, 3 other commands
     are still running some (--idle), 128 plus the signal's number if stopped by one.
 
-    Ctrl-C or SIGTERM: runs save a checkpoint within 10 seconds. Again: end now.
+    Ctrl-C or SIGTERM: runs save a checkpoint within 10 seconds. Ctrl-C again: end now.
     """
     axes = {axis: others.pop(axis) for axis in REFINED_AXES}
     if not (everything or any(axes.values()) or dry_run or only_failed):

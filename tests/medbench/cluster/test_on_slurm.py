@@ -176,7 +176,7 @@ class Slow(CrossEntropy):
 
 @dataclass(frozen=True)
 class SlowRun:
-    """A protocol of one run of 120 epochs, which takes a minute while ``slow`` exists."""
+    """A protocol of one run of 240 epochs, which takes two minutes while ``slow`` exists."""
 
     folder: Path
     digests: dict[str, str]
@@ -201,7 +201,7 @@ def slow_run(tmp_path_factory: pytest.TempPathFactory) -> SlowRun:
     folder = tmp_path_factory.mktemp("slow")
     (folder / "slow_method.py").write_text(_SLOW)
     (folder / "slow.toml").write_text(
-        tiny_protocol(methods=["slow"]).replace("epochs = 2", "epochs = 120")
+        tiny_protocol(methods=["slow"]).replace("epochs = 2", "epochs = 240")
     )
     words = ("--plugin", folder / "slow_method.py", "--results", folder / "local")
     ended = medbench_apart("run", "--all", "--protocol", folder / "slow.toml", *words)
@@ -214,14 +214,14 @@ def test_a_worker_near_its_time_limit_is_requeued_and_continues(
     cluster: Path, slow_run: SlowRun, tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
-    slow_run.submit(results, "-o", "time=1", "-o", "stop-before=2")
-    until(lambda: ended(results), results, 300)
+    slow_run.submit(results, "-o", "time=2", "-o", "stop-before=2")
+    until(lambda: ended(results), results, 400)
     (worker,) = workers(results)
     assert worker["state"] == "COMPLETED", logs(results)
     assert worker["requeued"] >= 1, logs(results)
     (tried,) = Results.open(results).attempts().values()
     assert {attempt.state for attempt in tried} == {"interrupted"}
-    assert 0 < slow_run.resumed(results)[0] < 120
+    assert 0 < slow_run.resumed(results)[0] < 240
     assert digests(results) == slow_run.digests
 
 
