@@ -115,7 +115,10 @@ class Cluster:
         return self.kill(WORKER)
 
     def job_process(self) -> str:
-        """Kill the server that jobs are forked from, an evaluator, or a training process."""
+        return self.kill_one(self.job_processes())
+
+    def job_processes(self) -> dict[str, list[psutil.Process]]:
+        """Return the servers that jobs are forked from, evaluators and training processes."""
         forked = self.processes("multiprocessing.forkserver")
         numbers = {process.pid for process in forked}
         found: dict[str, list[psutil.Process]] = {"server": [], "evaluator": [], "training": []}
@@ -123,7 +126,7 @@ class Cluster:
             with suppress(psutil.Error):  # it has ended
                 above = sum(parent.pid in numbers for parent in process.parents())
                 found[list(found)[min(above, 2)]].append(process)
-        return self.kill_one(found)
+        return found
 
     def batch_script(self) -> str:
         return self.kill("slurm_script")
@@ -246,7 +249,8 @@ def main() -> None:
             if not cluster.alive():
                 cluster.submit()
             time.sleep(given.every)
-            if sum(caused.values()) < given.faults:
+            # a fault while nothing is trained would hit nothing
+            if sum(caused.values()) < given.faults and cluster.job_processes()["training"]:
                 number = sum(caused.values())
                 name = "folder_away" if number == 20 else FAULTS[number % len(FAULTS)]
                 fault: Callable[[], str] = getattr(cluster, name)

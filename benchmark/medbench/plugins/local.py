@@ -74,13 +74,15 @@ def local_paths() -> list[Path]:
 @contextmanager
 def plugin_files(paths: Sequence[Path]) -> Iterator[None]:
     """Let this process and its job processes find the plugins of files and folders."""
-    before = os.environ.get(VARIABLE, "")
-    words = [*before.split(os.pathsep), *(str(path.absolute()) for path in paths)]
+    before = os.environ.get(VARIABLE)
+    words = [*(before or "").split(os.pathsep), *(str(path.absolute()) for path in paths)]
     os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, words)))
     try:
         yield
     finally:
-        os.environ[VARIABLE] = before
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def collect_local(path: Path) -> list[Manifest]:
