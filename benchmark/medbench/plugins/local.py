@@ -80,7 +80,7 @@ def plugin_files(paths: Sequence[Path]) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.pop(VARIABLE, None)
+        del os.environ[VARIABLE]
         if before is not None:
             os.environ[VARIABLE] = before
 
