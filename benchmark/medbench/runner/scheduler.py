@@ -285,4 +285,4 @@ def _given_up(job: Job, end: JobEnd) -> JobEnd:
     results, reason = Results(job.results), f"{end.reason}, {REPEATS + 1} times"
     if (last := results.last_attempt(job.key, job.attempt - 1)) is not None:
         results.write_attempt(replace(last, state=FAILED, reason=reason))
-    return replace(end, state=FAILED, reason=reason)
+    return replace(end, state="failed", reason=reason)

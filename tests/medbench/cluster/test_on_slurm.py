@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -54,15 +55,18 @@ def submit(file: Path, results: Path, *words: object) -> Ended:
     )
 
 
-def until(what: Callable[[], bool], results: Path, seconds: float = 150) -> None:
+def until(
+    what: Callable[[], bool], results: Path, seconds: float = 150, *, release: bool = True
+) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, logs(results)
-        release()
+        if release:
+            release_held()
         time.sleep(0.3)
 
 
-def release() -> None:
+def release_held() -> None:
     """Let requeued workers start at once: Slurm holds them for two minutes."""
     said = subprocess.run(["squeue", "-h", "-r", "-o", "%i|%r"], capture_output=True, text=True)
     for line in said.stdout.splitlines():
@@ -245,6 +249,23 @@ def test_a_cancelled_worker_keeps_a_checkpoint(
 
 def epochs_done(results: Path) -> int:
     return max((lock.job.done for lock in Results(results).locks()), default=0)
+
+
+def test_a_worker_that_only_waits_leaves_its_node_for_half_an_hour(
+    cluster: Path, local: Finished, tmp_path: Path
+) -> None:
+    command = tmp_path / "command"
+    command.write_text("#!/bin/sh\n[ $1 = node ] || exit 3\n")
+    command.chmod(0o755)
+    results = tmp_path / "results"
+    said = submit(local.file, results, "--workers", "1", "-o", f"command={command}")
+    assert said.status == 0, said.err
+    until(lambda: workers(results)[0]["reason"] == "BeginTime", results, release=False)
+    line = ["squeue", "-h", "-r", "-o", "%S"]
+    starts = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+    away = datetime.fromisoformat(starts) - datetime.now()
+    assert timedelta(minutes=25) < away < timedelta(minutes=31)
+    assert medbench_apart("stop", "--results", results, "--yes").status == 0
 
 
 # ---------------------------------------------------------------- data
