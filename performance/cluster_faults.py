@@ -19,7 +19,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -50,6 +51,8 @@ batch_size = 16
 epochs = {epochs}
 batch_size = 16
 """
+#: In the command line of each worker.
+WORKER = "-m medbench run --protocol"
 
 
 class Cluster:
@@ -65,8 +68,8 @@ class Cluster:
         subprocess.run([TOOL, words[0], self.folder, *words[1:]], check=True, capture_output=True)
 
     def submit(self) -> None:
-        """Submit workers; a run whose process was killed has failed, and is repeated on demand."""
-        words = ("--on", "slurm", "--workers", "2", "-o", "mem=3500", "--retry-failed")
+        """Submit two workers."""
+        words = ("--on", "slurm", "--workers", "2", "-o", "mem=3500")
         medbench("run", "--all", "--protocol", self.protocol, "--results", self.results, *words)
         self.submitted += 1
 
@@ -94,26 +97,46 @@ class Cluster:
         return found
 
     def kill(self, *words: str) -> str:
-        found = self.processes(*words)
-        if not found:
+        return self.kill_one({"": self.processes(*words)})
+
+    def kill_one(self, found: Mapping[str, Sequence[psutil.Process]]) -> str:
+        """Kill a process of one of the kinds found; return its kind and number."""
+        kinds = [kind for kind, processes in found.items() if processes]
+        if not kinds:
             return NOBODY
-        process = self.random.choice(found)
+        kind = self.random.choice(kinds)
+        process = self.random.choice(found[kind])
         process.send_signal(signal.SIGKILL)
-        return f"killed {process.pid}"
+        return f"{kind} {process.pid}".strip()
 
     # faults: each returns what it did
 
     def worker(self) -> str:
-        return self.kill("-m medbench run --protocol")
+        return self.kill(WORKER)
 
     def job_process(self) -> str:
-        return self.kill("multiprocessing")
+        return self.kill_one(self.job_processes())
+
+    def job_processes(self) -> dict[str, list[psutil.Process]]:
+        """Return the servers that jobs are forked from, evaluators and training processes."""
+        forked = self.processes("multiprocessing.forkserver")
+        numbers = {process.pid for process in forked}
+        found: dict[str, list[psutil.Process]] = {"server": [], "evaluator": [], "training": []}
+        for process in forked:
+            with suppress(psutil.Error):  # it has ended
+                above = sum(parent.pid in numbers for parent in process.parents())
+                found[list(found)[min(above, 2)]].append(process)
+        return found
 
     def batch_script(self) -> str:
         return self.kill("slurm_script")
 
     def node(self) -> str:
-        node = self.random.choice("12")
+        found = self.processes(WORKER)
+        busy = {process.info["environ"]["SLURMD_NODENAME"][1:] for process in found}
+        if not busy:
+            return NOBODY
+        node = self.random.choice(sorted(busy))
         self.tool("kill-node", node)
         time.sleep(14)  # Slurm takes a node for dead after SlurmdTimeout, 10 s
         self.tool("start-node", node)
@@ -128,11 +151,15 @@ class Cluster:
 
     def member(self) -> str:
         alive = self.alive()
-        if alive:
-            subprocess.run(["scancel", self.random.choice(alive)], check=False)
-        return "scancel"
+        if not alive:
+            return NOBODY
+        member = self.random.choice(alive)
+        subprocess.run(["scancel", member], check=False)
+        return member
 
     def urgent(self) -> str:
+        if not self.processes(WORKER):
+            return NOBODY
         subprocess.run(
             ["sbatch", "-p", "urgent", "--mem=3500", "-J", "urgent", "--wrap", "sleep 2"],
             capture_output=True,
@@ -142,6 +169,8 @@ class Cluster:
         return "pre-empting job"
 
     def stop_all(self) -> str:
+        if not self.alive():
+            return NOBODY
         medbench("stop", "--results", self.results, "--yes")
         return "medbench stop"
 
@@ -220,14 +249,16 @@ def main() -> None:
             if not cluster.alive():
                 cluster.submit()
             time.sleep(given.every)
-            if sum(caused.values()) < given.faults:
+            # a fault while nothing is trained would hit nothing
+            if sum(caused.values()) < given.faults and cluster.job_processes()["training"]:
                 number = sum(caused.values())
                 name = "folder_away" if number == 20 else FAULTS[number % len(FAULTS)]
                 fault: Callable[[], str] = getattr(cluster, name)
                 said = fault()
                 if said == NOBODY:
                     continue
-                caused[name] += 1
+                kind = f"{name}: {said.split()[0]}" if name == "job_process" else name
+                caused[kind] += 1
                 print(f"{number + 1:3} {name}: {said}; {len(done_keys(results))} done", flush=True)
         while cluster.alive():
             time.sleep(1)

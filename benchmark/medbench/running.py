@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
@@ -74,6 +75,8 @@ class RunOptions:
         Whether failed runs are repeated.
     stop_seconds : float
         Seconds that jobs have, once asked to stop, to end their epoch.
+    idle_seconds : float
+        Seconds to wait for jobs of other commands, with nothing else to do.
     words : sequence of str
         Options of ``medbench run --all`` that start the same runs: see :func:`words_of`.
     """
@@ -90,6 +93,7 @@ class RunOptions:
     loggers: Sequence[str] = ()
     retry_failed: bool = False
     stop_seconds: float = STOP_SECONDS
+    idle_seconds: float = math.inf
     words: Sequence[str] = ()
 
 
@@ -117,12 +121,16 @@ class Opened:
 
 @dataclass(frozen=True)
 class Execution:
-    """What came of runs: the plan, what became of it, and the signal that stopped it, or 0."""
+    """What came of runs: the plan, what became of it, and the signal that stopped it, or 0.
+
+    ``left`` says whether other commands are still running jobs.
+    """
 
     plan: Plan
     results: Folder
     summary: Summary
     signal: int = 0
+    left: bool = False
 
 
 def run(
@@ -291,7 +299,7 @@ def execute(
     MedbenchError
         If a dataset is not prepared, or the folder belongs to another protocol.
     KeyboardInterrupt
-        At a second signal: jobs are ended at once.
+        At Ctrl-C after a first signal: jobs are ended at once.
     """
     check_prepared(chosen)
     callbacks = callbacks_of(registry, tuple(options.loggers))
@@ -336,12 +344,12 @@ def execute(
             emit(GridStarted(len(plan.to_do), len(plan.pretrainings_to_do), jobs, tuple(devices)))
             queue = JobQueue(results, locks, plan.attempts, progress.running, plan.refined)
             given = (plan, maker, executor, queue, slots, emit, options.stop_seconds)
-            scheduler = Scheduler(*given, costs)
+            scheduler = Scheduler(*given, costs, options.idle_seconds)
             with StopSignals(scheduler.stop) as signals:
                 scheduler.run()
     finally:
         results.pixels.drop()
-    return Execution(plan, results, progress.summary, signals.received)
+    return Execution(plan, results, progress.summary, signals.received, scheduler.left)
 
 
 def open_folder(

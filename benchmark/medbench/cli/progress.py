@@ -69,7 +69,7 @@ def message(event: events.Event) -> str:
                 f"{event.jobs} at once on {', '.join(event.devices)}"
             )
         case events.JobRequeued():
-            return f"out of memory {event.label}: will be repeated alone"
+            return f"{event.state} {event.label}: {event.reason}; will be repeated"
         case events.JobYielded():
             return f"left {event.label} to another command, which took this one for dead"
         case events.JobEnded():

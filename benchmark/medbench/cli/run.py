@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from medbench.cli.interval import Interval
 from medbench.cli.run_end import conclude
 from medbench.cli.run_plan import show_plan
 from medbench.cluster.options import read_pairs
+from medbench.cluster.script import LEFT
 from medbench.errors import ClusterError, ProtocolError
 from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
@@ -112,6 +114,13 @@ Examples:
     show_default=True,
     help="Seconds that runs have, once stopped, to end their epoch.",
 )
+@click.option(
+    "--idle",
+    "idle_seconds",
+    type=click.FloatRange(min=1),
+    default=math.inf,
+    help="Seconds to wait for runs of other commands, with nothing else to do.",
+)
 @click.option("--retry-failed", is_flag=True, help="Also repeat failed runs.")
 @click.option("--only-failed", is_flag=True, help="Repeat failed runs, and nothing else.")
 @click.option(
@@ -146,10 +155,10 @@ def run(
     """Run a protocol, or a part of it, and make the board.
 
     Finished runs are not repeated: the same command continues where it stopped.
-    Exit status: 0 all done, 1 some runs failed, 2 wrong usage, 128 plus the
-    signal's number if stopped by one.
+    Exit status: 0 all done, 1 some runs failed, 2 wrong usage, 3 other commands
+    are still running some (--idle), 128 plus the signal's number if stopped by one.
 
-    Ctrl-C or SIGTERM: runs save a checkpoint within 10 seconds. Again: end now.
+    Ctrl-C or SIGTERM: runs save a checkpoint within 10 seconds. Ctrl-C again: end now.
     """
     axes = {axis: others.pop(axis) for axis in REFINED_AXES}
     if not (everything or any(axes.values()) or dry_run or only_failed):
@@ -205,6 +214,8 @@ def run(
         raise StoppedCommand(f"ended at once; finished runs and earlier {_KEPT}", 130) from None
     if ended.signal:
         raise StoppedCommand(f"stopped; finished runs and {_KEPT}", 128 + ended.signal)
+    if ended.left:
+        raise StoppedCommand("only runs of other commands are left, which continue", LEFT)
     return conclude(registry, ended.plan, ended.summary, ended.results, as_json=as_json)
 
 
@@ -212,7 +223,7 @@ _KEPT = "checkpoints are kept. The same command continues from here"
 
 
 class StoppedCommand(click.exceptions.Abort):
-    """The command was stopped by a signal; ``status`` is its exit status."""
+    """The command ended before all runs have; ``status`` is its exit status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

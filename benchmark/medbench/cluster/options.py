@@ -14,7 +14,7 @@ from medbench.errors import ClusterError
 from medbench.suggest import did_you_mean
 
 #: Keys of ours; all others are options of sbatch.
-OWN = ("workers", "at-once", "setup", "command", "scratch", "stop-before")
+OWN = ("workers", "at-once", "setup", "command", "scratch", "stop-before", "idle")
 #: Options of sbatch that medbench sets itself.
 TAKEN = (
     "array", "output", "error", "requeue", "no-requeue", "signal", "open-mode", "wrap", "wait",
@@ -22,6 +22,8 @@ TAKEN = (
 )  # fmt: skip
 #: Workers where their number is not given.
 WORKERS = 8
+#: Seconds that a worker waits for others; less than 120 would not show that one has died.
+IDLE = 300
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class ClusterOptions:
         it. Empty for none.
     stop_before : int, optional
         Seconds before the time limit at which a worker stops.
+    idle : int
+        Seconds that a worker with nothing to do waits for others before it leaves its node.
     sbatch : mapping of str to str
         Long options of sbatch without dashes; a flag has the value ``""``.
     """
@@ -53,6 +57,7 @@ class ClusterOptions:
     command: str = f"{sys.executable} -m medbench"
     scratch: str = ""
     stop_before: int | None = None
+    idle: int = IDLE
     sbatch: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -113,7 +118,7 @@ def cluster_options(values: Mapping[str, Any], known: Collection[str]) -> Cluste
 
 
 def _own_value(key: str, value: Any) -> Any:
-    if key in ("workers", "at-once", "stop-before"):
+    if key in ("workers", "at-once", "stop-before", "idle"):
         if not re.fullmatch(r"[1-9]\d{0,6}", str(value), re.ASCII):
             raise ClusterError(f"cluster option {key}={value}: give a whole number of at least 1")
         return int(value)

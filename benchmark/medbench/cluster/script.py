@@ -9,6 +9,10 @@ from pathlib import Path
 from medbench.cluster.options import ClusterOptions
 from medbench.errors import ClusterError
 
+#: Exit status of ``medbench run --idle`` where only other commands have something to do.
+LEFT = 3
+#: Minutes after which such a worker looks again.
+AWAY = 30
 #: Exit status of a worker whose node failed the check.
 NODE_FAULT = 75
 
@@ -46,6 +50,11 @@ while kill -0 $worker 2>/dev/null; do
     status=$?
 done
 [ -z "$limit" ] || [ $status -ne 143 ] || requeue
+# Only other workers have something to do: leave the node, and look again later.
+if [ $status -eq {left} ]; then
+    requeue
+    scontrol update JobId="$task" StartTime=now+{away}minutes
+fi
 exit $status
 """
 
@@ -101,6 +110,8 @@ def script(
         check=check,
         run=run,
         node_fault=NODE_FAULT,
+        left=LEFT,
+        away=AWAY,
     )
 
 

@@ -165,6 +165,7 @@ class Submitter:
         protocol = ["--protocol", str(folder / f"{number}.toml")]
         words = [*protocol, "--results", str(self.results), *self.arguments]
         words += ["--stop-within", str(max(6, self.margin - MARGIN))]
+        words += ["--idle", str(self.options.idle)]
         words += [] if self.options.scratch else ["--cache", str(self.cache)]
         split = arrays(self.options.workers, self.options.at_once, self.largest)
         return [

@@ -133,7 +133,7 @@ class JobEnded(JobEvent):
 
 @dataclass(frozen=True)
 class JobRequeued(JobEnded):
-    """An attempt ran out of memory next to other jobs; the job will be repeated alone."""
+    """An attempt ran out of memory next to other jobs, or was killed; the job is repeated alone."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ process that Ray reuses loads torch once. Paths and settings pass through Ray as
 weights and records do not.
 
 Ray restarts nothing (``max_retries=0``): what a lost node was running is interrupted, and the
-same command runs it again.
+scheduler repeats it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import logging
 import os
 import platform
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from tempfile import TemporaryFile
 from typing import Any
 
 from pydantic import Field
@@ -289,10 +291,18 @@ def connect(settings: RaySettings) -> Any:
     except ImportError:
         raise ClusterError("Ray is not installed; run: pip install 'medbench[ray]'") from None
     if not ray.is_initialized():
+        printed = bytearray()
         try:
             _call_up(settings.address)
-            ray.init(settings.address, log_to_driver=False, logging_level=logging.ERROR)
+            with _stderr_kept(printed):
+                ray.init(settings.address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # many types, by cause
+            missing = isinstance(error, ray.exceptions.AuthenticationError)
+            if missing or b"InvalidAuthToken" in printed:
+                raise ClusterError(
+                    f"the Ray cluster at address={settings.address} wants another token; set "
+                    "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to that of the cluster"
+                ) from error
             raise ClusterError(
                 f"no Ray cluster at address={settings.address}: {_cause(error)}; start one with "
                 "`ray start --head`, or give --address HOST:PORT (--address local starts one here)"
@@ -317,6 +327,22 @@ def _call_up(address: str) -> None:
     if address not in ("auto", "local"):
         host, _, port = address.rpartition("://")[2].rpartition(":")
         socket.create_connection((host, int(port)), timeout=10).close()
+
+
+@contextmanager
+def _stderr_kept(printed: bytearray) -> Iterator[None]:
+    """Append what is printed on stderr: Ray prints there, 20 times, that a token is wrong."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            printed += file.read()
 
 
 def verdict(error: Exception) -> tuple[JobState | None, str]:

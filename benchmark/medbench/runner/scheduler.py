@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medbench.interfaces import events
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle
@@ -16,13 +17,15 @@ from medbench.runner.plan import JobMaker, Plan, PlanItem, describe
 from medbench.runner.ready_jobs import ReadyJobs
 from medbench.runner.slots import DeviceSlots
 from medbench.store.results import Results
-from medbench.store.states import DONE, INTERRUPTED, OUT_OF_MEMORY, SKIPPED
+from medbench.store.states import DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY, SKIPPED
 
 #: Seconds between two checks of what other commands have done.
 POLL = 1.0
 #: How many of the jobs that others hold are looked at in each check: with hundreds of commands
 #: the file system would have to answer each about every job every second.
 LOOKS = 8
+#: How often a job is repeated that is killed before it gets further than in any attempt before.
+REPEATS = 2
 #: Seconds that jobs asked to stop have to end, beyond those to write a checkpoint.
 LAST_SECONDS = 2.5
 
@@ -36,6 +39,10 @@ class _Running:
 
 class Scheduler:
     """Submits each run as soon as its pretraining is done, in the order of :class:`ReadyJobs`.
+
+    A job that is interrupted although this command is not to stop was killed from outside, as by
+    a lost node. It is repeated, at most :data:`REPEATS` times without progress; then it has
+    failed.
 
     Parameters
     ----------
@@ -55,6 +62,13 @@ class Scheduler:
         Seconds that jobs have, once asked to stop, to end their epoch and save a checkpoint.
     costs : JobCosts, optional
         What jobs cost, as far as known at any moment: orders those that are ready.
+    idle_seconds : float
+        Seconds for which it waits for jobs of other commands with nothing else to do.
+
+    Attributes
+    ----------
+    left : bool
+        Whether it ended because it had waited for so long.
     """
 
     def __init__(
@@ -67,6 +81,7 @@ class Scheduler:
         emit: Callable[[events.Event], None],
         stop_seconds: float = STOP_SECONDS,
         costs: JobCosts | None = None,
+        idle_seconds: float = math.inf,
     ) -> None:
         self._plan, self._maker, self._executor = plan, maker, executor
         self._queue, self._slots, self._emit = queue, slots, emit
@@ -77,8 +92,11 @@ class Scheduler:
         self._locked: set[str] = set()
         self._waiting: dict[str, list[PlanItem]] = {}
         self._failed = {key: attempt.reason for key, attempt in plan.failed.items()}
+        self._killed: Counter[str] = Counter()
+        self._furthest: dict[str, int] = {}
         self._waited_for: tuple[str, ...] = ()
-        self._polled = time.monotonic()
+        self._polled = self._busy = time.monotonic()
+        self._idle_seconds, self.left = idle_seconds, False
         self._stopping, self._stop_seconds = False, stop_seconds
 
     def run(self) -> None:
@@ -87,7 +105,7 @@ class Scheduler:
         self._locked = self._queue.locked()
         for item in items:
             self._enqueue(item)
-        while not self._stopping and (
+        while not (self._stopping or self.left) and (
             self._ready or self._ready_alone or self._running or self._elsewhere
         ):
             self._poll()
@@ -166,16 +184,24 @@ class Scheduler:
             if isinstance(event, JobEnd):
                 self._end(running, event)
                 continue
+            if event.done > self._furthest.get(event.key, 0):
+                self._furthest[event.key] = event.done
+                del self._killed[event.key]
             about = {**describe(running.job.spec), "results": str(running.job.results)}
             done, total, scores = event.done, event.total, event.scores
             self._emit(events.EpochEnded(**about, epoch=done, epochs=total, scores=scores))
 
     def _end(self, running: _Running, end: JobEnd) -> None:
-        if end.state == OUT_OF_MEMORY and not running.job.alone:
+        job = running.job
+        killed = end.state == INTERRUPTED and not self._stopping  # nobody here asked it to end
+        self._killed[job.key] += killed
+        if killed and self._killed[job.key] > REPEATS:
+            end = _given_up(job, end)
+        elif killed or (end.state == OUT_OF_MEMORY and not job.alone):
             self._forget(running, end, events.JobRequeued)
-            self._ready_alone.append(running.job.spec)
+            self._ready_alone.append(job.spec)
             return
-        self._queue.release(running.job.spec)
+        self._queue.release(job.spec)
         self._forget(running, end, events.JobEnded)
         self._release_waiting(end)
 
@@ -216,6 +242,8 @@ class Scheduler:
         if waited_for and waited_for != self._waited_for:
             self._emit(events.WaitingForOthers(waited_for, self._queue.other_hosts()))
         self._waited_for = waited_for
+        self._busy = self._busy if waited_for else now
+        self.left = now - self._busy > self._idle_seconds
 
     def _worth_a_look(self) -> list[PlanItem]:
         """Return jobs of others that have no lock any more, and in turn a few that have one."""
@@ -250,3 +278,11 @@ class Scheduler:
         self._failed[item.key] = reason
         for waiting in self._waiting.pop(item.key, ()):
             self._skip(waiting, state, reason)
+
+
+def _given_up(job: Job, end: JobEnd) -> JobEnd:
+    """Let the last attempt at a job that is killed again and again count as failed."""
+    results, reason = Results(job.results), f"{end.reason}, {REPEATS + 1} times"
+    if (last := results.last_attempt(job.key, job.attempt - 1)) is not None:
+        results.write_attempt(replace(last, state=FAILED, reason=reason))
+    return replace(end, state="failed", reason=reason)

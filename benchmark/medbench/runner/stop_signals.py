@@ -1,4 +1,4 @@
-"""Stopping a run of a protocol: the first signal asks, the second ends everything at once."""
+"""Stopping a run of a protocol: the first signal asks, Ctrl-C after it ends everything at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """While it is entered, a first signal calls ``stop`` and a second raises KeyboardInterrupt.
+    """While it is entered, a first signal calls ``stop``; SIGINT after it raises KeyboardInterrupt.
+
+    Further signals of other kinds change nothing: a cluster that cancels a worker sends SIGTERM
+    to each of its processes, and the worker's script passes it on once more.
 
     Parameters
     ----------
@@ -43,7 +46,8 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if not self.received:
+            self.received = number
+            self._stop()
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = number
-        self._stop()

@@ -10,7 +10,7 @@ RUNNING = "running"
 PENDING = "pending"
 #: Its last attempt was stopped, or its process vanished, through no fault of the run.
 INTERRUPTED = "interrupted"
-#: Its last attempt raised, or its process died.
+#: Its last attempt raised, its process crashed, or it was killed again and again.
 FAILED = "failed"
 #: Its last attempt took longer than it was allowed to.
 TIMEOUT = "timeout"

@@ -241,6 +241,13 @@ def test_before_the_time_limit_a_worker_stops_and_is_requeued(
     assert asked(tmp_path) == requeued
 
 
+def test_a_worker_that_only_waits_for_others_looks_again_later(tmp_path: Path) -> None:
+    process = worker(tmp_path, "true", "exit 3")
+    process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert asked(tmp_path) == ["requeue 7_2", "update JobId=7_2 StartTime=now+30minutes"]
+
+
 def test_a_worker_that_ends_well_before_its_limit_is_not_requeued(tmp_path: Path) -> None:
     run = f"trap 'exit 0' TERM; touch {tmp_path}/up; while :; do sleep 0.05; done"
     process = worker(tmp_path, "true", run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class InProcess(Executor):
                     *(job.key, job.label, job.kind, job.attempt, state, reason), alone=job.alone
                 )
             )
-            return [JobEnd(job.key, state, reason)]
+            return [*self.progress(job), JobEnd(job.key, state, reason)]
         path = (results.record_path if job.kind == "run" else results.pretraining_path)(job.key)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -92,6 +93,10 @@ class InProcess(Executor):
         """Say how a job ends."""
         return "failed" if self.fails(job) else "done"
 
+    def progress(self, job: Job) -> list[JobProgress]:
+        """Say how far a job came that is not done."""
+        return []
+
     def close(self) -> None:
         pass
 
@@ -102,6 +107,7 @@ class Notes:
     def __init__(self, react: Callable[[Event], object] = lambda event: None) -> None:
         self.events: list[Event] = []
         self.react = react
+        self.scheduler: Scheduler
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
@@ -143,6 +149,7 @@ def carried_out(
     retry: bool = False,
     devices: Sequence[str] = ("cpu",),
     notes: Notes | None = None,
+    idle_seconds: float = math.inf,
 ) -> tuple[Plan, Summary, Notes]:
     plan = make_plan(expansion, results, retry_failed=retry)
     maker = JobMaker(results.root, Path("nowhere"), None)
@@ -157,7 +164,9 @@ def carried_out(
     with Locks(results.locks_folder) as locks:
         queue = JobQueue(results, locks, plan.attempts, progress.running)
         slots = DeviceSlots(devices, executor.slots)
-        Scheduler(plan, maker, executor, queue, slots, emit).run()
+        given = (plan, maker, executor, queue, slots, emit)
+        notes.scheduler = Scheduler(*given, idle_seconds=idle_seconds)
+        notes.scheduler.run()
     assert sum(progress.status().counts.values()) == len(plan.runs), "each run is in one state"
     assert not progress.running()
     return plan, progress.summary, notes

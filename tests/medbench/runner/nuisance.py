@@ -95,6 +95,29 @@ class KillsItsParent(Nuisance):
         time.sleep(600)
 
 
+class KilledOnce(Nuisance):
+    """Its first attempt is killed, as by the system or a person."""
+
+    def misbehave(self) -> None:
+        once = Path(self.settings.notes) / type(self).__name__
+        if not once.exists():
+            once.touch()
+            self.kill()
+
+    def kill(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ParentKilledOnce(KilledOnce):
+    def kill(self) -> None:
+        os.kill(os.getppid(), signal.SIGKILL)
+
+
+class ParentTerminatedOnce(KilledOnce):
+    def kill(self) -> None:
+        os.kill(os.getppid(), signal.SIGTERM)
+
+
 class ForksAndVanishes(Nuisance):
     """The child holds every pipe open that its parent had."""
 
@@ -224,6 +247,9 @@ WAYS = {
     "segfaults": Segfaults,
     "kills-itself": KillsItself,
     "kills-its-parent": KillsItsParent,
+    "killed-once": KilledOnce,
+    "parent-killed-once": ParentKilledOnce,
+    "parent-terminated-once": ParentTerminatedOnce,
     "forks-and-vanishes": ForksAndVanishes,
     "leaves-child": LeavesChild,
     "leaves-daemon": LeavesDaemon,

@@ -107,6 +107,27 @@ def test_what_another_command_runs_is_waited_for_and_not_done(
     assert notes.of(JobEndedElsewhere) == [run.key]
 
 
+@pytest.mark.parametrize("idle", [0.1, 0.5])
+def test_a_command_that_only_waits_ends_after_a_while(
+    expansion: Expansion, results: Results, idle: float
+) -> None:
+    step = next(run.pretraining for run in expansion.runs if run.axes["pretext"] == "rotation")
+    assert step is not None
+    waiting = {run.key for run in expansion.runs if run.pretraining and step in run.steps}
+    with Locks(results.locks_folder) as theirs:
+        theirs.acquire(job_of(step))
+        began = time.monotonic()
+        _, outcome, notes = carried_out(expansion, results, InProcess(2), idle_seconds=idle)
+        assert began + idle < time.monotonic() < began + idle + 2
+    assert notes.scheduler.left
+    assert set(outcome.done) & {r.key for r in expansion.runs} == (
+        {run.key for run in expansion.runs} - waiting
+    )
+    _, outcome, notes = carried_out(expansion, results, InProcess(2), idle_seconds=idle)
+    assert waiting <= set(outcome.done)
+    assert not notes.scheduler.left
+
+
 def test_runs_wait_for_a_pretraining_that_another_command_runs(
     expansion: Expansion, results: Results
 ) -> None:
@@ -407,19 +428,76 @@ def test_what_was_to_be_repeated_alone_when_all_ended_is_done_by_the_next_comman
     assert run.key in outcome.done
 
 
+# ---------------------------------------------------------------- killed jobs
+
+
+class Killed(InProcess):
+    """Pretrainings are killed at their first attempts, in epoch ``reached`` of each attempt."""
+
+    def __init__(self, times: int, reached: Callable[[int], int] = lambda attempt: 1) -> None:
+        super().__init__(2)
+        self.times, self.reached = times, reached
+
+    def state(self, job: Job) -> JobState:
+        return "interrupted" if job.kind == "pretraining" and job.attempt <= self.times else "done"
+
+    def progress(self, job: Job) -> list[JobProgress]:
+        return [JobProgress(job.key, done + 1, 9) for done in range(self.reached(job.attempt))]
+
+
+@pytest.mark.parametrize(
+    ("times", "reached"),
+    [(2, lambda attempt: 0), (2, lambda attempt: 1), (6, lambda attempt: attempt)],
+    ids=["at once", "always in one epoch", "each time further"],
+)
+def test_a_killed_job_is_repeated(
+    expansion: Expansion, results: Results, times: int, reached: Callable[[int], int]
+) -> None:
+    _, outcome, notes = carried_out(expansion, results, Killed(times, reached))
+    assert len(outcome.done) == 22
+    assert not outcome.failed and not outcome.interrupted
+    for key in set(notes.of(JobRequeued)):
+        states = [attempt.state for attempt in results.attempts()[key]]
+        assert states == ["interrupted"] * times
+    assert results.locks() == []
+
+
+def test_one_that_is_always_killed_has_failed(expansion: Expansion, results: Results) -> None:
+    _, outcome, notes = carried_out(expansion, results, Killed(100))
+    waiting = {run.key for run in expansion.runs if run.pretraining}
+    assert set(outcome.skipped) == waiting
+    assert set(outcome.done) == {run.key for run in expansion.runs} - waiting
+    tried = results.attempts()
+    assert tried.keys() == set(notes.of(JobRequeued))
+    for attempts in tried.values():
+        assert [each.state for each in attempts] == ["interrupted", "interrupted", "failed"]
+        assert attempts[-1].reason == "attempt 3 came to nothing, 3 times"
+    again = InProcess(2)
+    carried_out(expansion, results, again)
+    assert again.submitted == [], "and counts as failed from then on"
+
+
 def test_an_interrupted_job_is_no_failure_and_takes_along_what_waits_for_it(
     expansion: Expansion, results: Results
 ) -> None:
-    class Interrupts(InProcess):
-        def state(self, job: Job) -> JobState:
-            return "interrupted" if job.kind == "pretraining" else "done"
+    notes = Notes()
 
-    executor = Interrupts(2)
-    _, outcome, _ = carried_out(expansion, results, executor)
-    waiting = {run.key for run in expansion.runs if run.pretraining}
+    class Interrupts(InProcess):
+        """The command is stopped during the first pretraining."""
+
+        def state(self, job: Job) -> JobState:
+            if job.kind != "pretraining":
+                return "done"
+            notes.scheduler.stop()
+            return "interrupted"
+
+    _, outcome, _ = carried_out(expansion, results, Interrupts(1), notes=notes)
+    (first,) = (job for job in results.attempts())
+    step = expansion.pretrainings()[first]
+    waiting = {run.key for run in expansion.runs if run.pretraining and step in run.steps}
+    assert waiting
     assert not outcome.failed
     assert not outcome.skipped
     assert set(outcome.interrupted) >= waiting
-    assert set(outcome.done) == {run.key for run in expansion.runs} - waiting
     _, outcome, _ = carried_out(expansion, results, InProcess(2))
     assert waiting <= set(outcome.done), "the next command does it, unasked"

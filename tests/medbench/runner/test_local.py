@@ -36,8 +36,8 @@ FAILURES = {
     "exits-when-imported": "cannot be imported from nuisance_exits:Method: SystemExit: 3",
     "vanishes": "ended by itself with exit status 7",
     "segfaults": "killed by signal 11",
-    "kills-itself": "killed by signal 9",
-    "kills-its-parent": "died with exit status -9",
+    "kills-itself": "killed by signal 9, 3 times",
+    "kills-its-parent": "died with exit status -9, 3 times",
     "forks-and-vanishes": "ended by itself with exit status 9",
     "raises-at-first": "RuntimeError: not fixed yet",
     "eats-memory": "MemoryError",
@@ -46,7 +46,15 @@ FAILURES = {
 }
 #: Whose state is another than "failed".
 STATES = {"eats-memory": "out-of-memory", "children-eat-memory": "out-of-memory"}
-HARMLESS = ("leaves-child", "leaves-daemon", "leaves-thread", "prints", "floods", "meddles")
+#: What the kept reason of the first attempt says; the second ends well.
+KILLED_ONCE = {
+    "killed-once": "the training process was killed by signal 9",
+    "parent-killed-once": "the run's process died with exit status -9",
+    "parent-terminated-once": "stopped",
+}
+HARMLESS = (
+    "leaves-child", "leaves-daemon", "leaves-thread", "prints", "floods", "meddles", *KILLED_ONCE,
+)  # fmt: skip
 #: Those whose failure is an exception, so that there is a traceback to keep.
 WITH_TRACEBACK = {
     "raises": "raise ValueError(",
@@ -141,7 +149,8 @@ def test_a_failure_is_kept_with_its_reason(grid: SimpleNamespace, method: str) -
     assert FAILURES[method] in failure.reason
     assert grid.results.log_path(failure.key, 1).exists()
     assert "\n" not in failure.reason
-    assert failure.attempt == 1, "being alone would not have helped"
+    killed = method in ("kills-itself", "kills-its-parent")
+    assert failure.attempt == (3 if killed else 1), "being alone would not have helped"
     assert failure.host == platform.node()
     assert 0 < failure.resources["wall_seconds"] < 120
     if method != "kills-its-parent":  # who would tell
@@ -171,6 +180,13 @@ def test_other_runs_have_the_digests_they_have_alone(
 def test_what_only_annoys_does_not_fail(grid: SimpleNamespace, method: str) -> None:
     assert grid.states[method].status == "done"
     assert medbench("verify", "--results", grid.results.root).status == 0
+
+
+@pytest.mark.parametrize("method", KILLED_ONCE)
+def test_a_job_that_was_killed_is_repeated_unasked(grid: SimpleNamespace, method: str) -> None:
+    (attempt,) = grid.results.attempts()[grid.states[method].run.key]
+    assert (attempt.attempt, attempt.state) == (1, "interrupted")
+    assert KILLED_ONCE[method] in attempt.reason
 
 
 def test_what_a_method_prints_is_in_its_log_and_nowhere_else(grid: SimpleNamespace) -> None:

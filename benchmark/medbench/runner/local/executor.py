@@ -24,7 +24,7 @@ from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobPr
 from medbench.interfaces.settings import Settings
 from medbench.plugins.registry import discover
 from medbench.runner.local.entry import start_evaluator
-from medbench.runner.local.processes import children, find, kill, kill_below, runs
+from medbench.runner.local.processes import KILLED, children, find, kill, kill_below, runs
 from medbench.runner.local.usage import group_usage
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
@@ -211,8 +211,10 @@ class LocalExecutor(Executor):
 
     def _died(self, running: _Running) -> JobEnd:
         running.process.join(GRACE)
-        reason = f"the run's process died with exit status {running.process.exitcode}"
-        return self._fail(running, "failed", reason)
+        status = running.process.exitcode
+        reason = f"the run's process died with exit status {status}"
+        # 255: the server that would know died, too
+        return self._fail(running, "interrupted" if status in (*KILLED, 255) else "failed", reason)
 
     def _enforce_deadline(self, running: _Running) -> list[JobEnd]:
         """Ask a job to end after its timeout; kill one that was asked and did not end."""

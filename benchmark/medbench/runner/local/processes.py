@@ -20,6 +20,9 @@ _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 #: process first, then the evaluator, both before the runner.
 EVALUATOR_SCORE, TRAINING_SCORE = 300, 800
 
+#: Exit statuses of a process that something else ended; a crash has another signal.
+KILLED = (-signal.SIGKILL, -signal.SIGTERM)
+
 #: Rounds of killing before giving up: each catches what was forked during the one before.
 _ROUNDS = 100
 

@@ -97,7 +97,9 @@ class TrainingProcess:
             reason = "the machine ran out of memory, and the system killed the training process"
             return TrainingFailedError(reason, state="out-of-memory")
         if status is not None and status < 0:
-            return TrainingFailedError(f"the training process was killed by signal {-status}")
+            reason = f"the training process was killed by signal {-status}"
+            state: JobState = "interrupted" if status in processes.KILLED else "failed"
+            return TrainingFailedError(reason, state=state)
         reason = f"the training process ended by itself with exit status {status}"
         return TrainingFailedError(reason)
 
