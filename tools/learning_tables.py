@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="a results folder")
     parser.add_argument("--cache", type=Path, default=Path("medbench-cache"), help="of datasets")
     parser.add_argument("--held-out", action="store_true", help="ask held-out questions, too")
+    parser.add_argument("--seeds", type=int, default=None, help="held-out: only so many seeds")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     registry, context = discover(), DataContext(asked.cache)
@@ -97,6 +98,7 @@ def main() -> None:
         head = ["dataset", "pretext", "chance", "first epoch", "last epoch", "held-out images"]
         rows = []
         for (dataset, pretext), own in groups.items():
+            own = own[: asked.seeds]
             asked_of = [ask_held_out(weights, registry, context) for weights in own]
             answers = own[0].chance > 0  # else it asks no questions, and the loss is shown
             curves = [weights.accuracy if answers else weights.loss for weights in own]
