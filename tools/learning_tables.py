@@ -11,7 +11,7 @@ Reads the stored pretrainings of a results folder and prints a table as Markdown
 *Held-out questions* (``--held-out``). A pretraining keeps the backbone and throws its
 head away, so each is trained once more, which must give the stored weights bit for bit; then the
 head is asked on the validation and test images, which no pretraining sees, with
-backbone and head in evaluation mode.
+backbone and head in evaluation mode. Of a pretext that asks no questions the loss is shown.
 
 *Linear probe.* Features of the frozen backbone, on all images of the dataset at the
 pretraining's size, standardised by the training images; logistic regression on the
@@ -68,12 +68,21 @@ class Probe:
     random: float
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Accuracy and mean loss on images that a pretraining did not see."""
+
+    accuracy: float
+    loss: float
+
+
 def main() -> None:
     """Read the pretrainings and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("results", type=Path, help="a results folder")
     parser.add_argument("--cache", type=Path, default=Path("medbench-cache"), help="of datasets")
     parser.add_argument("--held-out", action="store_true", help="ask held-out questions, too")
+    parser.add_argument("--seeds", type=int, default=None, help="held-out: only so many seeds")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     registry, context = discover(), DataContext(asked.cache)
@@ -86,14 +95,18 @@ def main() -> None:
         names = weights.spec["dataset"]["name"], weights.spec["pretext"]["name"]
         groups.setdefault(names, []).append(weights)
     if asked.held_out:
-        head = ["dataset", "pretext", "chance", "last epoch of training", "held-out images"]
+        head = ["dataset", "pretext", "chance", "first epoch", "last epoch", "held-out images"]
         rows = []
         for (dataset, pretext), own in groups.items():
-            held_out = [ask_held_out(weights, registry, context) for weights in own]
+            own = own[: asked.seeds]
+            asked_of = [ask_held_out(weights, registry, context) for weights in own]
+            answers = own[0].chance > 0  # else it asks no questions, and the loss is shown
+            curves = [weights.accuracy if answers else weights.loss for weights in own]
+            held_out = [found.accuracy if answers else found.loss for found in asked_of]
             rows.append(
                 [
-                    *(dataset, pretext, f"{own[0].chance:.3f}"),
-                    _spread(float(weights.accuracy[-1]) for weights in own),
+                    *(dataset, pretext, f"{own[0].chance:.3f}" if answers else "loss"),
+                    *(_spread(curve[epoch] for curve in curves) for epoch in (0, -1)),
                     _spread(held_out),
                 ]
             )
@@ -118,8 +131,8 @@ def main() -> None:
     print(markdown(head, rows))
 
 
-def ask_held_out(weights: PretrainedWeights, registry: Registry, context: DataContext) -> float:
-    """Train once more, and return the accuracy on images the pretraining did not see."""
+def ask_held_out(weights: PretrainedWeights, registry: Registry, context: DataContext) -> Answers:
+    """Train once more, and ask about images that the pretraining did not see."""
     spec = PretrainingSpec.from_json(weights.spec)
     if spec.parent:
         raise SystemExit("learning_tables: a step of a curriculum cannot be trained by itself")
@@ -149,7 +162,7 @@ def ask_held_out(weights: PretrainedWeights, registry: Registry, context: DataCo
     stage.head.eval()
     size = stage.given.stage.batch_size
     whole = len(unseen) // size * size  # whole batches: SimCLR's chance is that of a batch
-    correct = questions = 0
+    correct, questions, losses = 0, 0, []
     with torch.no_grad():
         for number in range(ROUNDS):
             rng = torch_stream(seed, "held-out questions", number)
@@ -157,7 +170,8 @@ def ask_held_out(weights: PretrainedWeights, registry: Registry, context: DataCo
                 batch = _batch(unseen[start : start + size])
                 step = stage.pretext.loss(stage.backbone, stage.head, batch, rng)
                 correct, questions = correct + int(step.correct), questions + step.questions
-    return correct / max(1, questions)
+                losses.append(float(step.loss))
+    return Answers(correct / max(1, questions), float(np.mean(losses)))
 
 
 def probe(weights: PretrainedWeights, registry: Registry, context: DataContext) -> Probe:

@@ -15,7 +15,7 @@ import medbench_plugins.datasets
 from medbench.data import Hdf5Dataset, verify_images
 from medbench.errors import MedbenchError, NotPreparedError
 from medbench.interfaces import SPLITS, DataContext, LabelledImages, Settings
-from medbench_plugins.datasets import DATASETS, embedded, originals
+from medbench_plugins.datasets import DATASETS, embedded, folder, originals
 
 EMBEDDED = ("covid-qu-ex-mini", "pneumonia-mnist", "kather-texture-mini", "busi-mini")
 
@@ -247,6 +247,31 @@ def test_a_prepared_file_is_read_from_the_cache(tmp_path: Path) -> None:
     (tmp_path / "covid-qu-ex.h5").write_bytes(whole[:1000])
     with pytest.raises(MedbenchError, match=r"covid-qu-ex\.h5.*data prepare covid-qu-ex"):
         prepared.card(context)
+
+
+def test_variants_share_the_file_of_their_plugin_unless_they_have_their_own(tmp_path: Path) -> None:
+    context = DataContext(cache=tmp_path)
+    variants = [originals.NctCrcHe100k(name, Settings()) for name in ("nct-narrow", "nct-vit")]
+    for variant in variants:
+        with pytest.raises(NotPreparedError, match=r"run: medbench data prepare nct-crc-he-100k "):
+            variant.path(context)
+    shared, own = tmp_path / "nct-crc-he-100k.h5", tmp_path / "nct-vit.h5"
+    shared.write_bytes((embedded.DATA / "pneumonia-mnist.h5").read_bytes())
+    assert [variant.path(context) for variant in variants] == [shared, shared]
+    first, second = (variant.card(context) for variant in variants)
+    assert (first.name, second.name) == ("nct-narrow", "nct-vit")
+    assert first.content_hash == second.content_hash
+    own.write_bytes((embedded.DATA / "busi-mini.h5").read_bytes())
+    assert [variant.path(context) for variant in variants] == [shared, own]
+
+
+def test_corrected_versions_and_images_of_the_user_share_no_file(tmp_path: Path) -> None:
+    for name in ("nct-crc-he-100k", "folder", "clinic"):
+        (tmp_path / f"{name}.h5").touch()
+    version = originals.NctCrcHe100k("nct-crc-he-100k@2", Settings())
+    for missing in (version, folder.FolderDataset("other-clinic", Settings())):
+        with pytest.raises(NotPreparedError, match=f"{missing.name}.h5 is missing"):
+            missing.path(DataContext(cache=tmp_path))
 
 
 def test_every_announced_class_exists_and_is_a_dataset() -> None:

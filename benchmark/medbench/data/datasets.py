@@ -69,8 +69,8 @@ class Hdf5Dataset(Dataset):
 class PreparedDataset(Hdf5Dataset):
     """A dataset that the user prepares once: ``NAME.h5`` in the cache folder.
 
-    A protocol may give it any name (``[datasets.small] plugin = "..."``), each with its own
-    file, prepared as ``medbench data prepare PLUGIN:NAME``.
+    A protocol may give it any name (``[datasets.small] plugin = "..."``). All names share the file
+    of the plugin, unless one has a file of its own: ``medbench data prepare PLUGIN:NAME``.
     """
 
     #: Name under which the class is registered.
@@ -107,8 +107,11 @@ class PreparedDataset(Hdf5Dataset):
         return context.cache / f"{self.name}.h5"
 
     def path(self, context: DataContext) -> Path:
-        """Return the prepared file; see :meth:`Hdf5Dataset.path`."""
-        path = self.target(context)
+        """Return the file of this name, or else of the plugin; see :meth:`Hdf5Dataset.path`."""
+        own = path = self.target(context)
+        shares = self.plugin and not self.needs_name and "@" not in self.name  # @: corrected labels
+        if shares and not own.exists():
+            path = own.with_name(f"{self.plugin}.h5")
         if not path.exists():
             raise NotPreparedError(
                 f"dataset {self.name!r} is not prepared ({path} is missing); run: {self.command()}"
@@ -120,9 +123,9 @@ class PreparedDataset(Hdf5Dataset):
         return f"remove it and run: {self.command()}"
 
     def command(self) -> str:
-        """Return the command that prepares the data."""
-        own = "NAME" if self.needs_name and self.name == self.plugin else self.name
-        name = own if self.plugin in ("", own) else f"{self.plugin}:{own}"
+        """Return the command that prepares the data, for all names that share them."""
+        own = "NAME" if self.name == self.plugin else self.name
+        name = f"{self.plugin}:{own}" if self.needs_name else self.plugin or own
         return f"medbench data prepare {name} SOURCE"
 
     def prepare(

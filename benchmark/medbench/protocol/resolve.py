@@ -331,7 +331,7 @@ class Resolver:
             entry: Entry = self._registry.get(kind, plugin_name)
         except PluginError as error:
             if kind.name != "backbone" and plugin_name not in table.values():
-                where = f"{self._where}: grid.{kind.axis}"  # it is named there only
+                where = f"{self._where}: {self._naming(kind.axis, plugin_name)}"
             raise PluginError(f"{where}: {error}") from error
         model = entry.load_settings()
         values = {**entry.plugin.defaults, **_preset(model, preset, where), **given}
@@ -342,6 +342,14 @@ class Resolver:
             revision=entry.revision,
             settings=checked(model, values, where).model_dump(mode="json"),
         )
+
+    def _naming(self, axis: str, name: str) -> str:
+        """Say where a plugin is named that has no table: in a grid, or by a step of a pretext."""
+        for table, names in self._spanned.items():
+            steps = [step for each in names for step in self._curricula[each].steps]
+            if axis == "datasets" and name in [step.dataset for step in steps]:
+                return f"[pretexts.{table}]"
+        return f"grid.{axis}"
 
     def _merged(self, table: AnyTable, changes: Mapping[str, Any], where: str) -> AnyTable:
         """Return a table with some keys changed; nested tables are merged, not replaced."""

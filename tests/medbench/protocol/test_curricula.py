@@ -181,7 +181,7 @@ TWO = 'steps = [{ plugin = "rotation" }, { plugin = "jigsaw" }]'
 REFUSED: dict[str, tuple[str, str]] = {
     "no such dataset": (
         'steps = [{ plugin = "rotation", dataset = "pneumonia" }]',
-        "no dataset is called 'pneumonia'",
+        "[pretexts.xrays]: no dataset is called 'pneumonia'",
     ),
     "no plugin": ('steps = [{ name = "x" }]', "[pretexts.xrays]: step 1 names no pretext"),
     "a key of a step": (

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from carry import carry_out
 from commandline import medbench, tiny_protocol
 
 import medbench as package
@@ -15,7 +16,7 @@ from medbench.attention import balanced
 from medbench.engine.samples import RunImages, Split
 from medbench.interfaces.options import AttentionOptions
 from medbench.runner.local.evaluator import Shown
-from medbench.runner.verification import record_faults
+from medbench.runner.verification import check_folder, record_faults
 from medbench.store.records import digest_of, read_record
 from medbench.store.results import Results
 
@@ -72,6 +73,37 @@ def test_a_run_without_attention_keeps_its_key_and_both_have_the_same_bits(
     assert grid.plain.header.key != grid.record.header.key
     for name, array in grid.plain.arrays.items():
         np.testing.assert_array_equal(array, grid.record.arrays[name], err_msg=name)
+
+
+REFINEMENT = "[refinement]\nrounds = 2\nbudget = 4\nepochs = 1"
+
+
+def test_of_a_refinement_attention_is_that_after_its_last_round(tmp_path: Path) -> None:
+    axes: dict[str, list[object]] = {"methods": ["co-teaching"], "acquisitions": ["random"]}
+    found = {}
+    for name, tables in {"with": (ATTENTION, REFINEMENT), "without": (REFINEMENT,)}.items():
+        file, root = tmp_path / f"{name}.toml", tmp_path / name
+        file.write_text(tiny_protocol(*tables, **WITH_MASKS, **axes))
+        carry_out(file, root, jobs=2)
+        results = Results.open(root)
+        assert not check_folder(results).faults
+        for key in results.done("runs"):
+            record = read_record(results.record_path(key))
+            found[name, "acquisition" in record.header.axes] = record
+    first, refined = found["with", False].arrays, found["with", True].arrays
+    for arrays in (first, refined):
+        assert arrays["attention/maps"].shape == (9, 4, 4)
+        assert arrays["attention/blanked"].shape == (2, 9, 3)
+    assert (first["attention/maps"] != refined["attention/maps"]).any()
+    chosen = balanced(first["test/ids"], first["test/labels"], 9)
+    last = [arrays["test/probabilities"][-1, chosen].argmax(1) for arrays in (first, refined)]
+    same = last[0] == last[1]  # one initial network, shown for the class that is predicted
+    assert same.any()
+    np.testing.assert_array_equal(
+        first["attention/random"][same], refined["attention/random"][same]
+    )
+    for name, array in found["without", True].arrays.items():
+        np.testing.assert_array_equal(array, refined[name], err_msg=name)
 
 
 def test_results_say_where_networks_look(grid: SimpleNamespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from medbench.interfaces import DataContext, DatasetCard
 from medbench.plugins.registry import discover
 from medbench.protocol.read import ProtocolFile, parse_protocol
 from medbench.protocol.runs import expand
-from medbench.runner.held_out import check_held_out, image_hash
+from medbench.runner.held_out import check_held_out, image_hash, split_hashes
 from medbench.store.pixels import Pixels
 
 REGISTRY = discover()
@@ -54,11 +55,11 @@ def pixels_of(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (16, 8, 8, 1), np.uint8)
 
 
-def prepared(cache: Path, name: str, images: np.ndarray) -> None:
+def prepared(cache: Path, name: str, images: np.ndarray, **card_parts: Any) -> None:
     card = DatasetCard(
         name=name, title="X", modality="none", class_names=("a", "b"),
         image_shape=images.shape[1:], split_sizes={}, licence="CC0", citation="nobody",
-        source="a generator",
+        source="a generator", **card_parts,
     )  # fmt: skip
     ids = [f"{name}-{n}" for n in range(16)]
     columns = Columns(np.arange(16) % 2, SPLIT, ids)
@@ -109,6 +110,54 @@ def test_images_that_are_not_trained_on_or_not_tested_may_be_common(
     images[row] = pixels_of(0)[other]  # training, validation and test images of children
     prepared(cache, "children", images)
     check(cache)
+
+
+def test_a_dataset_whose_own_test_images_would_be_trained_on_is_refused(cache: Path) -> None:
+    images = pixels_of(1)
+    images[[2, 6]] = images[14]
+    prepared(cache, "children", images)
+    with pytest.raises(MedbenchError) as caught:
+        check(cache)
+    assert str(caught.value) == (
+        "pretext chain: training images of children are test images of the same dataset, 2 in "
+        "all, such as children-2; take them out of one split, or name each among the confounders "
+        "of its card"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stated", "allowed"),
+    [
+        ({"confounders": ("children-2 and children-6 are children-14.",)}, True),
+        ({"confounders": ("children-2 is children-14.",)}, False),
+        ({"audit": {"exact_duplicates": {"sets": 1}}}, True),
+        ({"audit": {"window": [0, 9]}}, False),
+    ],
+)
+def test_copies_that_a_card_states_may_be_in_both_splits_of_a_dataset(
+    cache: Path, stated: dict[str, Any], allowed: bool
+) -> None:
+    images = pixels_of(1)
+    images[[2, 6]] = images[14]
+    prepared(cache, "children", images, **stated)
+    if allowed:
+        check(cache)
+    else:
+        with pytest.raises(MedbenchError, match="test images of the same dataset, 2 in all"):
+            check(cache)
+
+
+def test_the_embedded_x_rays_name_their_copy(cache: Path) -> None:
+    text = PROTOCOL.replace('adults.plugin = "folder"', 'adults.plugin = "covid-qu-ex-mini"')
+    file = ProtocolFile(Path("p.toml"), text, parse_protocol(text, "p.toml"))
+    context, pixels = DataContext(cache), Pixels(cache / "p")
+    check_held_out(expand(file, REGISTRY, context).runs, REGISTRY, context, pixels)
+    datasets = {run.dataset.name: run.dataset for run in expand(file, REGISTRY, context).runs}
+    split = {
+        name: split_hashes(datasets["adults"], name, REGISTRY, context, pixels)
+        for name in ("train", "test")
+    }
+    assert np.isin(split["train"], split["test"]).sum() == 1
 
 
 def test_a_grey_image_in_three_channels_is_the_same_image(cache: Path) -> None:
