@@ -4,18 +4,19 @@ All runs of a dataset and seed see the same images at the same size. The first r
 them writes them to a file in the results folder's ``pixels``, and every process of every run
 maps that file: the images are in memory once, in the system's page cache. A file is the bytes
 of all pixels and their SHA-256, against which each run checks it once; if it is damaged or
-missing, it is written again; if the folder cannot be written, a run reads the images into its
-own memory.
+missing, it is written again, by one process while the others wait for it; if the folder cannot
+be written, a run reads the images into its own memory.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,30 @@ class Pixels:
         if (found := _checked(path, item)) is not None:
             return found
         try:
-            path.unlink(missing_ok=True)  # a damaged file
-            _write(path, make)
-            return _mapped(path, item)
+            with _one_writer(path):
+                if (found := _checked(path, item)) is None:  # nobody wrote it meanwhile
+                    path.unlink(missing_ok=True)  # a damaged file
+                    _write(path, make)
+                    found = _mapped(path, item)
+                return found
         except OSError:  # read-only, or the disk is full
             return np.concatenate(list(make()))
 
     def drop(self) -> None:
         """Remove all that is saved; processes that have mapped it keep it until they end."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def _one_writer(path: Path) -> Iterator[None]:
+    """Let one process write a file while others wait; the system frees a dead one's lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_suffix(".lock")
+    with lock.open("w") as file:
+        with suppress(OSError):  # a file system without locks: several write, the first counts
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+        lock.unlink(missing_ok=True)
 
 
 def _write(path: Path, make: Blocks) -> None:

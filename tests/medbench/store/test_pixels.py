@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,3 +95,75 @@ def test_is_gone_when_dropped(tmp_path: Path) -> None:
     kept.drop()
     kept.drop()
     assert not (tmp_path / "pixels").exists()
+
+
+#: Reads for as long as the file "slow" is there, and leaves one file for each reading.
+READER = """
+import sys, time, uuid
+from pathlib import Path
+import numpy as np
+from medbench.store.pixels import Pixels
+
+folder = Path(sys.argv[1])
+
+def read():
+    (folder / f"read-{uuid.uuid4()}").touch()
+    yield np.zeros((1, 4, 4, 1), np.uint8)
+    while (folder / "slow").exists():
+        time.sleep(0.01)
+    yield np.ones((2, 4, 4, 1), np.uint8)
+
+print("asks", flush=True)
+found = Pixels(folder / "pixels").get("a", (4, 4, 1), read)
+print(found.shape, int(found.sum()), flush=True)
+"""
+
+
+def reader(folder: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", READER, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asks\n"
+    return process
+
+
+def wait_for(folder: Path, readings: int) -> None:
+    for _ in range(1000):
+        if len(list(folder.glob("read-*"))) == readings:
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody reads")
+
+
+def test_one_reads_while_others_wait_for_its_file(tmp_path: Path) -> None:
+    (tmp_path / "slow").touch()
+    readers = [reader(tmp_path) for _ in range(3)]
+    wait_for(tmp_path, 1)
+    time.sleep(0.3)  # a second one would have begun by now
+    (tmp_path / "slow").unlink()
+    assert [each.communicate(timeout=20)[0] for each in readers] == ["(3, 4, 4, 1) 32\n"] * 3
+    assert len(list(tmp_path.glob("read-*"))) == 1
+    assert [file.suffix for file in (tmp_path / "pixels").iterdir()] == [".uint8"]
+
+
+def test_nobody_waits_for_a_reader_that_died(tmp_path: Path) -> None:
+    (tmp_path / "slow").touch()
+    first = reader(tmp_path)
+    wait_for(tmp_path, 1)
+    second = reader(tmp_path)
+    first.kill()
+    first.communicate()
+    wait_for(tmp_path, 2)
+    (tmp_path / "slow").unlink()
+    assert second.communicate(timeout=20)[0] == "(3, 4, 4, 1) 32\n"
+
+
+def test_without_locks_all_read_and_one_file_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError("No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    assert np.array_equal(Pixels(tmp_path).get("a", SHAPE[1:], Source().read), np.full(SHAPE, 7))
