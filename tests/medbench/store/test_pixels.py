@@ -58,6 +58,24 @@ def test_an_altered_byte_means_reading_again(tmp_path: Path, place: int) -> None
     assert source.reads == 2
 
 
+def test_a_file_is_checked_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
+    kept, source = Pixels(tmp_path), Source()
+    for _ in range(2):  # written, then checked
+        kept.get("a", SHAPE[1:], source.read)
+    (file,), (note,) = tmp_path.glob("*.uint8"), tmp_path.glob("*.checked")
+    content = bytearray(file.read_bytes())
+    content[0] = 9
+    file.write_bytes(content)
+    found = file.stat()
+    note.write_text(f"{found.st_size} {found.st_ctime_ns} {found.st_ino}")
+    # a note on this very state is believed: nothing is read
+    assert kept.get("a", SHAPE[1:], source.read)[0, 0, 0, 0] == 9
+    assert source.reads == 1
+    file.touch()
+    assert np.array_equal(kept.get("a", SHAPE[1:], source.read), np.full(SHAPE, 7))
+    assert source.reads == 2
+
+
 @pytest.mark.parametrize("content", [b"", b"short", bytes(200)])
 def test_a_torn_file_means_reading_again(tmp_path: Path, content: bytes) -> None:
     kept, source = Pixels(tmp_path), Source()
@@ -76,7 +94,7 @@ def test_a_folder_that_cannot_be_is_no_obstacle(tmp_path: Path) -> None:
 def test_all_who_ask_map_one_file(tmp_path: Path) -> None:
     kept = Pixels(tmp_path)
     first, second = (kept.get("a", SHAPE[1:], Source().read) for _ in range(2))
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.uint8")
     with file.open("r+b") as opened:  # as nobody does: shows that both are the file
         opened.write(b"\x09")
     assert first[0, 0, 0, 0] == second[0, 0, 0, 0] == 9
@@ -144,7 +162,8 @@ def test_one_reads_while_others_wait_for_its_file(tmp_path: Path) -> None:
     (tmp_path / "slow").unlink()
     assert [each.communicate(timeout=20)[0] for each in readers] == ["(3, 4, 4, 1) 32\n"] * 3
     assert len(list(tmp_path.glob("read-*"))) == 1
-    assert [file.suffix for file in (tmp_path / "pixels").iterdir()] == [".uint8"]
+    assert len(list((tmp_path / "pixels").glob("*.uint8"))) == 1
+    assert not list((tmp_path / "pixels").glob("*.lock"))
 
 
 def test_nobody_waits_for_a_reader_that_died(tmp_path: Path) -> None:
