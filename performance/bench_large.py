@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo  # optimisers load it when first made; the server of jobs does before
 from bench_step import CLASSES, plugin, say
 from numpy.typing import NDArray
 
@@ -61,6 +62,15 @@ def first_step(stage: TrainingStage) -> None:
     method.optimiser.step(method.loss(method.network(batch.images), batch))
 
 
+def now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def since(began: tuple[float, float]) -> str:
+    wall, cpu = (end - start for end, start in zip(now(), began, strict=True))
+    return f"{wall:.2f} s, {cpu:.2f} s of a core"
+
+
 def seconds_an_image(stage: TrainingStage, epoch: int, count: int) -> float:
     """Train on a random selection of all images."""
     chosen = torch.randperm(len(stage.train), generator=torch.Generator().manual_seed(epoch))
@@ -98,15 +108,14 @@ def main() -> None:
         pixels, item = Pixels(Path(folder)), (given.size, given.size, 1)
         made = ("large", item, lambda: blocks(given.images, given.size))
         pixels.get(*made)
-        began = time.perf_counter()
+        began = now()
         images = pixels.get(*made)
-        say(f"{images.nbytes / 1e9:.2f} GB checked in {time.perf_counter() - began:.2f} s\n")
-        memory, began = Anonymous(), time.perf_counter()
+        say(f"{images.nbytes / 1e9:.2f} GB checked: {since(began)}\n")
+        memory, began = Anonymous(), now()
         many = stage_of(images, given.batch, given.normalise)
-        started = time.perf_counter()
+        say(f"mapped images and a network: {since(began)}\n")
         first_step(many)
-        ended = time.perf_counter()
-        say(f"first step after {ended - began:.2f} s, of which start {started - began:.2f} s\n")
+        say(f"first step: {since(began)}\n")
         few, count = stage_of(images[: given.few], given.batch, "half"), 16 * given.batch
         times: list[tuple[float, float]] = []
         for epoch in range(given.pairs + 1):

@@ -173,9 +173,9 @@ def _sums(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.fl
     float32 holds a sum of 256 squares of at most 255^2; float64 adds these up.
     """
     found = images.reshape(-1, images.shape[2] * images.shape[3])
-    rows = np.zeros((-(-len(found) // _ROWS) * _ROWS, found.shape[1]), np.uint8)
-    rows[: len(found)] = found
-    values = torch.from_numpy(rows).view(-1, _ROWS, found.shape[1]).float()
+    rows = np.empty((-(-len(found) // _ROWS) * _ROWS, found.shape[1]), np.float32)
+    rows[: len(found)], rows[len(found) :] = found, 0
+    values = torch.from_numpy(rows).view(-1, _ROWS, found.shape[1])
     sums = values.sum(1).double(), values.square_().sum(1).double()
     first, second = (each.sum(0).view(-1, images.shape[3]).sum(0).numpy() for each in sums)
     return first, second
