@@ -2,7 +2,7 @@
 
 Runs a command and adds up, every half second, the memory of all processes below it: anonymous
 pages and shared memory by proportional shares, and apart from them the pages of mapped files,
-which the system can take back. Prints the peaks.
+which the system can take back, and among these the images that jobs share. Prints the peaks.
 """
 
 from __future__ import annotations
@@ -29,6 +29,19 @@ def shares(pid: int) -> dict[str, int]:
     return found
 
 
+def shared_images(pid: int) -> int:
+    """Return the proportional share of a process in mapped files of a folder `pixels`."""
+    total, counts = 0, False
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name == "Pss" and counts:
+                total += int(rest.split()[0]) * 1024
+            elif "-" in line.split(" ", 1)[0]:  # a mapping begins with its addresses
+                counts = "/pixels/" in line
+    return total
+
+
 def main() -> None:
     command = sys.argv[1:]
     command = command[1:] if command[:1] == ["--"] else command
@@ -36,7 +49,7 @@ def main() -> None:
         sys.exit(__doc__)
     process = subprocess.Popen(command)
     own: dict[int, int] = {}
-    files = 0
+    files = images = 0
     while process.poll() is None:
         with suppress(psutil.Error):
             everyone = [process.pid, *(p.pid for p in psutil.Process(process.pid).children(True))]
@@ -44,10 +57,11 @@ def main() -> None:
             now = {pid: each["Pss_Anon"] + each["Pss_Shmem"] for pid, each in held.items()}
             own = max(own, now, key=lambda each: sum(each.values()))
             files = max(files, sum(each["Pss_File"] for each in held.values()))
+            images = max(images, sum(map(shared_images, everyone)))
         time.sleep(INTERVAL)
     each = ", ".join(f"{held / 1024**3:.2f}" for held in sorted(own.values(), reverse=True))
     print(f"anonymous and shared: {sum(own.values()) / 1024**3:.2f} GiB at the peak ({each})")
-    print(f"mapped files: {files / 1024**3:.2f} GiB at the peak")
+    print(f"mapped files: {files / 1024**3:.2f} GiB at the peak, images {images / 1e6:.1f} MB")
     sys.exit(process.returncode)
 
 

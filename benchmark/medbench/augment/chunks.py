@@ -14,7 +14,7 @@ from torch import Tensor
 #: Bytes of float32 images in a chunk: with what is computed from them they fit the cache of
 #: a core. Larger chunks leave it at each operation, smaller ones cost more calls
 #: (docs/performance.md).
-_BYTES = 512 * 1024
+_BYTES = 1024 * 1024
 
 
 def in_chunks(

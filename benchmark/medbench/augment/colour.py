@@ -232,4 +232,4 @@ def equalise(images: Tensor) -> Tensor:
     table.div_(step.clamp(min=1)).floor_().clamp_(0, 255).div_(255)
     equalised = table.view(-1).index_select(0, entries.view(-1)).view_as(images)
     unchanged = (step == 0).view(*images.shape[:2], 1, 1)
-    return torch.where(unchanged, images, equalised)
+    return torch.where(unchanged, images, equalised) if unchanged.any() else equalised

@@ -249,12 +249,16 @@ def warp(images: Tensor, degrees: Tensor, down: Tensor, right: Tensor, flip: Ten
     cos = degrees.deg2rad().cos()[:, None, None]
     sin = degrees.deg2rad().sin()[:, None, None]
     mirror = torch.where(flip, -1.0, 1.0)[:, None, None]
-    grid = images.new_empty(images.shape[0], rows, columns, 2)
     # grid_sample counts from -1 to 1 between the outer edges of the outer pixels.
-    grid[..., 0] = (2 / columns) * mirror * (cos * x - sin * y)
-    grid[..., 1] = (2 / rows) * (sin * x + cos * y)
+    grid = images.new_empty(2, images.shape[0], rows, columns)
+    torch.sub(cos * x, sin * y, out=grid[0]).mul_((2 / columns) * mirror)
+    torch.add(sin * x, cos * y, out=grid[1]).mul_(2 / rows)
     return F.grid_sample(
-        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        images,
+        grid.permute(1, 2, 3, 0),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=False,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from medbench.errors import DeviceError
 from medbench.interfaces.options import ComputeOptions
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+#: Parameters of ``mallopt``, from glibc's ``malloc.h``, and their values in bytes.
+_ALLOCATION = {"M_TRIM_THRESHOLD": (-1, 64 * 1024**2), "M_MMAP_THRESHOLD": (-3, 8 * 1024**2)}
 
 
 def visible_alone(device: str, visible: str | None) -> str:
@@ -36,6 +40,7 @@ def prepare_process(compute: ComputeOptions, device: str) -> torch.device:
     DeviceError
         If CUDA is asked for and not there.
     """
+    _keep_freed_memory()
     torch.set_num_threads(compute.threads)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32 in convolutions too
@@ -56,6 +61,19 @@ def prepare_process(compute: ComputeOptions, device: str) -> torch.device:
             "use --device cpu, or install a CUDA build of torch and check the driver"
         )
     return torch.device(device)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what a step frees for the next one, and give large tensors back at once.
+
+    By itself it gives memory back to the system after each step and gets it page by page for
+    the next, which takes a third of a prediction of small images; and tensors of up to 32 MiB
+    lie between others, so that large images hold a sixth more than they need.
+    """
+    with suppress(AttributeError, OSError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in _ALLOCATION.values():
+            mallopt(parameter, value)
 
 
 def autocast(device: torch.device, compute: ComputeOptions) -> AbstractContextManager[Any]:

@@ -16,8 +16,8 @@ from medbench.engine.streams import derive_seed
 from medbench.engine.views import DeviceImages
 from medbench.interfaces.backbone import Backbone, ImageSpace
 
-#: Images that are counted at once.
-_FEW = 64
+#: Values that are added at once, so that they stay in a cache; rows of pixels in a first sum.
+_VALUES, _ROWS = 2**17, 256
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -154,20 +154,31 @@ def normalisation(
             return _IMAGENET
         mean, deviation = (sum(values) / 3 for values in _IMAGENET)
         return (mean,), (deviation,)
-    # integer sums are exact, so the result does not depend on the order of addition
-    histograms = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(images), _FEW):
-        for channel, counts in enumerate(histograms):
-            few = images[start : start + _FEW, ..., channel]
-            counts += np.bincount(few.reshape(-1), minlength=256)
-    count = histograms[0].sum()
-    values = np.arange(256) / 255
-    means = [float(counts @ values / count) for counts in histograms]
-    variances = [
-        float(counts @ (values - mean) ** 2 / count)
-        for counts, mean in zip(histograms, means, strict=True)
-    ]
-    return tuple(means), tuple(max(variance, 1e-6) ** 0.5 for variance in variances)
+    # sums of whole numbers are exact, so the result does not depend on the order of addition
+    total, squares, count = np.zeros(channels), np.zeros(channels), images[..., 0].size
+    step = max(1, _VALUES // max(1, images[:1].size))
+    for start in range(0, len(images), step):
+        first, second = _sums(images[start : start + step])
+        total += first
+        squares += second
+    # exact, too: Python's integers have no limit
+    spread = [count * int(s) - int(t) ** 2 for t, s in zip(total, squares, strict=True)]
+    deviations = [max(each / (255 * count) ** 2, 1e-6) ** 0.5 for each in spread]
+    return tuple(float(t) / (255 * count) for t in total), tuple(deviations)
+
+
+def _sums(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the sums of all pixels and of their squares by channel, exactly.
+
+    float32 holds a sum of 256 squares of at most 255^2; float64 adds these up.
+    """
+    found = images.reshape(-1, images.shape[2] * images.shape[3])
+    rows = np.empty((-(-len(found) // _ROWS) * _ROWS, found.shape[1]), np.float32)
+    rows[: len(found)], rows[len(found) :] = found, 0
+    values = torch.from_numpy(rows).view(-1, _ROWS, found.shape[1])
+    sums = values.sum(1).double(), values.square_().sum(1).double()
+    first, second = (each.sum(0).view(-1, images.shape[3]).sum(0).numpy() for each in sums)
+    return first, second
 
 
 def build_backbone(

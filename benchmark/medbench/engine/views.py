@@ -56,7 +56,10 @@ class DeviceImages:
 
         Their attribute ``taken`` says which they are; what is made of them does not have it.
         """
-        images = self.pixels[indices]
+        if isinstance(indices, slice):
+            images = self.pixels[indices]
+        else:  # as they are stored, each is copied in one piece
+            images = self.pixels.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
         images = images.to(torch.float32, memory_format=self.memory_format).div_(255)
         images.taken = (self, indices)  # type: ignore[attr-defined]
         return images

@@ -62,8 +62,8 @@ class NarrowNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (B, D)."""
-        images = images.contiguous(memory_format=channels_last)
-        maps: Tensor = self.blocks(F.relu(self.norm(self.stem(images)), inplace=True))
+        maps = self.stem(images.contiguous(memory_format=channels_last))
+        maps = self.blocks(F.relu(self.norm(maps), inplace=True))
         return maps.mean((2, 3))
 
 
@@ -86,4 +86,5 @@ class ResidualBlock(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Return ``relu(shortcut(x) + f(x))``."""
         inner = F.relu(self.norm1(self.conv1(maps)), inplace=True)
-        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(maps), inplace=True)
+        inner = self.norm2(self.conv2(inner)).add_(self.shortcut(maps))
+        return F.relu(inner, inplace=True)
