@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from medbench.results import load
 from medbench.store.results import Results
+from medbench_leaderboard import build
 from medbench_leaderboard.board import Board, Pool, read_board
 from medbench_leaderboard.pool_tables import COLUMNS, TESTED, pools_table, pools_tests
 from medbench_leaderboard.ranking import families_of, foreign_weights
@@ -147,3 +149,19 @@ def test_nothing_done_has_no_pools(tmp_path: Path) -> None:
     results = toy.plan(tmp_path, points_of(*ENTRANTS))
     assert read_board(results.root).pools == ()
     assert isinstance(pools_table(()), pd.DataFrame)
+
+
+def test_pools_of_many_runs_come_from_another_process_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = points_of(*ENTRANTS)
+    results = toy.plan(tmp_path / "results", points)
+    finish(results, points)
+    boards = []
+    for name, many in (("here", 1000), ("elsewhere", 0)):
+        monkeypatch.setattr(build, "_MANY_RUNS", many)
+        out = tmp_path / name
+        build.write_board(load(results.root), out)
+        boards.append({p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()})
+    assert boards[0] == boards[1]
+    assert Path("pools.csv") in boards[0]

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import signal
@@ -36,6 +35,3 @@ MODULES = "MEDBENCH_PRELOAD"
 
 for _name in filter(None, os.environ.get(MODULES, "").split(",")):
     importlib.import_module(_name)
-
-# what all jobs share stays out of their garbage collection, which would copy it into each
-gc.freeze()
