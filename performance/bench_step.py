@@ -25,12 +25,21 @@ from medbench.engine.oracle import CountedOracle
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
 from medbench.engine.training import TrainingInput, TrainingStage
 from medbench.engine.views import batch_count
+from medbench.interfaces.augmentation import AugmentationSettings
 from medbench.interfaces.method import Batch, NoisyImages
 from medbench.interfaces.options import ComputeOptions, PretrainingOptions, TrainingOptions
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
 
 CLASSES, WARMUP = 4, 1
+
+_NO_TONE: dict[str, Any] = {"sharpness": 0.0, "autocontrast": 0.0, "equalise": 0.0}
+_NOTHING = {**_NO_TONE, "horizontal_flip": False, "rotation_degrees": 0.0}
+AUGMENTATIONS = {
+    "paper": AugmentationSettings(),
+    "mirror-and-turn": AugmentationSettings(**_NO_TONE),  # that of `quick`
+    "none": AugmentationSettings(**_NOTHING),
+}
 
 say = sys.stdout.write
 
@@ -81,7 +90,14 @@ def common(precision: str, threads: int) -> dict[str, Any]:
 
 
 def method_stage(
-    method: Any, backbone: Any, size: int, count: int, batch: int, device: str, **how: Any
+    method: Any,
+    backbone: Any,
+    size: int,
+    count: int,
+    batch: int,
+    device: str,
+    augmentation: str = "paper",
+    **how: Any,
 ) -> TrainingStage:
     """Return a stage that trains a method on random images."""
     pixels, labels = images_and_labels(count, size)
@@ -89,7 +105,9 @@ def method_stage(
     given = TrainingInput(
         *(pixels, labels, *few, few[0]),
         num_classes=CLASSES,
-        training=TrainingOptions(epochs=1000, batch_size=batch),
+        training=TrainingOptions(
+            epochs=1000, batch_size=batch, augmentation=AUGMENTATIONS[augmentation]
+        ),
         evaluation_batch=min(512, 4 * batch),
         **common(**how),
     )
@@ -107,13 +125,15 @@ def pretext_stage(
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
-    """Return the wall seconds of work, on a GPU until it is done."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+    """Return the core seconds of work; on a GPU the wall seconds until it is done."""
+    if not device.startswith("cuda"):
+        began = time.process_time()
+        work()
+        return time.process_time() - began
+    torch.cuda.synchronize()
     began = time.perf_counter()
     work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+    torch.cuda.synchronize()
     return time.perf_counter() - began
 
 
@@ -179,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--methods", nargs="*", default=["cross-entropy", "dividemix"])
     parser.add_argument("--simclr", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--augmentation", choices=AUGMENTATIONS, default="paper")
     parser.add_argument("--backbone", default="narrow")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--images", type=int, default=1024)
@@ -191,7 +212,8 @@ def main() -> None:
     say(f"{given.backbone}, {given.images} images of {given.size} px, batches of {given.batch}\n")
     for name in given.methods:
         settings = {"warmup_epochs": 1} if name == "dividemix" else {}
-        stage = method_stage(plugin("method", name, **settings), backbone, **how)
+        made = plugin("method", name, **settings)
+        stage = method_stage(made, backbone, augmentation=given.augmentation, **how)
         found = compared(stage, "cpu", given.pairs, warmup=2)
         say(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in found.items()) + "\n")
     if given.simclr:

@@ -12,7 +12,7 @@ from torchvision import models
 from medbench.errors import MedbenchError
 from medbench.interfaces import ImageSpace, PatchNetwork
 from medbench_plugins.backbones import BACKBONES
-from medbench_plugins.backbones.narrow import Narrow
+from medbench_plugins.backbones.narrow import HalvingConvolution, Narrow
 from medbench_plugins.backbones.tiny_vit import TinyViT
 from medbench_plugins.backbones.torchvision import TorchvisionBackbone
 
@@ -188,3 +188,34 @@ def test_narrow_learns():
         optimiser.step()
     assert loss < 0.1
     assert (classifier.eval()(images).argmax(1) == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("side", [2, 4, 7, 14, 16])
+@pytest.mark.parametrize("channels", [8, 12, 16])
+def test_halving_is_a_convolution_of_stride_two_bit_for_bit(channels, side) -> None:
+    torch.manual_seed(0)
+    ours = HalvingConvolution(channels, 2 * channels, 1, 2, bias=False)
+    plain = nn.Conv2d(channels, 2 * channels, 1, 2, bias=False)
+    plain.load_state_dict(ours.state_dict())
+    maps = torch.randn(6, channels, side, side).contiguous(memory_format=torch.channels_last)
+    slopes = torch.randn(6, 2 * channels, (side + 1) // 2, (side + 1) // 2)
+    found = []
+    for layer in (ours, plain):
+        layer.to(memory_format=torch.channels_last)
+        given = maps.clone().requires_grad_()
+        layer(given).backward(slopes)
+        found.append((layer(maps), given.grad, layer.weight.grad))
+    assert all(map(torch.equal, *found))
+
+
+def test_few_channels_at_a_large_size_end_no_process() -> None:
+    code = """
+import torch
+from medbench.interfaces import ImageSpace
+from medbench_plugins.backbones.narrow import Narrow
+torch.set_num_threads(1)
+network, _ = Narrow("narrow", Narrow.Settings(width=8)).build(ImageSpace(3, 224))
+for _ in range(3):
+    network(torch.rand(16, 3, 224, 224)).sum().backward()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
