@@ -62,7 +62,7 @@ class NarrowNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (B, D)."""
-        maps = self.stem(images.contiguous(memory_format=channels_last))
+        maps: Tensor = self.stem(images.contiguous(memory_format=channels_last))
         maps = self.blocks(F.relu(self.norm(maps), inplace=True))
         return maps.mean((2, 3))
 
