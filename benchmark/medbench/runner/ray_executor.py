@@ -286,6 +286,9 @@ def connect(settings: RaySettings) -> Any:
         If Ray is not installed, or there is no cluster that takes us, or none that has what a
         job reserves.
     """
+    # else, under `uv run`, Ray copies the working folder to each node and starts workers there,
+    # in an environment without medbench
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError:
