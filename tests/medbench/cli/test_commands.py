@@ -126,8 +126,10 @@ def test_dry_run_of_every_protocol_that_ships(name: str, tmp_path: Path) -> None
     assert ended.json["done"] == 0
     for index, axis in enumerate(AXES):
         assert ended.json["grid"][axis] == len({point[index] for point in points})
+    variants = values.get("datasets", {})
     for dataset, cure in ended.json["not_prepared"].items():
-        assert re.search(rf"medbench data prepare (\S+:)?{dataset} ", cure)
+        plugin = variants.get(dataset, {}).get("plugin", dataset)  # variants share its file
+        assert re.search(rf"medbench data prepare ((\S+:)?{dataset}|{plugin}) ", cure)
     assert list(tmp_path.iterdir()) == [], "a dry run leaves nothing"
     plain = medbench("run", "--protocol", name, "--dry-run", cwd=tmp_path)
     assert f"{len(points)} runs: 0 done, 0 failed, {len(points)} to do" in plain.out
