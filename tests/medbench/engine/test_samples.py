@@ -143,7 +143,7 @@ def test_kept_pixels_are_those_of_the_dataset(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(found.images, expected.images)
                 np.testing.assert_array_equal(found.labels, expected.labels)
     # a test set for each size, and for each seed and size what has noisy labels
-    assert len(list(tmp_path.iterdir())) == 2 + 3
+    assert len(list(tmp_path.glob("*.uint8"))) == 2 + 3
 
 
 def test_data_that_has_changed_is_refused() -> None:
