@@ -117,12 +117,13 @@ def pretext_table(pretrainings: Sequence[PretrainedWeights]) -> tuple[Sequence[s
     for (dataset, pretext), own in _grouped(
         pretrainings, lambda w: (w.spec["dataset"]["name"], w.spec["pretext"]["name"])
     ):
+        asks = own[0].chance > 0  # others have a loss alone
         rows.append(
             [
                 dataset,
                 pretext,
-                f"{own[0].chance:.3f}",
-                " / ".join(_way(w.accuracy) for w in own),
+                f"{own[0].chance:.3f}" if asks else "-",
+                " / ".join(_way(w.accuracy) for w in own) if asks else "-",
                 " / ".join(_way(w.loss, 2) for w in own),
             ]
         )
