@@ -5,10 +5,11 @@
 
 Verifies the results and writes to docs/_extra/boards/NAME a slim bundle of them, the board made
 from it, and ``about.json`` (the command, processor, registration, and SHA-256 and size of the
-bundles). Takes a picture of the board where there is a Chromium, and rewrites
-docs/boards.md. The whole bundle goes to --bundles, to be attached to a release. With --check,
-nothing is written: every file that an ``about.json`` names must be as it says, and the slim bundle,
-and a whole one in --bundles, must be sound and give the same tables.
+bundles). A board of attention needs predictions, and a slim bundle of many runs is too large to
+commit: their boards are made from the whole bundle. Takes a picture of the board where there is
+a Chromium, and rewrites docs/boards.md. The whole bundle goes to --bundles, to be attached to a
+release. With --check, nothing is written: every file that an ``about.json`` names must be as it
+says, and the slim bundle, and a whole one in --bundles, must be sound and give the same tables.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import pandas as pd
 from pandas.testing import assert_frame_equal
 
 import medbench
+from medbench.errors import StoreError
 from medbench.store.bundle import write_bundle
 from medbench.store.results import Results
 
@@ -36,6 +38,8 @@ BOARDS = ROOT / "docs" / "_extra" / "boards"
 PAGE = ROOT / "docs" / "boards.md"
 #: The bundle without predictions, which is committed.
 SLIM = "slim.medbench.zip"
+#: Bytes of a slim bundle that is committed.
+MOST_BYTES = 5_000_000
 #: First pages, which begin with the newest board.
 FIRST = (ROOT / "docs" / "index.md", ROOT / "README.md")
 NEWEST = re.compile(r"(<!-- newest board: .*? -->\n).*?(<!-- end of newest board -->)", re.DOTALL)
@@ -67,11 +71,9 @@ def publish(folder: Path, bundles: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     write_bundle(Results.open(folder), bundle)
-    with TemporaryDirectory() as scratch:
-        run("leaderboard", "--results", folder, "--out", scratch)  # computes what is slim
-        write_bundle(Results.open(folder), target / SLIM, slim=True)
-    # from the slim bundle, so that anybody who has it gets the same
-    said = json.loads(run("leaderboard", "--results", target / SLIM, "--out", target, "--json"))
+    # from a bundle, so that anybody who has it gets the same
+    source = target / SLIM if write_slim(folder, target / SLIM) else bundle
+    said = json.loads(run("leaderboard", "--results", source, "--out", target, "--json"))
     files = sorted(file for file in target.rglob("*") if file.is_file())
     header = results.header(results.runs["run_key"].iloc[0])
     made = header.metadata["provenance"]
@@ -86,11 +88,24 @@ def publish(folder: Path, bundles: Path) -> None:
         "registered": results.registrations[0][0].time,
         "registration": results.registrations[0][-1].hash,
         "bundle": {"name": bundle.name, "sha256": sha256(bundle), "bytes": bundle.stat().st_size},
-        "slim_bytes": (target / SLIM).stat().st_size,
+        "slim_bytes": (target / SLIM).stat().st_size if source != bundle else None,
         "files": {file.relative_to(target).as_posix(): sha256(file) for file in files},
     }
     (target / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     picture(target / "index.html", ROOT / "docs" / "_static" / f"board-{name}.png")
+
+
+def write_slim(folder: Path, target: Path) -> bool:
+    """Write a slim bundle; tell whether it is committed."""
+    with TemporaryDirectory() as scratch:
+        run("leaderboard", "--results", folder, "--out", scratch)  # computes what is slim
+    try:
+        write_bundle(Results.open(folder), target, slim=True)
+    except StoreError:  # a board of attention needs predictions
+        return False
+    if target.stat().st_size > MOST_BYTES:
+        target.unlink()
+    return target.is_file()
 
 
 def picture(page: Path, target: Path) -> None:
@@ -112,7 +127,12 @@ def sections() -> str:
     text = ""
     for about in published():
         folder, bundle = f"boards/{about['name']}", about["bundle"]
-        size = bundle["bytes"] / 1e6
+        size, slim = (
+            bundle["bytes"] / 1e6,
+            "no slim bundle: too large, or without what attention needs",
+        )
+        if about["slim_bytes"]:
+            slim = f'<a href="{folder}/{SLIM}">slim bundle</a>, {about["slim_bytes"] / 1e6:.1f} MB'
         text += f"""
 ## {about["name"]}
 
@@ -120,7 +140,7 @@ def sections() -> str:
 
 - `{about["command"]}`
 - on {about["processor"]}, registered {about["registered"][:10]} as `{about["registration"][:12]}`
-- <a href="{folder}/{SLIM}">slim bundle</a>, {about["slim_bytes"] / 1e6:.1f} MB
+- {slim}
 - with predictions: `{bundle["name"]}`, {size:.0f} MB, SHA-256 `{bundle["sha256"][:12]}`
 
 """
