@@ -46,10 +46,10 @@ NEWEST = re.compile(r"(<!-- newest board: .*? -->\n).*?(<!-- end of newest board
 SECTIONS = re.compile(r"(<!-- boards: .*? -->\n).*?(<!-- end of boards -->)", re.DOTALL)
 
 
-def run(*words: object) -> str:
+def run(*words: object, cwd: Path | None = None) -> str:
     """Call medbench; its output, or an end of the program with its message."""
     command = [sys.executable, "-m", "medbench", *map(str, words)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     if ended.returncode:
         sys.exit(f"medbench {' '.join(map(str, words))}: {ended.stdout}{ended.stderr}")
     return ended.stdout
@@ -73,18 +73,20 @@ def publish(folder: Path, bundles: Path) -> None:
     write_bundle(Results.open(folder), bundle)
     # from a bundle, so that anybody who has it gets the same
     source = target / SLIM if write_slim(folder, target / SLIM) else bundle
-    said = json.loads(run("leaderboard", "--results", source, "--out", target, "--json"))
+    # in its folder, so that runs.csv names the bundle and no path of this machine
+    made = ("leaderboard", "--results", source.name, "--out", target, "--json")
+    said = json.loads(run(*made, cwd=source.resolve().parent))
     files = sorted(file for file in target.rglob("*") if file.is_file())
     header = results.header(results.runs["run_key"].iloc[0])
-    made = header.metadata["provenance"]
+    origin = header.metadata["provenance"]
     about = {
         "name": name,
         "description": results.protocol.description,
         "command": f"medbench run --all --protocol {name}",
         "runs": len(results.runs),
         "says": said["sentences"][:2],
-        "processor": made["gpu"]["name"] if made.get("gpu") else made["cpu"],
-        "medbench": made["medbench"],
+        "processor": origin["gpu"]["name"] if origin.get("gpu") else origin["cpu"],
+        "medbench": origin["medbench"],
         "registered": results.registrations[0][0].time,
         "registration": results.registrations[0][-1].hash,
         "bundle": {"name": bundle.name, "sha256": sha256(bundle), "bytes": bundle.stat().st_size},
@@ -151,8 +153,9 @@ def newest(page: Path) -> str:
     """Return the beginning of a first page: the picture of the newest board, and what it says."""
     about, inside = published()[0], page.parent == ROOT
     static, boards = ("docs/_static", "docs/boards.md") if inside else ("_static", "boards.md")
-    named = f"The board of the protocol {about['name']}"
-    return f"\n[![{named}]({static}/board-{about['name']}.png)]({boards})\n\n{about['says'][0]}\n\n"
+    named, says = f"The board of the protocol {about['name']}", about["says"]
+    said = says[0] if says[0].startswith("Found") else " ".join(says)
+    return f"\n[![{named}]({static}/board-{about['name']}.png)]({boards})\n\n{said}\n\n"
 
 
 def written(page: Path, pattern: re.Pattern[str], text: str) -> str:
