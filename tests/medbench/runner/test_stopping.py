@@ -105,7 +105,7 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     assert process.returncode == 128 + number
     assert out == ""
     if not everybody:  # else the run may have ended before the command asks it to
-        assert "stopping: 1 running jobs save a checkpoint" in err
+        assert "stopping: 1 running job to save a checkpoint" in err
     assert err.splitlines()[-1].startswith("medbench: stopped; ")
     assert "same command" in err.splitlines()[-1]
     assert "Traceback" not in err
