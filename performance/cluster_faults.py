@@ -27,6 +27,17 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / "tests/medbench/cluster/slurm-cluster"
+#: Images and network of small runs.
+SMALL = """
+[images]
+size = 16
+train = 256
+validation = 32
+test = 64
+[backbone]
+name = "narrow"
+width = 8
+"""
 GRID = """
 name = "faults"
 [grid]
@@ -36,14 +47,6 @@ rates = [0.0, 0.25]
 pretexts = ["none", "rotation"]
 methods = ["cross-entropy", "co-teaching", "elr"]
 seeds = [{seeds}]
-[images]
-size = 16
-train = 256
-validation = 32
-test = 64
-[backbone]
-name = "narrow"
-width = 8
 [pretraining]
 epochs = 6
 batch_size = 16
@@ -234,7 +237,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     protocol, local, results = folder / "faults.toml", folder / "local", folder / "results"
     seeds = ", ".join(map(str, range(given.seeds)))
-    protocol.write_text(GRID.format(seeds=seeds, epochs=given.epochs))
+    protocol.write_text(GRID.format(seeds=seeds, epochs=given.epochs) + SMALL)
     command = [sys.executable, "-m", "medbench", "run", "--all", "--jobs", "1"]
     command += ["--protocol", str(protocol), "--results", str(local)]
     apart = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

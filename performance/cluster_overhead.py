@@ -21,7 +21,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from cluster_faults import TOOL, medbench
+from cluster_faults import SMALL, TOOL, medbench
 
 from medbench.store.records import read_record
 
@@ -46,7 +46,8 @@ class FirstStep(CrossEntropy):
             print("begins", time.time(), sum(sum(each[:4]) for each in times))
         return super().train_epoch(epoch)
 '''
-PROTOCOL = """
+PROTOCOL = (
+    """
 name = "overhead"
 [grid]
 datasets = ["pneumonia-mnist"]
@@ -55,18 +56,12 @@ rates = [0.1, 0.2, 0.3, 0.4]
 pretexts = ["none"]
 methods = ["first-step"]
 seeds = [0, 1, 2, 3, 4, 5]
-[images]
-size = 16
-train = 256
-validation = 32
-test = 64
-[backbone]
-name = "narrow"
-width = 8
 [training]
 epochs = 4
 batch_size = 16
 """
+    + SMALL
+)
 
 
 def measured(folder: Path) -> tuple[float, float, list[float]]:

@@ -129,10 +129,8 @@ def sections() -> str:
     text = ""
     for about in published():
         folder, bundle = f"boards/{about['name']}", about["bundle"]
-        size, slim = (
-            bundle["bytes"] / 1e6,
-            "no slim bundle: too large, or without what attention needs",
-        )
+        size = bundle["bytes"] / 1e6
+        slim = "no slim bundle: too large, or without what attention needs"
         if about["slim_bytes"]:
             slim = f'<a href="{folder}/{SLIM}">slim bundle</a>, {about["slim_bytes"] / 1e6:.1f} MB'
         text += f"""

@@ -13,8 +13,9 @@ from medbench.cli.common import clock, short_path
 from medbench.cluster.options import ClusterOptions, cluster_options, read_pairs, read_table
 from medbench.cluster.slurm import known_options, largest_array
 from medbench.cluster.submission import Submitter, cluster_folder, margin_for
-from medbench.data.hdf5_reading import read_card
+from medbench.data.datasets import Hdf5Dataset
 from medbench.folders import user_file
+from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Registry
 from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
@@ -99,7 +100,8 @@ def submit(
     results = open_folder(registry, file, whole, chosen, options)[0]
     if options.retry_failed:
         reopen(plan, results)
-    submission, unprobed = submitter.submit(file.text, dataset_files(chosen, options.cache))
+    files = dataset_files(chosen, registry, options.cache)
+    submission, unprobed = submitter.submit(file.text, files)
     if unprobed:
         click.echo(f"No node was checked ({unprobed}); each worker checks its own.", err=True)
     _say(submission.arrays, asked, submitter.margin, options.results, len(plan.to_do))
@@ -162,8 +164,18 @@ def reopen(plan: Plan, results: Results) -> None:
             results.write_attempt(Attempt(*named, INTERRUPTED, "to be repeated: --retry-failed"))
 
 
-def dataset_files(chosen: Expansion, cache: Path) -> dict[str, str]:
-    """Return the content hash of each prepared dataset of some runs, by name."""
-    names = sorted({run.axes["dataset"] for run in chosen.runs})
-    files = {name: cache / f"{name}.h5" for name in names}
-    return {name: read_card(path).content_hash for name, path in files.items() if path.exists()}
+def dataset_files(chosen: Expansion, registry: Registry, cache: Path) -> dict[str, str]:
+    """Return the content hash of each file of the cache that some runs read, by its stem.
+
+    Variants may share a file, and steps of a curriculum may have one of their own.
+    """
+    context = DataContext(cache)
+    files: dict[str, str] = {}
+    specs = (spec for run in chosen.runs for spec in (run.dataset, *(s.dataset for s in run.steps)))
+    for spec in {spec.key: spec for spec in specs}.values():
+        dataset = spec.create(registry, "dataset")
+        if isinstance(dataset, Hdf5Dataset) and spec.content_hash is not None:
+            path = dataset.path(context)
+            if path.parent == cache:  # others come with a package
+                files[path.stem] = spec.content_hash
+    return files

@@ -11,6 +11,7 @@ import h5py
 import pytest
 from commandline import medbench, tiny_protocol
 
+from medbench.cli.on_slurm import dataset_files
 from medbench.cluster.node import check_node, copy_datasets
 from medbench.cluster.submission import Submission, submissions, versions_here
 from medbench.data.hdf5_reading import read_card
@@ -18,6 +19,8 @@ from medbench.errors import ClusterError
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
+from medbench.protocol.read import read_protocol
+from medbench.protocol.runs import expand
 
 
 @pytest.fixture
@@ -125,6 +128,25 @@ def test_the_command_says_what_differs(submission: Submission, tmp_path: Path) -
     assert (ended.status, ended.err.count("\n")) == (2, 1)
     assert "the submission 99" in ended.err
     assert [each.number for each in submissions(tmp_path / "results")] == [1]
+
+
+def test_files_of_variants_and_of_steps_are_submitted(submission: Submission) -> None:
+    """Two variants of a prepared dataset share its file; a step has another one."""
+    cache = Path(submission.cache)
+    for name in ("busi", "nct-crc-he-100k"):
+        (cache / f"{name}.h5").write_bytes((cache / "images.h5").read_bytes())
+    text = tiny_protocol(datasets=["first", "second", "pneumonia-mnist"], pretexts=["steps"])
+    file = cache / "variants.toml"
+    file.write_text(
+        text
+        + '[datasets.first]\nplugin = "busi"\n[datasets.second]\nplugin = "busi"\n'
+        + '[pretexts.steps]\nsteps = [{ plugin = "rotation", dataset = "nct-crc-he-100k" }]\n'
+    )
+    registry = discover()
+    chosen = expand(read_protocol(file), registry, DataContext(cache))
+    content = submission.datasets["images"]
+    found = dataset_files(chosen, registry, cache)
+    assert found == {"busi": content, "nct-crc-he-100k": content}
 
 
 def test_a_node_copies_a_dataset_once(submission: Submission, tmp_path: Path) -> None:
