@@ -16,7 +16,7 @@ from medbench.plain import many
 Examples:
   medbench bundle
   medbench bundle medbench-results/quick --out quick-of-my-lab.zip
-  medbench bundle --slim                       a tenth of the size, without predictions
+  medbench bundle --slim                       a seventh of the size, without predictions
   medbench bundle quick-of-my-lab.zip --unpack FOLDER"""
 )
 @click.argument("results", required=False, type=click.Path(path_type=Path, exists=True))

@@ -14,8 +14,8 @@ from medbench.interfaces.options import ComputeOptions
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
-#: Parameters of ``mallopt``, from glibc's ``malloc.h``, and their values in bytes.
-_ALLOCATION = {"M_TRIM_THRESHOLD": (-1, 64 * 1024**2), "M_MMAP_THRESHOLD": (-3, 8 * 1024**2)}
+#: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's ``malloc.h``, and their values in bytes.
+_ALLOCATION = ((-1, 64 * 1024**2), (-3, 8 * 1024**2))
 
 
 def visible_alone(device: str, visible: str | None) -> str:
@@ -72,7 +72,7 @@ def _keep_freed_memory() -> None:
     """
     with suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in _ALLOCATION.values():
+        for parameter, value in _ALLOCATION:
             mallopt(parameter, value)
 
 
