@@ -10,8 +10,9 @@ holds, in this order::
     pretrainings/ab/abcd….safetensors   weights, where asked for
     index/whole-….parquet      of a slim bundle: what a board computed from the predictions
 
-A *slim* bundle has records without predictions of single images, losses and selections. The same results give the same bytes. A bundle comes from somebody else: only files of
-these names are unpacked, each of the size and hash that the manifest states, and whole records.
+A *slim* bundle has records without predictions of single images, losses and selections. The same
+results give the same bytes. A bundle comes from somebody else: only files of these names are
+unpacked, each of the size and hash that the manifest states, and whole records.
 """
 
 from __future__ import annotations
