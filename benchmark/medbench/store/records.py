@@ -15,8 +15,9 @@ Layout of a record::
                      estimated_matrix, estimated_low, estimated_high (K, K)?
     refinement/      bought (T,)? labels (T,)? guessed_clean (T,)?: the round in which a label was
                      bought, from 1, or 0; the labels in the end; what was trusted in the beginning
-    attention/       maps random masks (A, h, w)? occlusion (B, h, w)? blanked (2, A, K)?
-                     features (F, 2)?: see medbench.attention and medbench.engine.attention
+    attention        one element, whose fields are maps random masks (A, h, w)?
+                     occlusion (B, h, w)? blanked (2, A, K)? features (F, 2)?: see
+                     medbench.attention and medbench.engine.attention
     curves/...       what medbench.engine.readings computes from the above
 
 Of a refinement, E counts its rounds, and the state that it starts from as round 0.
@@ -53,6 +54,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 # Arrays with more elements are compressed.
 _FEW = 64
+
+# Groups whose arrays are the fields of one element: small ones, for each of which as a dataset
+# of its own HDF5 takes 300 bytes.
+_JOINED = ("attention/",)
 
 
 @dataclass(frozen=True)
@@ -163,8 +168,14 @@ def to_bytes(record: Record) -> bytes:
             file.attrs["left_out"] = np.bytes_(" ".join(record.left_out))  # str takes 4 KiB more
         _write_array(file, "metadata", _encoded(header.pop("metadata")))
         _write_array(file, "header", _encoded(header))
-        for name in sorted(record.arrays):
-            _write_array(file, name, _storable(record.arrays[name]))
+        arrays = {name: _storable(record.arrays[name]) for name in sorted(record.arrays)}
+        for group in _JOINED:
+            fields = {name: array for name, array in arrays.items() if name.startswith(group)}
+            if fields and all(array.size for array in fields.values()):  # no field may be empty
+                arrays = {name: arrays[name] for name in arrays.keys() - fields.keys()}
+                arrays[group.rstrip("/")] = _join(fields)
+        for name in sorted(arrays):
+            _write_array(file, name, arrays[name])
     return image.getvalue()
 
 
@@ -219,6 +230,12 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     with _opened(path) as file:
         for name in names:
+            group = name.partition("/")[0]
+            item = file.get(group)
+            if isinstance(item, h5py.Dataset) and item.dtype.names:
+                every = _split(group, item)
+                found |= {each: array for each, array in every.items() if each.startswith(name)}
+                continue
             item = file.get(name)
             if isinstance(item, h5py.Group):
                 found |= {name + below: array for below, array in _arrays(item).items()}
@@ -277,15 +294,34 @@ def _arrays(group: h5py.Group) -> dict[str, NDArray[Any]]:
 
     def read(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            arrays[name] = _array(item)
+            arrays.update(_split(name, item) if item.dtype.names else {name: _array(item)})
 
     group.visititems(read)
     return arrays
 
 
+def _join(fields: Arrays) -> NDArray[Any]:
+    """Return arrays as the fields of a single element; the last part of a name is the field's."""
+    kinds = [(name.rpartition("/")[2], it.dtype, it.shape) for name, it in fields.items()]
+    joined = np.zeros(1, kinds)
+    for (field, *_), array in zip(kinds, fields.values(), strict=True):
+        joined[field] = array
+    return joined
+
+
+def _split(name: str, dataset: h5py.Dataset) -> dict[str, NDArray[Any]]:
+    """Return the arrays that are fields of a single element."""
+    joined = dataset[0]
+    return {f"{name}/{field}": _text(joined[field]) for field in dataset.dtype.names}
+
+
 def _array(dataset: h5py.Dataset) -> NDArray[Any]:
+    return _text(dataset[()])
+
+
+def _text(array: Any) -> NDArray[Any]:
     """Return an array; texts as str."""
-    array = np.asarray(dataset[()])
+    array = np.asarray(array)
     return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
@@ -294,7 +330,7 @@ def _write_array(file: h5py.File, name: str, array: NDArray[Any]) -> None:
     settings: dict[str, Any] = {}
     if array.size and array.ndim:  # HDF5 has no filters for single values
         settings = {"fletcher32": True, "chunks": True}
-        if array.size > _FEW:
+        if array.size > _FEW or array.dtype.names:
             settings |= {"compression": "gzip", "shuffle": True}
     file.create_dataset(name, data=array, **settings)
 

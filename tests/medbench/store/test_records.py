@@ -40,6 +40,8 @@ ARRAYS = {
     "train/selected": np.random.default_rng(1).random((4, 2, 30)) < 0.5,
     "noise/realised_matrix": np.array([[0.5, 0.5], [np.nan, np.nan]]),
     "curves/test/accuracy": np.array([0.1, np.inf, -0.0, 1e-300]),
+    "attention/maps": np.arange(48, dtype=np.uint8).reshape(3, 4, 4),
+    "attention/blanked": np.arange(18, dtype=np.float16).reshape(2, 3, 3),
 }
 
 
@@ -106,7 +108,7 @@ numbers = dtypes.flatmap(
 texts = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6), max_size=9
 ).map(lambda values: np.array(values, dtype=np.str_))
-names = st.sampled_from(["a", "b/c", "b/d", "curves/test/ece", "train/é"])
+names = st.sampled_from(["a", "b/c", "b/d", "train/é", "attention/maps", "attention/random"])
 
 
 @given(st.dictionaries(names, st.one_of(numbers, texts)))
@@ -351,9 +353,20 @@ def test_an_older_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_some_arrays_are_read_by_name_and_folder(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     write_record(path, record())
-    found = read_arrays(path, ["test/ids", "curves/", "train/nothing", "nothing/"])
-    wanted = ("test/ids", "curves/test/accuracy")
-    assert_same_arrays(found, {name: ARRAYS[name] for name in wanted})
+    asked = ["test/ids", "curves/", "train/nothing", "nothing/", "attention/maps"]
+    wanted = ("test/ids", "curves/test/accuracy", "attention/maps")
+    assert_same_arrays(read_arrays(path, asked), {name: ARRAYS[name] for name in wanted})
+    wanted = ("attention/maps", "attention/blanked")
+    assert_same_arrays(read_arrays(path, ["attention/"]), {name: ARRAYS[name] for name in wanted})
+
+
+def test_arrays_of_attention_take_one_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    write_record(path, record())
+    with h5py.File(path) as file:
+        assert file["attention"].dtype.names == ("blanked", "maps")
+        assert (file["attention"]["maps"][0] == ARRAYS["attention/maps"]).all()
+        assert file["attention"].fletcher32
 
 
 # ---------------------------------------------------------------- whole or absent
