@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import click
 from rich.filesize import decimal
 
 from medbench.cli.common import clock, print_json, short_path
+from medbench.pilot import pair_deviation
 from medbench.plain import many
-from medbench.protocol.decidable import Decidability, decidability
+from medbench.protocol.decidable import POWER, Decidability, decidability
 from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import REFINED_AXES
@@ -20,6 +22,7 @@ from medbench.runner.machine import default_jobs
 from medbench.runner.plan import Plan, make_plan
 from medbench.runner.status import running_jobs
 from medbench.running import RunOptions
+from medbench.runs_table import read_runs
 from medbench.store.results import Results
 
 
@@ -39,14 +42,15 @@ def show_plan(
     jobs = options.jobs or default_jobs([options.device], file.protocol.compute.threads)
     source = Results.open(estimate_from) if estimate_from else results
     estimate = _estimate(plan, source, jobs) if source else None
-    values = _values(file, expansion, plan, root, estimate)
+    questions = [_question(found, file, source) for found in decidability_of(file, expansion)]
+    values = _values(file, expansion, plan, root, estimate) | {"questions": questions}
     values["running"] = len(running_jobs(results)) if results else 0
     if as_json:
         print_json(values)
     else:
         _say(values, expansion, root)
-        for found in decidability_of(file, expansion):
-            click.echo(f"Question {found}")
+        for question in questions:
+            click.echo(_question_line(question, file.protocol.evaluation.primary))
     return 0
 
 
@@ -54,6 +58,35 @@ def decidability_of(file: ProtocolFile, expansion: Expansion) -> tuple[Decidabil
     """Return which questions of a protocol its design can decide."""
     points = (run.axes for run in expansion.runs if run.refinement is None)
     return decidability(points, file.protocol.statistics, expansion.unlearnable)
+
+
+def _question(found: Decidability, file: ProtocolFile, source: Results | None) -> dict[str, Any]:
+    """Return what a question's design can decide, and which effect it finds."""
+    deviation = None
+    if found.decidable and source is not None:
+        protocol = file.protocol
+        deviation = pair_deviation(
+            read_runs(source), found.question, protocol.evaluation.primary, protocol.statistics
+        )
+    return {
+        **asdict(found),
+        "decidable": found.decidable,
+        "smallest_p": found.smallest_p,
+        "smallest_effect": found.smallest_effect,
+        "pair_deviation": deviation,
+        "text": str(found),
+    }
+
+
+def _question_line(question: Mapping[str, Any], metric: str) -> str:
+    effect, deviation = question["smallest_effect"], question["pair_deviation"]
+    if effect is None:
+        return f"Question {question['text']}"
+    known = f", {effect * deviation:.3f} of {metric} in these results" if deviation else ""
+    return (
+        f"Question {question['text']}\n  Found with a probability of {POWER:.0%}: an effect of "
+        f"{effect:.2g} standard deviations of a pair's difference{known}"
+    )
 
 
 def _estimate(plan: Plan, source: Results, jobs: int) -> dict[str, Any] | None:
@@ -99,10 +132,6 @@ def _values(
         "estimate": estimate,
         "not_prepared": dict(expansion.not_prepared),
         "unlearnable": [list(block) for block in expansion.unlearnable],
-        "questions": [
-            {**asdict(found), "decidable": found.decidable, "smallest_p": found.smallest_p}
-            for found in decidability_of(file, expansion)
-        ],
         "results": str(root),
     }
 

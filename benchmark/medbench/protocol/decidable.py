@@ -2,7 +2,8 @@
 
 A claim needs an exact test over pairs of dataset and seed. With n pairs its two-sided p is
 at least 2^(1 - n), and Holm's adjustment for m comparisons multiplies that by m: where the
-product is above the level, no outcome could be a claim.
+product is above the level, no outcome could be a claim. Where one could be, an effect must also
+be large enough to be found.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ DEFAULT_QUESTIONS = ("methods", "pretraining")
 
 #: Up to so many pairs all assignments of signs are counted; with more, so many are drawn.
 EXACT_PAIRS, DRAWN_SIGNS = 24, 100_000
+
+#: Share of boards on which the effect that a design is said to find leads to a claim.
+POWER = 0.8
 
 
 class Side(NamedTuple):
@@ -106,6 +110,41 @@ def pairs_needed(comparisons: int, alpha: float) -> int:
     return max(1, math.ceil(1 + math.log2(comparisons / alpha)))
 
 
+def smallest_effect(pairs: int, comparisons: int, alpha: float) -> float:
+    """Return the effect that a claim is made of with a probability of :data:`POWER`, about.
+
+    In standard deviations of a pair's difference, for normal differences and the hardest of the
+    comparisons: that of Holm's first step. It is the effect that a t test at ``alpha /
+    comparisons`` finds (noncentral t), or, where only pairs that all point the same way are
+    enough for the exact test, the one with which they do. Test images, which all pairs of a
+    dataset share, add to it.
+
+    Parameters
+    ----------
+    pairs : int
+        Pairs of dataset and seed.
+    comparisons : int
+        Of the family.
+    alpha : float
+        Level of the family.
+
+    Returns
+    -------
+    float
+        Infinity where no outcome could be a claim.
+    """
+    from scipy.special import nctdtrinc, ndtri, stdtrit
+
+    level = alpha / comparisons
+    if pairs < 2 or smallest_p(pairs) > level:
+        return math.inf
+    if 2 * smallest_p(pairs) > level:
+        return float(ndtri(POWER ** (1 / pairs)))
+    degrees = pairs - 1
+    threshold = stdtrit(degrees, 1 - level / 2)
+    return float(nctdtrinc(degrees, 1 - POWER, threshold)) / math.sqrt(pairs)
+
+
 @dataclass(frozen=True)
 class Decidability:
     """Whether a question can be decided at all.
@@ -139,6 +178,12 @@ class Decidability:
     def decidable(self) -> bool:
         """Whether any outcome could be a claim."""
         return self.smallest_p <= self.alpha
+
+    @property
+    def smallest_effect(self) -> float | None:
+        """See :func:`smallest_effect`; none where no outcome could be a claim."""
+        found = smallest_effect(self.pairs, self.comparisons, self.alpha)
+        return found if math.isfinite(found) else None
 
     def __str__(self) -> str:
         comparisons = "1 comparison" if self.comparisons == 1 else f"{self.comparisons} comparisons"

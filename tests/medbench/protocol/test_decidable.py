@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
+from statsmodels.stats.power import TTestPower
 
 from medbench.protocol.decidable import (
     DEFAULT_QUESTIONS,
+    POWER,
     QUESTIONS,
     Side,
     decidability,
     families,
     pairs_needed,
+    smallest_effect,
 )
+from medbench_leaderboard.statistics.sign_flip import sign_flip
 
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
 
@@ -110,3 +116,27 @@ def test_a_trend_needs_two_rates() -> None:
 
 def test_pairs_needed() -> None:
     assert [pairs_needed(m, 0.05) for m in (1, 4, 12, 105)] == [6, 8, 9, 13]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "comparisons"), [(6, 1), (8, 2), (8, 4), (10, 14), (12, 4), (16, 3), (22, 10)]
+)
+def test_the_effect_said_to_be_found_is_found_by_the_exact_test(
+    pairs: int, comparisons: int
+) -> None:
+    effect = smallest_effect(pairs, comparisons, 0.05)
+    rng = np.random.default_rng(pairs)
+    p = sign_flip(rng.normal(effect, 1, (pairs, 400)), rng)
+    assert POWER - 0.1 < (comparisons * p <= 0.05).mean() < POWER + 0.1
+
+
+def test_no_effect_is_said_to_be_found_where_nothing_can_be_decided() -> None:
+    short, enough = decidability(grid(3), Declared())[0], decidability(grid(4), Declared())[0]
+    assert short.smallest_effect is None
+    assert enough.smallest_effect == smallest_effect(8, 3, 0.05)
+    assert smallest_effect(1, 1, 0.05) == smallest_effect(5, 1, 0.05) == math.inf
+
+
+def test_a_t_test_over_many_pairs_finds_what_statsmodels_says() -> None:
+    expected = TTestPower().solve_power(nobs=20, alpha=0.05 / 4, power=POWER)
+    assert smallest_effect(20, 4, 0.05) == pytest.approx(expected, rel=1e-3)
