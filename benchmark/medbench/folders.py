@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 #: Folder of results folders, in the working folder.
@@ -18,6 +19,12 @@ def default_cache() -> Path:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "medbench"
+
+
+def cache_words(cache: Path) -> str:
+    """Return what a recommended command must say of the folder: `` --cache DIR``, or nothing."""
+    usual = cache.absolute() == default_cache().absolute()
+    return "" if usual else f" --cache {shlex.quote(str(cache))}"
 
 
 def user_file() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import is_zipfile
 
 import click
 
@@ -62,7 +63,7 @@ def leaderboard(
     roots = results_dirs or (find_results(None),)
     if out is None and len(roots) > 1:
         raise MedbenchError("several results folders have no board of their own: say --out DIR")
-    if out is None and roots[0].is_file():
+    if out is None and is_zipfile(roots[0]):
         raise MedbenchError("a bundle has no board of its own: say --out DIR")
     folder = out or roots[0] / "board"
     board = update_board(load(roots), folder, everything=check)

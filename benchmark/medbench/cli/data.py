@@ -13,7 +13,7 @@ import click
 from medbench.cli.common import cache_option, card_of, json_option, print_json, print_table
 from medbench.cli.counting import counting
 from medbench.errors import MedbenchError, PluginError
-from medbench.folders import default_cache
+from medbench.folders import cache_words
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard, all_trusted
 from medbench.plain import many
 from medbench.plugins.kinds import kind_named
@@ -333,8 +333,7 @@ def _say_prepared(prepared: Prepared, cache: Path) -> None:
         if file.exists():
             click.echo(f"  {what}: {file}")
     if prepared.protocol is not None:
-        given = "" if cache == default_cache() else f" --cache {cache}"
-        click.echo(f"Next: medbench run --all --protocol {prepared.protocol}{given}")
+        click.echo(f"Next: medbench run --all --protocol {prepared.protocol}{cache_words(cache)}")
 
 
 @data.command(
@@ -389,7 +388,7 @@ def _dataset_files(registry: Registry, context: DataContext) -> dict[str, tuple[
         try:
             dataset = entry.create(entry.name, entry.plugin.defaults)
             if isinstance(dataset, Hdf5Dataset):
-                files[entry.name] = (dataset.path(context), dataset.fix())
+                files[entry.name] = (dataset.path(context), dataset.fix(context))
         except MedbenchError:
             continue  # not prepared, or broken, which `data list` says
     covered = {path for path, _ in files.values()}

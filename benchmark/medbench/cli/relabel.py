@@ -14,7 +14,7 @@ from medbench.cli.common import FILE, cache_option, json_option, print_json, pri
 from medbench.cli.counting import counting
 from medbench.cli.datasets import dataset_named
 from medbench.errors import PluginError, StoreError
-from medbench.folders import default_cache
+from medbench.folders import cache_words
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import discover
 from medbench.protocol.changes import renamed
@@ -91,8 +91,7 @@ def relabel(
         click.echo(note, err=True)
     _say(history, made)
     if protocol:
-        given = "" if cache == default_cache() else f" --cache {cache}"
-        click.echo(f"Next: medbench run --all --protocol {protocol}{given}")
+        click.echo(f"Next: medbench run --all --protocol {protocol}{cache_words(cache)}")
 
 
 def _text(file: Path) -> str:

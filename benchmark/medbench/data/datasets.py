@@ -13,6 +13,7 @@ from medbench.data.hdf5_reading import open_images, read_card
 from medbench.data.samples import DatasetIndex, Prepared, PrepareOptions, Progress
 from medbench.data.sources import Download, PrepareError, SourceFile, list_sources
 from medbench.errors import NotPreparedError
+from medbench.folders import cache_words
 from medbench.interfaces.dataset import SPLITS, DataContext, Dataset, DatasetCard, LabelledImages
 
 
@@ -38,7 +39,7 @@ class Hdf5Dataset(Dataset):
         """
 
     @abstractmethod
-    def fix(self) -> str:
+    def fix(self, context: DataContext) -> str:
         """Return what the user can do if the file is damaged."""
 
     def card(self, context: DataContext) -> DatasetCard:
@@ -51,7 +52,7 @@ class Hdf5Dataset(Dataset):
         medbench.data.DatasetFileError
             If the file is damaged or of another format.
         """
-        return replace(read_card(self.path(context), self.fix()), name=self.name)
+        return replace(read_card(self.path(context), self.fix(context)), name=self.name)
 
     def open(self, context: DataContext) -> AbstractContextManager[LabelledImages]:
         """Open the file; see :func:`medbench.data.open_images`.
@@ -63,7 +64,7 @@ class Hdf5Dataset(Dataset):
         medbench.data.DatasetFileError
             If the file is damaged or of another format.
         """
-        return open_images(self.path(context), self.fix())
+        return open_images(self.path(context), self.fix(context))
 
 
 class PreparedDataset(Hdf5Dataset):
@@ -114,13 +115,14 @@ class PreparedDataset(Hdf5Dataset):
             path = own.with_name(f"{self.plugin}.h5")
         if not path.exists():
             raise NotPreparedError(
-                f"dataset {self.name!r} is not prepared ({path} is missing); run: {self.command()}"
+                f"dataset {self.name!r} is not prepared ({path} is missing); run: "
+                f"{self.command()}{cache_words(context.cache)}"
             )
         return path
 
-    def fix(self) -> str:
+    def fix(self, context: DataContext) -> str:
         """Return the advice to prepare the data again."""
-        return f"remove it and run: {self.command()}"
+        return f"remove it and run: {self.command()}{cache_words(context.cache)}"
 
     def command(self) -> str:
         """Return the command that prepares the data, for all names that share them."""

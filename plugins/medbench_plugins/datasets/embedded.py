@@ -25,7 +25,7 @@ class EmbeddedDataset(Hdf5Dataset):
         """Return the embedded file; the cache folder is not used."""
         return DATA / f"{self.file}.h5"
 
-    def fix(self) -> str:
+    def fix(self, context: DataContext) -> str:
         """Return the advice to install medbench again."""
         return "install medbench again"
 

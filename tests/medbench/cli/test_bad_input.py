@@ -138,8 +138,10 @@ def test_no_gpu_where_one_was_asked_for(tmp_path: Path) -> None:
 
 def test_data_that_is_not_prepared(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(changed("pneumonia-mnist", "nct-crc-he-100k"))
-    ended = medbench(*RUN_TINY, "--cache", tmp_path / "cache", cwd=tmp_path)
-    assert_refused(ended, "nct-crc-he-100k", "medbench data prepare nct-crc-he-100k")
+    cache = tmp_path / "a cache"
+    ended = medbench(*RUN_TINY, "--cache", cache, cwd=tmp_path)
+    command = f"medbench data prepare nct-crc-he-100k SOURCE --cache '{cache}'"
+    assert_refused(ended, "nct-crc-he-100k", command)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
@@ -205,6 +207,12 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("the only copy")
     assert_refused(medbench(*RUN_TINY, cwd=tmp_path), "results", "file")
     assert (tmp_path / "results").read_text() == "the only copy"
+
+
+def test_a_file_that_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<p>a board</p>")
+    shown = medbench("leaderboard", "--results", "index.html", cwd=tmp_path)
+    assert_refused(shown, "index.html is not a sound bundle")
 
 
 def unwritable(folder: Path) -> Path:
