@@ -29,7 +29,7 @@ from pathlib import Path
 from medbench.plugins.registry import discover
 from medbench.protocol.shipped import protocol_paths
 from medbench.store.index import read_index, read_pretraining_index
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: What is allowed: a share of the wall time, and seconds.
 MOST_OVERHEAD, MOST_SECONDS = 0.03, 0.2
@@ -91,7 +91,7 @@ def overhead(folder: Path, protocol: str) -> dict[str, float]:
         "run", "--all", "--protocol", protocol, "--results", str(folder), "--jobs", "1"
     )
     board = command("leaderboard", "--results", str(folder))[-1]
-    results = Results.open(folder)
+    results = ResultsFolder.open(folder)
     asked, jobs, stages = 0.0, 0, {}
     for table in (read_index(results), read_pretraining_index(results)):
         for text in table["times"].to_pylist():
@@ -126,7 +126,7 @@ def first_steps(folder: Path) -> dict[str, float]:
     )  # fmt: skip
     found: dict[str, list[float]] = {"begins": [], "done": [], "reading, begins": []}
     read = set()
-    opened = Results.open(results)
+    opened = ResultsFolder.open(results)
     for run in opened.plan():
         if run.axes["method"] != "first-step" or run.axes["pretext"] != "none":
             continue

@@ -54,8 +54,8 @@ from medbench.plugins.registry import discover
 from medbench.protocol.read import read_protocol
 from medbench.protocol.runs import expand
 from medbench.runner.plan import make_plan
-from medbench.store.results import Results
-results = Results.open(Path(sys.argv[1]))
+from medbench.store.results import ResultsFolder
+results = ResultsFolder.open(Path(sys.argv[1]))
 file = read_protocol(results.protocol_path)
 plan = make_plan(expand(file, discover(), DataContext(Path("no-cache"))), results,
                  retry_failed=False)
@@ -68,8 +68,8 @@ _INDEX = """
 import sys
 from pathlib import Path
 from medbench.store.index import read_index
-from medbench.store.results import Results
-assert len(read_index(Results.open(Path(sys.argv[1])))) == int(sys.argv[2])
+from medbench.store.results import ResultsFolder
+assert len(read_index(ResultsFolder.open(Path(sys.argv[1])))) == int(sys.argv[2])
 """
 
 

@@ -28,7 +28,7 @@ from medbench.runner.costs import costs_seen, work_of
 from medbench.runner.plan import describe
 from medbench.running import open_protocol
 from medbench.store.index import read_index, read_pretraining_index
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: Operations of one worker on the shared file system, measured with strace on the grid of
 #: docs/capacity.md: each second while it runs a job, for each job, and each second while it
@@ -121,7 +121,7 @@ def longest(items: Sequence[Item]) -> float:
     return max(ends.values())
 
 
-def items_of(protocol: str, measured: Results, hours: float | None) -> list[Item]:
+def items_of(protocol: str, measured: ResultsFolder, hours: float | None) -> list[Item]:
     """Return the runs of a protocol, at the prices of a results folder."""
     opened = open_protocol(protocol)
     context = DataContext(default_cache())
@@ -142,7 +142,7 @@ def items_of(protocol: str, measured: Results, hours: float | None) -> list[Item
     return [Item(item.key, item.start, item.seconds * scale) for item in found]
 
 
-def _epochs(measured: Results) -> Mapping[str, int]:
+def _epochs(measured: ResultsFolder) -> Mapping[str, int]:
     text = tomllib.loads(measured.protocol_path.read_text(encoding="utf-8"))
     return {"run": text["training"]["epochs"], "pretraining": text["pretraining"]["epochs"]}
 
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--overhead", type=float, default=0.3)
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
-    measured = Results.open(given.measured)
+    measured = ResultsFolder.open(given.measured)
     if given.check:
         check(measured, given.overhead)
         return
@@ -176,7 +176,7 @@ def main() -> None:
         )
 
 
-def check(measured: Results, overhead: float) -> None:
+def check(measured: ResultsFolder, overhead: float) -> None:
     """Print simulated and measured makespan of a folder that workers of Slurm filled."""
     seconds: dict[str, float] = {}
     for table in (read_index(measured, ("run_key", "seconds")), read_pretraining_index(measured)):

@@ -38,7 +38,7 @@ from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.runner.plan import planned
 from medbench.store.processes import cores
 from medbench.store.records import make_record, write_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.weights import PretrainedWeights, write_weights
 
 EPOCHS, TEST, VALIDATION, TRAIN = 2, 24, 12, 16
@@ -107,12 +107,12 @@ def write_plan(root: Path, shape: Shape) -> None:
     """Make the results folder with the plan of all runs."""
     text = protocol_text(shape)
     runs = [planned(run) for run in expanded(text).runs]
-    Results.create(root, "synthetic").write_plan(text, runs)
+    ResultsFolder.create(root, "synthetic").write_plan(text, runs)
 
 
 def write_part(root: Path, shape: Shape, part: int, parts: int) -> int:
     """Write every ``parts``-th record and pretraining, from ``part`` on; returns how many."""
-    expansion, results = expanded(protocol_text(shape)), Results(root)
+    expansion, results = expanded(protocol_text(shape)), ResultsFolder(root)
     runs = expansion.runs[part::parts]
     # the records are worth nothing: flushing each to disk would double the time
     with mock.patch("os.fsync", lambda descriptor: None):
@@ -123,7 +123,7 @@ def write_part(root: Path, shape: Shape, part: int, parts: int) -> int:
     return len(runs)
 
 
-def write_run(results: Results, run: RunSpec) -> None:
+def write_run(results: ResultsFolder, run: RunSpec) -> None:
     """Write the record of one run."""
     card = _card(run.dataset.plugin)
     classes, rate = card["class_names"], run.axes["rate"]
@@ -202,7 +202,7 @@ def _outcome(classes: int, place: int) -> Outcome:
     return Outcome(arrays, readings)
 
 
-def write_pretraining(results: Results, step: PretrainingSpec) -> None:
+def write_pretraining(results: ResultsFolder, step: PretrainingSpec) -> None:
     """Write a pretraining of two weights."""
     curve = np.linspace(1, 0.5, EPOCHS)
     metadata = {

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent / "medbench" / "cli"))
 from commandline import content, install_example, medbench, medbench_apart
 
 from medbench.store.records import Record, read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.weights import read_weights
 
 ENTRANTS = {
@@ -46,7 +46,7 @@ def example(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
             *("--jobs", "2", "--device", "cpu"),
         )
         assert ended.status == 0, ended.err
-        opened = Results.open(results)
+        opened = ResultsFolder.open(results)
         records = {
             tuple(run.axes.values()): read_record(opened.record_path(run.key))
             for run in opened.plan()

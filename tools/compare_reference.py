@@ -42,7 +42,7 @@ from medbench.interfaces.backbone import Backbone
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Registry, discover
 from medbench.store.records import Record, read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: The protocol's `last`: the mean of so many last epochs.
 LAST = 5
@@ -194,7 +194,7 @@ def drawn(
 
 def records_of(folder: Path) -> list[Record]:
     """Return all records of a results folder."""
-    results = Results.open(folder)
+    results = ResultsFolder.open(folder)
     done = [run.key for run in results.plan() if run.key in results.done("runs")]
     return [read_record(results.record_path(key)) for key in done]
 

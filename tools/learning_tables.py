@@ -50,7 +50,7 @@ from medbench.interfaces.backbone import ImageSpace
 from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Registry, discover
 from medbench.protocol.spec import PretrainingSpec
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.weights import PretrainedWeights, read_weights
 
 #: Inverse strengths of the probe's regularisation.
@@ -240,7 +240,7 @@ def _batch(images: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def _pretrainings(folder: Path) -> Iterator[PretrainedWeights]:
-    results = Results.open(folder)
+    results = ResultsFolder.open(folder)
     done = [run for run in results.plan() if run.key in results.done("runs")]
     for key in dict.fromkeys(run.pretraining for run in done if run.pretraining):
         yield read_weights(results.pretraining_path(key))

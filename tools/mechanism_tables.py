@@ -44,7 +44,7 @@ from medbench.interfaces.dataset import DataContext
 from medbench.plugins.registry import Registry, discover
 from medbench.protocol.spec import RunSpec
 from medbench.store.records import Record, read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.weights import read_weights
 
 NEIGHBOURS = 20
@@ -73,7 +73,7 @@ def main() -> None:
     registry, context = discover(), DataContext(asked.cache)
     table: dict[tuple[str, str, str], list[list[Reading]]] = {}
     try:
-        results = Results.open(asked.results)
+        results = ResultsFolder.open(asked.results)
         for run in results.plan():
             if run.key not in results.done("runs"):
                 continue
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def replay(
-    record: Record, results: Results, registry: Registry, context: DataContext
+    record: Record, results: ResultsFolder, registry: Registry, context: DataContext
 ) -> Iterator[Reading]:
     """Train a run once more and read its features along the way.
 

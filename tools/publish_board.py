@@ -31,7 +31,7 @@ from pandas.testing import assert_frame_equal
 import medbench
 from medbench.errors import StoreError
 from medbench.store.bundle import write_bundle
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 ROOT = Path(__file__).parents[1]
 BOARDS = ROOT / "docs" / "_extra" / "boards"
@@ -70,7 +70,7 @@ def publish(folder: Path, bundles: Path) -> None:
     bundle, target = bundles / f"{name}.medbench.zip", BOARDS / name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    write_bundle(Results.open(folder), bundle)
+    write_bundle(ResultsFolder.open(folder), bundle)
     # from a bundle, so that anybody who has it gets the same
     source = target / SLIM if write_slim(folder, target / SLIM) else bundle
     # in its folder, so that runs.csv names the bundle and no path of this machine
@@ -102,7 +102,7 @@ def write_slim(folder: Path, target: Path) -> bool:
     with TemporaryDirectory() as scratch:
         run("leaderboard", "--results", folder, "--out", scratch)  # computes what is slim
     try:
-        write_bundle(Results.open(folder), target, slim=True)
+        write_bundle(ResultsFolder.open(folder), target, slim=True)
     except StoreError:  # a board of attention needs predictions
         return False
     if target.stat().st_size > MOST_BYTES:

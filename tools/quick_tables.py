@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from medbench.errors import MedbenchError
 from medbench.store.records import Record, read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.weights import PretrainedWeights, read_weights
 
 Curve = NDArray[np.float64]
@@ -72,7 +72,7 @@ def main() -> None:
     )
     folder = parser.parse_args().results
     try:
-        results = Results.open(folder)
+        results = ResultsFolder.open(folder)
         planned = results.plan()
         done = [run for run in planned if run.key in results.done("runs")]
         runs = [_run(read_record(results.record_path(run.key))) for run in done]

@@ -23,7 +23,7 @@ from medbench.protocol.spec import REFINED_AXES
 from medbench.results import load
 from medbench.running import RunOptions, View, execute, open_protocol
 from medbench.store.records import read_header
-from medbench.store.results import Results as Folder
+from medbench.store.results import ResultsFolder
 
 #: Standard deviations over seeds up to which a score from another processor counts as equal.
 SPREADS = 3.0
@@ -70,7 +70,7 @@ def altered_bound(equal: int, total: int, confidence: float = 0.95) -> int:
 
 
 def repeat(
-    folder: Folder,
+    folder: ResultsFolder,
     count: int,
     beacon: str,
     options: RunOptions,
@@ -83,7 +83,7 @@ def repeat(
 
     Parameters
     ----------
-    folder : Results
+    folder : ResultsFolder
         The results folder.
     count : int
         Runs to repeat.
@@ -115,7 +115,7 @@ def repeat(
         opened = open_protocol(folder.protocol_path, plugins)
         whole = expand(opened.file, opened.registry, DataContext(options.cache))
         chosen = replace(whole, runs=tuple(run for run in whole.runs if run.key in drawn))
-        again = Folder.create(Path(scratch) / "results", opened.file.protocol.name)
+        again = ResultsFolder.create(Path(scratch) / "results", opened.file.protocol.name)
         if not pretrainings:
             _copy_weights(folder, again, [step.key for step in chosen.pretrainings().values()])
         if chosen.runs:
@@ -125,7 +125,7 @@ def repeat(
         return _compare(folder, again, drawn, opened.file.protocol)
 
 
-def _copy_weights(folder: Folder, again: Folder, keys: Sequence[str]) -> None:
+def _copy_weights(folder: ResultsFolder, again: ResultsFolder, keys: Sequence[str]) -> None:
     for key in keys:
         source, target = folder.pretraining_path(key), again.pretraining_path(key)
         if source.is_file():
@@ -134,7 +134,7 @@ def _copy_weights(folder: Folder, again: Folder, keys: Sequence[str]) -> None:
 
 
 def _compare(
-    folder: Folder, again: Folder, drawn: Sequence[str], protocol: Protocol
+    folder: ResultsFolder, again: ResultsFolder, drawn: Sequence[str], protocol: Protocol
 ) -> list[Repeated]:
     metric = protocol.evaluation.primary
     score = f"{protocol.statistics.reading}_{metric}"
@@ -168,7 +168,7 @@ def _compare(
     return found
 
 
-def _processor(folder: Folder, key: str) -> str:
+def _processor(folder: ResultsFolder, key: str) -> str:
     """Return what computed a run: the model of the GPU, or of the CPU."""
     provenance = read_header(folder.record_path(key)).metadata["provenance"]
     return str(provenance.get("gpu") or provenance.get("cpu"))

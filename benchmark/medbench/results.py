@@ -42,8 +42,7 @@ from medbench.store.registration import (
     read_registrations,
     undeclared,
 )
-from medbench.store.results import SUFFIXES
-from medbench.store.results import Results as Folder
+from medbench.store.results import SUFFIXES, ResultsFolder
 from medbench.store.states import DONE
 from medbench.store.weights import read_weights, read_weights_arrays
 
@@ -113,7 +112,7 @@ def load(source: str | Path | Iterable[str | Path]) -> Results:
     return Results(folders, scratch)
 
 
-def open_folder(path: Path, scratch: Path) -> Folder:
+def open_folder(path: Path, scratch: Path) -> ResultsFolder:
     """Open a results folder, or a bundle, which is unpacked and checked below ``scratch``.
 
     Raises
@@ -126,7 +125,7 @@ def open_folder(path: Path, scratch: Path) -> Folder:
         root = scratch / path.stem
         unpack_bundle(path, root)
         (root / ".origin").write_text(str(path), encoding="utf-8")
-    return Folder.open(root)
+    return ResultsFolder.open(root)
 
 
 class Results:
@@ -137,13 +136,13 @@ class Results:
 
     Parameters
     ----------
-    folders : sequence of medbench.store.results.Results
+    folders : sequence of medbench.store.results.ResultsFolder
         Opened folders. Where several have a run, the first that has it done counts.
     scratch : tempfile.TemporaryDirectory, optional
         Holds unpacked bundles.
     """
 
-    def __init__(self, folders: Sequence[Folder], scratch: Any = None) -> None:
+    def __init__(self, folders: Sequence[ResultsFolder], scratch: Any = None) -> None:
         self._folders, self._scratch = tuple(folders), scratch
 
     def __repr__(self) -> str:
@@ -517,9 +516,9 @@ class Results:
             below. What is not there is left out.
         """
         key = self._key(name)
-        if path := self._file(Folder.record_path, key):
+        if path := self._file(ResultsFolder.record_path, key):
             return read_arrays(path, wanted)
-        if path := self._file(Folder.pretraining_path, key):
+        if path := self._file(ResultsFolder.pretraining_path, key):
             return read_weights_arrays(path, wanted)
         raise self._not_done(key)
 
@@ -563,25 +562,25 @@ class Results:
 
     def _record_path(self, run: str) -> Path:
         key = self._key(run)
-        if (path := self._file(Folder.record_path, key)) is None:
+        if (path := self._file(ResultsFolder.record_path, key)) is None:
             raise self._not_done(key)
         return path
 
     def _pretraining_path(self, name: str) -> Path:
         key = self._key(name)
-        if found := self._file(Folder.pretraining_path, key):
+        if found := self._file(ResultsFolder.pretraining_path, key):
             return found
         start = self.header(key).summary.get("pretraining")
         if not start:
             raise StoreError(f"run {key[:8]} starts from no pretraining, so it has no weights")
-        if found := self._file(Folder.pretraining_path, start["key"]):
+        if found := self._file(ResultsFolder.pretraining_path, start["key"]):
             return found
         raise StoreError(
             f"the weights of pretraining {start['key'][:8]} are not in {self.label}; "
             "`medbench bundle --weights` puts them into a bundle"
         )
 
-    def _file(self, path_in: Callable[[Folder, str], Path], key: str) -> Path | None:
+    def _file(self, path_in: Callable[[ResultsFolder, str], Path], key: str) -> Path | None:
         """Return the first folder's file of a key, if any has one."""
         paths = (path_in(folder, key) for folder in self._folders)
         return next((path for path in paths if path.is_file()), None)
@@ -608,7 +607,7 @@ class Results:
         return keys[0]
 
 
-def _protocol_of(folder: Folder) -> Protocol:
+def _protocol_of(folder: ResultsFolder) -> Protocol:
     from medbench.protocol.read import parse_protocol
 
     path = folder.protocol_path

@@ -39,7 +39,7 @@ from medbench.runner.slots import DeviceSlots
 from medbench.runner.stop_signals import StopSignals
 from medbench.store.locks import Locks
 from medbench.store.registration import register
-from medbench.store.results import Results as Folder
+from medbench.store.results import ResultsFolder
 
 #: Shows the progress of a grid: gives what is to be called on each event.
 View = Callable[[Progress], AbstractContextManager[Callable[[Event], None]]]
@@ -127,7 +127,7 @@ class Execution:
     """
 
     plan: Plan
-    results: Folder
+    results: ResultsFolder
     summary: Summary
     signal: int = 0
     left: bool = False
@@ -358,7 +358,7 @@ def open_folder(
     whole: Expansion,
     chosen: Expansion,
     options: RunOptions,
-) -> tuple[Folder, str]:
+) -> tuple[ResultsFolder, str]:
     """Open or create the results folder, write its plan and register what is declared.
 
     Returns
@@ -373,7 +373,7 @@ def open_folder(
     StoreError
         If the folder belongs to another protocol or cannot be written.
     """
-    results = Folder.create(options.results, file.protocol.name)
+    results = ResultsFolder.create(options.results, file.protocol.name)
     results.write_plan(file.text, [planned(run) for run in whole.runs])
     results.write_words(options.words)
     check_held_out(chosen.runs, registry, DataContext(options.cache), results.pixels)

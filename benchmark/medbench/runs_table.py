@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medbench.canonical import canonical_json, flattened
 from medbench.metrics import METRICS, READINGS
-from medbench.store.results import Results as Folder
+from medbench.store.results import ResultsFolder
 from medbench.store.states import DONE, UNREADABLE
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ _TEXTS = [
 _PLANNED = ("run_key", *REFINED_AXES, "status", "reason")
 
 
-def read_runs(folder: Folder) -> pd.DataFrame:
+def read_runs(folder: ResultsFolder) -> pd.DataFrame:
     """Return one row for each planned run, in the plan's order.
 
     Records that are no longer in the plan have no row.

@@ -33,7 +33,7 @@ from medbench.runner.verification import check_folder
 from medbench.store.atomic import write_text
 from medbench.store.bundle import write_bundle
 from medbench.store.records import Header
-from medbench.store.results import Results as Folder
+from medbench.store.results import ResultsFolder
 from medbench.store.states import DONE
 
 BUNDLE, ABOUT = "results.medbench.zip", "submission.toml"
@@ -110,7 +110,7 @@ def _steps(header: Header) -> Iterator[Mapping[str, Any]]:
         step = step.get("parent")
 
 
-def problems(results: Results, folder: Folder, packages: Iterable[Package]) -> Iterator[str]:
+def problems(results: Results, folder: ResultsFolder, packages: Iterable[Package]) -> Iterator[str]:
     """Yield why results cannot be submitted, each with what to do; the contract is not checked."""
     report = check_folder(folder)
     for file, fault in report.faults.items():
@@ -173,7 +173,7 @@ def broken_rules(results: Results, registry: Registry, cache: Path) -> Iterator[
 
 
 def write_submission(
-    folder: Folder, target: Path, authors: Sequence[str], sources: Mapping[str, str]
+    folder: ResultsFolder, target: Path, authors: Sequence[str], sources: Mapping[str, str]
 ) -> Path:
     """Write the folder of a submission that has no problems; returns it.
 

@@ -18,7 +18,7 @@ import medbench
 from medbench.errors import StoreError
 from medbench.store.bundle import write_bundle
 from medbench.store.records import read_record
-from medbench.store.results import Results as Folder
+from medbench.store.results import ResultsFolder
 
 PROTOCOL = """
 name = "reading"
@@ -118,7 +118,7 @@ def test_detection_is_that_of_the_clean_probabilities(results: medbench.Results)
 
 def test_samples_are_those_of_the_record(folder: Path, results: medbench.Results) -> None:
     key = results.find(method="dividemix", pretext="none")
-    arrays = read_record(Folder(folder).record_path(key)).arrays
+    arrays = read_record(ResultsFolder(folder).record_path(key)).arrays
     samples = results.samples(key)
     assert samples["id"].tolist() == arrays["train/ids"].tolist()
     wrong = arrays["train/clean_labels"] != arrays["train/noisy_labels"]
@@ -161,7 +161,7 @@ def test_the_board_and_a_bundle_say_the_same(
     folder: Path, results: medbench.Results, tmp_path: Path
 ) -> None:
     assert len(results.board().runs) == 4
-    write_bundle(Folder(folder), tmp_path / "all.zip")
+    write_bundle(ResultsFolder(folder), tmp_path / "all.zip")
     bundled = medbench.load(tmp_path / "all.zip").runs
     assert bundled["digest"].tolist() == results.runs["digest"].tolist()
 

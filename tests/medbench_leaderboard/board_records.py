@@ -20,7 +20,7 @@ from medbench.store.registration import (
     read_registrations,
     register,
 )
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import PlannedRun, ResultsFolder
 from medbench.store.weights import PretrainedWeights, write_weights
 from medbench_leaderboard import medbench_build_board
 
@@ -64,7 +64,7 @@ def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
     return [dict(zip(AXES, point, strict=True)) for point in itertools.product(*named.values())]
 
 
-def declare(results: Results, finished: int = 0) -> str:
+def declare(results: ResultsFolder, finished: int = 0) -> str:
     """Register the folder's protocol and plan as ``medbench run`` does; return the line's hash."""
     text = results.protocol_path.read_text("utf-8")
     declaration = Declaration(
@@ -81,14 +81,16 @@ def label_of(axes: Mapping[str, Any]) -> str:
     return "{dataset} {noise} {rate:g} {pretext} + {method} seed {seed}".format(**axes)
 
 
-def provenance(results: Results) -> dict[str, Any]:
+def provenance(results: ResultsFolder) -> dict[str, Any]:
     """What records say of where they come from: the device, the registration that holds now."""
     lines = read_registrations(results.registration_path)
     return {"device": "cpu", "registration": lines[-1].hash if lines else ""}
 
 
-def plan(root: Path, points: Sequence[Mapping[str, Any]], protocol: str = PROTOCOL) -> Results:
-    results = Results.create(root, "toy")
+def plan(
+    root: Path, points: Sequence[Mapping[str, Any]], protocol: str = PROTOCOL
+) -> ResultsFolder:
+    results = ResultsFolder.create(root, "toy")
     runs = [PlannedRun(key_of(axes), axes, pretraining_key(axes)) for axes in points]
     results.write_plan(protocol, runs)
     declare(results)
@@ -102,7 +104,7 @@ def pretraining_key(axes: Mapping[str, Any]) -> str | None:
 
 
 def finish(
-    results: Results,
+    results: ResultsFolder,
     axes: Mapping[str, Any],
     value: float | Mapping[str, float | None],
     *,
@@ -158,12 +160,14 @@ def finish(
     write_record(results.record_path(key), record)
 
 
-def fail(results: Results, axes: Mapping[str, Any], reason: str, state: str = "failed") -> None:
+def fail(
+    results: ResultsFolder, axes: Mapping[str, Any], reason: str, state: str = "failed"
+) -> None:
     results.write_attempt(Attempt(key_of(axes), "a label", "run", 1, state, reason))
 
 
 def pretrain(
-    results: Results,
+    results: ResultsFolder,
     axes: Mapping[str, Any],
     loss: Sequence[float],
     metadata: Mapping[str, Any] | None = None,
@@ -181,7 +185,7 @@ def pretrain(
 
 
 def finish_all(
-    results: Results,
+    results: ResultsFolder,
     points: Sequence[Mapping[str, Any]],
     value: Callable[[Mapping[str, Any]], float],
 ) -> None:

@@ -12,7 +12,7 @@ from medbench.attention import read_attention
 from medbench.canonical import canonical_json, labels_hash, sha256
 from medbench.engine.readings import read_run
 from medbench.store.records import make_record, write_record
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import PlannedRun, ResultsFolder
 
 EPOCHS, TEST, VALIDATION, TRAIN, CLASSES = 3, 60, 12, 20, 3
 
@@ -42,7 +42,7 @@ def key_of(axes: Mapping[str, Any], changes: Mapping[str, Any] | None = None) ->
 
 
 def plan(
-    results: Results, points: list[dict[str, Any]], changes: Mapping[str, Any] | None = None,
+    results: ResultsFolder, points: list[dict[str, Any]], changes: Mapping[str, Any] | None = None,
     protocol: str = toy.PROTOCOL,
 ) -> None:  # fmt: skip
     results.write_plan(protocol, [PlannedRun(key_of(axes, changes), axes) for axes in points])
@@ -50,7 +50,7 @@ def plan(
 
 
 def finish(
-    results: Results,
+    results: ResultsFolder,
     axes: Mapping[str, Any],
     skill: float,
     *,

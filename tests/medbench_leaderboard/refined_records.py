@@ -9,7 +9,7 @@ import board_records as toy
 import numpy as np
 
 from medbench.store.records import make_record, write_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 SEEDS = range(8)
 BOUGHT = [0.0, 10.0, 20.0]
@@ -22,7 +22,7 @@ def points() -> list[dict[str, Any]]:
     return [*plain, *({**axes, "acquisition": name} for axes in plain for name in GAINS)]
 
 
-def finish_refined(results: Results, axes: dict[str, Any]) -> None:
+def finish_refined(results: ResultsFolder, axes: dict[str, Any]) -> None:
     rng = np.random.default_rng(axes["seed"])
     noise = rng.normal(0, 0.004, 3) * (axes["acquisition"] != "margin") + 0.02 * rng.normal()
     better = 0.01 * axes["method"].endswith("vog")

@@ -7,7 +7,7 @@ import board_records as toy
 import pandas as pd
 import pytest
 
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench_leaderboard.board import Board, read_board
 from medbench_leaderboard.names import Block, Entrant
 from medbench_leaderboard.standings_json import standings_json
@@ -46,11 +46,11 @@ def value(axes: dict[str, object]) -> float:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> ResultsFolder:
     return toy.plan(tmp_path / "results", POINTS)
 
 
-def test_means_deviations_and_ranks_with_ties(results: Results) -> None:
+def test_means_deviations_and_ranks_with_ties(results: ResultsFolder) -> None:
     toy.finish_all(results, POINTS, value)
     board = read_board(results.root)
     first = cell(board, rate=0.2, pretext="none")
@@ -69,14 +69,14 @@ def test_means_deviations_and_ranks_with_ties(results: Results) -> None:
     assert all(state.counted for state in board.blocks)
 
 
-def test_less_is_better_where_it_is(results: Results) -> None:
+def test_less_is_better_where_it_is(results: ResultsFolder) -> None:
     toy.finish_all(results, POINTS, value)
     board = read_board(results.root)
     best = cell(board, rate=0.2, pretext="simclr", metric="brier")
     assert (best["mean"], best["rank"]) == (0.125, 1)
 
 
-def test_readings_are_ranked_apart(results: Results) -> None:
+def test_readings_are_ranked_apart(results: ResultsFolder) -> None:
     for axes in POINTS:
         toy.finish(results, axes, 0.5, shifts={"best": 0.25 if axes["pretext"] == "none" else 0.0})
     board = read_board(results.root)
@@ -84,7 +84,7 @@ def test_readings_are_ranked_apart(results: Results) -> None:
     assert ranks(board, "best")["none + ce"] == (1, 1.0)
 
 
-def test_missing_runs_are_counted_and_never_averaged_over(results: Results) -> None:
+def test_missing_runs_are_counted_and_never_averaged_over(results: ResultsFolder) -> None:
     toy.finish_all(results, [axes for axes in POINTS if axes != POINTS[1]], value)
     toy.fail(results, POINTS[1], "loss is not finite")
     board = read_board(results.root)
@@ -106,7 +106,7 @@ def test_missing_runs_are_counted_and_never_averaged_over(results: Results) -> N
     ]
 
 
-def test_an_entrant_that_never_finished_does_not_spoil_the_ranking(results: Results) -> None:
+def test_an_entrant_that_never_finished_does_not_spoil_the_ranking(results: ResultsFolder) -> None:
     toy.finish_all(results, [axes for axes in POINTS if axes["pretext"] != "none"], value)
     board = read_board(results.root)
     assert ranks(board)["rotation + ce"] == (1, 1.5)
@@ -115,7 +115,7 @@ def test_an_entrant_that_never_finished_does_not_spoil_the_ranking(results: Resu
     assert any("outside the ranking: none + ce" in sentence for sentence in coverage(board))
 
 
-def test_unlearnable_blocks_are_shown_and_not_counted(results: Results) -> None:
+def test_unlearnable_blocks_are_shown_and_not_counted(results: ResultsFolder) -> None:
     for axes in POINTS:
         toy.finish(results, axes, value(axes), learnable=axes["rate"] != 0.4)
     board = read_board(results.root)
@@ -128,7 +128,7 @@ def test_unlearnable_blocks_are_shown_and_not_counted(results: Results) -> None:
     assert "left out: 1 with misleading labels" in coverage(board)[-1]
 
 
-def test_a_metric_without_a_value_ranks_nobody_it_lacks(results: Results) -> None:
+def test_a_metric_without_a_value_ranks_nobody_it_lacks(results: ResultsFolder) -> None:
     for axes in POINTS:
         auroc = None if axes["pretext"] == "none" and axes["rate"] == 0.2 else 0.5
         toy.finish(results, axes, {"balanced_accuracy": value(axes), "macro_auroc": auroc})
@@ -140,7 +140,7 @@ def test_a_metric_without_a_value_ranks_nobody_it_lacks(results: Results) -> Non
     assert ranks(board)["none + ce"] == (3, 2.5)
 
 
-def test_oracle_use_is_marked(results: Results) -> None:
+def test_oracle_use_is_marked(results: ResultsFolder) -> None:
     for axes in POINTS:
         asked = {"noise_rate": 2} if axes["pretext"] == "simclr" else None
         toy.finish(results, axes, value(axes), oracle=asked)
@@ -158,7 +158,7 @@ def test_means_equal_but_for_rounding_are_ties(tmp_path: Path) -> None:
     assert ranks(read_board(tmp_path)) == {"none + ce": (1, 1.5), "simclr + ce": (1, 1.5)}
 
 
-def test_no_run_done_is_said_and_not_a_crash(results: Results) -> None:
+def test_no_run_done_is_said_and_not_a_crash(results: ResultsFolder) -> None:
     board = read_board(results.root)
     assert coverage(board)[0] == (
         "None of the 12 planned runs is done yet, so there is nothing to rank."
@@ -168,7 +168,7 @@ def test_no_run_done_is_said_and_not_a_crash(results: Results) -> None:
     assert "nothing to rank" in plain_text(board)
 
 
-def test_leaders_are_named_in_one_sentence_where_readings_agree(results: Results) -> None:
+def test_leaders_are_named_in_one_sentence_where_readings_agree(results: ResultsFolder) -> None:
     toy.finish_all(results, POINTS, value)
     (sentence,) = leaders(read_board(results.root))
     assert sentence == (
@@ -177,7 +177,7 @@ def test_leaders_are_named_in_one_sentence_where_readings_agree(results: Results
     )
 
 
-def test_the_terminal_table_is_plain_and_never_too_wide(results: Results) -> None:
+def test_the_terminal_table_is_plain_and_never_too_wide(results: ResultsFolder) -> None:
     toy.finish_all(results, POINTS[:-1], value)
     text = plain_text(read_board(results.root))
     assert "\x1b" not in text
@@ -196,7 +196,7 @@ def test_long_names_keep_one_line_each(tmp_path: Path) -> None:
     assert sum(line.count("0.500") == 3 and "…" in line for line in lines) == 2
 
 
-def test_standings_as_json(results: Results) -> None:
+def test_standings_as_json(results: ResultsFolder) -> None:
     toy.finish_all(results, POINTS, value)
     found = standings_json(read_board(results.root))
     assert found["runs"] == {"planned": 12, "done": 12}

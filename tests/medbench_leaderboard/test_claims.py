@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 from medbench.protocol.decidable import decidability
 from medbench.results import load
 from medbench.store.records import make_record, read_record, write_record
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import PlannedRun, ResultsFolder
 from medbench_leaderboard import medbench_build_board
 from medbench_leaderboard.board import Board, read_board
 from medbench_leaderboard.declared import Declared
@@ -38,7 +38,7 @@ FACTS = ProtocolFacts(
 )
 
 
-def built_page(results: Results) -> str:
+def built_page(results: ResultsFolder) -> str:
     """Return the page of a results folder's board."""
     medbench_build_board(results.root, results.board)
     return (results.board / "index.html").read_text("utf-8")
@@ -209,7 +209,7 @@ DECLARED = toy.PROTOCOL + '[statistics]\nquestions = ["methods"]\nresamples = 20
 DECIDED = toy.grid(dataset=["chest", "tissue"], method=["ce", "elr"], seed=SEEDS)
 
 
-def decided(root: Path, points: list[dict[str, object]] = DECIDED) -> Results:
+def decided(root: Path, points: list[dict[str, object]] = DECIDED) -> ResultsFolder:
     """A folder whose records show that one method is better."""
     results = toy.plan(root, points, DECLARED)
     toy.finish_all(results, points, skill)
@@ -224,7 +224,9 @@ def claims_of(board: Board) -> list[str]:
     return [str(c.better) for c in board.findings.comparisons if c.claimed]
 
 
-def changed(results: Results, points: list[dict[str, object]], protocol: str = DECLARED) -> None:
+def changed(
+    results: ResultsFolder, points: list[dict[str, object]], protocol: str = DECLARED
+) -> None:
     """Run again with another plan or protocol, as ``medbench run`` does."""
     runs = [PlannedRun(toy.key_of(axes), axes, toy.pretraining_key(axes)) for axes in points]
     results.write_plan(protocol, runs)
@@ -347,9 +349,9 @@ def rewritten(path: Path, **changes: Any) -> None:
 
 
 @pytest.fixture
-def predictions(tmp_path: Path) -> Results:
+def predictions(tmp_path: Path) -> ResultsFolder:
     points = toy.grid(method=["ce", "elr"], seed=[0, 1])
-    results = Results.create(tmp_path / "results", "toy")
+    results = ResultsFolder.create(tmp_path / "results", "toy")
     predicted.plan(results, points)
     for axes in points:
         predicted.finish(results, axes, 0.5 + 0.3 * (axes["method"] == "elr"))
@@ -360,7 +362,7 @@ def at_fault(board: Board) -> list[str]:
     return [w for w in board.findings.warnings if w.startswith("Left out, chest, symmetric 0.2, ")]
 
 
-def test_fault_6_predictions_of_another_method_are_left_out(predictions: Results) -> None:
+def test_fault_6_predictions_of_another_method_are_left_out(predictions: ResultsFolder) -> None:
     weak, strong = (
         predictions.record_path(predicted.key_of(axes)) for axes in toy.grid(method=["ce", "elr"])
     )
@@ -374,7 +376,7 @@ def test_fault_6_predictions_of_another_method_are_left_out(predictions: Results
     assert "3 of 4 planned runs are done; 1 is missing." in plain_text(board)
 
 
-def test_fault_6_a_renamed_method_is_left_out(predictions: Results) -> None:
+def test_fault_6_a_renamed_method_is_left_out(predictions: ResultsFolder) -> None:
     path = predictions.record_path(predicted.key_of(toy.grid(method=["ce"])[0]))
     head = read_record(path).header
     rewritten(path, axes={**head.axes, "method": "elr"})
@@ -382,7 +384,7 @@ def test_fault_6_a_renamed_method_is_left_out(predictions: Results) -> None:
     assert "none + ce, seed 0: its method is 'elr', in the plan 'ce'" in fault
 
 
-def test_fault_6_a_score_edited_with_its_digest_is_left_out(predictions: Results) -> None:
+def test_fault_6_a_score_edited_with_its_digest_is_left_out(predictions: ResultsFolder) -> None:
     path = predictions.record_path(predicted.key_of(toy.grid(method=["ce"])[0]))
     summary_ = copy.deepcopy(dict(read_record(path).header.summary))
     summary_["readings"]["best"]["macro_f1"] = 0.99  # neither the reading nor the metric ranked
@@ -391,7 +393,7 @@ def test_fault_6_a_score_edited_with_its_digest_is_left_out(predictions: Results
     assert "best macro_f1 is 0.99" in fault
 
 
-def test_fault_7_the_level_is_one_of_the_procedure(results: Results) -> None:
+def test_fault_7_the_level_is_one_of_the_procedure(results: ResultsFolder) -> None:
     page = built_page(results)
     text = plain_text(read_board(results.root))
     for shown in (page, text, (results.board / "tests.md").read_text("utf-8")):
@@ -401,7 +403,7 @@ def test_fault_7_the_level_is_one_of_the_procedure(results: Results) -> None:
     assert "outside the level of the board" in page
 
 
-def test_fault_8_best_minus_last_is_cross_fitted(results: Results) -> None:
+def test_fault_8_best_minus_last_is_cross_fitted(results: ResultsFolder) -> None:
     # epochs differ by chance alone: nothing is lost from BEST to LAST
     losses = [loss for loss in read_board(results.root).findings.losses if loss.rate is None]
     assert losses
@@ -455,7 +457,7 @@ def test_fault_10_labels_that_mislead_still_carry_information() -> None:
 
 def test_fault_11_runs_that_predict_one_class_are_marked(tmp_path: Path) -> None:
     points = toy.grid(pretext=["none", "simclr"], seed=[0, 1])
-    results = Results.create(tmp_path / "results", "toy")
+    results = ResultsFolder.create(tmp_path / "results", "toy")
     predicted.plan(results, points)
     for axes in points:
         predicted.finish(results, axes, 0.6, one_class=axes["pretext"] == "none")
@@ -551,10 +553,10 @@ def test_boards_without_a_difference_seldom_claim_one(datasets: int, seeds: int)
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> ResultsFolder:
     """Records with predictions: two datasets, two pretexts, four seeds, no skill learned."""
     points = toy.grid(dataset=["chest", "tissue"], pretext=["none", "simclr"], seed=[0, 1, 2, 3])
-    results = Results.create(tmp_path / "results", "toy")
+    results = ResultsFolder.create(tmp_path / "results", "toy")
     predicted.plan(results, points, protocol=toy.PROTOCOL + "[statistics]\nresamples = 200\n")
     for axes in points:
         predicted.finish(results, axes, 0.5)

@@ -19,13 +19,13 @@ ATTACK = "<script>alert(1)</script>\x1b[31m"
 GOOD = f"""
     from medbench import hookimpl
     from medbench.interfaces import BoardSection, LineFigure, Table
-    from medbench.store.results import Results
+    from medbench.store.results import ResultsFolder
 
     POINTS = ((0, 2.0), (1, 1.0), (4, 0.0))
 
     @hookimpl
     def medbench_board_sections(folders):
-        done = len(Results.open(folders[0]).done("runs"))
+        done = len(ResultsFolder.open(folders[0]).done("runs"))
         yield BoardSection(
             title="Counted {ATTACK}",
             text="One paragraph.\\n\\nAnother {ATTACK}",

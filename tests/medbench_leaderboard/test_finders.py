@@ -14,7 +14,7 @@ from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from medbench.results import load
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench_leaderboard.board import read_board
 from medbench_leaderboard.detection import COLUMNS, TESTED
 from medbench_leaderboard.standings_json import standings_json
@@ -37,8 +37,8 @@ def reports(axes: dict) -> dict:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    results = Results.create(tmp_path_factory.mktemp("detection") / "lab", "toy")
+def results(tmp_path_factory: pytest.TempPathFactory) -> ResultsFolder:
+    results = ResultsFolder.create(tmp_path_factory.mktemp("detection") / "lab", "toy")
     predicted.plan(results, POINTS, protocol=PROTOCOL)
     for axes in POINTS:
         predicted.finish(results, axes, 0.5, train=reports(axes))
@@ -46,7 +46,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 @pytest.fixture(scope="module")
-def files(results: Results) -> Path:
+def files(results: ResultsFolder) -> Path:
     return toy.build_board(results.root, results.board)
 
 
@@ -60,7 +60,7 @@ def expected(axes: dict, scored_by: str) -> float:
     return float(roc_auc_score(wrong, rows[-2:].astype(float).mean(axis=0)))
 
 
-def test_results_have_the_detection_of_each_run(results: Results) -> None:
+def test_results_have_the_detection_of_each_run(results: ResultsFolder) -> None:
     table = load(results.root).detection
     assert len(table) == len(POINTS)
     for row in table.to_dict("records"):
@@ -71,7 +71,7 @@ def test_results_have_the_detection_of_each_run(results: Results) -> None:
         assert row["loss_auroc"] == pytest.approx(expected(axes, "loss"), abs=1e-9)
 
 
-def test_entrants_are_ranked_by_their_means_and_tested_in_pairs(results: Results) -> None:
+def test_entrants_are_ranked_by_their_means_and_tested_in_pairs(results: ResultsFolder) -> None:
     detected = read_board(results.root).detection
     values = load(results.root).detection.pivot_table("auroc", ["rate", "seed"], "method")
     best, last = detected.finders
@@ -90,7 +90,7 @@ def test_entrants_are_ranked_by_their_means_and_tested_in_pairs(results: Results
     assert {a.question for a in detected.answers["precision_at_k"]} == {"methods", "pairs"}
 
 
-def test_the_board_writes_tables_page_text_and_json(results: Results, files: Path) -> None:
+def test_the_board_writes_tables_page_text_and_json(results: ResultsFolder, files: Path) -> None:
     cells = pd.read_csv(files / "detection.csv")
     assert list(cells.columns) == list(COLUMNS)
     assert cells["rank"].tolist() == [2, 1, 2, 1]
@@ -107,7 +107,7 @@ def test_the_board_writes_tables_page_text_and_json(results: Results, files: Pat
 
 
 def test_detection_is_remembered_with_the_record(
-    results: Results, monkeypatch: pytest.MonkeyPatch
+    results: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = read_board(results.root).detection
 
@@ -122,7 +122,7 @@ def test_detection_is_remembered_with_the_record(
 
 def test_a_board_without_wrong_labels_says_nothing_of_detection(tmp_path: Path) -> None:
     points = toy.grid(method=["ce", "divide"])
-    results = Results.create(tmp_path / "clean", "toy")
+    results = ResultsFolder.create(tmp_path / "clean", "toy")
     predicted.plan(results, points, protocol=PROTOCOL)
     for axes in points:
         noisy = predicted._labels(axes)["train/noisy_labels"]
@@ -132,7 +132,7 @@ def test_a_board_without_wrong_labels_says_nothing_of_detection(tmp_path: Path) 
 
 def test_a_block_that_does_not_count_is_shown_and_not_ranked(tmp_path: Path) -> None:
     points = toy.grid(rate=[0.2, 0.4], method=["ce", "divide"])
-    results = Results.create(tmp_path / "missing", "toy")
+    results = ResultsFolder.create(tmp_path / "missing", "toy")
     predicted.plan(results, points, protocol=PROTOCOL)
     for axes in points[:-1]:
         predicted.finish(results, axes, 0.5, train=reports(axes))

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from medbench.errors import StoreError
 from medbench.metrics import METRICS, READINGS
 from medbench.results import COLUMNS as RUN_COLUMNS
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench_leaderboard import medbench_build_board
 from medbench_leaderboard.command import leaderboard
 from medbench_leaderboard.names import FILES
@@ -29,7 +29,7 @@ POINTS = toy.grid(
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(tmp_path_factory: pytest.TempPathFactory) -> ResultsFolder:
     """Some of everything: a failure, an attack, a run to do, curves, a card, an oracle."""
     results = toy.plan(tmp_path_factory.mktemp("page") / "results", POINTS)
     card = {**toy.CARD, "title": f"Chest {ATTACK}", "source": 'https://x/"><img src=https://y>'}
@@ -51,7 +51,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 @pytest.fixture(scope="module")
-def board(results: Results) -> Path:
+def board(results: ResultsFolder) -> Path:
     return toy.build_board(results.root, results.board)
 
 
@@ -204,7 +204,7 @@ def test_hostile_names_are_shown_as_text(tmp_path: Path) -> None:
 
 
 def test_the_same_records_give_the_same_bytes(
-    results: Results, board: Path, tmp_path: Path
+    results: ResultsFolder, board: Path, tmp_path: Path
 ) -> None:
     again = toy.build_board(results.root, tmp_path / "again")
     for name in FILES:
@@ -231,13 +231,13 @@ def test_records_without_curves_or_card(tmp_path: Path) -> None:
     assert 'id="datasets"' not in page
 
 
-def test_a_folder_that_cannot_be_written(results: Results, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(results: ResultsFolder, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="choose another folder with --out"):
         toy.build_board(results.root, tmp_path / "file")
 
 
-def test_the_command_prints_the_table_or_json(results: Results, tmp_path: Path) -> None:
+def test_the_command_prints_the_table_or_json(results: ResultsFolder, tmp_path: Path) -> None:
     arguments = ["--results", str(results.root), "--out", str(tmp_path / "board")]
     shown = CliRunner().invoke(leaderboard, arguments)
     assert shown.exit_code == 0
@@ -248,7 +248,7 @@ def test_the_command_prints_the_table_or_json(results: Results, tmp_path: Path) 
     assert found["runs"] == {"planned": 16, "done": 14, "failed": 1, "pending": 1}
 
 
-def test_the_board_needs_no_torch(results: Results, tmp_path: Path) -> None:
+def test_the_board_needs_no_torch(results: ResultsFolder, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; import medbench_leaderboard as board\n"
         "light = {'pandas', 'altair', 'jinja2', 'numpy', 'h5py', 'torch'} & set(sys.modules)\n"

@@ -11,7 +11,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from medbench.results import load
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench_leaderboard import build
 from medbench_leaderboard.board import Board, Pool, read_board
 from medbench_leaderboard.pool_tables import COLUMNS, TESTED, pools_table, pools_tests
@@ -35,7 +35,7 @@ def points_of(*entrants: tuple[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def finish(results: Results, points: list[dict[str, Any]]) -> None:
+def finish(results: ResultsFolder, points: list[dict[str, Any]]) -> None:
     for axes in points:
         score = SCORES[axes["rate"]][ENTRANTS.index((axes["pretext"], axes["method"]))]
         if score is not None:

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from medbench.cli import bundle
 from medbench.results import load
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench_leaderboard import medbench_build_board, upkeep
 from medbench_leaderboard.build import write_board
 from medbench_leaderboard.command import leaderboard
@@ -33,7 +33,7 @@ KEY = toy.key_of(POINTS[0])
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> ResultsFolder:
     """All but one run done, which nobody has locked."""
     results = toy.plan(tmp_path / "results", POINTS)
     for index, axes in enumerate(POINTS[:-1]):
@@ -46,7 +46,7 @@ def content(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
 
 
-def assert_as_if_made_now(results: Results, out: Path, scratch: Path) -> None:
+def assert_as_if_made_now(results: ResultsFolder, out: Path, scratch: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     board, _ = write_board(load(results.root), scratch)
     assert content(out) == content(scratch)
@@ -66,7 +66,7 @@ def reset_times(path: Path, change: Callable[[], None]) -> None:
     assert (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
 
 
-def edit(results: Results) -> None:
+def edit(results: ResultsFolder) -> None:
     """Change a value in place, with the time of modification restored."""
     path = results.record_path(KEY)
 
@@ -78,7 +78,7 @@ def edit(results: Results) -> None:
     reset_times(path, change)
 
 
-def exchange(results: Results) -> None:
+def exchange(results: ResultsFolder) -> None:
     """Put other bytes of the same size and time in a record's place."""
     path = results.record_path(KEY)
     data = path.read_bytes()
@@ -89,17 +89,17 @@ def exchange(results: Results) -> None:
     new.replace(path)
 
 
-def replan(results: Results) -> None:
+def replan(results: ResultsFolder) -> None:
     runs = results.plan()
     results.write_plan(results.protocol_path.read_text("utf-8"), runs[::-1])
 
 
-def declare(results: Results) -> None:
+def declare(results: ResultsFolder) -> None:
     runs = results.plan()
     results.write_plan(toy.PROTOCOL.replace("A toy", "Another toy"), runs)
 
 
-CHANGES: dict[str, Callable[[Results], None]] = {
+CHANGES: dict[str, Callable[[ResultsFolder], None]] = {
     "a curve edited, its time restored": edit,
     "a record exchanged, size and time kept": exchange,
     "a record damaged": lambda r: r.record_path(KEY).write_bytes(b"no record"),
@@ -114,7 +114,7 @@ CHANGES: dict[str, Callable[[Results], None]] = {
 
 
 def test_what_changes_is_seen_and_what_is_kept_is_as_rebuilt(
-    results: Results, tmp_path: Path
+    results: ResultsFolder, tmp_path: Path
 ) -> None:
     out = results.board
     assert update_board(load(results.root), out).rebuilt
@@ -126,13 +126,13 @@ def test_what_changes_is_seen_and_what_is_kept_is_as_rebuilt(
     assert_as_if_made_now(results, out, tmp_path / "now")
 
 
-def test_the_same_plan_written_again_is_no_change(results: Results) -> None:
+def test_the_same_plan_written_again_is_no_change(results: ResultsFolder) -> None:
     update_board(load(results.root), results.board)
     results.write_plan(results.protocol_path.read_text("utf-8"), results.plan())
     assert not update_board(load(results.root), results.board).rebuilt
 
 
-def test_files_of_the_board_that_are_not_as_written_are_rebuilt(results: Results) -> None:
+def test_files_of_the_board_that_are_not_as_written_are_rebuilt(results: ResultsFolder) -> None:
     out = results.board
     update_board(load(results.root), out)
     made = content(out)
@@ -177,7 +177,7 @@ medbench_build_board(Path(sys.argv[1]), Path(sys.argv[2]))
 
 
 def test_a_board_that_was_killed_while_it_was_written_is_as_undisturbed(
-    results: Results, tmp_path: Path
+    results: ResultsFolder, tmp_path: Path
 ) -> None:
     out, records = results.board, content(results.root / "runs")
     ended = subprocess.run([sys.executable, "-c", DYING, results.root, out], check=False)
@@ -188,7 +188,7 @@ def test_a_board_that_was_killed_while_it_was_written_is_as_undisturbed(
     assert content(results.root / "runs") == records
 
 
-def test_a_figure_that_is_no_more_goes_unless_somebody_touched_it(results: Results) -> None:
+def test_a_figure_that_is_no_more_goes_unless_somebody_touched_it(results: ResultsFolder) -> None:
     out = results.board
     update_board(load(results.root), out)
     (out / "figures" / "pretraining.csv").write_text("somebody's notes")
@@ -198,7 +198,7 @@ def test_a_figure_that_is_no_more_goes_unless_somebody_touched_it(results: Resul
     assert left == ["pretraining.csv"]
 
 
-def test_whether_a_run_goes_on_or_was_interrupted_counts(results: Results) -> None:
+def test_whether_a_run_goes_on_or_was_interrupted_counts(results: ResultsFolder) -> None:
     out, last = results.board, toy.key_of(POINTS[-1])
     update_board(load(results.root), out)
     # another process holds the lock, and is killed
@@ -221,13 +221,13 @@ def test_whether_a_run_goes_on_or_was_interrupted_counts(results: Results) -> No
     assert ended.standings["runs"]["interrupted"] == 1
 
 
-def test_check_rebuilds_it(results: Results) -> None:
+def test_check_rebuilds_it(results: ResultsFolder) -> None:
     update_board(load(results.root), results.board)
     assert update_board(load(results.root), results.board, everything=True).rebuilt
     assert not update_board(load(results.root), results.board).rebuilt
 
 
-def test_boards_of_several_folders(results: Results, tmp_path: Path) -> None:
+def test_boards_of_several_folders(results: ResultsFolder, tmp_path: Path) -> None:
     other = toy.plan(tmp_path / "other", POINTS)
     toy.finish(other, POINTS[-1], 0.75)
     both, out = [results.root, other.root], tmp_path / "both"
@@ -243,7 +243,7 @@ def test_boards_of_several_folders(results: Results, tmp_path: Path) -> None:
     assert update_board(load(both), out).rebuilt
 
 
-def test_bundles_are_always_read(results: Results, tmp_path: Path) -> None:
+def test_bundles_are_always_read(results: ResultsFolder, tmp_path: Path) -> None:
     file = tmp_path / "lab.zip"
     made = CliRunner().invoke(bundle.bundle, [str(results.root), "--out", str(file)])
     assert made.exit_code == 0, made.output
@@ -255,7 +255,7 @@ def test_bundles_are_always_read(results: Results, tmp_path: Path) -> None:
 
 
 def test_sections_are_asked_for_each_time(
-    results: Results, monkeypatch: pytest.MonkeyPatch
+    results: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: Iterator[str] = iter(["one", "one", "two", "two"])
     monkeypatch.setattr(
@@ -266,7 +266,7 @@ def test_sections_are_asked_for_each_time(
     assert ">two<" in (results.board / "index.html").read_text("utf-8")
 
 
-def test_what_is_kept_may_be_damaged_missing_or_forbidden(results: Results) -> None:
+def test_what_is_kept_may_be_damaged_missing_or_forbidden(results: ResultsFolder) -> None:
     out = results.board
     update_board(load(results.root), out)
     made = content(out)
@@ -283,7 +283,7 @@ def test_what_is_kept_may_be_damaged_missing_or_forbidden(results: Results) -> N
 
 
 def test_another_version_of_anything_rebuilds_it(
-    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    results: ResultsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = tmp_path / "site-packages"
     site.mkdir()
@@ -294,7 +294,7 @@ def test_another_version_of_anything_rebuilds_it(
     assert not update_board(load(results.root), results.board).rebuilt
 
 
-def test_the_command_says_so_and_prints_the_same(results: Results) -> None:
+def test_the_command_says_so_and_prints_the_same(results: ResultsFolder) -> None:
     arguments = ["--results", str(results.root)]
     first, second = (CliRunner().invoke(leaderboard, arguments) for _ in range(2))
     assert first.exit_code == second.exit_code == 0
@@ -307,7 +307,7 @@ def test_the_command_says_so_and_prints_the_same(results: Results) -> None:
     assert one.stdout == again.stdout
 
 
-def test_a_board_that_is_up_to_date_loads_no_pandas(results: Results) -> None:
+def test_a_board_that_is_up_to_date_loads_no_pandas(results: ResultsFolder) -> None:
     update_board(load(results.root), results.board)
     program = (
         "import sys; from pathlib import Path\n"

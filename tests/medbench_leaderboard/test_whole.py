@@ -15,7 +15,7 @@ import pytest
 from medbench.errors import MedbenchError, StoreError
 from medbench.results import load
 from medbench.runner.verification import check_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench_leaderboard.advising import advice_text, ask_advice
 from medbench_leaderboard.board import Board, read_board
 from medbench_leaderboard.reading import read_data
@@ -27,13 +27,13 @@ POINTS = toy.grid(
 )
 PROTOCOL = toy.PROTOCOL + '[statistics]\nbaseline_pretext = "none"\nresamples = 200\n'
 
-Make = Callable[..., Results]
+Make = Callable[..., ResultsFolder]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def fill(name: str = "lab", *, protocol: str = PROTOCOL, **options: object) -> Results:
-        results = Results.create(tmp_path / name, "toy")
+    def fill(name: str = "lab", *, protocol: str = PROTOCOL, **options: object) -> ResultsFolder:
+        results = ResultsFolder.create(tmp_path / name, "toy")
         changes = options.get("changes")
         predicted.plan(results, POINTS, changes, protocol)  # type: ignore[arg-type]
         for axes in POINTS:
@@ -140,7 +140,7 @@ def test_folders_are_put_together(make: Make, tmp_path: Path) -> None:
     whole = make("whole")
     parts = []
     for name, kept in (("a", POINTS[::2]), ("b", POINTS[1::2])):
-        part = Results.create(tmp_path / name, "toy")
+        part = ResultsFolder.create(tmp_path / name, "toy")
         predicted.plan(part, POINTS, protocol=PROTOCOL)
         part.registration_path.write_bytes(whole.registration_path.read_bytes())
         for axes in kept:
@@ -178,7 +178,7 @@ def test_other_settings_are_a_clash_that_says_which(make: Make) -> None:
 def test_a_block_of_mixed_settings_does_not_count(make: Make, tmp_path: Path) -> None:
     one = make("one")
     one.record_path(predicted.key_of(POINTS[0])).unlink()
-    other = Results.create(tmp_path / "other", "toy")
+    other = ResultsFolder.create(tmp_path / "other", "toy")
     changes = {"training": {"epochs": 3, "batch_size": 8}}
     predicted.plan(other, POINTS[:1], changes, PROTOCOL)
     predicted.finish(other, POINTS[0], 0.5, changes=changes)

@@ -15,7 +15,7 @@ from medbench.interfaces import EpochEnded, JobEnded
 from medbench.plugins.callbacks import Callbacks
 from medbench.plugins.manifest import EntryPointInfo
 from medbench.store.records import read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench_plugins.loggers.reading import curves_of, readings_of
 
 NEEDS = "needs the group `loggers`: uv run --group loggers pytest tests/medbench_plugins"
@@ -23,13 +23,13 @@ AXES = grid()[0]
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> ResultsFolder:
     results = plan(tmp_path / "lab", [AXES])
     finish(results, AXES, 0.7, curves={"test/accuracy": [0.5, float("nan"), 0.6, 0.7]})
     return results
 
 
-def log(results: Results, name: str, state: str = "done") -> list[str]:
+def log(results: ResultsFolder, name: str, state: str = "done") -> list[str]:
     """Let a logger work in its own process, as in a run; return what was wrong with it."""
     key, path = key_of(AXES), str(results.record_path(key_of(AXES)))
     callbacks = Callbacks(
@@ -42,7 +42,7 @@ def log(results: Results, name: str, state: str = "done") -> list[str]:
     return callbacks.close()
 
 
-def expected(results: Results) -> dict[str, list[tuple[int, float]]]:
+def expected(results: ResultsFolder) -> dict[str, list[tuple[int, float]]]:
     record = read_record(results.record_path(key_of(AXES)))
     wanted: dict[str, list[tuple[int, float]]] = {}
     for tag, epoch, value in curves_of(record):
@@ -54,7 +54,7 @@ def expected(results: Results) -> dict[str, list[tuple[int, float]]]:
     return {**wanted, **{f"readings/{tag}": [(0, value)] for tag, value in readings.items()}}
 
 
-def test_tensorboard_reads_what_the_record_holds(results: Results) -> None:
+def test_tensorboard_reads_what_the_record_holds(results: ResultsFolder) -> None:
     pytest.importorskip("tensorboard", reason=NEEDS)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -71,7 +71,7 @@ def test_tensorboard_reads_what_the_record_holds(results: Results) -> None:
 
 
 def test_tensorboard_has_an_epoch_before_the_run_is_done_and_each_value_once(
-    results: Results,
+    results: ResultsFolder,
 ) -> None:
     pytest.importorskip("tensorboard", reason=NEEDS)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -103,7 +103,7 @@ def test_tensorboard_has_an_epoch_before_the_run_is_done_and_each_value_once(
 
 
 def test_mlflow_reads_what_the_record_holds(
-    results: Results, monkeypatch: pytest.MonkeyPatch
+    results: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mlflow", reason=NEEDS)
     from mlflow.tracking import MlflowClient

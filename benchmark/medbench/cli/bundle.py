@@ -47,14 +47,14 @@ def bundle(
     """
     # imported here: --help must not wait for HDF5
     from medbench.store.bundle import read_bundle, unpack_bundle, write_bundle
-    from medbench.store.results import Results
+    from medbench.store.results import ResultsFolder
 
     if target is not None:
         if results is None:
             raise StoreError("say which bundle to unpack: medbench bundle FILE --unpack FOLDER")
         made, place = unpack_bundle(results, target), target
     else:
-        opened = Results.open(find_results(results))
+        opened = ResultsFolder.open(find_results(results))
         place = out or Path(f"{opened.protocol_name}.medbench.zip")
         write_bundle(opened, place, weights=weights, slim=slim)
         made = read_bundle(place)

@@ -18,7 +18,7 @@ from medbench.plugins.registry import Entry, Registry, discover
 
 if TYPE_CHECKING:
     from medbench.interfaces.dataset import DataContext, DatasetCard
-    from medbench.store.results import Results
+    from medbench.store.results import ResultsFolder
 
 #: Types of options that name a folder or a file.
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -68,7 +68,7 @@ def log_command(root: Path, key: str) -> str:
     return shlex.join(["medbench", "log", key[:8], *results_words(root)])
 
 
-def repeat_command(results: Results) -> str:
+def repeat_command(results: ResultsFolder) -> str:
     """Return the command that repeats the failed runs of a results folder, and nothing else."""
     words = [
         str(short_path(Path(word))) if Path(word).is_absolute() else word

@@ -19,7 +19,7 @@ from medbench.errors import StoreError
 from medbench.run_labels import pretraining_label
 from medbench.runner.status import running_jobs
 from medbench.store.attempts import Attempt, read_attempt
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING
 
 #: Seconds between two reads of a log that is followed.
@@ -59,7 +59,7 @@ def log(
     and the traceback of an attempt that failed come last. Exit status: 0, or 1
     if that attempt failed.
     """
-    results = Results.open(find_results(results_dir))
+    results = ResultsFolder.open(find_results(results_dir))
     found = _cause(results, find_by_prefix(results, prefix.lower()))
     number = attempt or max(1, results.next_attempt(found.key) - 1)
     text = _text(results, found, number, wait=follow)
@@ -84,7 +84,7 @@ def log(
     return 1 if end is not None and end.failed else 0
 
 
-def find_by_prefix(results: Results, prefix: str) -> Found:
+def find_by_prefix(results: ResultsFolder, prefix: str) -> Found:
     """Return the run or pretraining whose key begins with ``prefix``.
 
     Raises
@@ -117,7 +117,7 @@ def find_by_prefix(results: Results, prefix: str) -> Found:
     return found[0]
 
 
-def _cause(results: Results, found: Found) -> Found:
+def _cause(results: ResultsFolder, found: Found) -> Found:
     """Return the pretraining whose failure kept a run from being started, or what was found."""
     start = found.start
     if start is None or results.next_attempt(found.key) > 1 or results.has(found.key):
@@ -129,12 +129,12 @@ def _cause(results: Results, found: Found) -> Found:
     return Found(start, last.label, last.kind)
 
 
-def _logged(results: Results, prefix: str) -> set[str]:
+def _logged(results: ResultsFolder, prefix: str) -> set[str]:
     logs = (results.root / "logs").glob(f"{prefix[:2]}*/{prefix}*.log")
     return {path.name.split(".")[0] for path in logs}
 
 
-def _text(results: Results, found: Found, number: int, *, wait: bool) -> str:
+def _text(results: ResultsFolder, found: Found, number: int, *, wait: bool) -> str:
     """Return what an attempt has printed so far.
 
     Raises
@@ -158,7 +158,7 @@ def _text(results: Results, found: Found, number: int, *, wait: bool) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _no_log(results: Results, found: Found) -> str:
+def _no_log(results: ResultsFolder, found: Found) -> str:
     what, start = f"{found.key[:12]} ({found.label})", found.start
     if results.has(found.key):
         return f"{what} is done, and its log is not in {results.root}"
@@ -168,7 +168,7 @@ def _no_log(results: Results, found: Found) -> str:
     return f"{what} has not been started yet; --follow waits for it"
 
 
-def _follow(results: Results, key: str, number: int, place: int) -> None:
+def _follow(results: ResultsFolder, key: str, number: int, place: int) -> None:
     """Print what is added to a log until its attempt has ended."""
     with results.log_path(key, number).open("rb") as file:
         file.seek(place)
@@ -181,16 +181,16 @@ def _follow(results: Results, key: str, number: int, place: int) -> None:
             time.sleep(_POLL)
 
 
-def _is_running(results: Results, key: str) -> bool:
+def _is_running(results: ResultsFolder, key: str) -> bool:
     return any(job.key == key for job in running_jobs(results))
 
 
-def _ended(results: Results, key: str, number: int) -> Attempt | None:
+def _ended(results: ResultsFolder, key: str, number: int) -> Attempt | None:
     path = results.attempt_path(key, number)
     return read_attempt(path) if path.exists() else None
 
 
-def _state(results: Results, key: str, number: int) -> str:
+def _state(results: ResultsFolder, key: str, number: int) -> str:
     end = _ended(results, key, number)
     if end is not None:
         return end.state

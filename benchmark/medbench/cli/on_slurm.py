@@ -24,7 +24,7 @@ from medbench.runner.costs import costs_seen, work_of
 from medbench.runner.plan import Plan, PlanItem, check_prepared, describe, make_plan
 from medbench.running import RunOptions, open_folder
 from medbench.store.attempts import Attempt
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.states import INTERRUPTED
 
 #: Options of ``medbench run`` that each worker gets as they are, with their names.
@@ -74,7 +74,7 @@ def submit(
         values["workers"] = workers
     check_prepared(chosen)
     exists = (options.results / "medbench.json").exists()
-    results = Results.open(options.results) if exists else None
+    results = ResultsFolder.open(options.results) if exists else None
     plan = make_plan(chosen, results, retry_failed=options.retry_failed)
     if not plan.to_do:
         click.echo(f"Nothing to do: {len(plan.runs)} runs are done or failed.", err=True)
@@ -86,7 +86,7 @@ def submit(
         asked = _with(asked, "cpus-per-task", str(jobs * file.protocol.compute.threads))
     if "job-name" not in asked.sbatch:
         asked = _with(asked, "job-name", f"medbench-{file.protocol.name}")
-    source = Results.open(estimate_from) if estimate_from else results
+    source = ResultsFolder.open(estimate_from) if estimate_from else results
     epoch = longest_epoch(plan, source) if source else None
     submitter = Submitter(
         asked, options.results, options.cache, [*worker_arguments(given), "--jobs", str(jobs)],
@@ -137,7 +137,7 @@ def worker_arguments(given: Mapping[str, Any]) -> list[str]:
     return [*words, "--checkpoint-every", every]
 
 
-def longest_epoch(plan: Plan, source: Results) -> float | None:
+def longest_epoch(plan: Plan, source: ResultsFolder) -> float | None:
     """Return the seconds of the longest epoch among what is to do, from costs seen before."""
     costs = costs_seen(source)
     items: list[PlanItem] = [*plan.pretrainings_to_do, *plan.to_do]
@@ -149,7 +149,7 @@ def longest_epoch(plan: Plan, source: Results) -> float | None:
     return max(epochs, default=0.0) or None
 
 
-def reopen(plan: Plan, results: Results) -> None:
+def reopen(plan: Plan, results: ResultsFolder) -> None:
     """Let the next command repeat what failed: the last attempt counts as interrupted.
 
     Workers with --retry-failed would repeat those of other workers, too.

@@ -32,7 +32,7 @@ from medbench.protocol.spec import REFINED_AXES
 from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.plan import failed_part
 from medbench.running import RunOptions, execute, open_protocol, words_of
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: What ``--on`` calls workers that Slurm starts; all else are executors.
 SLURM = "slurm"
@@ -181,7 +181,7 @@ def run(
         click.echo(f"{word} joins the grid of {file.protocol.name}", err=True)
     asked = expand(file, registry, context, axes)
     root = (results_dir or RESULTS / file.protocol.name).absolute()
-    chosen = failed_part(asked, Results.open(root)) if only_failed else asked
+    chosen = failed_part(asked, ResultsFolder.open(root)) if only_failed else asked
     if only_failed and not chosen.runs:
         click.echo("No run has failed.", err=True)
         return 0

@@ -21,7 +21,7 @@ from medbench.runner.plan import Plan
 from medbench.runner.progress import Summary
 from medbench.runner.status import read_status
 from medbench.store.index import faults
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.states import FAILURES, SKIPPED
 
 _NOT_WELL = ("failed", "skipped", "interrupted", "unreadable")
@@ -36,7 +36,7 @@ _WORDS = {
 
 
 def conclude(
-    registry: Registry, plan: Plan, summary: Summary, results: Results, *, as_json: bool
+    registry: Registry, plan: Plan, summary: Summary, results: ResultsFolder, *, as_json: bool
 ) -> int:
     """Make the board, print what became of the runs and return the exit status."""
     wrong = faults(results)
@@ -61,7 +61,7 @@ def conclude(
     return 1 if any(counts[word] for word in _NOT_WELL) else 0
 
 
-def _say_failures(results: Results, asked: Set[str]) -> None:
+def _say_failures(results: ResultsFolder, asked: Set[str]) -> None:
     """Print why runs failed, the command that shows more, and the one that repeats them."""
     troubles = [
         (trouble, keys)

@@ -23,7 +23,7 @@ from medbench.runner.plan import Plan, make_plan
 from medbench.runner.status import running_jobs
 from medbench.running import RunOptions
 from medbench.runs_table import read_runs
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 def show_plan(
@@ -37,10 +37,10 @@ def show_plan(
     """Print what a ``medbench run`` would do; creates no folder, and no file but the index."""
     root = options.results
     exists = (root / "medbench.json").exists()
-    results = Results.create(root, file.protocol.name) if exists else None
+    results = ResultsFolder.create(root, file.protocol.name) if exists else None
     plan = make_plan(expansion, results, retry_failed=options.retry_failed)
     jobs = options.jobs or default_jobs([options.device], file.protocol.compute.threads)
-    source = Results.open(estimate_from) if estimate_from else results
+    source = ResultsFolder.open(estimate_from) if estimate_from else results
     estimate = _estimate(plan, source, jobs) if source else None
     questions = [_question(found, file, source) for found in decidability_of(file, expansion)]
     values = _values(file, expansion, plan, root, estimate) | {"questions": questions}
@@ -60,7 +60,9 @@ def decidability_of(file: ProtocolFile, expansion: Expansion) -> tuple[Decidabil
     return decidability(points, file.protocol.statistics, expansion.unlearnable)
 
 
-def _question(found: Decidability, file: ProtocolFile, source: Results | None) -> dict[str, Any]:
+def _question(
+    found: Decidability, file: ProtocolFile, source: ResultsFolder | None
+) -> dict[str, Any]:
     """Return what a question's design can decide, and which effect it finds."""
     deviation = None
     if found.decidable and source is not None:
@@ -89,7 +91,7 @@ def _question_line(question: Mapping[str, Any], metric: str) -> str:
     )
 
 
-def _estimate(plan: Plan, source: Results, jobs: int) -> dict[str, Any] | None:
+def _estimate(plan: Plan, source: ResultsFolder, jobs: int) -> dict[str, Any] | None:
     """Return what the plan will cost, or ``None`` if no job was seen yet."""
     costs = costs_seen(source)
     left = count_work([*plan.pretrainings_to_do, *plan.to_do])

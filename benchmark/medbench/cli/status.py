@@ -25,7 +25,7 @@ from medbench.cli.common import (
 from medbench.cli.grid_view import grid_view
 from medbench.cli.workers_view import Workers, read_workers, workers_view
 from medbench.runner.status import Status, read_status
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.states import FAILURES, SKIPPED, STATES, UNREADABLE
 
 #: Seconds between two questions to Slurm: its controller serves all users of the cluster.
@@ -60,7 +60,7 @@ def status(results_dir: Path | None, seconds: float | None, as_json: bool) -> in
     that were submitted to Slurm are shown by Slurm's own states.
     Exit status: 0, or 1 if runs failed.
     """
-    results = Results.open(find_results(results_dir))
+    results = ResultsFolder.open(find_results(results_dir))
     screen = console()
     watched = seconds is not None and screen.is_terminal and not as_json
     live = Live(console=screen, auto_refresh=False) if watched else None
@@ -107,7 +107,7 @@ def as_values(now: Status, workers: Workers | None = None) -> dict[str, Any]:
     }
 
 
-def _note(now: Status, workers: Workers | None, results: Results) -> str:
+def _note(now: Status, workers: Workers | None, results: ResultsFolder) -> str:
     """Return what a user may do; nothing while workers are at it."""
     if workers is not None and any(worker.alive for worker in workers.workers):
         return ""

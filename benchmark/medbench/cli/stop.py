@@ -10,7 +10,7 @@ from medbench.cli.common import find_results, results_option
 from medbench.cluster.slurm import cancel, workers_of
 from medbench.cluster.submission import submissions
 from medbench.errors import ClusterError
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 @click.command(
@@ -26,7 +26,7 @@ def stop(results_dir: Path | None, yes: bool) -> int:
 
     Running workers save checkpoints. Submit again to continue.
     """
-    results = Results.open(find_results(results_dir))
+    results = ResultsFolder.open(find_results(results_dir))
     arrays = [array for each in submissions(results.root) for array in each.arrays]
     if not arrays:
         click.echo(f"Nothing was submitted for {results.root}.", err=True)

@@ -55,7 +55,7 @@ def submit(
     from medbench import submitting
     from medbench.plugins.registry import discover
     from medbench.results import load
-    from medbench.store.results import Results
+    from medbench.store.results import ResultsFolder
 
     if checked is not None:
         return _say(submitting.check_submission(checked, click.echo))
@@ -64,7 +64,7 @@ def submit(
     if not sign_off:
         raise MedbenchError(f'give --sign-off if this is so: "{submitting.SIGN_OFF}"')
     where = dict(source.partition("=")[::2] for source in sources)
-    folder = Results.open(find_results(results_dir))
+    folder = ResultsFolder.open(find_results(results_dir))
     results = load(folder.root)
     packages = submitting.packages_of(results, where)
     found = list(submitting.problems(results, folder, packages))

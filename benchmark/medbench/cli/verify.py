@@ -22,7 +22,7 @@ from medbench.cli.common import (
     results_option,
 )
 from medbench.plain import many
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 if TYPE_CHECKING:
     from medbench.repetition import Repeated
@@ -113,7 +113,7 @@ def verify(
         return 0 if sound else 1
 
 
-def _print(results: Results, report: Report) -> None:
+def _print(results: ResultsFolder, report: Report) -> None:
     for file, fault in report.faults.items():
         click.echo(f"{file}: {fault}")
     for key in report.unplanned:

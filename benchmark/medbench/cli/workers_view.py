@@ -14,7 +14,7 @@ from medbench.cli.common import clock
 from medbench.cluster.slurm import Worker, workers_of
 from medbench.cluster.submission import submissions
 from medbench.plain import plain
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: Workers with a fault that are shown one by one; more of them are counted.
 _FAULTS = 5
@@ -29,7 +29,7 @@ class Workers:
     missing: str = ""
 
 
-def read_workers(results: Results) -> Workers | None:
+def read_workers(results: ResultsFolder) -> Workers | None:
     """Ask Slurm for the workers of a results folder; ``None`` if none were submitted.
 
     Of all but the last submission only those that have not ended are of interest.

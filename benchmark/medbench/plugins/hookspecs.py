@@ -255,7 +255,7 @@ def medbench_board_sections(folders: list[Path]) -> Iterable[BoardSection]:
     --------
     >>> @hookimpl
     ... def medbench_board_sections(folders):
-    ...     done = len(Results.open(folders[0]).done("runs"))
+    ...     done = len(ResultsFolder.open(folders[0]).done("runs"))
     ...     table = Table(("what", "count"), (("finished runs", done),))
     ...     return [BoardSection("Counted by my lab", "All records.", (table,))]
     """

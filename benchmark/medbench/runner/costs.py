@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from medbench.runner.plan import PlanItem, describe
 from medbench.store.index import read_index, read_pretraining_index
 from medbench.store.locks import RunningJob
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: What a job's cost depends on, from coarse to fine: ("run", method, dataset), ("refinement",
 #: method, dataset) or ("pretraining", pretext, dataset).
@@ -116,7 +116,7 @@ class JobCosts:
 _PRICED = ("dataset", "seconds", "size", "fault")
 
 
-def costs_seen(results: Results) -> JobCosts:
+def costs_seen(results: ResultsFolder) -> JobCosts:
     """Return what the runs and pretrainings in a results folder cost."""
     costs = JobCosts()
     runs = read_index(results, ("method", "acquisition", *_PRICED))

@@ -12,7 +12,7 @@ from medbench.runner.plan import PlanItem, describe
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Lock, Locks, RunningJob
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.states import INTERRUPTED, OUT_OF_MEMORY
 
 #: How often Slurm is asked, once a second, for the end of a worker that is gone.
@@ -24,7 +24,7 @@ class JobQueue:
 
     Parameters
     ----------
-    results : Results
+    results : ResultsFolder
         The folder that is shared.
     locks : Locks
         This command's locks in it.
@@ -39,7 +39,7 @@ class JobQueue:
 
     def __init__(
         self,
-        results: Results,
+        results: ResultsFolder,
         locks: Locks,
         attempts: Mapping[str, int],
         running: Callable[[], Iterable[RunningJob]] = tuple,
@@ -144,7 +144,7 @@ def _ended(dead: Lock) -> tuple[str, str]:
     return INTERRUPTED, f"{dead.end()}; Slurm: {worker.state} of worker {job}"
 
 
-def clean_up(results: Results) -> None:
+def clean_up(results: ResultsFolder) -> None:
     """Remove what commands that were killed left behind.
 
     That is checkpoints of finished jobs and dead commands' locks on them, which nobody will

@@ -16,7 +16,7 @@ from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import PretrainingSpec, RunSpec
 from medbench.store.attempts import Attempt
 from medbench.store.registration import KEY_DIGITS, Declaration
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import PlannedRun, ResultsFolder
 
 #: What a job carries out.
 PlanItem: TypeAlias = RunSpec | PretrainingSpec
@@ -74,14 +74,14 @@ class Plan:
         return key not in self.done and key not in self.failed
 
 
-def make_plan(expansion: Expansion, results: Results | None, *, retry_failed: bool) -> Plan:
+def make_plan(expansion: Expansion, results: ResultsFolder | None, *, retry_failed: bool) -> Plan:
     """Compare a protocol's runs with what a results folder holds.
 
     Parameters
     ----------
     expansion : Expansion
         The runs asked for.
-    results : Results or None
+    results : ResultsFolder or None
         The folder; ``None`` for one that does not exist yet.
     retry_failed : bool
         Whether failed runs and pretrainings are to be repeated.
@@ -109,14 +109,14 @@ def make_plan(expansion: Expansion, results: Results | None, *, retry_failed: bo
     )
 
 
-def failed_part(expansion: Expansion, results: Results) -> Expansion:
+def failed_part(expansion: Expansion, results: ResultsFolder) -> Expansion:
     """Return the runs whose last attempt failed, and those whose pretraining's did.
 
     Parameters
     ----------
     expansion : Expansion
         The runs asked for.
-    results : Results
+    results : ResultsFolder
         The folder that says what failed.
     """
     done = results.done("runs") | results.done("pretrainings")

@@ -14,7 +14,7 @@ from medbench.runner.costs import JobCosts, Work, count_work, work_of
 from medbench.runner.plan import Plan
 from medbench.runner.status import Status, grouped
 from medbench.store.locks import RunningJob
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING, SKIPPED, STATES
 
 
@@ -42,7 +42,7 @@ class Progress:
     ----------
     plan : Plan
         What is to do.
-    results : Results
+    results : ResultsFolder
         The folder.
     jobs : int
         Jobs at once.
@@ -62,7 +62,7 @@ class Progress:
     def __init__(
         self,
         plan: Plan,
-        results: Results,
+        results: ResultsFolder,
         jobs: int,
         costs: JobCosts,
         clock: Callable[[], float] = time.monotonic,

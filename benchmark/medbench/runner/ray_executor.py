@@ -43,7 +43,7 @@ from medbench.runner.local.executor import LocalExecutor
 from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.one_job import event_to_line, line_to_event
 from medbench.store.attempts import Attempt
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: Seconds that each node gets to answer the check, which is made before the first job.
 _CHECK_SECONDS = 120.0
@@ -149,7 +149,7 @@ class RayExecutor(Executor):
 
     def _lost(self, job: Job, state: JobState, reason: str) -> JobEnd:
         """Save what became of a job whose task did not say."""
-        results = Results(job.results)
+        results = ResultsFolder(job.results)
         if results.has(job.key, state=job.keep_state):
             return JobEnd(job.key, "done")
         last = results.last_attempt(job.key, job.attempt - 1)

@@ -16,7 +16,7 @@ from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.plan import JobMaker, Plan, PlanItem, describe
 from medbench.runner.ready_jobs import ReadyJobs
 from medbench.runner.slots import DeviceSlots
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.states import DONE, FAILED, INTERRUPTED, OUT_OF_MEMORY, SKIPPED
 
 #: Seconds between two checks of what other commands have done.
@@ -210,7 +210,7 @@ class Scheduler:
         job = running.job
         del self._running[job.key]
         self._slots.release(job.key)
-        path = Results(job.results).output_path(job.kind, job.key)
+        path = ResultsFolder(job.results).output_path(job.kind, job.key)
         ended = event(
             **describe(job.spec),
             attempt=job.attempt,
@@ -282,7 +282,7 @@ class Scheduler:
 
 def _given_up(job: Job, end: JobEnd) -> JobEnd:
     """Let the last attempt at a job that is killed again and again count as failed."""
-    results, reason = Results(job.results), f"{end.reason}, {REPEATS + 1} times"
+    results, reason = ResultsFolder(job.results), f"{end.reason}, {REPEATS + 1} times"
     if (last := results.last_attempt(job.key, job.attempt - 1)) is not None:
         results.write_attempt(replace(last, state=FAILED, reason=reason))
     return replace(end, state="failed", reason=reason)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from medbench.runner.costs import Work, costs_seen, work_of
 from medbench.store.locks import RunningJob
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.states import DONE, OPEN, RUNNING, STATES
 from medbench.store.status import run_statuses
 
@@ -70,7 +70,7 @@ class Status:
         return self.total - waiting
 
 
-def read_status(results: Results) -> Status:
+def read_status(results: ResultsFolder) -> Status:
     """Read the status of a results folder as it is now.
 
     Raises
@@ -106,7 +106,7 @@ def read_status(results: Results) -> Status:
     )
 
 
-def running_jobs(results: Results) -> list[RunningJob]:
+def running_jobs(results: ResultsFolder) -> list[RunningJob]:
     """Return the jobs whose locks' holders are alive, as far as is known, the oldest first."""
     return [lock.job for lock in results.locks() if not lock.holder.gone()]
 

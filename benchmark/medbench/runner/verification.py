@@ -23,7 +23,7 @@ from medbench.store.agreement import agreement
 from medbench.store.parallel import spread
 from medbench.store.records import Header, Record, read_record
 from medbench.store.registration import Registration, changes, read_registrations, undeclared
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.weights import PretrainedWeights, read_weights
 
 #: Relative difference allowed, for sums that another machine adds in another order.
@@ -111,7 +111,9 @@ class Report:
     slim: int
 
 
-def check_folder(results: Results, advance: Callable[[int], object] = lambda count: None) -> Report:
+def check_folder(
+    results: ResultsFolder, advance: Callable[[int], object] = lambda count: None
+) -> Report:
     """Check everything in a results folder, on all cores.
 
     Each record and file of weights is checked by itself (see :func:`check_record` and
@@ -124,7 +126,7 @@ def check_folder(results: Results, advance: Callable[[int], object] = lambda cou
 
     Parameters
     ----------
-    results : Results
+    results : ResultsFolder
         The folder.
     advance : callable
         Called with the number of files checked since the last call.
@@ -267,7 +269,7 @@ def _against_plan(
                 yield file.path, f"its {name} is {found!r}, in the plan {value!r}"
 
 
-def _registration_faults(results: Results, lines: Sequence[Registration]) -> Iterator[str]:
+def _registration_faults(results: ResultsFolder, lines: Sequence[Registration]) -> Iterator[str]:
     if not lines:
         yield "it is missing: what was declared before the runs is not known"
     yield from (change.detail for change in undeclared(results, lines))

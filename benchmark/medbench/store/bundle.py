@@ -32,7 +32,7 @@ from medbench.errors import RecordError, StoreError
 from medbench.plain import plain
 from medbench.store.atomic import atomic_path, reading
 from medbench.store.records import check_format, read_record, slimmed, to_bytes
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: Version of the layout; another one is refused, not guessed at.
 FORMAT = 2
@@ -89,13 +89,13 @@ class Bundle:
 
 
 def write_bundle(
-    results: Results, path: Path, *, weights: bool = False, slim: bool = False
+    results: ResultsFolder, path: Path, *, weights: bool = False, slim: bool = False
 ) -> Bundle:
     """Write the records of a results folder into a bundle.
 
     Parameters
     ----------
-    results : Results
+    results : ResultsFolder
         The folder. Records that change while it is written make it fail.
     path : pathlib.Path
         The file to write; it is whole or absent.
@@ -195,7 +195,7 @@ def unpack_bundle(path: Path, folder: Path) -> Bundle:
             raise _refused(path, f"{name} is not what its {MANIFEST} states")
         if name.startswith("runs/"):
             _check_record(folder / name, path, name)
-    results = Results.open(folder)
+    results = ResultsFolder.open(folder)
     if results.protocol_name != bundle.protocol:
         raise _refused(path, f"its results are of protocol {results.protocol_name!r:.80}")
     return bundle

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from medbench.store.atomic import atomic_path
 from medbench.store.file_signatures import signatures_below
 from medbench.store.parallel import spread
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.rows import PRETRAININGS, RUNS, SIGNATURE, Kind, read_rows
 
 #: Raised when rows are made in another way, so that older indexes are not used.
@@ -30,7 +30,7 @@ _VERSION = {b"medbench": b"5"}
 _CHUNK = 500
 
 
-def read_index(results: Results, names: Sequence[str] | None = None) -> pa.Table:
+def read_index(results: ResultsFolder, names: Sequence[str] | None = None) -> pa.Table:
     """Return one row for each record in a results folder, in the order of run keys.
 
     The first call reads every header, later ones only those of new and changed
@@ -38,7 +38,7 @@ def read_index(results: Results, names: Sequence[str] | None = None) -> pa.Table
 
     Parameters
     ----------
-    results : Results
+    results : ResultsFolder
         The folder.
     names : sequence of str, optional
         Columns to return; all if not given.
@@ -53,7 +53,7 @@ def read_index(results: Results, names: Sequence[str] | None = None) -> pa.Table
     return table.select(names) if names else table
 
 
-def read_pretraining_index(results: Results) -> pa.Table:
+def read_pretraining_index(results: ResultsFolder) -> pa.Table:
     """Return one row for each pretraining in a results folder, as :func:`read_index` for runs.
 
     Returns
@@ -65,7 +65,7 @@ def read_pretraining_index(results: Results) -> pa.Table:
     return _read(results, PRETRAININGS)
 
 
-def faults(results: Results) -> dict[str, str]:
+def faults(results: ResultsFolder) -> dict[str, str]:
     """Return why records cannot be read, by run key."""
     index = read_index(results, ("run_key", "fault"))
     # not pyarrow.compute, which loads pandas
@@ -73,7 +73,7 @@ def faults(results: Results) -> dict[str, str]:
     return {key: fault for key, fault in rows if fault}
 
 
-def _read(results: Results, kind: Kind) -> pa.Table:
+def _read(results: ResultsFolder, kind: Kind) -> pa.Table:
     index, schema = results.index_path(kind.folder), kind.schema.with_metadata(_VERSION)
     known = _load(index, schema)
     found = set(signatures_below(results.root / kind.folder, kind.suffix))

@@ -20,7 +20,7 @@ from medbench.canonical import canonical_json, sha256
 from medbench.errors import StoreError
 from medbench.store.atomic import new_path, reading, write_text, writing
 from medbench.store.index import read_index
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: Digits of a run key that a registration keeps: enough to tell a million runs apart.
 KEY_DIGITS = 16
@@ -189,12 +189,12 @@ def changes(lines: Sequence[Registration], finished: Collection[str]) -> list[Ch
     return found
 
 
-def undeclared(results: Results, lines: Sequence[Registration]) -> list[Change]:
+def undeclared(results: ResultsFolder, lines: Sequence[Registration]) -> list[Change]:
     """Return how plan, protocol and records of a folder differ from what it registered last.
 
     Parameters
     ----------
-    results : Results
+    results : ResultsFolder
         The folder.
     lines : sequence of Registration
         All its lines.

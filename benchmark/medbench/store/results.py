@@ -67,7 +67,7 @@ class PlannedRun:
         return run_label(self.axes)
 
 
-class Results:
+class ResultsFolder:
     """A results folder.
 
     Parameters
@@ -80,7 +80,7 @@ class Results:
         self.root = root
 
     @classmethod
-    def create(cls, root: Path, protocol: str) -> Results:
+    def create(cls, root: Path, protocol: str) -> ResultsFolder:
         """Open a results folder for a protocol, making it if it is not there.
 
         Raises
@@ -104,7 +104,7 @@ class Results:
         return results
 
     @classmethod
-    def open(cls, root: Path) -> Results:
+    def open(cls, root: Path) -> ResultsFolder:
         """Open an existing results folder.
 
         Raises

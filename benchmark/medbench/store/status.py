@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from medbench.store.attempts import Attempt
 from medbench.store.index import faults
 from medbench.store.locks import Lock
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import PlannedRun, ResultsFolder
 from medbench.store.states import DONE, INTERRUPTED, PENDING, RUNNING, SKIPPED, UNREADABLE
 
 
@@ -39,13 +39,13 @@ class RunStatus:
 
 
 def run_statuses(
-    results: Results, unreadable: Mapping[str, str] | None = None
+    results: ResultsFolder, unreadable: Mapping[str, str] | None = None
 ) -> Iterator[RunStatus]:
     """Yield what became of each planned run.
 
     Parameters
     ----------
-    results : Results
+    results : ResultsFolder
         The folder.
     unreadable : mapping of str to str, optional
         Why records cannot be read, by run key; read from the index by default.

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from medbench import hookimpl
 from medbench.interfaces.events import JobEnded
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench_plugins.loggers.reading import curves_of, readings_of, record_of
 
 
@@ -26,7 +26,7 @@ def medbench_job_ended(event: JobEnded) -> None:
         return
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # newer releases ask for it
     client = MlflowClient(tracking_uri=(Path(event.results) / "logs" / "mlruns").as_uri())
-    name = Results(Path(event.results)).protocol_name
+    name = ResultsFolder(Path(event.results)).protocol_name
     known = client.get_experiment_by_name(name)
     experiment = known.experiment_id if known else client.create_experiment(name)
     run = client.create_run(experiment, run_name=event.label).info.run_id

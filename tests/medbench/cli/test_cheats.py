@@ -19,15 +19,15 @@ from commandline import Finished, medbench
 from medbench.canonical import canonical_json, sha256
 from medbench.repetition import altered_bound, draw
 from medbench.store.records import Record, make_record, read_record, write_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 @pytest.fixture
-def folder(finished: Finished, tmp_path: Path) -> Results:
-    return Results.open(finished.copy(tmp_path))
+def folder(finished: Finished, tmp_path: Path) -> ResultsFolder:
+    return ResultsFolder.open(finished.copy(tmp_path))
 
 
-def record_of(folder: Results, **axes: Any) -> Path:
+def record_of(folder: ResultsFolder, **axes: Any) -> Path:
     """Return the first record with these axes."""
     keys = (run.key for run in folder.plan() if axes.items() <= run.axes.items())
     return folder.record_path(next(keys))
@@ -42,25 +42,25 @@ def replaced(path: Path, change: Callable[[Record], Record]) -> None:
     write_record(path, make_record(*parts))
 
 
-def found(folder: Results, *more: object) -> Any:
+def found(folder: ResultsFolder, *more: object) -> Any:
     ended = medbench("verify", "--results", folder.root, "--json", *more)
     assert ended.status in (0, 1), ended.err
     return ended.status, ended.json
 
 
-def faults(folder: Results) -> dict[str, str]:
+def faults(folder: ResultsFolder) -> dict[str, str]:
     status, told = found(folder)
     assert status == 1
     return {fault["file"]: fault["fault"] for fault in told["faults"]}
 
 
-def test_an_honest_folder_has_no_fault(folder: Results) -> None:
+def test_an_honest_folder_has_no_fault(folder: ResultsFolder) -> None:
     status, told = found(folder)
     assert status == 0
     assert told["faults"] == told["missing"] == told["declared_later"] == told["unplanned"] == []
 
 
-def test_the_predictions_of_another_method_are_named(folder: Results) -> None:
+def test_the_predictions_of_another_method_are_named(folder: ResultsFolder) -> None:
     """Readings, curves and digest are those of the predictions: only their source is wrong."""
     better = read_record(record_of(folder, method="co-teaching", pretext="none", seed=0))
     path = record_of(folder, method="cross-entropy", pretext="none", seed=0)
@@ -78,7 +78,7 @@ def test_the_predictions_of_another_method_are_named(folder: Results) -> None:
     assert all("its predictions are those of" in fault for fault in named.values())
 
 
-def test_a_renamed_method_is_named(folder: Results) -> None:
+def test_a_renamed_method_is_named(folder: ResultsFolder) -> None:
     """In header and spec, with and without the key that the spec then has."""
     path = record_of(folder, method="co-teaching", pretext="none", seed=0)
 
@@ -108,7 +108,7 @@ def test_a_renamed_method_is_named(folder: Results) -> None:
 
 
 @pytest.fixture
-def without_seed(folder: Results) -> Results:
+def without_seed(folder: ResultsFolder) -> ResultsFolder:
     """The folder without the records of seed 1."""
     for run in folder.plan():
         if run.axes["seed"] == 1:
@@ -116,7 +116,7 @@ def without_seed(folder: Results) -> Results:
     return folder
 
 
-def test_deleted_records_are_counted_and_named(without_seed: Results) -> None:
+def test_deleted_records_are_counted_and_named(without_seed: ResultsFolder) -> None:
     status, told = found(without_seed)
     assert status == 1
     assert len(told["missing"]) == 4
@@ -126,7 +126,7 @@ def test_deleted_records_are_counted_and_named(without_seed: Results) -> None:
     assert f"missing: {told['missing'][0]}" in plain
 
 
-def test_records_deleted_with_plan_and_protocol_are_named(without_seed: Results) -> None:
+def test_records_deleted_with_plan_and_protocol_are_named(without_seed: ResultsFolder) -> None:
     rows = json.loads(without_seed.plan_path.read_text())
     without_seed.plan_path.write_text(json.dumps([row for row in rows if row["seed"] != 1]))
     path = without_seed.protocol_path
@@ -136,7 +136,9 @@ def test_records_deleted_with_plan_and_protocol_are_named(without_seed: Results)
     assert "protocol.toml is not the protocol that was registered last" in fault
 
 
-def test_a_rewritten_registration_is_not_the_one_that_records_name(without_seed: Results) -> None:
+def test_a_rewritten_registration_is_not_the_one_that_records_name(
+    without_seed: ResultsFolder,
+) -> None:
     """The seed is taken out of everything, and a new chain written over the old one."""
     rows = json.loads(without_seed.plan_path.read_text())
     without_seed.plan_path.write_text(json.dumps([row for row in rows if row["seed"] != 1]))
@@ -150,14 +152,14 @@ def test_a_rewritten_registration_is_not_the_one_that_records_name(without_seed:
     )
 
 
-def test_a_registration_that_is_gone_is_named(folder: Results) -> None:
+def test_a_registration_that_is_gone_is_named(folder: ResultsFolder) -> None:
     folder.registration_path.unlink()
     assert "it is missing" in faults(folder)["registration.jsonl"]
 
 
 def test_statistics_changed_afterwards_are_named(finished: Finished, tmp_path: Path) -> None:
     """By hand in the folder, and by running the changed protocol."""
-    folder = Results.open(finished.copy(tmp_path))
+    folder = ResultsFolder.open(finished.copy(tmp_path))
     text = folder.protocol_path.read_text() + '\n[statistics]\nreading = "best"\n'
     kept = folder.protocol_path.read_text()
     folder.protocol_path.write_text(text)
@@ -175,7 +177,7 @@ def test_statistics_changed_afterwards_are_named(finished: Finished, tmp_path: P
     assert "when 8 runs had finished" in change
 
 
-def test_repetition_finds_what_no_check_can(folder: Results) -> None:
+def test_repetition_finds_what_no_check_can(folder: ResultsFolder) -> None:
     """All of a record is consistent, and not what the run gives."""
     status, told = found(folder, "--repeat", 2, "--beacon", "00ff")
     assert status == 0
@@ -208,7 +210,7 @@ def test_the_bound_is_the_hypergeometric_one() -> None:
     assert altered_bound(0, 7) == 8
 
 
-def test_a_run_that_cannot_be_repeated_is_said(folder: Results) -> None:
+def test_a_run_that_cannot_be_repeated_is_said(folder: ResultsFolder) -> None:
     """Its key is not one that the protocol gives: a plugin or a dataset is another one now."""
     text = (
         folder.protocol_path.read_text()
@@ -223,7 +225,7 @@ def test_a_run_that_cannot_be_repeated_is_said(folder: Results) -> None:
 
 
 def test_a_beacon_that_is_no_number_is_refused_and_its_case_does_not_matter(
-    folder: Results,
+    folder: ResultsFolder,
 ) -> None:
     ended = medbench("verify", "--results", folder.root, "--repeat", "1", "--beacon", "zz")
     assert ended.status == 2

@@ -25,7 +25,7 @@ from medbench.cli import cli
 from medbench.plugins.registry import discover
 from medbench.protocol.shipped import protocol_paths
 from medbench.store.records import make_record, read_record, write_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.status import run_statuses
 
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
@@ -84,7 +84,7 @@ def test_a_part_of_a_protocol(finished: Finished, tmp_path: Path) -> None:
     assert ended.status == 0
     assert (ended.json["runs"], ended.json["done_now"]) == (1, 1)
     whole = {row["run_key"]: row["digest"] for row in rows_of(finished)}
-    results = Results.open(tmp_path / "part")
+    results = ResultsFolder.open(tmp_path / "part")
     (state,) = (state for state in run_statuses(results) if state.status == "done")
     digest = read_record(results.record_path(state.run.key)).header.digest
     assert digest == whole[state.run.key]
@@ -187,7 +187,7 @@ def test_results_as_json_hold_key_status_digest_and_axes(finished: Finished) -> 
 
 def test_results_hold_what_the_stored_predictions_give(finished: Finished) -> None:
     """Recomputed with scikit-learn from the arrays of each record."""
-    results = Results.open(finished.results)
+    results = ResultsFolder.open(finished.results)
     for row in rows_of(finished):
         arrays = read_record(results.record_path(str(row["run_key"]))).arrays
         by_epoch = [

@@ -17,7 +17,7 @@ from commandline import Ended, Finished, command_line, content, digests, medbenc
 from faults import Prepare, read_only, small_disk, ways
 from PIL import Image
 
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: A third of the grid that ``finished`` has: two runs and the pretraining of one of them.
 PART = ("--method", "cross-entropy", "--seed", "0")
@@ -64,7 +64,7 @@ def test_disk_full(finished: Finished, tmp_path: Path, way: str) -> None:
         assert last.endswith("the same command continues from here")
         assert "Traceback" not in ended.err
         assert ended.out == ""
-        store = Results.open(results)
+        store = ResultsFolder.open(results)
         assert store.attempts() == {}, "the disk is at fault, not a run"
         assert not list(results.rglob("*.part")), "nothing half-written is left"
         assert not list(results.rglob("*.h5")), "and nothing torn is taken for done"
@@ -178,7 +178,7 @@ def test_flipped_byte_in_a_data_file(tmp_path: Path) -> None:
     run = (*run, "--cache", cache, "--device", "cpu")
     ended = medbench(*run)
     assert ended.status == 1
-    ((attempt,),) = Results.open(tmp_path / "results").attempts().values()
+    ((attempt,),) = ResultsFolder.open(tmp_path / "results").attempts().values()
     assert attempt.state == "failed"
     assert str(data) in attempt.reason
     assert "remove it and run: medbench data prepare folder:mine SOURCE" in attempt.reason

@@ -19,7 +19,7 @@ from medbench.protocol.read import read_protocol
 from medbench.protocol.runs import expand
 from medbench.protocol.spec import RunSpec
 from medbench.store.records import read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.status import run_statuses
 
 PROTOCOL = """
@@ -73,8 +73,10 @@ def test_exported_labels_are_those_in_the_record(tmp_path: Path) -> None:
     results = tmp_path / "results"
     words = ["--protocol", tmp_path / "shared.toml", "--results", results, "--jobs", "1"]
     assert medbench("run", "--seed", "0", *words).status == 0
-    (done,) = [state for state in run_statuses(Results.open(results)) if state.status == "done"]
-    record = read_record(Results.open(results).record_path(done.run.key))
+    (done,) = [
+        state for state in run_statuses(ResultsFolder.open(results)) if state.status == "done"
+    ]
+    record = read_record(ResultsFolder.open(results).record_path(done.run.key))
     for split, labels in (
         ("train", "train/noisy_labels"),
         ("validation", "validation/noisy_labels"),

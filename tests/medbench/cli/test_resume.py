@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commandline import Finished, alive, digests, started
 
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 def records(results: Path) -> dict[str, int]:
@@ -59,7 +59,9 @@ def test_interrupted_killed_and_finished_at_last(finished: Finished, tmp_path: P
     assert "Traceback" not in err
     gone_within(below, 5)
     # whether a run was under way just then is chance
-    tried = [attempt for each in Results.open(results).attempts().values() for attempt in each]
+    tried = [
+        attempt for each in ResultsFolder.open(results).attempts().values() for attempt in each
+    ]
     assert not [attempt for attempt in tried if attempt.failed], "an interruption is no failure"
     first = records(results)
     assert 2 <= len(first) < 8

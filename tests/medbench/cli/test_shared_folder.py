@@ -17,7 +17,7 @@ from commandline import Finished, digests, medbench, started
 from medbench.store.locks import locks_in
 from medbench.store.processes import Process
 from medbench.store.records import read_header
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc")
 
@@ -57,14 +57,14 @@ def test_two_commands_do_everything_once(finished: Finished, tmp_path: Path) -> 
     assert set(tried.values()) == {1}
     assert digests(results) == digests(finished.results)
     assert_nothing_is_left(results)
-    assert Results.open(results).attempts() == {}
+    assert ResultsFolder.open(results).attempts() == {}
 
 
 @pytest.mark.slow
 def test_three_commands_of_which_one_is_killed(finished: Finished, tmp_path: Path) -> None:
     """The killed one's lock is taken over, its attempt kept, and nothing else is repeated."""
     results = tmp_path / "results"
-    store = Results(results)
+    store = ResultsFolder(results)
     doomed = started(finished, results, "--json")
     wait_for(lambda: bool(attempts(results)), doomed)
     (lock,) = locks_in(results / "locks")
@@ -97,7 +97,7 @@ def test_a_lock_left_by_a_dead_command_of_this_machine_is_no_obstacle(
 ) -> None:
     """`status` shows it, and the same command continues."""
     copy = finished.copy(tmp_path)
-    store = Results.open(copy)
+    store = ResultsFolder.open(copy)
     run = store.plan()[-1]
     (record,) = (copy / "runs").rglob(f"{run.key}.h5")
     record.unlink()

@@ -17,7 +17,7 @@ from medbench.runner.status import Status, Trouble, read_status
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Locks, RunningJob
 from medbench.store.records import make_record, write_record
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import PlannedRun, ResultsFolder
 from medbench.store.states import STATES
 
 
@@ -36,9 +36,9 @@ KEYS = [key_of(axes(seed)) for seed in range(6)]
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> ResultsFolder:
     """Six planned runs: the first is done and took 10 s, the second failed, the others wait."""
-    results = Results.create(tmp_path / "results", "toy")
+    results = ResultsFolder.create(tmp_path / "results", "toy")
     results.write_plan("", [PlannedRun(KEYS[seed], axes(seed)) for seed in range(6)])
     metadata = {"times": {"training": 8.0, "evaluation": 2.0}}
     record = make_record(KEYS[0], axes(0), {}, {"readings": {}}, {}, metadata)
@@ -47,7 +47,9 @@ def results(tmp_path: Path) -> Results:
     return results
 
 
-def fail(results: Results, seed: int, reason: str, traceback: str = "", number: int = 1) -> None:
+def fail(
+    results: ResultsFolder, seed: int, reason: str, traceback: str = "", number: int = 1
+) -> None:
     label = f"seed {seed}"
     results.write_attempt(
         Attempt(KEYS[seed], label, "run", number, "failed", reason, traceback, host="far")
@@ -55,7 +57,7 @@ def fail(results: Results, seed: int, reason: str, traceback: str = "", number: 
     write_log(results, seed, number, f"epoch 1\nattempt {number}\n")
 
 
-def write_log(results: Results, seed: int, number: int, text: str) -> None:
+def write_log(results: ResultsFolder, seed: int, number: int, text: str) -> None:
     path = results.log_path(KEYS[seed], number)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -64,7 +66,7 @@ def write_log(results: Results, seed: int, number: int, text: str) -> None:
 # --- status ----------------------------------------------------------------------------------
 
 
-def test_status_counts_every_run_once_and_groups_failures_by_reason(results: Results) -> None:
+def test_status_counts_every_run_once_and_groups_failures_by_reason(results: ResultsFolder) -> None:
     for seed in (2, 3):
         fail(results, seed, "RuntimeError: boom")
     ended = medbench("status", "--results", results.root)
@@ -76,7 +78,7 @@ def test_status_counts_every_run_once_and_groups_failures_by_reason(results: Res
     assert f"medbench log {KEYS[1][:8]}" in ended.out
 
 
-def test_status_shows_running_jobs_with_epoch_rate_and_time_left(results: Results) -> None:
+def test_status_shows_running_jobs_with_epoch_rate_and_time_left(results: ResultsFolder) -> None:
     job = RunningJob(KEYS[2], "run two", "run", axes(2), "h")
     with Locks(results.locks_folder) as locks:
         assert locks.acquire(job)
@@ -97,7 +99,7 @@ def test_status_shows_running_jobs_with_epoch_rate_and_time_left(results: Result
 
 
 def test_a_damaged_lock_counts_as_a_running_job_of_which_nothing_is_known(
-    results: Results,
+    results: ResultsFolder,
 ) -> None:
     results.locks_folder.mkdir()
     for text in ("", "{", '{"key": 1}', '[{"key": "x", "strange": 1}]'):
@@ -107,7 +109,7 @@ def test_a_damaged_lock_counts_as_a_running_job_of_which_nothing_is_known(
         assert (job.key, job.total, found.counts["running"]) == (KEYS[2], 0, 1)
 
 
-def test_an_unreadable_record_is_counted_as_such(results: Results) -> None:
+def test_an_unreadable_record_is_counted_as_such(results: ResultsFolder) -> None:
     path = results.record_path(KEYS[0])
     path.write_bytes(path.read_bytes()[:-1])
     ended = medbench("status", "--results", results.root, "--json")
@@ -118,7 +120,7 @@ def test_an_unreadable_record_is_counted_as_such(results: Results) -> None:
     )
 
 
-def test_watch_ends_when_nothing_is_left_to_do(results: Results) -> None:
+def test_watch_ends_when_nothing_is_left_to_do(results: ResultsFolder) -> None:
     for seed in range(2, 6):
         fail(results, seed, "no")
     plain = medbench("status", "--results", results.root, "--watch", "0.1")
@@ -131,11 +133,13 @@ def test_watch_ends_when_nothing_is_left_to_do(results: Results) -> None:
 # --- log -------------------------------------------------------------------------------------
 
 
-def log(results: Results, *arguments: object) -> Ended:
+def log(results: ResultsFolder, *arguments: object) -> Ended:
     return medbench("log", *arguments, "--results", results.root)
 
 
-def test_a_prefix_finds_the_newest_attempt_with_reason_and_traceback(results: Results) -> None:
+def test_a_prefix_finds_the_newest_attempt_with_reason_and_traceback(
+    results: ResultsFolder,
+) -> None:
     fail(results, 1, "ValueError: again", "Traceback\nValueError: again", 2)
     ended = log(results, KEYS[1][:6])
     assert ended.status == 1
@@ -147,14 +151,14 @@ def test_a_prefix_finds_the_newest_attempt_with_reason_and_traceback(results: Re
     assert "attempt 1\nfailed: ValueError: no" in first.out
 
 
-def test_a_log_as_json(results: Results) -> None:
+def test_a_log_as_json(results: ResultsFolder) -> None:
     values = log(results, KEYS[1], "--json").json
     assert values["key"] == KEYS[1]
     assert values["traceback"] == "Traceback\nValueError: no"
     assert (values["state"], values["attempts"], values["host"]) == ("failed", 1, "far")
 
 
-def test_an_unknown_and_an_ambiguous_prefix_are_one_clear_line(results: Results) -> None:
+def test_an_unknown_and_an_ambiguous_prefix_are_one_clear_line(results: ResultsFolder) -> None:
     unknown = log(results, "zz")
     assert unknown.status == 2
     assert "begins with 'zz'" in unknown.err and unknown.err.count("\n") == 1
@@ -164,7 +168,7 @@ def test_an_unknown_and_an_ambiguous_prefix_are_one_clear_line(results: Results)
     assert KEYS[0][:12] in ambiguous.err
 
 
-def test_what_has_no_log_says_why(results: Results) -> None:
+def test_what_has_no_log_says_why(results: ResultsFolder) -> None:
     write_log(results, 1, 1, "")
     for seed, word in ((0, "is done"), (2, "has not been started yet")):
         ended = log(results, KEYS[seed])
@@ -173,7 +177,7 @@ def test_what_has_no_log_says_why(results: Results) -> None:
     assert "the newest is 1" in log(results, KEYS[1], "--attempt", 7).err
 
 
-def test_following_a_log_ends_with_its_attempt(results: Results) -> None:
+def test_following_a_log_ends_with_its_attempt(results: ResultsFolder) -> None:
     ended = log(results, KEYS[1], "--follow")
     assert ended.out.startswith("epoch 1\nattempt 1\nfailed")
 
@@ -214,7 +218,7 @@ def test_a_pace_is_given_in_the_unit_in_which_it_reads_best() -> None:
 
 
 def test_a_dry_run_estimates_time_and_disk_from_what_was_seen(
-    results: Results, tmp_path: Path
+    results: ResultsFolder, tmp_path: Path
 ) -> None:
     file = tmp_path / "tiny.toml"
     file.write_text(tiny_protocol(seeds=list(range(12)), methods=["cross-entropy", "co-teaching"]))

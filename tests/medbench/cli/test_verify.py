@@ -17,12 +17,12 @@ from commandline import Finished, medbench
 from medbench.engine.readings import read_run
 from medbench.engine.samples import labels_hash
 from medbench.store.records import make_record, read_record, write_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 @pytest.fixture
-def results(finished: Finished, tmp_path: Path) -> Results:
-    return Results.open(finished.copy(tmp_path))
+def results(finished: Finished, tmp_path: Path) -> ResultsFolder:
+    return ResultsFolder.open(finished.copy(tmp_path))
 
 
 def with_noisy_label_changed(path: Path) -> None:
@@ -42,7 +42,7 @@ def with_noisy_label_changed(path: Path) -> None:
     write_record(path, make_record(*parts))
 
 
-def test_labels_that_others_of_the_block_do_not_have_are_a_fault(results: Results) -> None:
+def test_labels_that_others_of_the_block_do_not_have_are_a_fault(results: ResultsFolder) -> None:
     """Everything in the record agrees; only the comparison with its block shows it."""
     path = results.record_path(min(results.done("runs")))
 
@@ -54,7 +54,7 @@ def test_labels_that_others_of_the_block_do_not_have_are_a_fault(results: Result
     assert "not those of its block and seed" in fault["fault"]
 
 
-def test_a_plan_that_does_not_match_the_records_is_a_fault(results: Results) -> None:
+def test_a_plan_that_does_not_match_the_records_is_a_fault(results: ResultsFolder) -> None:
     plan = json.loads(results.plan_path.read_text())
     plan[0]["method"] = "another"
     results.plan_path.write_text(json.dumps(plan))

@@ -25,7 +25,7 @@ from commandline import (
 from medbench.check import ContractCase, PluginUnderTest, Rule, rules_of
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -120,7 +120,7 @@ def test_a_command_that_is_stopped_keeps_checkpoints_and_continues(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
-    states = {a.state for tried in Results.open(results).attempts().values() for a in tried}
+    states = {a.state for tried in ResultsFolder.open(results).attempts().values() for a in tried}
     assert states <= {"interrupted"}
     assert medbench_apart(*words(local, results)).status == 0
     assert digests(results) == digests(local.results)
@@ -139,7 +139,7 @@ def test_the_job_of_a_killed_worker_process_is_repeated(
     found[0].kill()
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
-    states = {a.state for tried in Results.open(results).attempts().values() for a in tried}
+    states = {a.state for tried in ResultsFolder.open(results).attempts().values() for a in tried}
     assert states == {"interrupted"}
     assert digests(results) == digests(local.results)
 

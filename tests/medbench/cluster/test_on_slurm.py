@@ -24,7 +24,7 @@ from medbench.interfaces.dataset import DataContext
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import discover
 from medbench.store.records import read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -223,7 +223,7 @@ def test_a_worker_near_its_time_limit_is_requeued_and_continues(
     (worker,) = workers(results)
     assert worker["state"] == "COMPLETED", logs(results)
     assert worker["requeued"] >= 1, logs(results)
-    (tried,) = Results.open(results).attempts().values()
+    (tried,) = ResultsFolder.open(results).attempts().values()
     assert {attempt.state for attempt in tried} == {"interrupted"}
     assert 0 < slow_run.resumed(results)[0] < 240
     assert digests(results) == slow_run.digests
@@ -237,7 +237,7 @@ def test_a_cancelled_worker_keeps_a_checkpoint(
     until(lambda: epochs_done(results) > 3, results)
     assert medbench_apart("stop", "--results", results, "--yes").status == 0
     until(lambda: ended(results), results)
-    (tried,) = Results.open(results).attempts().values()
+    (tried,) = ResultsFolder.open(results).attempts().values()
     assert [attempt.state for attempt in tried] == ["interrupted"], logs(results)
     assert workers(results)[0]["requeued"] == 0
     slow_run.submit(results, "-o", f"setup=rm -f {slow_run.slow}")
@@ -248,7 +248,7 @@ def test_a_cancelled_worker_keeps_a_checkpoint(
 
 
 def epochs_done(results: Path) -> int:
-    return max((lock.job.done for lock in Results(results).locks()), default=0)
+    return max((lock.job.done for lock in ResultsFolder(results).locks()), default=0)
 
 
 def test_a_worker_that_only_waits_leaves_its_node_for_half_an_hour(
@@ -332,6 +332,6 @@ def test_a_worker_that_slurm_ends_for_its_memory(cluster: Path, tmp_path: Path) 
     second = submit(file, results, "--workers", "1", "--plugin", plugin)
     assert second.status == 0, second.err
     until(lambda: ended(results), results)
-    (tried,) = Results.open(results).attempts().values()
+    (tried,) = ResultsFolder.open(results).attempts().values()
     assert tried[0].state == "out-of-memory", tried
     assert len(tried) == 1, "nobody tries it again"

@@ -15,7 +15,7 @@ from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.spec import RunSpec
 from medbench.runner.plan import make_plan
 from medbench.store.agreement import agreement
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 REGISTRY = discover()
 
@@ -99,7 +99,7 @@ def test_a_filter_keeps_what_is_refined(tmp_path: Path) -> None:
 
 
 def test_the_plan_trains_a_first_phase_again_whose_state_was_not_kept(tmp_path: Path) -> None:
-    results = Results.create(tmp_path, "refined")
+    results = ResultsFolder.create(tmp_path, "refined")
     found = expansion(acquisition=["badge"], method=["co-teaching"])
     plain = [run for run in found.runs if run.refinement is None]
     for run in plain:

@@ -17,7 +17,7 @@ from typing import Any
 from medbench.interfaces.executor import Executor, Job, JobEnd, JobHandle, JobProgress
 from medbench.runner.one_job import line_to_event
 from medbench.store.attempts import Attempt
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 class Apart(Executor):
@@ -68,7 +68,7 @@ class Apart(Executor):
     def _vanished(self, job: Job) -> JobEnd:
         """Keep what became of a job whose process ended without a word."""
         reason = f"the job's process ended with exit status {self._running[job.key].wait()}"
-        Results(job.results).write_attempt(
+        ResultsFolder(job.results).write_attempt(
             Attempt(
                 *(job.key, job.label, job.kind, job.attempt, "failed", reason),
                 host=platform.node(),

@@ -22,7 +22,7 @@ from medbench.runner.slots import DeviceSlots
 from medbench.store.locks import Locks
 from medbench.store.records import read_record
 from medbench.store.registration import register
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 def carry_out(
@@ -38,7 +38,7 @@ def carry_out(
     protocol = read_protocol(file)
     context = DataContext(root.parent / "cache")
     expansion = expand(protocol, discover(), context, {"method": methods})
-    results = Results.create(root, protocol.protocol.name)
+    results = ResultsFolder.create(root, protocol.protocol.name)
     whole = expand(protocol, discover(), context)
     results.write_plan(protocol.text, [planned(run) for run in whole.runs])
     versions = plugin_distributions(discover().entries.values())
@@ -55,7 +55,7 @@ def carry_out(
     return progress.summary
 
 
-def digests_of(results: Results) -> dict[str, str]:
+def digests_of(results: ResultsFolder) -> dict[str, str]:
     """Return the digest of each record by key."""
     paths = (results.root / "runs").glob("*/*.h5")
     return {path.stem: read_record(path).header.digest for path in paths}

@@ -22,7 +22,7 @@ from medbench.runner.scheduler import Scheduler
 from medbench.runner.slots import DeviceSlots
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Locks
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 CURRICULUM = """
 [pretexts.two-steps]
@@ -62,7 +62,9 @@ class InProcess(Executor):
 
     def submit(self, job: Job) -> JobHandle:
         if start := job.spec.start:
-            assert Results(job.results).pretraining_path(start.key).exists(), "started too early"
+            assert ResultsFolder(job.results).pretraining_path(start.key).exists(), (
+                "started too early"
+            )
         self.submitted.append(job)
         self.running.append(job)
         self.most_at_once = max(self.most_at_once, len(self.running))
@@ -71,7 +73,7 @@ class InProcess(Executor):
     def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
         job = self.running.pop(self.choose(len(self.running)))
         self.ended.append(job.key)
-        results = Results(job.results)
+        results = ResultsFolder(job.results)
         state = self.state(job)
         if state != "done":
             reason = f"attempt {job.attempt} came to nothing"
@@ -143,7 +145,7 @@ def expanded(**axes: Sequence[str]) -> Expansion:
 
 def carried_out(
     expansion: Expansion,
-    results: Results,
+    results: ResultsFolder,
     executor: Executor,
     *,
     retry: bool = False,

@@ -18,13 +18,13 @@ from medbench.interfaces.options import AttentionOptions
 from medbench.runner.local.evaluator import Shown
 from medbench.runner.verification import check_folder, record_faults
 from medbench.store.records import digest_of, read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 ATTENTION = "[attention]\nimages = 9\ncheck_images = 3\nfeatures = 20"
 WITH_MASKS = {"datasets": ["covid-qu-ex-mini"]}
 
 
-def ran(folder: Path, *tables: str, **grid: list[object]) -> Results:
+def ran(folder: Path, *tables: str, **grid: list[object]) -> ResultsFolder:
     folder.mkdir()
     file = folder / "tiny.toml"
     file.write_text(tiny_protocol(*tables, **{**WITH_MASKS, **grid}))
@@ -33,7 +33,7 @@ def ran(folder: Path, *tables: str, **grid: list[object]) -> Results:
         *("--jobs", "2", "--device", "cpu"),
     )
     assert ended.status == 0, ended.err
-    return Results.open(folder / "results")
+    return ResultsFolder.open(folder / "results")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_of_a_refinement_attention_is_that_after_its_last_round(tmp_path: Path) 
         file, root = tmp_path / f"{name}.toml", tmp_path / name
         file.write_text(tiny_protocol(*tables, **WITH_MASKS, **axes))
         carry_out(file, root, jobs=2)
-        results = Results.open(root)
+        results = ResultsFolder.open(root)
         assert not check_folder(results).faults
         for key in results.done("runs"):
             record = read_record(results.record_path(key))

@@ -11,7 +11,7 @@ import pytest
 from carry import carry_out, digests_of
 from commandline import tiny_protocol
 
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
 
@@ -27,13 +27,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(file: Path) -> dict[str, str]:
     root = file.parent / "undisturbed"
     assert carry_out(file, root).failed == []
-    return digests_of(Results.open(root))
+    return digests_of(ResultsFolder.open(root))
 
 
 @pytest.fixture(params=["full", "read-only"])
-def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Results, str]]:
+def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[ResultsFolder, str]]:
     """Results whose folder of checkpoints is on a disk that is full, or read-only."""
-    results = Results.create(tmp_path / "results", "tiny")
+    results = ResultsFolder.create(tmp_path / "results", "tiny")
     folder = results.root / "checkpoints"
     folder.mkdir()
     how = {"full": "size=16k", "read-only": "size=1m,ro"}[request.param]
@@ -47,7 +47,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Res
 
 
 def test_the_run_is_done_all_the_same(
-    broken: tuple[Results, str], file: Path, undisturbed: dict[str, str]
+    broken: tuple[ResultsFolder, str], file: Path, undisturbed: dict[str, str]
 ) -> None:
     results, reason = broken
     (key,) = carry_out(file, results.root, checkpoint_seconds=None, checkpoint_epochs=1).done

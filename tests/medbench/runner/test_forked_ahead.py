@@ -19,7 +19,7 @@ from medbench.protocol.read import read_protocol
 from medbench.protocol.runs import expand
 from medbench.runner.local.executor import LocalExecutor
 from medbench.runner.plan import JobMaker
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes")
 
@@ -29,7 +29,7 @@ def jobs(tmp_path: Path) -> Iterator[Job]:
     file = tmp_path / "tiny.toml"
     file.write_text(tiny_protocol(seeds=range(6)))
     context = DataContext(tmp_path / "cache")
-    maker = JobMaker(Results.create(tmp_path / "results", "tiny").root, context.cache, None)
+    maker = JobMaker(ResultsFolder.create(tmp_path / "results", "tiny").root, context.cache, None)
     return (
         maker.job(run, 1, "cpu") for run in expand(read_protocol(file), discover(), context).runs
     )

@@ -16,7 +16,7 @@ from medbench.runner import scheduler
 from medbench.runner.progress import Summary
 from medbench.store.checkpoints import Checkpoints
 from medbench.store.records import read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.weights import read_weights
 
 #: Some minutes: in .ci/run with the other slow tests.
@@ -126,7 +126,7 @@ def killed(mortal: Path) -> SimpleNamespace:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scheduler, "REPEATS", 0)  # else it repeats what was killed by itself
         first = run(mortal, "results", jobs=2)
-    results = Results.open(mortal / "results")
+    results = ResultsFolder.open(mortal / "results")
     keys = {
         r.axes["method"] if r.axes["pretext"] == "none" else r.axes["pretext"]: r.key
         for r in results.plan()
@@ -141,11 +141,11 @@ def killed(mortal: Path) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(mortal: Path, killed: SimpleNamespace) -> Results:
+def undisturbed(mortal: Path, killed: SimpleNamespace) -> ResultsFolder:
     """The same, once all that is to die has died."""
     outcome = run(mortal, "undisturbed", jobs=2, checkpoint_epochs=None)
     assert not outcome.failed
-    return Results.open(mortal / "undisturbed")
+    return ResultsFolder.open(mortal / "undisturbed")
 
 
 def test_all_were_killed_and_all_end_well(killed: SimpleNamespace) -> None:
@@ -158,7 +158,7 @@ def test_all_were_killed_and_all_end_well(killed: SimpleNamespace) -> None:
 
 
 def test_every_digest_is_that_of_an_undisturbed_run(
-    killed: SimpleNamespace, undisturbed: Results
+    killed: SimpleNamespace, undisturbed: ResultsFolder
 ) -> None:
     found = digests_of(killed.results)
     assert len(found) == len(RESUMED) + 2
@@ -175,7 +175,7 @@ def test_a_run_goes_on_after_the_epoch_of_its_checkpoint(
 
 
 def test_a_pretraining_goes_on_in_each_step_of_a_curriculum(
-    killed: SimpleNamespace, undisturbed: Results
+    killed: SimpleNamespace, undisturbed: ResultsFolder
 ) -> None:
     paths = sorted((killed.results.root / "pretrainings").glob("*/*.safetensors"))
     weights = [read_weights(path) for path in paths]
@@ -185,7 +185,9 @@ def test_a_pretraining_goes_on_in_each_step_of_a_curriculum(
     ]
 
 
-def test_what_a_method_asks_is_counted_once(killed: SimpleNamespace, undisturbed: Results) -> None:
+def test_what_a_method_asks_is_counted_once(
+    killed: SimpleNamespace, undisturbed: ResultsFolder
+) -> None:
     key = killed.keys["evaluator"]
     counts = [
         read_record(r.record_path(key)).header.summary["oracle"]

@@ -32,7 +32,7 @@ from medbench.runner.plan import PlanItem
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Locks, RunningJob
 from medbench.store.processes import Process
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def expansion() -> Expansion:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
-    return Results.create(tmp_path / "results", "tiny")
+def results(tmp_path: Path) -> ResultsFolder:
+    return ResultsFolder.create(tmp_path / "results", "tiny")
 
 
 @pytest.fixture(autouse=True)
@@ -51,12 +51,12 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "POLL", 0.01)
 
 
-def path_of(results: Results, item: PlanItem) -> Path:
+def path_of(results: ResultsFolder, item: PlanItem) -> Path:
     path = results.record_path if isinstance(item, RunSpec) else results.pretraining_path
     return path(item.key)
 
 
-def finish(results: Results, item: PlanItem) -> None:
+def finish(results: ResultsFolder, item: PlanItem) -> None:
     path_of(results, item).parent.mkdir(parents=True, exist_ok=True)
     path_of(results, item).touch()
 
@@ -87,7 +87,7 @@ def job_of(item: PlanItem) -> RunningJob:
 
 
 def test_what_another_command_runs_is_waited_for_and_not_done(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     run = expansion.runs[0]
     with Locks(results.locks_folder) as theirs:
@@ -109,7 +109,7 @@ def test_what_another_command_runs_is_waited_for_and_not_done(
 
 @pytest.mark.parametrize("idle", [0.1, 0.5])
 def test_a_command_that_only_waits_ends_after_a_while(
-    expansion: Expansion, results: Results, idle: float
+    expansion: Expansion, results: ResultsFolder, idle: float
 ) -> None:
     step = next(run.pretraining for run in expansion.runs if run.axes["pretext"] == "rotation")
     assert step is not None
@@ -129,7 +129,7 @@ def test_a_command_that_only_waits_ends_after_a_while(
 
 
 def test_runs_wait_for_a_pretraining_that_another_command_runs(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     step = next(run.pretraining for run in expansion.runs if run.axes["pretext"] == "rotation")
     assert step is not None
@@ -153,7 +153,7 @@ def test_runs_wait_for_a_pretraining_that_another_command_runs(
 
 
 def test_what_failed_in_another_command_is_not_tried_once_more(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     """Also where both were asked to repeat what had failed before."""
     run = expansion.runs[0]
@@ -174,7 +174,7 @@ def test_what_failed_in_another_command_is_not_tried_once_more(
 
 
 def test_few_of_many_jobs_of_others_are_looked_at_in_each_check(
-    expansion: Expansion, results: Results, monkeypatch: pytest.MonkeyPatch
+    expansion: Expansion, results: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But each in its turn, and one that is released at once."""
     looks: list[list[str]] = []
@@ -214,7 +214,7 @@ def test_few_of_many_jobs_of_others_are_looked_at_in_each_check(
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc")
 def test_the_work_of_a_dead_command_is_taken_over_and_its_attempt_kept(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     run = expansion.runs[0]
     ended = subprocess.Popen(["true"])
@@ -243,7 +243,7 @@ def test_the_work_of_a_dead_command_is_taken_over_and_its_attempt_kept(
 
 
 def test_a_dead_commands_lock_on_what_is_done_is_tidied_away(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     carried_out(expansion, results, InProcess(2))
     ended = subprocess.Popen(["true"])
@@ -259,7 +259,7 @@ def test_a_dead_commands_lock_on_what_is_done_is_tidied_away(
 
 
 def test_a_command_that_was_taken_for_dead_yields_its_job(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     """It was suspended: when it wakes, another holds its lock, and ends the run."""
     run = expansion.runs[0]
@@ -296,7 +296,7 @@ def test_a_command_that_was_taken_for_dead_yields_its_job(
 
 
 def test_an_emptied_folder_of_locks_is_no_reason_to_give_up(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     class Emptied(InProcess):
         def events(self, wait: float) -> Sequence[JobProgress | JobEnd]:
@@ -316,7 +316,7 @@ def test_an_emptied_folder_of_locks_is_no_reason_to_give_up(
 def test_commands_at_once_do_everything_once_if_anything_fails(
     expansion: Expansion, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    results = Results.create(tmp_path_factory.mktemp("any") / "results", "tiny")
+    results = ResultsFolder.create(tmp_path_factory.mktemp("any") / "results", "tiny")
     items: dict[str, PlanItem] = {**{run.key: run for run in expansion.runs}}
     items |= expansion.pretrainings()
     failing = data.draw(st.sets(st.sampled_from(sorted(items)), max_size=5))
@@ -375,7 +375,7 @@ GPUS = ("cuda:0", "cuda:1")
 
 
 def test_jobs_are_spread_and_what_is_out_of_memory_is_repeated_alone(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     executor = Crowded(4)
     _, outcome, notes = carried_out(expansion, results, executor, devices=GPUS)
@@ -393,7 +393,7 @@ def test_jobs_are_spread_and_what_is_out_of_memory_is_repeated_alone(
 
 
 def test_out_of_memory_alone_is_a_failure_after_one_repetition(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     executor = Crowded(4, hopeless=True)
     _, outcome, _ = carried_out(expansion, results, executor, devices=GPUS)
@@ -409,7 +409,9 @@ def test_out_of_memory_alone_is_a_failure_after_one_repetition(
     assert again.submitted == [], "and counts as one from then on"
 
 
-def test_one_job_a_device_is_alone_from_the_first(expansion: Expansion, results: Results) -> None:
+def test_one_job_a_device_is_alone_from_the_first(
+    expansion: Expansion, results: ResultsFolder
+) -> None:
     executor = Crowded(2, hopeless=True)
     _, outcome, _ = carried_out(expansion, results, executor, devices=GPUS)
     assert len(outcome.failed) == 8
@@ -417,7 +419,7 @@ def test_one_job_a_device_is_alone_from_the_first(expansion: Expansion, results:
 
 
 def test_what_was_to_be_repeated_alone_when_all_ended_is_done_by_the_next_command(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     run = expansion.runs[0]
     results.write_attempt(
@@ -451,7 +453,7 @@ class Killed(InProcess):
     ids=["at once", "always in one epoch", "each time further"],
 )
 def test_a_killed_job_is_repeated(
-    expansion: Expansion, results: Results, times: int, reached: Callable[[int], int]
+    expansion: Expansion, results: ResultsFolder, times: int, reached: Callable[[int], int]
 ) -> None:
     _, outcome, notes = carried_out(expansion, results, Killed(times, reached))
     assert len(outcome.done) == 22
@@ -462,7 +464,7 @@ def test_a_killed_job_is_repeated(
     assert results.locks() == []
 
 
-def test_one_that_is_always_killed_has_failed(expansion: Expansion, results: Results) -> None:
+def test_one_that_is_always_killed_has_failed(expansion: Expansion, results: ResultsFolder) -> None:
     _, outcome, notes = carried_out(expansion, results, Killed(100))
     waiting = {run.key for run in expansion.runs if run.pretraining}
     assert set(outcome.skipped) == waiting
@@ -478,7 +480,7 @@ def test_one_that_is_always_killed_has_failed(expansion: Expansion, results: Res
 
 
 def test_an_interrupted_job_is_no_failure_and_takes_along_what_waits_for_it(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     notes = Notes()
 

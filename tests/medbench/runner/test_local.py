@@ -25,7 +25,7 @@ from medbench.runner.local.resource_monitor import LOG_LIMIT
 from medbench.runner.plan import JobMaker
 from medbench.store.attempts import Attempt
 from medbench.store.records import read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.status import run_statuses
 
 #: What the kept reason of each must say.
@@ -114,7 +114,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory, nuisance: None, notes: Path) 
         *("--jobs", "2", "--device", "cpu", "--timeout", "120", "--memory", "1.5"),
     )
     assert before == (Path.cwd(), dict(os.environ))
-    results = Results.open(folder / "results")
+    results = ResultsFolder.open(folder / "results")
     return SimpleNamespace(
         file=file,
         ended=ended,
@@ -271,7 +271,7 @@ def test_a_hanging_run_is_ended_with_all_its_processes(
     assert time.monotonic() - begun > 8
     assert ended.status == 1
     assert ended.json["failed"] == 1
-    (state,) = run_statuses(Results.open(tmp_path / "results"))
+    (state,) = run_statuses(ResultsFolder.open(tmp_path / "results"))
     assert state.status == "timeout"
     assert state.reason == "it took longer than the 8 s allowed with --timeout"
     for pid in (notes / "hanging").read_text().split():
@@ -303,7 +303,7 @@ def test_a_job_does_not_outlive_its_runner(
     file = read_protocol(tmp_path / "tiny.toml")
     context = DataContext(tmp_path / "cache")
     (run,) = expand(file, discover(), context).runs
-    results = Results.create(tmp_path / "results", "tiny")
+    results = ResultsFolder.create(tmp_path / "results", "tiny")
     job = JobMaker(results.root, context.cache, None).job(run, 1, "cpu")
     hanging = notes / "hanging"
     if how == "closed":

@@ -28,7 +28,7 @@ from medbench.runner.progress import Progress, Summary
 from medbench.runner.status import running_jobs
 from medbench.store.attempts import Attempt
 from medbench.store.locks import Locks
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 def run(seed: int, method: str = "ce", dataset: str = "chest") -> RunSpec:
@@ -67,7 +67,7 @@ def clock() -> Clock:
 
 
 def progress_of(folder: Path, clock: Clock, runs: list[RunSpec], **known: Any) -> Progress:
-    results = Results.create(folder / "results", "toy")
+    results = ResultsFolder.create(folder / "results", "toy")
     plan = Plan(tuple(runs), known.get("done", frozenset()), known.get("failed", {}), {}, {})
     return Progress(plan, results, known.get("jobs", 1), known.get("costs", JobCosts()), clock)
 
@@ -154,7 +154,7 @@ def test_the_pace_is_that_of_the_epochs_done_here(tmp_path: Path, clock: Clock) 
 def test_other_commands_read_how_far_a_job_is(tmp_path: Path, clock: Clock) -> None:
     item = run(0)
     seen = progress_of(tmp_path, clock, [item])
-    results = Results(tmp_path / "results")
+    results = ResultsFolder(tmp_path / "results")
     with Locks(results.locks_folder) as locks:
         queue = JobQueue(results, locks, {}, seen.running)
         assert queue.acquire(item) == 1

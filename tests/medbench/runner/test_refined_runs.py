@@ -18,7 +18,7 @@ from medbench.runner.verification import (
     record_faults,
 )
 from medbench.store.records import read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 PLUGIN = '''
 """An acquisition function whose process is killed once, in its second round."""
@@ -89,14 +89,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def records(folder: Path) -> dict[tuple[str, str], Any]:
-    results = Results.open(folder)
+    results = ResultsFolder.open(folder)
     paths = [results.record_path(key) for key in results.done("runs")]
     found = [read_record(path) for path in paths]
     return {(r.header.axes["method"], r.header.axes.get("acquisition", "")): r for r in found}
 
 
 def test_the_first_phase_is_trained_once_and_round_0_is_its_last_epoch(folder: Path) -> None:
-    found, results = records(folder), Results.open(folder)
+    found, results = records(folder), ResultsFolder.open(folder)
     first = found["co-teaching", ""]
     assert results.done("phases") >= {first.header.key}
     for name in ("entropy", "badge"):
@@ -132,7 +132,7 @@ def test_every_label_that_leaves_the_oracle_is_charged_by_sample_and_round(folde
 
 
 def test_failures_are_told_in_one_line_and_harm_nothing_else(folder: Path) -> None:
-    results = Results.open(folder)
+    results = ResultsFolder.open(folder)
     reasons = {
         (run.axes["method"], run.axes.get("acquisition", "")): attempts[-1].reason
         for run in results.plan()
@@ -147,7 +147,7 @@ def test_failures_are_told_in_one_line_and_harm_nothing_else(folder: Path) -> No
 
 
 def test_the_folder_verifies_and_a_label_that_was_not_paid_for_is_found(folder: Path) -> None:
-    results = Results.open(folder)
+    results = ResultsFolder.open(folder)
     assert not check_folder(results).faults
     refined = records(folder)["co-teaching", "badge"]
     arrays = dict(refined.arrays)
@@ -186,5 +186,5 @@ def test_killed_in_a_round_it_continues_to_the_same_digest(
     found = records(tmp_path / "killed")["co-teaching", "dies"]
     assert found.header.metadata["resumed"] == [2]  # round 0 and round 1 were done
     assert found.header.summary["oracle"]["expert_labels"] == 6
-    one, other = (digests_of(Results.open(tmp_path / name)) for name in ("killed", "whole"))
+    one, other = (digests_of(ResultsFolder.open(tmp_path / name)) for name in ("killed", "whole"))
     assert one == other and len(one) == 2

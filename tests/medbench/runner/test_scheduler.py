@@ -18,7 +18,7 @@ from medbench.interfaces.executor import Job
 from medbench.protocol.runs import Expansion
 from medbench.runner.plan import JobMaker, check_prepared, make_plan, planned
 from medbench.runner.progress import Summary
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def expansion() -> Expansion:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
-    return Results.create(tmp_path / "results", "tiny")
+def results(tmp_path: Path) -> ResultsFolder:
+    return ResultsFolder.create(tmp_path / "results", "tiny")
 
 
 def run_keys(expansion: Expansion, **axes: object) -> set[str]:
@@ -40,7 +40,7 @@ def labels(executor: InProcess) -> list[str]:
 
 
 def test_shared_pretrainings_are_done_once_and_before_what_starts_from_them(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     executor = InProcess(2)
     _, outcome, notes = carried_out(expansion, results, executor)
@@ -55,7 +55,7 @@ def test_shared_pretrainings_are_done_once_and_before_what_starts_from_them(
     assert len(notes.of(JobEnded)) == 22
 
 
-def test_all_orders_of_three_steps_train_each_prefix_once(results: Results) -> None:
+def test_all_orders_of_three_steps_train_each_prefix_once(results: ResultsFolder) -> None:
     executor = InProcess(2)
     carried_out(expanded(pretexts=["all-orders"]), results, executor)
     trained = [job for job in executor.submitted if job.kind == "pretraining"]
@@ -63,7 +63,9 @@ def test_all_orders_of_three_steps_train_each_prefix_once(results: Results) -> N
     assert Counter(job.spec.step for job in trained) == {0: 3, 1: 6, 2: 6}
 
 
-def test_the_second_time_there_is_nothing_to_do(expansion: Expansion, results: Results) -> None:
+def test_the_second_time_there_is_nothing_to_do(
+    expansion: Expansion, results: ResultsFolder
+) -> None:
     carried_out(expansion, results, InProcess(1))
     executor = InProcess(1)
     plan, outcome, _ = carried_out(expansion, results, executor)
@@ -74,7 +76,7 @@ def test_the_second_time_there_is_nothing_to_do(expansion: Expansion, results: R
 
 
 def test_a_failed_pretraining_skips_its_runs_and_no_others(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     def first_rotation(job: Job) -> bool:
         return job.kind == "pretraining" and "rotation seed 0" in job.label
@@ -107,7 +109,9 @@ def test_a_failed_pretraining_skips_its_runs_and_no_others(
     assert set(attempts.values()) == {1}
 
 
-def test_a_failed_run_is_not_repeated_until_asked(expansion: Expansion, results: Results) -> None:
+def test_a_failed_run_is_not_repeated_until_asked(
+    expansion: Expansion, results: ResultsFolder
+) -> None:
     def fails(job: Job) -> bool:
         return job.kind == "run" and job.spec.axes["method"] == "co-teaching"
 
@@ -138,7 +142,7 @@ def test_a_failed_run_is_not_repeated_until_asked(expansion: Expansion, results:
 def test_every_run_is_done_failed_or_skipped_if_anything_fails_in_any_order(
     expansion: Expansion, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    results = Results.create(tmp_path_factory.mktemp("any") / "results", "tiny")
+    results = ResultsFolder.create(tmp_path_factory.mktemp("any") / "results", "tiny")
     items = {**{run.key: run for run in expansion.runs}, **expansion.pretrainings()}
     failing: Collection[str] = data.draw(st.sets(st.sampled_from(sorted(items)), max_size=6))
     order = data.draw(st.randoms(use_true_random=False))
@@ -164,7 +168,7 @@ def test_every_run_is_done_failed_or_skipped_if_anything_fails_in_any_order(
 
 
 def test_a_part_of_a_protocol_brings_only_its_own_pretrainings(
-    expansion: Expansion, results: Results
+    expansion: Expansion, results: ResultsFolder
 ) -> None:
     chosen = tuple(
         run

@@ -12,7 +12,7 @@ import pytest
 from commandline import install, medbench, tiny_protocol
 
 from medbench.store.records import Record, read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: A rate that occurs nowhere by chance.
 RATE = 0.41371827
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def record_of(results: Path, method: str) -> Record:
-    opened = Results.open(results)
+    opened = ResultsFolder.open(results)
     (key,) = (
         run.key for run in opened.plan() if (run.axes["method"], run.axes["rate"]) == (method, RATE)
     )

@@ -16,7 +16,7 @@ from carry import carry_out, digests_of
 from commandline import alive, command_line, install, tiny_protocol
 
 from medbench.store.records import read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.status import run_statuses
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
@@ -112,7 +112,7 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     _, left = psutil.wait_procs(below, timeout=PATIENCE)  # the server ends once its command has
     assert not [p for p in left if alive(p.pid)]
 
-    results = Results.open(folder / "results")
+    results = ResultsFolder.open(folder / "results")
     (state,) = run_statuses(results)
     assert state.status == "interrupted"
     assert "it will continue after epoch" in state.reason
@@ -125,7 +125,7 @@ def test_stopped_it_keeps_how_far_it_is_and_goes_on_exactly(
     (epoch,) = record.header.metadata["resumed"]
     assert 0 < epoch < 40
     assert not carry_out(file, folder / "undisturbed").failed
-    assert digests_of(results) == digests_of(Results.open(folder / "undisturbed"))
+    assert digests_of(results) == digests_of(ResultsFolder.open(folder / "undisturbed"))
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_what_hangs_is_ended_when_its_time_is_up(folder: Path) -> None:
     assert process.returncode == 130
     assert "same command" in err.splitlines()[-1]
     assert not any(map(alive, pids))
-    (state,) = run_statuses(Results.open(folder / "results"))
+    (state,) = run_statuses(ResultsFolder.open(folder / "results"))
     assert state.status == "interrupted"
 
 

@@ -28,7 +28,7 @@ from medbench.runner.ready_jobs import ReadyJobs
 from medbench.runner.scheduler import Scheduler
 from medbench.runner.slots import DeviceSlots
 from medbench.store.locks import Locks
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: Seconds of a run by method and of a pretraining by pretext, as different as on real machines.
 SECONDS = {
@@ -122,7 +122,7 @@ def test_the_time_left_is_right_within_a_third_after_a_tenth_of_the_grid(
     shape: tuple[list[str], list[str], list[float], int], jobs: int, tmp_path: Path
 ) -> None:
     runs, steps = grid(*shape)
-    results = Results.create(tmp_path / "results", "toy")
+    results = ResultsFolder.create(tmp_path / "results", "toy")
     plan = Plan(tuple(runs), frozenset(), {}, {}, steps)
     executor, costs = Simulated(jobs), JobCosts()
     progress = Progress(plan, results, jobs, costs, lambda: executor.now)

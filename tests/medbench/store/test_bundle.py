@@ -22,13 +22,13 @@ from commandline import content, medbench
 
 from medbench.errors import StoreError
 from medbench.store.bundle import MANIFEST, read_bundle, unpack_bundle, write_bundle
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 POINTS = grid(method=["ce", "co"], seed=[0, 1])
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> ResultsFolder:
     """Three finished runs of four, the fourth failed; with a log and a board."""
     results = plan(tmp_path / "lab", POINTS)
     for point in POINTS[:3]:
@@ -41,7 +41,7 @@ def results(tmp_path: Path) -> Results:
 
 
 @pytest.fixture
-def bundle(results: Results, tmp_path: Path) -> Path:
+def bundle(results: ResultsFolder, tmp_path: Path) -> Path:
     write_bundle(results, tmp_path / "lab.zip")
     return tmp_path / "lab.zip"
 
@@ -73,7 +73,9 @@ def put(name: str, data: bytes) -> Callable[[dict[str, bytes], dict], None]:
     return change
 
 
-def test_what_goes_in_comes_out_and_no_more(results: Results, bundle: Path, tmp_path: Path) -> None:
+def test_what_goes_in_comes_out_and_no_more(
+    results: ResultsFolder, bundle: Path, tmp_path: Path
+) -> None:
     unpack_bundle(bundle, tmp_path / "out")
     found, had = content(tmp_path / "out"), content(results.root)
     assert found.items() <= had.items()
@@ -84,16 +86,18 @@ def test_what_goes_in_comes_out_and_no_more(results: Results, bundle: Path, tmp_
 
 
 def test_the_same_results_give_the_same_bytes(
-    results: Results, bundle: Path, tmp_path: Path
+    results: ResultsFolder, bundle: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(results.root, tmp_path / "elsewhere")
     for path in copy.rglob("*"):
         os.utime(path, (1, 1))
-    write_bundle(Results.open(copy), tmp_path / "again.zip")
+    write_bundle(ResultsFolder.open(copy), tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
 
 
-def test_the_manifest_states_size_and_hash_of_each_file(results: Results, bundle: Path) -> None:
+def test_the_manifest_states_size_and_hash_of_each_file(
+    results: ResultsFolder, bundle: Path
+) -> None:
     with zipfile.ZipFile(bundle) as archive:
         manifest = json.loads(archive.read(archive.namelist()[0]))
         assert set(manifest["files"]) == set(archive.namelist()[1:])
@@ -102,7 +106,7 @@ def test_the_manifest_states_size_and_hash_of_each_file(results: Results, bundle
     assert manifest["protocol"] == "toy"
 
 
-def test_weights_go_in_only_when_asked_for(results: Results, tmp_path: Path) -> None:
+def test_weights_go_in_only_when_asked_for(results: ResultsFolder, tmp_path: Path) -> None:
     import numpy as np
     from board_records import pretraining_key
 
@@ -280,7 +284,7 @@ def test_there_must_be_something_to_bundle(tmp_path: Path) -> None:
 
 
 def test_the_board_takes_a_bundle_as_it_takes_a_folder(
-    results: Results, bundle: Path, tmp_path: Path
+    results: ResultsFolder, bundle: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(results.root / "index")
     for name, source in (("folder", results.root), ("bundle", bundle)):

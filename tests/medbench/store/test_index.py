@@ -17,7 +17,7 @@ from medbench.store import index as index_module
 from medbench.store import rows as rows_module
 from medbench.store.index import read_index
 from medbench.store.records import make_record, write_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.rows import COLUMNS
 
 AXES = {
@@ -27,11 +27,11 @@ AXES = {
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
-    return Results.create(tmp_path / "results", "toy")
+def results(tmp_path: Path) -> ResultsFolder:
+    return ResultsFolder.create(tmp_path / "results", "toy")
 
 
-def add(results: Results, value: float, **axes: Any) -> str:
+def add(results: ResultsFolder, value: float, **axes: Any) -> str:
     """Write a record whose metrics are all ``value``; returns its key."""
     own = {**AXES, **axes}
     key = sha256(canonical_json(own))
@@ -62,11 +62,11 @@ def add(results: Results, value: float, **axes: Any) -> str:
     return key
 
 
-def rows(results: Results) -> dict[str, Mapping[str, Any]]:
+def rows(results: ResultsFolder) -> dict[str, Mapping[str, Any]]:
     return {row["run_key"]: row for row in read_index(results).to_pylist()}
 
 
-def files_read(results: Results) -> list[str]:
+def files_read(results: ResultsFolder) -> list[str]:
     """Return the keys of the records that reading the index opened."""
     opened: list[str] = []
     read = rows_module.read_header
@@ -77,7 +77,7 @@ def files_read(results: Results) -> list[str]:
     return opened
 
 
-def test_a_row_says_what_the_header_says(results: Results) -> None:
+def test_a_row_says_what_the_header_says(results: ResultsFolder) -> None:
     key = add(results, 0.5)
     path = results.record_path(key)
     (row,) = read_index(results).to_pylist()
@@ -106,18 +106,18 @@ def test_a_row_says_what_the_header_says(results: Results) -> None:
     assert set(row) == {*rows_module.SIGNATURE, *COLUMNS}
 
 
-def test_rows_come_in_the_order_of_keys_whenever_they_were_read(results: Results) -> None:
+def test_rows_come_in_the_order_of_keys_whenever_they_were_read(results: ResultsFolder) -> None:
     keys = []
     for seed in range(6):
         keys.append(add(results, seed / 10, seed=seed))
         assert read_index(results)["run_key"].to_pylist() == sorted(keys)
 
 
-def test_an_empty_folder_has_an_empty_index(results: Results) -> None:
+def test_an_empty_folder_has_an_empty_index(results: ResultsFolder) -> None:
     assert len(read_index(results)) == 0
 
 
-def test_only_new_records_are_read_again(results: Results) -> None:
+def test_only_new_records_are_read_again(results: ResultsFolder) -> None:
     first = add(results, 0.1)
     assert files_read(results) == [first]
     assert files_read(results) == []
@@ -126,7 +126,7 @@ def test_only_new_records_are_read_again(results: Results) -> None:
     assert {row["last_accuracy"] for row in rows(results).values()} == {0.1, 0.2}
 
 
-def test_a_record_that_is_gone_has_no_row(results: Results) -> None:
+def test_a_record_that_is_gone_has_no_row(results: ResultsFolder) -> None:
     keys = [add(results, 0.1, seed=seed) for seed in range(3)]
     read_index(results)
     results.record_path(keys[0]).unlink()
@@ -134,7 +134,7 @@ def test_a_record_that_is_gone_has_no_row(results: Results) -> None:
 
 
 @pytest.mark.parametrize("keep_mtime", [False, True])
-def test_a_replaced_record_is_read_again(results: Results, keep_mtime: bool) -> None:
+def test_a_replaced_record_is_read_again(results: ResultsFolder, keep_mtime: bool) -> None:
     key = add(results, 0.1)
     before = results.record_path(key).stat()
     assert rows(results)[key]["last_mcc"] == 0.1
@@ -146,7 +146,7 @@ def test_a_replaced_record_is_read_again(results: Results, keep_mtime: bool) -> 
 
 
 def test_a_record_edited_in_place_is_read_again_though_size_and_time_are_the_same(
-    results: Results,
+    results: ResultsFolder,
 ) -> None:
     key = add(results, 0.1)
     path = results.record_path(key)
@@ -162,7 +162,9 @@ def test_a_record_edited_in_place_is_read_again_though_size_and_time_are_the_sam
     assert "is not a whole record" in rows(results)[key]["fault"]
 
 
-def test_an_unreadable_record_is_a_row_with_its_fault_until_it_is_fixed(results: Results) -> None:
+def test_an_unreadable_record_is_a_row_with_its_fault_until_it_is_fixed(
+    results: ResultsFolder,
+) -> None:
     key, sound = add(results, 0.1), add(results, 0.2, seed=1)
     path = results.record_path(key)
     content = path.read_bytes()
@@ -177,13 +179,13 @@ def test_an_unreadable_record_is_a_row_with_its_fault_until_it_is_fixed(results:
     assert rows(results)[key]["fault"] == ""
 
 
-def test_a_header_with_values_of_a_wrong_kind_is_a_fault(results: Results) -> None:
+def test_a_header_with_values_of_a_wrong_kind_is_a_fault(results: ResultsFolder) -> None:
     for seed in ("first", 2**70):
         key = add(results, 0.1, seed=seed)
         assert "is not as medbench writes it" in rows(results)[key]["fault"]
 
 
-def test_a_damaged_index_is_rebuilt(results: Results) -> None:
+def test_a_damaged_index_is_rebuilt(results: ResultsFolder) -> None:
     add(results, 0.1)
     sound = read_index(results)
     path = results.index_path("runs")
@@ -201,7 +203,7 @@ def test_a_damaged_index_is_rebuilt(results: Results) -> None:
 
 
 def test_an_index_of_another_version_is_rebuilt(
-    results: Results, monkeypatch: pytest.MonkeyPatch
+    results: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = add(results, 0.1)
     read_index(results)
@@ -211,7 +213,7 @@ def test_an_index_of_another_version_is_rebuilt(
 
 
 def test_without_a_place_to_write_the_index_is_read_all_the_same(
-    results: Results, monkeypatch: pytest.MonkeyPatch
+    results: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = add(results, 0.1)
     (results.root / "index").write_text("a file where the folder should be")
@@ -219,7 +221,7 @@ def test_without_a_place_to_write_the_index_is_read_all_the_same(
     assert (results.root / "index").is_file()
 
 
-def test_other_files_are_not_taken_for_records(results: Results) -> None:
+def test_other_files_are_not_taken_for_records(results: ResultsFolder) -> None:
     key = add(results, 0.1)
     (results.root / "runs" / "notes.txt").write_text("")
     (results.record_path(key).parent / "notes.txt").write_text("")
@@ -228,7 +230,7 @@ def test_other_files_are_not_taken_for_records(results: Results) -> None:
 
 
 def test_many_records_are_read_by_other_processes_with_the_same_rows(
-    results: Results, monkeypatch: pytest.MonkeyPatch
+    results: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in range(12):
         add(results, seed / 20, seed=seed, noise=f"noise {seed % 3}")

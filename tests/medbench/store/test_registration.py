@@ -18,7 +18,7 @@ from medbench.store.registration import (
     register,
     undeclared,
 )
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import PlannedRun, ResultsFolder
 
 KEYS = {seed: hashlib.sha256(str(seed).encode()).hexdigest() for seed in range(4)}
 
@@ -76,8 +76,8 @@ def test_a_registration_made_after_the_results_is_none(tmp_path: Path) -> None:
     assert (change.what, change.finished) == ("registration", 120)
 
 
-def planned_folder(root: Path, seeds: tuple[int, ...], text: str = "") -> Results:
-    results = Results.create(root, "toy")
+def planned_folder(root: Path, seeds: tuple[int, ...], text: str = "") -> ResultsFolder:
+    results = ResultsFolder.create(root, "toy")
     results.write_plan(text, [PlannedRun(KEYS[seed], {"seed": seed}) for seed in seeds])
     return results
 

@@ -14,7 +14,7 @@ from medbench.errors import StoreError
 from medbench.store import results as store
 from medbench.store.attempts import Attempt
 from medbench.store.records import make_record, write_record
-from medbench.store.results import PlannedRun, Results
+from medbench.store.results import PlannedRun, ResultsFolder
 from medbench.store.status import run_statuses
 
 AXES = {"dataset": "d", "noise": "n", "rate": 0.3, "pretext": "p", "method": "m", "seed": 0}
@@ -24,7 +24,7 @@ def key(letter: str) -> str:
     return letter * 64
 
 
-def done(results: Results, name: str) -> None:
+def done(results: ResultsFolder, name: str) -> None:
     record = make_record(name, AXES, {}, {}, {"a": np.arange(3)}, {})
     write_record(results.record_path(name), record)
 
@@ -42,32 +42,35 @@ def tree(root: Path) -> dict[str, bytes]:
 
 def test_a_folder_is_made_and_opened_again(tmp_path: Path) -> None:
     root = tmp_path / "new" / "folder"
-    made = Results.create(root, "quick")
+    made = ResultsFolder.create(root, "quick")
     assert made.protocol_name == "quick"
     marker = json.loads((root / "medbench.json").read_text())
     assert marker == {"format": store.FORMAT, "protocol": "quick"}
-    again = Results.create(root, "quick")
-    assert again.root == Results.open(root).root == root
+    again = ResultsFolder.create(root, "quick")
+    assert again.root == ResultsFolder.open(root).root == root
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert Results.create(empty, "quick").protocol_name == "quick"
+    assert ResultsFolder.create(empty, "quick").protocol_name == "quick"
 
 
 def test_another_protocols_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
-    Results.create(tmp_path, "quick")
+    ResultsFolder.create(tmp_path, "quick")
     before = tree(tmp_path)
     with pytest.raises(StoreError) as caught:
-        Results.create(tmp_path, "smoke")
+        ResultsFolder.create(tmp_path, "smoke")
     for word in (str(tmp_path), "'quick'", "'smoke'", "--results"):
         assert word in str(caught.value)
     assert tree(tmp_path) == before
-    assert Results.open(tmp_path).protocol_name == "quick"
+    assert ResultsFolder.open(tmp_path).protocol_name == "quick"
 
 
 def test_a_newer_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
     text = json.dumps({"format": store.FORMAT + 1, "protocol": "quick", "more": 1})
     (tmp_path / "medbench.json").write_text(text)
-    for opened in (lambda: Results.create(tmp_path, "quick"), lambda: Results.open(tmp_path)):
+    for opened in (
+        lambda: ResultsFolder.create(tmp_path, "quick"),
+        lambda: ResultsFolder.open(tmp_path),
+    ):
         with pytest.raises(StoreError) as caught:
             opened()
         message = str(caught.value)
@@ -79,7 +82,7 @@ def test_a_newer_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear to someone")
     with pytest.raises(StoreError) as caught:
-        Results.create(tmp_path, "quick")
+        ResultsFolder.create(tmp_path, "quick")
     assert str(tmp_path) in str(caught.value) and "--results" in str(caught.value)
     assert tree(tmp_path) == {"thesis.tex": b"dear to someone"}
 
@@ -88,7 +91,7 @@ def test_what_is_no_results_folder_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for root in (tmp_path, tmp_path / "absent", tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StoreError, match="is no results folder") as caught:
-            Results.open(root)
+            ResultsFolder.open(root)
         assert str(root) in str(caught.value)
     assert not (tmp_path / "absent").exists()
 
@@ -97,7 +100,7 @@ def test_what_is_no_results_folder_cannot_be_opened(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(below: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     with pytest.raises(StoreError, match="cannot be written") as caught:
-        Results.create(tmp_path / below, "quick")
+        ResultsFolder.create(tmp_path / below, "quick")
     message = str(caught.value)
     assert str(tmp_path / below) in message and "--results" in message
     assert "\n" not in message and "Errno" not in message
@@ -108,10 +111,10 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         if os.access(tmp_path, os.W_OK):  # the superuser may write anywhere
-            assert Results.create(tmp_path, "quick").protocol_name == "quick"
+            assert ResultsFolder.create(tmp_path, "quick").protocol_name == "quick"
         else:
             with pytest.raises(StoreError, match="cannot be written: Permission denied"):
-                Results.create(tmp_path, "quick")
+                ResultsFolder.create(tmp_path, "quick")
     finally:
         tmp_path.chmod(0o700)
 
@@ -120,7 +123,10 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
 def test_a_damaged_marker_is_named_and_left_alone(text: str, tmp_path: Path) -> None:
     marker = tmp_path / "medbench.json"
     marker.write_text(text)
-    for opened in (lambda: Results.create(tmp_path, "quick"), lambda: Results.open(tmp_path)):
+    for opened in (
+        lambda: ResultsFolder.create(tmp_path, "quick"),
+        lambda: ResultsFolder.open(tmp_path),
+    ):
         with pytest.raises(StoreError) as caught:
             opened()
         assert str(marker) in str(caught.value) and "--results" in str(caught.value)
@@ -131,7 +137,7 @@ def test_a_damaged_marker_is_named_and_left_alone(text: str, tmp_path: Path) -> 
 
 
 def test_the_plan_comes_back(tmp_path: Path) -> None:
-    results = Results.create(tmp_path, "quick")
+    results = ResultsFolder.create(tmp_path, "quick")
     runs = [PlannedRun(key("a"), AXES, key("f")), PlannedRun(key("b"), {**AXES, "rate": 0.1 + 0.2})]
     results.write_plan('name = "quick"  # é', runs)
     assert results.plan() == runs
@@ -140,7 +146,7 @@ def test_the_plan_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [None, "", "{", "7", "[7]", "[[]]", "[{}]", '{"key": 1}'])
 def test_a_damaged_plan_is_named_with_its_cure(text: str | None, tmp_path: Path) -> None:
-    results = Results.create(tmp_path, "quick")
+    results = ResultsFolder.create(tmp_path, "quick")
     if text is not None:
         (tmp_path / "plan.json").write_text(text)
     with pytest.raises(StoreError) as caught:
@@ -150,7 +156,7 @@ def test_a_damaged_plan_is_named_with_its_cure(text: str | None, tmp_path: Path)
 
 
 def test_failures_come_back_in_the_order_of_attempts(tmp_path: Path) -> None:
-    results = Results.create(tmp_path, "quick")
+    results = ResultsFolder.create(tmp_path, "quick")
     assert results.attempts() == {}
     kept = [failure(key("a"), attempt) for attempt in range(1, 13)]
     for each in reversed(kept):
@@ -161,7 +167,7 @@ def test_failures_come_back_in_the_order_of_attempts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '{"key": "a", "unknown": 1}'])
 def test_a_damaged_failure_is_named(text: str, tmp_path: Path) -> None:
-    results = Results.create(tmp_path, "quick")
+    results = ResultsFolder.create(tmp_path, "quick")
     results.write_attempt(failure(key("a")))
     path = results.attempt_path(key("a"), 1)
     path.write_text(text)
@@ -174,7 +180,7 @@ def test_a_damaged_failure_is_named(text: str, tmp_path: Path) -> None:
 
 
 def test_every_state_a_run_can_be_in(tmp_path: Path) -> None:
-    results = Results.create(tmp_path, "quick")
+    results = ResultsFolder.create(tmp_path, "quick")
     torn, well = key("8"), key("9")  # pretrainings: one failed, one failed and then done
     runs = {
         "done": PlannedRun(key("a"), AXES),
@@ -226,7 +232,7 @@ def test_every_state_a_run_can_be_in(tmp_path: Path) -> None:
 
 
 def test_what_is_not_planned_has_no_state(tmp_path: Path) -> None:
-    results = Results.create(tmp_path, "quick")
+    results = ResultsFolder.create(tmp_path, "quick")
     results.write_plan("", [PlannedRun(key("a"), AXES)])
     done(results, key("b"))
     assert [(s.run.key, s.status) for s in run_statuses(results)] == [(key("a"), "pending")]
@@ -235,7 +241,7 @@ def test_what_is_not_planned_has_no_state(tmp_path: Path) -> None:
 
 
 def test_paths_of_a_key_are_apart(tmp_path: Path) -> None:
-    results = Results.create(tmp_path, "quick")
+    results = ResultsFolder.create(tmp_path, "quick")
     paths = [
         results.record_path(key("a")), results.pretraining_path(key("a")),
         results.attempt_path(key("a"), 1), results.attempt_path(key("a"), 2),

@@ -22,7 +22,7 @@ from medbench.protocol.shipped import protocol_paths
 from medbench.protocol.spec import RunSpec
 from medbench.runner.plan import JobMaker
 from medbench.store.records import read_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.states import FAILURES
 from medbench.store.weights import read_weights
 
@@ -36,7 +36,7 @@ Events = list[JobProgress | JobEnd]
 class Jobs:
     """A results folder, and jobs of the protocol ``smoke`` to be carried out in it."""
 
-    results: Results
+    results: ResultsFolder
     maker: JobMaker
     plain: RunSpec
     pretrained: RunSpec
@@ -51,7 +51,7 @@ class Jobs:
         file = ProtocolFile(path, text, parse_protocol(text, str(path)))
         context = DataContext(folder / "cache")
         runs = expand(file, registry, context).runs
-        results = Results.create(folder / "results", file.protocol.name)
+        results = ResultsFolder.create(folder / "results", file.protocol.name)
         return cls(
             results,
             JobMaker(results.root, context.cache, None),
@@ -122,7 +122,7 @@ def until_ended(executor: Executor, jobs: Sequence[Job], cancelled: str = "") ->
 
 def _is_stored(job: Job, end: JobEnd) -> bool:
     """Return whether what a job must leave is in the results folder when its end is reported."""
-    results = Results(job.results)
+    results = ResultsFolder(job.results)
     if end.state in FAILURES:
         return results.last_attempt(job.key) is not None
     try:
@@ -137,7 +137,7 @@ def _is_stored(job: Job, end: JobEnd) -> bool:
 
 def until_running(executor: Executor, job: Job) -> None:
     """Wait until a job reports progress or has begun its log."""
-    log = Results(job.results).log_path(job.key, job.attempt)
+    log = ResultsFolder(job.results).log_path(job.key, job.attempt)
     until = time.monotonic() + PATIENCE
     while not log.exists():
         require(time.monotonic() < until, f"no log within {PATIENCE:g} s")

@@ -45,7 +45,7 @@ from medbench.runner.local.usage import Meter
 from medbench.runner.provenance import made_by, provenance
 from medbench.store.phases import FirstPhase, guessed_clean, read_phase, write_phase
 from medbench.store.records import Record, make_record, read_header, write_record
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from medbench.store.weights import PretrainedWeights, read_weights, write_weights
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
@@ -190,8 +190,8 @@ class Evaluator:
         training.checkpointer.remove()
 
     @property
-    def _results(self) -> Results:
-        return Results(self.job.results)
+    def _results(self) -> ResultsFolder:
+        return ResultsFolder(self.job.results)
 
     def _images(self, spec: RunSpec | PretrainingSpec, *, train_only: bool = False) -> RunImages:
         named, pixels = spec.dataset.to_json(), self._results.pixels

@@ -34,7 +34,7 @@ from medbench.runner.local.training_process import (
 )
 from medbench.runner.local.usage import Meter
 from medbench.store.attempts import Attempt
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 
 def evaluator_main(connection: Connection, announced: str) -> NoReturn:
@@ -55,7 +55,7 @@ def evaluator_main(connection: Connection, announced: str) -> NoReturn:
         job = line.job(process, stop)
     except EOFError:
         abandon()
-    log = Results(job.results).log_path(job.key, job.attempt)
+    log = ResultsFolder(job.results).log_path(job.key, job.attempt)
     _redirect_output(log)
     process = process.assigned()
     Thread(target=line.listen, args=(stop,), daemon=True).start()
@@ -122,7 +122,7 @@ class _Serving:
     def __init__(self, job: Job, line: RunnerLine, log: Path) -> None:
         self._job = job
         self._line = line
-        self._results = Results(job.results)
+        self._results = ResultsFolder(job.results)
         self._meter = Meter()
         self._began = time.monotonic()
         self._ending = line.ending

@@ -28,7 +28,7 @@ from medbench.runner.local.processes import KILLED, children, find, kill, kill_b
 from medbench.runner.local.usage import group_usage
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 
 #: Seconds that a job has, after its timeout, to end its epoch and save a checkpoint.
 GRACE = 2.0
@@ -239,12 +239,12 @@ class LocalExecutor(Executor):
         usage = group_usage(group) if group else {}
         self._clean_up(running)
         # it may have died after its work was done
-        if Results(job.results).has(job.key, state=job.keep_state):
+        if ResultsFolder(job.results).has(job.key, state=job.keep_state):
             return JobEnd(job.key, "done")
         usage["wall_seconds"] = round(time.monotonic() - running.began, 4)
         named = (job.key, job.label, job.kind, job.attempt)
         attempt = Attempt(*named, state, reason, resources=usage, alone=job.alone)
-        Results(job.results).write_attempt(attempt)
+        ResultsFolder(job.results).write_attempt(attempt)
         return JobEnd(job.key, state, reason)
 
     def _clean_up(self, running: _Running) -> None:
@@ -265,14 +265,14 @@ class LocalExecutor(Executor):
                 kill([p for p in children(self._server) if p.pid not in evaluators])
         running.connection.close()
         self._running.pop(running.job.key, None)
-        sweep_up(Results(running.job.results), running.job.key)
+        sweep_up(ResultsFolder(running.job.results), running.job.key)
 
     def _clean_up_finished(self) -> None:
         while self._finished:
             self._clean_up(self._finished.pop())
 
 
-def sweep_up(results: Results, key: str) -> None:
+def sweep_up(results: ResultsFolder, key: str) -> None:
     """Remove half-written files, and checkpoints that are no longer needed, of a job that ended."""
     if results.has(key):
         results.checkpoints(key).remove()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from medbench.interfaces.executor import Job, JobEnd, JobHandle, JobProgress
-from medbench.store.results import Results
+from medbench.store.results import ResultsFolder
 from mutants.registry import breaks
 from mutants.sound import SoundExecutor
 
@@ -74,7 +74,7 @@ class LosesWeights(Changed):
     def change(self, event: Event) -> Event:
         job = self.jobs[event.key]
         if isinstance(event, JobEnd) and job.kind == "pretraining":
-            Results(job.results).pretraining_path(job.key).unlink()
+            ResultsFolder(job.results).pretraining_path(job.key).unlink()
         return event
 
 
@@ -97,7 +97,7 @@ class NumbersAttemptsItself(SoundExecutor):
 @breaks("executor", "record-stays")
 class RemovesFirst(SoundExecutor):
     def submit(self, job: Job) -> JobHandle:
-        Results(job.results).record_path(job.key).unlink(missing_ok=True)
+        ResultsFolder(job.results).record_path(job.key).unlink(missing_ok=True)
         return super().submit(job)
 
 
