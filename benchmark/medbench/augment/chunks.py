@@ -11,10 +11,9 @@ from threading import Barrier
 import torch
 from torch import Tensor
 
-#: Bytes of float32 images in a chunk: with what is computed from them they fit the cache of
-#: a core. Larger chunks leave it at each operation, smaller ones cost more calls
-#: (docs/performance.md).
-_BYTES = 1024 * 1024
+#: Bytes of float32 images in a chunk. Larger chunks leave the caches at each operation; of smaller
+#: ones the calls cost more, and threads wait for each other's (docs/performance.md).
+_BYTES = 4 * 1024 * 1024
 
 
 def in_chunks(

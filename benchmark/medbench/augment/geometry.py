@@ -94,22 +94,28 @@ def crop_resize(
     torch.Tensor of float32, shape (B, T, C, h, w)
         The boxes.
     """
-    tiles = top.shape[1]
-    # Channels first: (B, C or 1, T).
-    top, left, height, width = (
-        (box if box.ndim == 3 else box[..., None]).transpose(1, 2)
-        for box in (top, left, height, width)
-    )
-    mirror = None if flip is None else flip.float().view(-1, 1, 1)
+    boxes = top, left, height, width
+    if any(box.ndim == 3 for box in boxes):  # as if each channel were an image
+        each = [box if box.ndim == 3 else box[..., None] for box in boxes]
+        full = each[0] + each[1] + each[2] + each[3]
+        count, tiles, channels = full.shape
+        top, left, height, width = (
+            box.expand_as(full).transpose(1, 2).flatten(0, 1) for box in each
+        )
+        planes = images.reshape(-1, 1, *images.shape[2:])
+        mirrored = None if flip is None else flip.repeat_interleave(channels)
+        cut = crop_resize(planes, top, left, height, width, size, mirrored)
+        return cut.view(count, channels, tiles, *size).transpose(1, 2)
+    mirror = None if flip is None else flip.float()[:, None]
     rows = interpolation_weights(top, height, images.shape[-2], size[0])
     columns = interpolation_weights(left, width, images.shape[-1], size[1], mirror)
     with torch.autocast(images.device.type, enabled=False):
-        bands = (
-            rows.flatten(2, 3) @ images.contiguous()
-        )  # (B, C, T h, W): all tiles of an image in one product
-        bands = bands.view(*bands.shape[:2], tiles, size[0], -1)
-        cut: Tensor = bands @ columns.transpose(-1, -2)
-    return cut.transpose(1, 2)
+        bands = images.new_empty(*top.shape, images.shape[1], size[0], images.shape[-1])
+        # channel by channel: a product of matrices that all channels share would copy them
+        for channel, plane in enumerate(images.unbind(1)):
+            bands[:, :, channel] = (rows.flatten(1, 2) @ plane).view_as(bands[:, :, channel])
+        cut = bands.flatten(0, 1).flatten(1, 2) @ columns.flatten(0, 1).transpose(-1, -2)
+    return cut.view(*top.shape, images.shape[1], *size)
 
 
 def random_boxes(
