@@ -95,7 +95,7 @@ def _contents(
     results: Results, figures: Drawings, sections: Sequence[Section], *, everything: bool
 ) -> tuple[Board, dict[str, bytes]]:
     """Return the board and its files; another process draws, and computes pools of many runs."""
-    data = read_data(results, everything=everything)
+    data = read_data(results, everything=everything, executor=figures.executor)
     pools = figures.executor.submit(read_pools, data) if len(data.runs) > _MANY_RUNS else None
     board = first_board(results, data)
     charts = [figures.add(chart) for chart in score_charts(board)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,9 @@ class BoardData:
     notes: tuple[str, ...]
 
 
-def read_data(results: Results, *, everything: bool = False) -> BoardData:
+def read_data(
+    results: Results, *, everything: bool = False, executor: Executor | None = None
+) -> BoardData:
     """Read what a board is made from.
 
     Parameters
@@ -59,6 +62,8 @@ def read_data(results: Results, *, everything: bool = False) -> BoardData:
         Of one results folder or several.
     everything : bool
         Compare all records with their digests, however many there are.
+    executor : concurrent.futures.Executor, optional
+        Reads some of them at the same time as this process.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def read_data(results: Results, *, everything: bool = False) -> BoardData:
     """
     facts, runs = facts_of(results.protocol), results.runs
     runs = runs[runs["acquisition"] == ""].reset_index(drop=True)
-    whole = read_whole(results, runs, facts, everything=everything)
+    whole = read_whole(results, runs, facts, everything=everything, executor=executor)
     for key, fault in whole.faults.items():
         runs = leave_out(runs, runs["run_key"] == key, fault)
     faulty = runs[runs["status"] == UNREADABLE].to_dict("records")

@@ -11,9 +11,11 @@ once, and again when its file has changed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from medbench.detection import Detection, detect
 from medbench.engine.streams import numpy_stream
 from medbench.errors import StoreError
 from medbench.metrics import LOWER_IS_BETTER, resampled
-from medbench.results import Record, Results
+from medbench.results import Record, Results, load
 from medbench.store.atomic import write_bytes
 from medbench_leaderboard.names import MOST_RECORDS, many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
@@ -35,8 +37,11 @@ from medbench_leaderboard.statistics.panel import Resamples
 #: Raised when something is computed in another way.
 _VERSION = 5
 
-#: Of a test set: counts of resamples, shape (R, N), weights of halves, shape (2, N), units.
-_Drawn = tuple[NDArray[np.float32], NDArray[np.float64], int]
+#: Records that a process reads before it takes others.
+_AT_ONCE = 12
+
+#: Of a test set: counts of resamples, shape (R, N), and weights of halves, shape (2, N).
+_Drawn = tuple[NDArray[np.float32], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,12 @@ class Readings:
 
 
 def read_whole(
-    results: Results, runs: pd.DataFrame, facts: ProtocolFacts, *, everything: bool = False
+    results: Results,
+    runs: pd.DataFrame,
+    facts: ProtocolFacts,
+    *,
+    everything: bool = False,
+    executor: Executor | None = None,
 ) -> Readings:
     """Check finished records against their digests and score them on resampled test images.
 
@@ -125,6 +135,8 @@ def read_whole(
         Metric, reading, resamples and unit.
     everything : bool
         Read also more than :data:`MOST_RECORDS` records that were not read before.
+    executor : concurrent.futures.Executor, optional
+        Reads some of them at the same time as this process.
     """
     cache = results.cache / f"whole-{_parameters(facts)}.parquet"
     cached = _load(cache)
@@ -138,9 +150,18 @@ def read_whole(
     }
     stale = {key: signature for key, signature in signatures.items() if key not in valid}
     if stale and (everything or len(stale) <= MOST_RECORDS):
-        drawn: dict[str, _Drawn] = {}
-        for key, signature in stale.items():
-            valid[key] = _read_one(results, key, signature, facts=facts, drawn=drawn, cached=cached)
+        read = partial(_read_some, results.roots, facts)
+        keys = list(stale)
+        parts = [
+            ({key: stale[key] for key in some}, {key: cached[key] for key in some if key in cached})
+            for some in (keys[i : i + _AT_ONCE] for i in range(0, len(keys), _AT_ONCE))
+        ]
+        begun = [executor.submit(read, *part) if executor else None for part in parts]
+        # the executor goes on from the first part, this process from the last
+        for future, part in zip(reversed(begun), reversed(parts), strict=True):
+            here = future is None or future.cancel()
+            valid |= read(*part) if here or future is None else future.result()
+        valid = {key: valid[key] for key in signatures}
         _save(cache, valid)
         stale = {}
     return _summarise(valid, runs, len(stale))
@@ -187,16 +208,29 @@ def _summarise(valid: Mapping[str, Whole], runs: pd.DataFrame, unread: int) -> R
     return Readings(faults, resamples, halves, collapsed, found, unread, tuple(notes))
 
 
+def _read_some(
+    roots: Sequence[Path],
+    facts: ProtocolFacts,
+    signatures: Mapping[str, str],
+    cached: Mapping[str, Whole],
+) -> dict[str, Whole]:
+    """Read some records, in this or in another process."""
+    results = load(roots)
+    return {
+        key: _read_one(results, key, signature, facts=facts, cached=cached)
+        for key, signature in signatures.items()
+    }
+
+
 def _read_one(
     results: Results,
     key: str,
     signature: str,
     *,
     facts: ProtocolFacts,
-    drawn: dict[str, _Drawn],
     cached: Mapping[str, Whole],
 ) -> Whole:
-    """Read one record; ``drawn`` keeps what was drawn of the test sets met so far.
+    """Read one record.
 
     Of a slim record, ``cached`` has what its predictions gave before they were left out.
     """
@@ -212,9 +246,9 @@ def _read_one(
     if faults := results.faults(record):
         return Whole(key, signature, "; ".join(faults))
     test_set = _test_set(record)
-    if test_set not in drawn:
-        drawn[test_set] = _draw(record, facts)
-    counts, halves, number = drawn[test_set]
+    units = _units(record, facts.unit)
+    dataset = str(record.header.axes.get("dataset"))
+    counts, halves = _draw(facts.seed, facts.name, dataset, facts.resamples, units.tobytes())
     reading = record.header.summary["readings"][facts.reading]
     span = _epochs(record, facts, int(reading["epoch"]))
     scores = _score(record, facts, span, counts)
@@ -225,7 +259,7 @@ def _read_one(
         signature,
         "",
         test_set,
-        number,
+        int(units.max()) + 1,
         *_cross_fitted(record, facts, halves),
         collapsed=bool((predicted == predicted[:, :1]).all()),
         scores=scores.astype(np.float32),
@@ -257,16 +291,15 @@ def draw_counts(
     return drawn.astype(np.float32)[:, units]
 
 
-def _draw(record: Record, facts: ProtocolFacts) -> _Drawn:
+@lru_cache(maxsize=8)
+def _draw(seed: int, name: str, dataset: str, resamples: int, of_images: bytes) -> _Drawn:
     """Draw resamples and halves of a test set, the same for all runs of its dataset."""
-    dataset = str(record.header.axes.get("dataset"))
-    units = _units(record, facts.unit)
+    units = np.frombuffer(of_images, np.int64)
     number = int(units.max()) + 1
-    rng = numpy_stream(facts.seed, "board images", facts.name, dataset)
-    counts = draw_counts(units, facts.resamples, rng)
-    order = numpy_stream(facts.seed, "board halves", facts.name, dataset).permutation(number)
+    counts = draw_counts(units, resamples, numpy_stream(seed, "board images", name, dataset))
+    order = numpy_stream(seed, "board halves", name, dataset).permutation(number)
     first = (order < number // 2)[units]
-    return counts, np.stack([first, ~first]).astype(np.float64), number
+    return counts, np.stack([first, ~first]).astype(np.float64)
 
 
 def _epochs(record: Record, facts: ProtocolFacts, first: int) -> slice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import board_records as toy
@@ -16,6 +17,7 @@ from medbench.errors import MedbenchError, StoreError
 from medbench.results import load
 from medbench.runner.verification import check_record
 from medbench.store.results import ResultsFolder
+from medbench_leaderboard import resampling
 from medbench_leaderboard.advising import advice_text, ask_advice
 from medbench_leaderboard.board import Board, read_board
 from medbench_leaderboard.reading import read_data
@@ -233,6 +235,22 @@ def test_advice_for_what_is_not_there_says_what_is(make: Make) -> None:
         ask_advice(load(results.root), dataset="lung")
     with pytest.raises(MedbenchError, match=r"no rate 0\.9; it has 0\.2, 0\.4"):
         ask_advice(load(results.root), rate=0.9)
+
+
+def test_two_readers_find_what_one_finds(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "_AT_ONCE", 5)
+    results = load(make().root)
+    data = read_data(results)
+    for cached in results.cache.glob("whole-*.parquet"):
+        cached.unlink()
+    with ThreadPoolExecutor(1) as other:
+        again = read_whole(results, data.runs, data.facts, executor=other)
+    assert list(again.resamples) == list(data.readings.resamples)
+    for key, (scores, units) in data.readings.resamples.items():
+        assert (again.resamples[key][0] == scores).all()
+        assert again.resamples[key][1] == units
+    assert (again.halves, again.collapsed) == (data.readings.halves, data.readings.collapsed)
+    assert again.detections == data.readings.detections
 
 
 def test_reading_whole_needs_no_place_to_write(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
