@@ -38,6 +38,8 @@ _NOTHING = {**_NO_TONE, "horizontal_flip": False, "rotation_degrees": 0.0}
 AUGMENTATIONS = {
     "paper": AugmentationSettings(),
     "mirror-and-turn": AugmentationSettings(**_NO_TONE),  # that of `quick`
+    # that of DivideMix's reference code: by up to an eighth of the side
+    "mirror-and-shift": AugmentationSettings(**_NO_TONE, rotation_degrees=0.0, translate=0.125),
     "none": AugmentationSettings(**_NOTHING),
 }
 

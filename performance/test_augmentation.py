@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from bench_augment import COUNTS, WANTED, Ours, batches, peer, pictures, same_work
+from bench_augment import COUNTS, PEERS, WANTED, batches, ours, peer, pictures, same_views, slack
 
 WORKERS = 2
 
@@ -21,13 +21,16 @@ def _threads() -> Iterator[None]:
 
 @pytest.mark.parametrize("size", COUNTS)
 @pytest.mark.parametrize("case", WANTED)
-@pytest.mark.parametrize("who", ["medbench", "medbench, grey", "torchvision v1", "torchvision v2"])
+@pytest.mark.parametrize("who", ["medbench", "medbench, grey", *PEERS])
 def test_views(benchmark, who: str, case: str, size: int) -> None:
     images = pictures(COUNTS[size], size, 1 if who.endswith("grey") else 3)
-    ours = Ours(case, images)
-    source = ours
-    if who.startswith("torchvision"):
-        source = peer(case, images, WORKERS, who.split()[1])
-        same_work(ours, source)
+    source = ours(case, images)
+    if who in PEERS:
+        if who in ("lightly", "kornia"):
+            pytest.importorskip(who, reason=f"{who} is not installed: uv sync --group peers")
+        if who == "lightly" and case != "simclr":
+            pytest.skip("lightly augments for pretraining only")
+        mine, source = source, peer(case, images, WORKERS, who)
+        same_views(mine, source, slack(case))
     benchmark.group = f"{case}, {size} px, {COUNTS[size]} images"
     benchmark.pedantic(lambda: list(batches(source)), rounds=3, warmup_rounds=1)
