@@ -463,7 +463,7 @@ def main() -> None:
     parser.add_argument("--dividemix", type=Path, help="checkout of DivideMix")
     parser.add_argument("--co-teaching", type=Path, help="checkout of Co-teaching")
     parser.add_argument("--pairs", type=int, default=3, help="epochs timed of each side")
-    parser.add_argument("--threads", type=int, default=2, help="of torch, on both sides")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, on both sides")
     parser.add_argument("--workers", type=int, default=2, help="of the peers' loaders")
     parser.add_argument("--images", type=int, default=2048, help="a multiple of the batch")
     asked = parser.parse_args()
