@@ -470,8 +470,10 @@ def main() -> None:
     if asked.images % BATCH or asked.images < 10 * BATCH:
         parser.error(f"--images must be a multiple of {BATCH}, {10 * BATCH} or more")
     how = asked.images, asked.threads, asked.workers, asked.pairs
-    say(f"an epoch of {asked.images} images, narrow, batches of {BATCH}, {asked.threads} threads, ")
-    say(f"{asked.workers} workers, medians of {asked.pairs} interleaved pairs; ")
+    say(
+        f"an epoch of {asked.images} images, narrow, batches of {BATCH}, threads: {asked.threads}, "
+    )
+    say(f"workers: {asked.workers}; medians of {asked.pairs} interleaved pairs; ")
     say(f"load before: {os.getloadavg()[0]:.1f}\n")
     say("| case | peer | s, ours | peer's | ratio | wanted | core s, ours | peer's | ratio |\n")
     say("| --- " * 9 + "|\n")
