@@ -157,7 +157,7 @@ def read_whole(
             for some in (keys[i : i + _AT_ONCE] for i in range(0, len(keys), _AT_ONCE))
         ]
         begun = [executor.submit(read, *part) if executor else None for part in parts]
-        # the executor goes on from the first part, this process from the last
+        # the executor begins with the first part, this process from the last
         for future, part in zip(reversed(begun), reversed(parts), strict=True):
             here = future is None or future.cancel()
             valid |= read(*part) if here or future is None else future.result()
