@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.filesize import decimal
@@ -25,6 +25,9 @@ from medbench.running import RunOptions
 from medbench.runs_table import read_runs
 from medbench.store.results import ResultsFolder
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def show_plan(
     file: ProtocolFile,
@@ -42,7 +45,8 @@ def show_plan(
     jobs = options.jobs or default_jobs([options.device], file.protocol.compute.threads)
     source = ResultsFolder.open(estimate_from) if estimate_from else results
     estimate = _estimate(plan, source, jobs) if source else None
-    questions = [_question(found, file, source) for found in decidability_of(file, expansion)]
+    seen = read_runs(source) if source else None
+    questions = [_question(found, file, seen) for found in decidability_of(file, expansion)]
     values = _values(file, expansion, plan, root, estimate) | {"questions": questions}
     values["running"] = len(running_jobs(results)) if results else 0
     if as_json:
@@ -60,16 +64,13 @@ def decidability_of(file: ProtocolFile, expansion: Expansion) -> tuple[Decidabil
     return decidability(points, file.protocol.statistics, expansion.unlearnable)
 
 
-def _question(
-    found: Decidability, file: ProtocolFile, source: ResultsFolder | None
-) -> dict[str, Any]:
+def _question(found: Decidability, file: ProtocolFile, seen: pd.DataFrame | None) -> dict[str, Any]:
     """Return what a question's design can decide, and which effect it finds."""
     deviation = None
-    if found.decidable and source is not None:
+    if found.decidable and seen is not None:
         protocol = file.protocol
-        deviation = pair_deviation(
-            read_runs(source), found.question, protocol.evaluation.primary, protocol.statistics
-        )
+        metric = protocol.evaluation.primary
+        deviation = pair_deviation(seen, found.question, metric, protocol.statistics)
     return {
         **asdict(found),
         "decidable": found.decidable,
