@@ -22,7 +22,6 @@ from medbench.runner.machine import default_jobs
 from medbench.runner.plan import Plan, make_plan
 from medbench.runner.status import running_jobs
 from medbench.running import RunOptions
-from medbench.runs_table import read_runs
 from medbench.store.results import ResultsFolder
 
 if TYPE_CHECKING:
@@ -45,7 +44,11 @@ def show_plan(
     jobs = options.jobs or default_jobs([options.device], file.protocol.compute.threads)
     source = ResultsFolder.open(estimate_from) if estimate_from else results
     estimate = _estimate(plan, source, jobs) if source else None
-    seen = read_runs(source) if source else None
+    seen = None
+    if source:
+        from medbench.runs_table import read_runs  # loads h5py, and that pandas
+
+        seen = read_runs(source)
     questions = [_question(found, file, seen) for found in decidability_of(file, expansion)]
     values = _values(file, expansion, plan, root, estimate) | {"questions": questions}
     values["running"] = len(running_jobs(results)) if results else 0
