@@ -32,7 +32,7 @@ def score(axes: dict) -> float:
     return float(0.7 + helped - 0.3 * axes["rate"] - 0.1 * DATASETS.index(axes["dataset"]) + wobble)
 
 
-def record(results: toy.Results, axes: dict) -> None:
+def record(results: toy.ResultsFolder, axes: dict) -> None:
     value, epochs = score(axes), np.arange(toy.EPOCHS)
     curves = {
         "test/balanced_accuracy": value - 0.2 * np.exp(-epochs),
@@ -108,7 +108,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs whose wrong labels are known, of methods and datasets with hostile names."""
     points = toy.grid(dataset=[f"chest{ATTACK}"], method=[f"ce{ATTACK}", SPLIT], seed=range(3))
-    results = toy.Results.create(tmp_path_factory.mktemp("finders") / "results", "toy")
+    results = toy.ResultsFolder.create(tmp_path_factory.mktemp("finders") / "results", "toy")
     predicted.plan(results, points, protocol=PROTOCOL)
     for axes in points:
         predicted.finish(results, axes, 0.6)
