@@ -129,8 +129,8 @@ Examples:
 @click.option(
     "--estimate-from",
     type=FOLDER,
-    help="Results folder to estimate time, disk and the effects that are found from.  [default: this "
-    "protocol's own]",
+    help="Results folder to estimate time, disk and the effects that are found from.  "
+    "[default: this protocol's own]",
 )
 @json_option
 def run(
