@@ -1,4 +1,4 @@
-"""How much pairs of dataset and seed differ in results that are there: what a design must bear."""
+"""How much pairs of dataset and seed differ in earlier results, to plan how many are needed."""
 
 from __future__ import annotations
 

@@ -159,8 +159,10 @@ def read_whole(
         begun = [executor.submit(read, *part) if executor else None for part in parts]
         # the executor begins with the first part, this process from the last
         for future, part in zip(reversed(begun), reversed(parts), strict=True):
-            here = future is None or future.cancel()
-            valid |= read(*part) if here or future is None else future.result()
+            if future is None or future.cancel():
+                valid |= read(*part)
+            else:
+                valid |= future.result()
         valid = {key: valid[key] for key in signatures}
         _save(cache, valid)
         stale = {}

@@ -11,8 +11,8 @@ from threading import Barrier
 import torch
 from torch import Tensor
 
-#: Bytes of float32 images in a chunk. Larger chunks leave the caches at each operation; of smaller
-#: ones the calls cost more, and threads wait for each other's (docs/performance.md).
+#: Bytes of float32 images in a chunk. Larger chunks leave the caches at each operation; with
+#: smaller ones calls cost more, and threads wait for each other more often (docs/performance.md).
 _BYTES = 4 * 1024 * 1024
 
 

@@ -55,9 +55,9 @@ Arrays = Mapping[str, NDArray[Any]]
 # Arrays with more elements are compressed.
 _FEW = 64
 
-# Groups whose arrays are the fields of one element: small ones, for each of which as a dataset
-# of its own HDF5 takes 300 bytes.
-_JOINED = ("attention/",)
+# The arrays of this group are the fields of one element: they are small, and HDF5 takes 300 bytes
+# for each dataset.
+_JOINED = "attention"
 
 
 @dataclass(frozen=True)
@@ -169,11 +169,9 @@ def to_bytes(record: Record) -> bytes:
         _write_array(file, "metadata", _encoded(header.pop("metadata")))
         _write_array(file, "header", _encoded(header))
         arrays = {name: _storable(record.arrays[name]) for name in sorted(record.arrays)}
-        for group in _JOINED:
-            fields = {name: array for name, array in arrays.items() if name.startswith(group)}
-            if fields and all(array.size for array in fields.values()):  # no field may be empty
-                arrays = {name: arrays[name] for name in arrays.keys() - fields.keys()}
-                arrays[group.rstrip("/")] = _join(fields)
+        fields = [name for name in arrays if name.startswith(f"{_JOINED}/")]
+        if fields and all(arrays[name].size for name in fields):  # no field may be empty
+            arrays[_JOINED] = _join({name: arrays.pop(name) for name in fields})
         for name in sorted(arrays):
             _write_array(file, name, arrays[name])
     return image.getvalue()
@@ -230,10 +228,9 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     with _opened(path) as file:
         for name in names:
-            group = name.partition("/")[0]
-            item = file.get(group)
-            if isinstance(item, h5py.Dataset) and item.dtype.names:
-                every = _split(group, item)
+            joined = file.get(_JOINED) if name.startswith(f"{_JOINED}/") else None
+            if isinstance(joined, h5py.Dataset):
+                every = _split(_JOINED, joined)
                 found |= {each: array for each, array in every.items() if each.startswith(name)}
                 continue
             item = file.get(name)
