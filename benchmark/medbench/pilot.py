@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from statistics import median
 from typing import TYPE_CHECKING
 
 from medbench.protocol.decidable import Side, families
@@ -20,10 +22,10 @@ QUESTIONS = ("methods", "pretraining", "curricula", "orders", "baseline", "pairs
 def pair_deviation(
     runs: pd.DataFrame, question: str, metric: str, statistics: Statistics
 ) -> float | None:
-    """Return the standard deviation of the differences that a question's pairs show.
+    """Return the standard deviation of the differences that the pairs of a comparison show.
 
-    Over all comparisons that the runs allow, from seed to seed inside each dataset: what all
-    seeds of a dataset share, such as its test images, is not in it.
+    The median of all comparisons that the runs allow. It is the deviation from seed to seed
+    inside each dataset: what all seeds of a dataset share, such as its test images, is not in it.
 
     Parameters
     ----------
@@ -47,18 +49,30 @@ def pair_deviation(
     asked = families(entrants, statistics.baseline_pretext, statistics.baseline_method)
     if question not in QUESTIONS or question not in asked:
         return None
-    squares, degrees = 0.0, 0
-    for _, own in done.groupby("dataset"):
-        scores = own.pivot_table(
+    tables = [
+        own.pivot_table(
             index="seed",
             columns=["pretext", "method", "noise", "rate"],
             values=f"{statistics.reading}_{metric}",
         )
-        for first, second in asked[question]:
-            found = (_average(scores, first) - _average(scores, second)).dropna()
-            if len(found) > 1:
-                squares += float(found.var() * (len(found) - 1))
-                degrees += len(found) - 1
+        for _, own in done.groupby("dataset")
+    ]
+    deviations = [
+        deviation
+        for first, second in asked[question]
+        if (deviation := _deviation(_average(t, first) - _average(t, second) for t in tables))
+    ]
+    return median(deviations) if deviations else None
+
+
+def _deviation(differences: Iterable[pd.Series]) -> float | None:
+    """Pool the deviations of several samples, each about its own mean."""
+    squares, degrees = 0.0, 0
+    for found in differences:
+        known = found.dropna()
+        if len(known) > 1:
+            squares += float(known.var() * (len(known) - 1))
+            degrees += len(known) - 1
     return math.sqrt(squares / degrees) if degrees else None
 
 

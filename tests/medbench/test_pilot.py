@@ -39,6 +39,16 @@ def test_differences_are_means_over_rates_and_vary_inside_a_dataset() -> None:
     assert found == pytest.approx((squares / (1 + 2)) ** 0.5)
 
 
+def test_of_several_comparisons_the_median_counts() -> None:
+    differences = {"elr": (0.0, 0.2), "gce": (0.0, 0.4), "sce": (0.0, 9.0)}
+    runs = table({
+        **{("a", "ce", 0.2, seed): 0.0 for seed in (0, 1)},
+        **{("a", method, 0.2, seed): value
+           for method, values in differences.items() for seed, value in enumerate(values)},
+    })  # fmt: skip
+    assert pair_deviation(runs, "methods", "nll", STATISTICS) == pytest.approx(0.4 / 2**0.5)
+
+
 def test_a_seed_without_one_of_its_runs_has_no_difference() -> None:
     runs = table({
         ("a", "ce", 0.2, 0): 0.5, ("a", "elr", 0.2, 0): 0.7,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from medbench_leaderboard.statistics.advice import RunCost, advise
 from medbench_leaderboard.statistics.compare import test_questions as questions_of
 from medbench_leaderboard.statistics.findings import Comparison
 from medbench_leaderboard.statistics.panel import Meeting, Panel
+from medbench_leaderboard.statistics.power import found_effect
 from medbench_leaderboard.statistics.sentences import summary, warnings
 from medbench_leaderboard.terminal import plain_text
 
@@ -533,7 +535,11 @@ def test_the_first_sentence_says_what_was_found_and_the_next_what_was_not() -> N
     assert "adjusted p = 0.016" in first
     assert first.endswith("other seeds, on these datasets and images: d0 and d1.")
     assert second.startswith("Not decided: methods (m2 against m0). The largest difference:")
-    assert "smaller ones need more seeds or test images" in second
+    assert re.search(
+        r"These runs find an effect of 0\.0\d\d with a probability of 80%; smaller ones need more "
+        "seeds or test images",
+        second,
+    )
     assert third.startswith("Not decided: pretraining (exploratory here")
 
 
@@ -550,6 +556,23 @@ def test_boards_without_a_difference_seldom_claim_one(datasets: int, seeds: int)
         assert all(c.interval and c.interval.low * c.interval.high > 0 for c in claims)
         wrong += bool(claims)
     assert binomtest(wrong, boards, 0.05, alternative="greater").pvalue > 0.01
+
+
+@pytest.mark.parametrize("datasets, seeds, of_images", [(2, 4, 0.0), (3, 5, 0.011), (2, 4, 0.03)])
+def test_an_effect_that_boards_say_they_find_is_found(
+    datasets: int, seeds: int, of_images: float
+) -> None:
+    rng = np.random.default_rng(seeds)
+
+    def methods(gain: float) -> tuple[Comparison, ...]:
+        sizes = {"datasets": datasets, "seeds": seeds, "of_images": of_images}
+        panel = draw_panel(rng, **sizes, gain=lambda pretext, method: gain * (method == 1))
+        return questions_of(panel, FACTS)["methods"].comparisons
+
+    said = [found_effect(compared, len(compared)) for compared in (methods(0) for _ in range(20))]
+    effect = float(np.mean([each for each in said if each is not None]))
+    found = [methods(effect)[0].p <= 0.025 for _ in range(60)]  # Holm's first of two
+    assert 0.6 < np.mean(found) < 0.97
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def submit(
         asked = _with(asked, "cpus-per-task", str(jobs * file.protocol.compute.threads))
     if "job-name" not in asked.sbatch:
         asked = _with(asked, "job-name", f"medbench-{file.protocol.name}")
-    source = ResultsFolder.open(estimate_from) if estimate_from else results
+    source = ResultsFolder.open(estimate_from, "--estimate-from") if estimate_from else results
     epoch = longest_epoch(plan, source) if source else None
     submitter = Submitter(
         asked, options.results, options.cache, [*worker_arguments(given), "--jobs", str(jobs)],

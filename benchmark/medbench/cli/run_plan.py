@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from medbench.cli.common import clock, print_json, short_path
 from medbench.pilot import pair_deviation
 from medbench.plain import many
-from medbench.protocol.decidable import POWER, Decidability, decidability
+from medbench.protocol.decidable import Decidability, decidability
 from medbench.protocol.read import ProtocolFile
 from medbench.protocol.runs import Expansion
 from medbench.protocol.spec import REFINED_AXES
@@ -42,7 +42,7 @@ def show_plan(
     results = ResultsFolder.create(root, file.protocol.name) if exists else None
     plan = make_plan(expansion, results, retry_failed=options.retry_failed)
     jobs = options.jobs or default_jobs([options.device], file.protocol.compute.threads)
-    source = ResultsFolder.open(estimate_from) if estimate_from else results
+    source = ResultsFolder.open(estimate_from, "--estimate-from") if estimate_from else results
     estimate = _estimate(plan, source, jobs) if source else None
     seen = None
     if source:
@@ -81,18 +81,17 @@ def _question(found: Decidability, file: ProtocolFile, seen: pd.DataFrame | None
         "smallest_effect": found.smallest_effect,
         "pair_deviation": deviation,
         "text": str(found),
+        "effect": found.effect_line,
     }
 
 
 def _question_line(question: Mapping[str, Any], metric: str) -> str:
-    effect, deviation = question["smallest_effect"], question["pair_deviation"]
-    if effect is None:
-        return f"Question {question['text']}"
-    known = f", {effect * deviation:.3f} of {metric} in these results" if deviation else ""
-    return (
-        f"Question {question['text']}\n  Found with a probability of {POWER:.0%}: an effect of "
-        f"{effect:.2g} standard deviations of a pair's difference{known}"
-    )
+    line = f"Question {question['text']}"
+    if question["effect"]:
+        line += f"\n  {question['effect']}"
+    if deviation := question["pair_deviation"]:
+        line += f", {question['smallest_effect'] * deviation:.3f} of {metric} in these results"
+    return line
 
 
 def _estimate(plan: Plan, source: ResultsFolder, jobs: int) -> dict[str, Any] | None:

@@ -79,10 +79,12 @@ def show(
 
 
 def _say_decidable(file: ProtocolFile, registry: Registry, context: DataContext) -> None:
-    """Say on stderr which questions can be decided; stdout holds the protocol alone."""
+    """Say on stderr what can be decided and found; stdout holds the protocol alone."""
     with suppress(MedbenchError):  # a plugin that is not installed hides no protocol
         for found in decidability_of(file, expand(file, registry, context)):
             click.echo(f"Question {found}", err=True)
+            if found.effect_line:
+                click.echo(f"  {found.effect_line}", err=True)
 
 
 def describe(entry: Entry, context: DataContext, name: str) -> dict[str, Any]:

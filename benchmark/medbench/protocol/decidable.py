@@ -185,6 +185,16 @@ class Decidability:
         found = smallest_effect(self.pairs, self.comparisons, self.alpha)
         return found if math.isfinite(found) else None
 
+    @property
+    def effect_line(self) -> str | None:
+        """What :attr:`smallest_effect` says, in words."""
+        if (effect := self.smallest_effect) is None:
+            return None
+        return (
+            f"Found with a probability of {POWER:.0%}: an effect of {effect:.2g} standard "
+            "deviations of a pair's difference"
+        )
+
     def __str__(self) -> str:
         comparisons = "1 comparison" if self.comparisons == 1 else f"{self.comparisons} comparisons"
         pairs = "1 dataset-seed pair" if self.pairs == 1 else f"{self.pairs} dataset-seed pairs"

@@ -104,8 +104,15 @@ class ResultsFolder:
         return results
 
     @classmethod
-    def open(cls, root: Path) -> ResultsFolder:
+    def open(cls, root: Path, option: str = "--results") -> ResultsFolder:
         """Open an existing results folder.
+
+        Parameters
+        ----------
+        root : pathlib.Path
+            The folder.
+        option : str
+            That names it, for the message.
 
         Raises
         ------
@@ -113,7 +120,7 @@ class ResultsFolder:
             If there is none, or it is of a newer version.
         """
         if not (root / "medbench.json").is_file():
-            fix = "name one with --results, or make one with `medbench run`"
+            fix = f"name one with {option}, or make one with `medbench run`"
             raise StoreError(f"{root} is no results folder; {fix}")
         results = cls(root)
         results._check(None)

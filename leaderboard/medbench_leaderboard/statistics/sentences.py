@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
+from medbench.protocol.decidable import POWER
 from medbench_leaderboard.declared import Declared
 from medbench_leaderboard.names import listed, many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.findings import Answer, Comparison, Friedman
 from medbench_leaderboard.statistics.panel import Panel
+from medbench_leaderboard.statistics.power import found_effect
 
 #: Claims that a sentence names one by one.
 _NAMED = 3
@@ -133,12 +133,12 @@ def _not_decided(tested: Answer) -> str:
         + (f"; and {len(rest) - _NAMED} more" if len(rest) > _NAMED else "") + ")"
     )  # fmt: skip
     largest = max(rest, key=lambda c: abs(c.effect))
-    widths = [(c.interval.high - c.interval.low) / 2 for c in rest if c.interval]
-    most = f"{np.median(widths):.3f}" if widths else "the intervals' half width"
-    return (
-        f"{named}{which}. The largest difference: {difference(largest)}. These runs show "
-        f"differences from about {most} on; smaller ones need more seeds or test images."
-    )
+    effect = found_effect(rest, len(tested.comparisons))
+    power = "" if effect is None else (
+        f" These runs find an effect of {effect:.3f} with a probability of {POWER:.0%}; smaller "
+        "ones need more seeds or test images."
+    )  # fmt: skip
+    return f"{named}{which}. The largest difference: {difference(largest)}.{power}"
 
 
 def _answer(tested: Answer, *, prefix: bool = True) -> str:
