@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from medbench.canonical import canonical_json, sha256
@@ -39,13 +39,12 @@ class _Part:
     @cached_property
     def canonical(self) -> str:
         """The spec as canonical JSON; parts that many specs share are written once."""
-        # a part that may be left out is written only where it is there
-        there = (f for f in fields(self) if f.default is MISSING or getattr(self, f.name))
-        parts = sorted((field.name, getattr(self, field.name)) for field in there)
-        written = (
-            f'"{name}":' + (part.canonical if isinstance(part, _Part | Table) else _plain(part))
-            for name, part in parts
-        )
+        written = []
+        for name, always in _written(type(self)):
+            part = getattr(self, name)
+            if always or part:
+                text = part.canonical if isinstance(part, (_Part, Table)) else _plain(part)
+                written.append(f'"{name}":{text}')
         return "{" + ",".join(written) + "}"
 
     @cached_property
@@ -88,8 +87,20 @@ class _Part:
         return cls(**found)
 
 
+@cache
+def _written(kind: type[_Part]) -> list[tuple[str, bool]]:
+    """Return the sorted names of a spec's parts, and which are written where they are empty."""
+    # a part that may be left out is written only where it is there
+    return sorted((field.name, field.default is MISSING) for field in fields(kind))
+
+
 def _plain(value: Any) -> str:
-    return str(value) if type(value) is int else canonical_json(value)
+    if type(value) is int:  # seeds: each is written in few specs
+        return str(value)
+    return _repeated(value) if isinstance(value, str | float | None) else canonical_json(value)
+
+
+_repeated = lru_cache(maxsize=1024, typed=True)(canonical_json)
 
 
 @dataclass(frozen=True)
