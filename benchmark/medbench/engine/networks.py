@@ -16,8 +16,8 @@ from medbench.engine.streams import derive_seed
 from medbench.engine.views import DeviceImages
 from medbench.interfaces.backbone import Backbone, ImageSpace
 
-#: Values that are added at once, so that they stay in a cache; rows of pixels in a first sum.
-_VALUES, _ROWS = 2**17, 256
+#: Values that are added at once, so that they stay in a cache; pixels in a first sum.
+_VALUES, _PIXELS = 2**18, 256
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -154,13 +154,8 @@ def normalisation(
             return _IMAGENET
         mean, deviation = (sum(values) / 3 for values in _IMAGENET)
         return (mean,), (deviation,)
-    # sums of whole numbers are exact, so the result does not depend on the order of addition
-    total, squares, count = np.zeros(channels), np.zeros(channels), images[..., 0].size
-    step = max(1, _VALUES // max(1, images[:1].size))
-    for start in range(0, len(images), step):
-        first, second = _sums(images[start : start + step])
-        total += first
-        squares += second
+    total, squares = _sums(images)
+    count = images[..., 0].size
     # exact, too: Python's integers have no limit
     spread = [count * int(s) - int(t) ** 2 for t, s in zip(total, squares, strict=True)]
     deviations = [max(each / (255 * count) ** 2, 1e-6) ** 0.5 for each in spread]
@@ -168,17 +163,24 @@ def normalisation(
 
 
 def _sums(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the sums of all pixels and of their squares by channel, exactly.
+    """Return the sums of all pixels and of their squares by channel.
 
-    float32 holds a sum of 256 squares of at most 255^2; float64 adds these up.
+    They are exact, so they do not depend on the order of addition: float32 holds a sum of 256
+    squares of at most 255^2, and float64 adds these up.
     """
-    found = images.reshape(-1, images.shape[2] * images.shape[3])
-    rows = np.empty((-(-len(found) // _ROWS) * _ROWS, found.shape[1]), np.float32)
-    rows[: len(found)], rows[len(found) :] = found, 0
-    values = torch.from_numpy(rows).view(-1, _ROWS, found.shape[1])
-    sums = values.sum(1).double(), values.square_().sum(1).double()
-    first, second = (each.sum(0).view(-1, images.shape[3]).sum(0).numpy() for each in sums)
-    return first, second
+    channels = images.shape[3]
+    of_channels = np.tile(np.eye(channels, dtype=np.float32), (_PIXELS, 1))
+    values = np.zeros((-(-_VALUES // len(of_channels)), len(of_channels)), np.float32)
+    total, squares = np.zeros(channels), np.zeros(channels)
+    pixels = images.reshape(-1)
+    for start in range(0, len(pixels), values.size):
+        part = pixels[start : start + values.size]
+        values.reshape(-1)[: len(part)] = part
+        values.reshape(-1)[len(part) :] = 0
+        total += (values @ of_channels).sum(0, dtype=np.float64)
+        np.square(values, out=values)
+        squares += (values @ of_channels).sum(0, dtype=np.float64)
+    return total, squares
 
 
 def build_backbone(

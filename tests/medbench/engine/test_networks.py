@@ -156,6 +156,16 @@ def test_the_datasets_mean_and_deviation_are_numpys() -> None:
     assert normalisation("dataset", images[::-1, ::-1]) == (mean, deviation)  # bit for bit
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sums_of_many_bright_pixels_are_exact(channels: int) -> None:
+    # squares close to what float32 holds exactly, over several chunks, the last of them short
+    images = np.random.default_rng(1).integers(250, 256, (999, 33, 31, channels), np.uint8)
+    mean, _ = normalisation("dataset", images)
+    assert mean == tuple(images.sum(axis=(0, 1, 2), dtype=np.int64) / (255 * 999 * 33 * 31))
+    whole = np.full((300, 64, 64, channels), 255, np.uint8)
+    assert normalisation("dataset", whole) == ((1.0,) * channels, (1e-3,) * channels)
+
+
 def test_flat_images_do_not_divide_by_nothing() -> None:
     mean, deviation = normalisation("dataset", np.full((2, 4, 4, 1), 51, np.uint8))
     assert mean == pytest.approx((0.2,))
