@@ -29,8 +29,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import InterpolationMode
 
 from medbench.augment import augment, simclr_view
+from medbench.engine.device import prepare_process
 from medbench.engine.views import DeviceImages
 from medbench.interfaces.augmentation import AugmentationSettings, ViewSettings
+from medbench.interfaces.options import ComputeOptions
 
 #: What is asked for, by case and side: ours over torchvision's, images a second.
 WANTED = {
@@ -287,11 +289,11 @@ def rate(source: Batches) -> float:
 
 
 class Jobs:
-    """Processes of one thread that make views at the same time, each as fast as it can."""
+    """Processes set up as jobs of one thread that make views at the same time."""
 
     def __init__(self, source: InBatches, number: int) -> None:
         fork = multiprocessing.get_context("fork")
-        self.pool = fork.Pool(number, torch.set_num_threads, (1,))
+        self.pool = fork.Pool(number, prepare_process, (ComputeOptions(threads=1), "cpu"))
         self.given = [source] * number
 
     def rate(self) -> float:

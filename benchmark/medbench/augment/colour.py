@@ -39,8 +39,10 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Move pixels from (``factor`` > 1) or towards (< 1) the image's mean luma."""
-    # the mean of the luma is the luma of the means
-    return _blend(images, luma(images.mean((2, 3), keepdim=True)), factor)
+    # the mean of the luma is the luma of the means; written out, as torch is slow at mixing images
+    # with two factors that a whole image shares
+    mean = luma(images.mean((2, 3), keepdim=True)).expand_as(images)
+    return _blend(images, mean.contiguous(), factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
@@ -84,8 +86,13 @@ def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
         distance = hue + (n - 2) / 6
         distance.sub_(distance.round()).abs_()
         share = distance.mul_(-6).add_(2).clamp_(0, 1)
-        turned[:, channel] = torch.addcmul(value, chroma, share, value=-1)
+        torch.addcmul(value, chroma, share, value=-1, out=turned[:, channel])
     return turned.clamp_(0, 1)
+
+
+def greyed(images: Tensor) -> Tensor:
+    """Replace all channels of all images by their luma."""
+    return luma(images).expand_as(images)
 
 
 def to_grey(images: Tensor, chosen: Tensor) -> Tensor:

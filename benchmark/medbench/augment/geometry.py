@@ -57,11 +57,11 @@ def interpolation_weights(
         steps = torch.lerp(steps, samples - steps, mirror[..., None])
     scale = extent / samples
     centres = start - 0.5 + steps * scale
-    weights = (centres[..., None] - pixels).abs_() / scale.clamp(min=1)[..., None]
-    weights = weights.neg_().add_(1).clamp_(min=0)
+    weights = (centres[..., None] - pixels).abs_().div_(scale.clamp(min=1)[..., None])
+    weights.neg_().add_(1).clamp_(min=0)
     inside = (pixels > start - 1) & (pixels < start + extent)
-    weights = weights * inside.float()[..., None, :]
-    return weights / weights.sum(-1, keepdim=True)
+    weights.mul_(inside.float()[..., None, :])
+    return weights.div_(weights.sum(-1, keepdim=True))
 
 
 def crop_resize(
@@ -110,12 +110,14 @@ def crop_resize(
     rows = interpolation_weights(top, height, images.shape[-2], size[0])
     columns = interpolation_weights(left, width, images.shape[-1], size[1], mirror)
     with torch.autocast(images.device.type, enabled=False):
-        bands = images.new_empty(*top.shape, images.shape[1], size[0], images.shape[-1])
+        count, tiles, channels = *top.shape, images.shape[1]
+        bands = images.new_empty(count, channels, tiles * size[0], images.shape[-1])
         # channel by channel: a product of matrices that all channels share would copy them
-        for channel, plane in enumerate(images.unbind(1)):
-            bands[:, :, channel] = (rows.flatten(1, 2) @ plane).view_as(bands[:, :, channel])
-        cut = bands.flatten(0, 1).flatten(1, 2) @ columns.flatten(0, 1).transpose(-1, -2)
-    return cut.view(*top.shape, images.shape[1], *size)
+        for channel in range(channels):
+            torch.bmm(rows.flatten(1, 2), images[:, channel], out=bands[:, channel])
+        bands = bands.view(count, channels, tiles, size[0], -1).transpose(1, 2).flatten(0, 1)
+        cut = bands.flatten(1, 2) @ columns.flatten(0, 1).transpose(-1, -2)
+    return cut.view(count, tiles, channels, *size)
 
 
 def random_boxes(

@@ -13,6 +13,10 @@ from medbench.augment.chunks import in_chunks
 from medbench.augment.draws import bernoulli, uniform
 from medbench.interfaces.augmentation import AugmentationSettings, ViewSettings
 
+#: Bytes of images whose colours a CPU changes at once. Each change makes several arrays of their
+#: size; together they stay in the cache of a core.
+_PIECE = 1024 * 1024
+
 
 def augment(images: Tensor, settings: AugmentationSettings, rng: torch.Generator) -> Tensor:
     """Augment images for the training of a classifier.
@@ -120,8 +124,13 @@ def _view(
 ) -> Tensor:
     views = geometry.resized_crops(images, **box, flip=flip)
     jitter = partial(colour.jitter, order=order)
-    views = _where(jittered, views, jitter, factors)
-    views = colour.to_grey(views, grey)
+    few = _PIECE // max(1, views[:1].nbytes) if views.device.type == "cpu" else len(views)
+    pieces = zip(
+        *(each.split(max(1, few)) for each in (views, jittered, factors, grey)), strict=True
+    )
+    for piece, to_jitter, by, to_grey in pieces:
+        _where(to_jitter, piece, jitter, by)
+        _where(to_grey, piece, colour.greyed)
     blur = partial(colour.gaussian_blur, radius=radius)
     return _where(blurred, views, blur, sigma).clamp_(0, 1)  # sums of weights are rounded
 
