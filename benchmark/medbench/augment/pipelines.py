@@ -125,10 +125,8 @@ def _view(
     views = geometry.resized_crops(images, **box, flip=flip)
     jitter = partial(colour.jitter, order=order)
     few = _PIECE // max(1, views[:1].nbytes) if views.device.type == "cpu" else len(views)
-    pieces = zip(
-        *(each.split(max(1, few)) for each in (views, jittered, factors, grey)), strict=True
-    )
-    for piece, to_jitter, by, to_grey in pieces:
+    parts = (torch.split(each, max(1, few)) for each in (views, jittered, factors, grey))
+    for piece, to_jitter, by, to_grey in zip(*parts, strict=True):
         _where(to_jitter, piece, jitter, by)
         _where(to_grey, piece, colour.greyed)
     blur = partial(colour.gaussian_blur, radius=radius)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -78,5 +79,6 @@ def confirm(
         print_json({"path": str(made.path), "root_seed": made.protocol.root_seed})
         return
     click.echo(f"{made.path}: root seed {made.protocol.root_seed}")
-    click.echo(f"Run it:  medbench run --all --protocol {made.path}")
+    command = shlex.join(["medbench", "run", "--all", "--protocol", str(made.path)])
+    click.echo(f"Run it:  {command}")
     click.echo("The test images are those of the explored protocol; a tuned test set stays tuned.")

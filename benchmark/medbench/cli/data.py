@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -333,7 +334,8 @@ def _say_prepared(prepared: Prepared, cache: Path) -> None:
         if file.exists():
             click.echo(f"  {what}: {file}")
     if prepared.protocol is not None:
-        click.echo(f"Next: medbench run --all --protocol {prepared.protocol}{cache_words(cache)}")
+        command = shlex.join(["medbench", "run", "--all", "--protocol", str(prepared.protocol)])
+        click.echo(f"Next: {command}{cache_words(cache)}")
 
 
 @data.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -50,14 +51,15 @@ def new(kind: str, name: str, into: Path, as_json: bool) -> None:
 
 
 def _next(kind: str, folder: Path, name: str) -> list[tuple[str, str]]:
-    trial = folder / "trial.toml"
+    plugin = shlex.join(["--plugin", str(folder)])
     if kind in ("method", "pretext"):
-        first = (f"medbench run --all --plugin {folder}", "rank it in the protocol `quick`")
+        first = (f"medbench run --all {plugin}", "rank it in the protocol `quick`")
     else:
-        first = (f"medbench run --all --protocol {trial} --plugin {folder}", "a first run")
+        trial = shlex.join(["--protocol", str(folder / "trial.toml")])
+        first = (f"medbench run --all {trial} {plugin}", "a first run")
     then = f"--add {name} instead of --plugin" if kind != "backbone" else "without --plugin"
     return [
-        (f"medbench check --plugin {folder}", "does it fulfil the contract?"),
+        (f"medbench check {plugin}", "does it fulfil the contract?"),
         first,
         (install_command("-e", folder), f"to install it; then {then}"),
     ]

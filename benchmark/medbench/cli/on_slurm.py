@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -120,7 +121,8 @@ def _say(arrays: Sequence[str], asked: ClusterOptions, margin: int, root: Path, 
         f"in a further turn. Logs: {short_path(cluster_folder(root))}",
         err=True,
     )
-    click.echo(f"Watch: medbench status --results {short_path(root)}", err=True)
+    watch = shlex.join(["medbench", "status", "--results", str(short_path(root))])
+    click.echo(f"Watch: {watch}", err=True)
 
 
 def worker_arguments(given: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,7 +92,8 @@ def relabel(
         click.echo(note, err=True)
     _say(history, made)
     if protocol:
-        click.echo(f"Next: medbench run --all --protocol {protocol}{cache_words(cache)}")
+        command = shlex.join(["medbench", "run", "--all", "--protocol", str(protocol)])
+        click.echo(f"Next: {command}{cache_words(cache)}")
 
 
 def _text(file: Path) -> str:

@@ -13,6 +13,7 @@ from medbench.cli.counting import counting
 from medbench.cli.datasets import dataset_named, datasets_of_protocol
 from medbench.cli.interval import Duration
 from medbench.errors import ProtocolError, StoreError
+from medbench.folders import cache_words
 from medbench.interfaces.dataset import DataContext, Dataset
 from medbench.plugins.registry import discover
 from medbench.store.atomic import write_text
@@ -110,7 +111,7 @@ def _search(
             " --out"
         ) from error
     if not quiet:
-        _say(dataset.name, found, folder)
+        _say(dataset.name, found, folder, context.cache)
     return {
         "dataset": dataset.name,
         "content_hash": card.content_hash,
@@ -123,10 +124,10 @@ def _search(
     }
 
 
-def _say(name: str, found: Found, folder: Path) -> None:
+def _say(name: str, found: Found, folder: Path, cache: Path) -> None:
     click.echo(f"About {found.estimate()} of {len(found.suspects):,} labels are wrong.")
     if found.contradicted:
         click.echo(f"{found.contradicted} images have an identical copy with another label.")
     click.echo(f"{short_path(folder / 'suspects.csv')}: all images, the most suspect first")
     click.echo(f"{short_path(folder / 'sheet.html')}: open it, decide, and save the decisions")
-    click.echo(f"Next: medbench relabel --dataset {name} CORRECTIONS.csv")
+    click.echo(f"Next: medbench relabel --dataset {name} CORRECTIONS.csv{cache_words(cache)}")

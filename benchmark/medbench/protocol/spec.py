@@ -40,7 +40,7 @@ class _Part:
     def canonical(self) -> str:
         """The spec as canonical JSON; parts that many specs share are written once."""
         written = []
-        for name, always in _written(type(self)):
+        for name, always in _written(type(self)):  # type: ignore[arg-type] # classes are hashable
             part = getattr(self, name)
             if always or part:
                 text = part.canonical if isinstance(part, (_Part, Table)) else _plain(part)
@@ -88,7 +88,7 @@ class _Part:
 
 
 @cache
-def _written(kind: type[_Part]) -> list[tuple[str, bool]]:
+def _written(kind: type[Any]) -> list[tuple[str, bool]]:
     """Return the sorted names of a spec's parts, and which are written where they are empty."""
     # a part that may be left out is written only where it is there
     return sorted((field.name, field.default is MISSING) for field in fields(kind))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -25,12 +28,11 @@ def test_from_a_folder_of_images_to_a_plan_with_two_commands(
     tmp_path: Path, clinic: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    cache = tmp_path / "cache"
+    cache = tmp_path / "a cache"  # with a space: commands must be quoted
     images = write_tree(tmp_path / "images", clinic)
     done = medbench(cache, "data", "prepare", "folder:my-clinic", images, "--workers", 1)
     assert done.exit_code == 0, done.output
-    assert f"Next: medbench run --all --protocol {cache / 'my-clinic.toml'} --cache" in done.output
-    planned = medbench(cache, "run", "--all", "--dry-run", "--protocol", cache / "my-clinic.toml")
+    planned = CliRunner().invoke(cli, [*recommended(done), "--dry-run"])
     assert planned.exit_code == 0, planned.output
     assert "42 to do" in planned.output
     for question in ("methods", "pretraining"):
@@ -44,6 +46,30 @@ def test_from_a_folder_of_images_to_a_plan_with_two_commands(
     assert next(line for line in table.splitlines() if "my-clinic" in line).count("as given") == 1
     assert rows["medmnist:bloodmnist"]["state"] == "not prepared"
     assert "prepare medmnist:bloodmnist bloodmnist.npz" in rows["medmnist:bloodmnist"]["fix"]
+
+
+def test_from_wrong_labels_to_a_plan_by_the_commands_that_are_printed(
+    tmp_path: Path, clinic: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache = tmp_path / "a cache"
+    images = write_tree(tmp_path / "images", clinic)
+    assert medbench(cache, "data", "prepare", "folder:my-clinic", images).exit_code == 0
+    found = medbench(cache, "suspects", "--dataset", "my-clinic")
+    assert found.exit_code == 0, found.output
+    with Path("medbench-suspects/my-clinic/suspects.csv").open() as file:
+        row = next(csv.DictReader(file))
+    Path("CORRECTIONS.csv").write_text(f"id,label,who\n{row['id']},{row['suggested_label']},me\n")
+    corrected = CliRunner().invoke(cli, recommended(found))
+    assert corrected.exit_code == 0, corrected.output
+    planned = CliRunner().invoke(cli, [*recommended(corrected), "--dry-run"])
+    assert planned.exit_code == 0, planned.output
+
+
+def recommended(ended: Result) -> list[str]:
+    """Return the words after ``medbench`` of the command that a message names as the next."""
+    (line,) = re.findall(r"^Next: medbench (.*)$", ended.output, re.MULTILINE)
+    return shlex.split(line)
 
 
 def test_trust_is_told_on_the_command_line(tmp_path: Path, clinic: Files) -> None:
