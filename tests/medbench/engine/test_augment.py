@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy import ndimage
 from torchvision.transforms import functional as tv
 
-from medbench.augment import augment, chunks, colour, geometry, simclr_view
+from medbench.augment import augment, chunks, colour, geometry, pipelines, simclr_view
 from medbench.interfaces.augmentation import AugmentationSettings, ViewSettings
 
 NOTHING = {
@@ -110,6 +110,15 @@ def test_chunks_and_threads_change_nothing(change, size, monkeypatch):
     monkeypatch.undo()
     torch.testing.assert_close(change(images, generator()), alone, atol=1e-6, rtol=0)
     assert change(images[:0], generator()).shape == (0, 1, size, size)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pieces_in_which_colours_change_change_nothing(channels, monkeypatch):
+    images = pictures(7, channels, 40, 40)
+    whole = simclr_view(images, ViewSettings(), generator())
+    for few in (1, 3):
+        monkeypatch.setattr(pipelines, "_PIECE", few * images[0].nbytes)
+        assert torch.equal(simclr_view(images, ViewSettings(), generator()), whole)
 
 
 def _one_pixel():
