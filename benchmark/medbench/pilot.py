@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -24,8 +22,9 @@ def pair_deviation(
 ) -> float | None:
     """Return the standard deviation of the differences that the pairs of a comparison show.
 
-    The median of all comparisons that the runs allow. It is the deviation from seed to seed
-    inside each dataset: what all seeds of a dataset share, such as its test images, is not in it.
+    The median of all comparisons that the runs allow. It is over pairs of all datasets, so that
+    where a difference is another one from dataset to dataset, this counts. What all seeds of a
+    dataset share, such as its test images, is not in it.
 
     Parameters
     ----------
@@ -44,6 +43,8 @@ def pair_deviation(
         None where no two seeds have a comparison of the question in common, or its comparisons
         are no means over the grid.
     """
+    import pandas as pd  # the runs come from it, so it is loaded
+
     done = runs[(runs["status"] == DONE) & (runs["acquisition"] == "")]
     entrants = list(dict.fromkeys(zip(done["pretext"], done["method"], strict=True)))
     asked = families(entrants, statistics.baseline_pretext, statistics.baseline_method)
@@ -57,23 +58,12 @@ def pair_deviation(
         )
         for _, own in done.groupby("dataset")
     ]
-    deviations = [
-        deviation
-        for first, second in asked[question]
-        if (deviation := _deviation(_average(t, first) - _average(t, second) for t in tables))
-    ]
+    deviations = []
+    for first, second in asked[question]:
+        differences = pd.concat([_average(t, first) - _average(t, second) for t in tables]).dropna()
+        if len(differences) > 1:
+            deviations.append(float(differences.std()))
     return median(deviations) if deviations else None
-
-
-def _deviation(differences: Iterable[pd.Series]) -> float | None:
-    """Pool the deviations of several samples, each about its own mean."""
-    squares, degrees = 0.0, 0
-    for found in differences:
-        known = found.dropna()
-        if len(known) > 1:
-            squares += float(known.var() * (len(known) - 1))
-            degrees += len(known) - 1
-    return math.sqrt(squares / degrees) if degrees else None
 
 
 def _average(scores: pd.DataFrame, side: Side) -> pd.Series:

@@ -381,9 +381,11 @@ def sentences(attended: Attended) -> list[str]:
     together = attended.association
     if pairs := len(together.by_pair):
         found.append(
-            "Do better entrants look at the mask more? Over the entrants of a block and seed, "
-            "score and energy inside have a mean rank correlation of "
+            "Do better runs look at the mask more (exploratory)? Over the runs of a block and "
+            "seed, score and energy inside have a mean rank correlation of "
             f"{together.mean:+.2f} in {many(pairs, 'pair')} of dataset and seed "
-            f"(p = {together.p:.3f}, sign flips over pairs)."
+            f"(p = {together.p:.3f}, sign flips over pairs, on these test images). Entrants that "
+            "are equally good can show this, too, where runs that happen to be better look there "
+            "more."
         )
     return found

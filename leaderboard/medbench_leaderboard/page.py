@@ -229,11 +229,12 @@ def _p_value(value: float | None) -> str:
 
 
 def _verdict(comparison: Comparison) -> str:
+    is_ = "has the greater slope" if comparison.question == "pretraining-trend" else "better"
     match comparison.verdict:
         case "first":
-            return f"{comparison.first} better"
+            return f"{comparison.first} {is_}"
         case "second":
-            return f"{comparison.second} better"
+            return f"{comparison.second} {is_}"
         case "undecidable":
             needed = comparison.needed
             return "cannot be decided" + (

@@ -241,10 +241,13 @@ def _tested(
 
 def _sentence(answer: Answer) -> str:
     """State what was found, or the largest difference where nothing was."""
+    first = "" if answer.confirmatory else "Exploratory: "
     separated = [c for c in answer.comparisons if c.separated]
     if separated:
         order = sorted(separated, key=lambda c: (c.adjusted_p, -abs(c.effect)))
-        return f"{listed([difference(c) for c in order])}."
+        over = {c.interval.over for c in order if c.interval}
+        about = f" This is about {listed(sorted(over))}." if over else ""
+        return f"{first}{listed([difference(c) for c in order])}.{about}"
     largest = max(answer.comparisons, key=lambda c: abs(c.effect))
     why = "No difference was found" if answer.decidable else "These runs cannot decide it"
-    return f"{why}. The largest: {difference(largest)}."
+    return f"{first}{why}. The largest: {difference(largest)}."

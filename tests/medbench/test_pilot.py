@@ -22,21 +22,21 @@ def table(scores: dict[tuple[str, str, float, int], float], pretext: str = "none
     return pd.DataFrame(rows)
 
 
-def test_differences_are_means_over_rates_and_vary_inside_a_dataset() -> None:
+def test_differences_are_means_over_rates_and_vary_over_pairs_of_all_datasets() -> None:
     runs = table({
         # dataset a, two rates: elr - ce is .2 and .4, on average .3; of seed 1 it is .1
         ("a", "ce", 0.2, 0): 0.5, ("a", "ce", 0.4, 0): 0.4,
         ("a", "elr", 0.2, 0): 0.7, ("a", "elr", 0.4, 0): 0.8,
         ("a", "ce", 0.2, 1): 0.5, ("a", "ce", 0.4, 1): 0.5,
         ("a", "elr", 0.2, 1): 0.6, ("a", "elr", 0.4, 1): 0.6,
-        # dataset b, another rate: 1.0, 1.2 and 1.4; that it is far from a's does not count
+        # dataset b, another rate: 1.0, 1.2 and 1.4
         ("b", "ce", 0.3, 0): 0.0, ("b", "elr", 0.3, 0): 1.0,
         ("b", "ce", 0.3, 1): 0.0, ("b", "elr", 0.3, 1): 1.2,
         ("b", "ce", 0.3, 2): 0.0, ("b", "elr", 0.3, 2): 1.4,
     })  # fmt: skip
-    squares = 2 * 0.1**2 + 2 * 0.2**2
+    squares = sum((each - 0.8) ** 2 for each in (0.3, 0.1, 1.0, 1.2, 1.4))  # their mean is .8
     found = pair_deviation(runs, "methods", "nll", STATISTICS)
-    assert found == pytest.approx((squares / (1 + 2)) ** 0.5)
+    assert found == pytest.approx((squares / 4) ** 0.5)
 
 
 def test_of_several_comparisons_the_median_counts() -> None:

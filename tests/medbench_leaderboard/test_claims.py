@@ -17,7 +17,7 @@ import predicted_records as predicted
 import pytest
 from scipy.stats import binomtest
 
-from medbench.protocol.decidable import decidability
+from medbench.protocol.decidable import QUESTIONS, decidability
 from medbench.results import load
 from medbench.store.records import make_record, read_record, write_record
 from medbench.store.results import PlannedRun, ResultsFolder
@@ -30,6 +30,7 @@ from medbench_leaderboard.standings_json import standings_json
 from medbench_leaderboard.statistics.advice import RunCost, advise
 from medbench_leaderboard.statistics.compare import test_questions as questions_of
 from medbench_leaderboard.statistics.findings import Comparison
+from medbench_leaderboard.statistics.methods import paragraph
 from medbench_leaderboard.statistics.panel import Meeting, Panel
 from medbench_leaderboard.statistics.power import found_effect
 from medbench_leaderboard.statistics.sentences import summary, warnings
@@ -115,8 +116,11 @@ def test_the_trend_of_a_gain_is_the_least_squares_slope_of_each_dataset_and_seed
     flips = np.array(list(itertools.product([-1, 1], repeat=14))) @ flat
     assert trend.p_pairs == pytest.approx((np.abs(flips) >= abs(flat.sum()) - 1e-12).mean())
     assert (trend.pairs, trend.claimed, trend.verdict) == (14, True, "first")
-    said = summary({"pretraining-trend": found}, Panel(entrants, ()), facts, Declared())[0]
-    assert f"the lead of p1 over p0 grows by {trend.effect:.3f} with each 0.1 of rate" in said
+    assert trend.posterior is None  # the region of practical equivalence is of scores
+    whole = Panel(entrants, tuple(meetings))
+    said = summary({"pretraining-trend": found}, whole, facts, Declared())[0]
+    assert f"p1 minus p0 grows by {trend.effect:.3f} with each 0.1 of rate" in said
+    assert said.endswith("on these datasets and images: d0 and d1.")  # not d2, which has no slope
 
 
 def test_a_seed_that_one_rate_misses_has_no_trend_and_resamples_have_the_same_weights() -> None:
@@ -135,6 +139,38 @@ def test_a_seed_that_one_rate_misses_has_no_trend_and_resamples_have_the_same_we
     again = trend.resampled_repetitions()
     assert again is not None
     np.testing.assert_allclose(again[:, :, 0], by_hand, atol=1e-6)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_paragraph_for_a_paper_knows_every_question(question: str) -> None:
+    panel = draw_panel(np.random.default_rng(5), gain=lambda p, m: 0.05 * p)
+    answer = replace(questions_of(panel, FACTS)["pretraining"], question=question)
+    claimed = paragraph(panel, FACTS, {question: replace(answer, confirmatory=True)}, Declared())
+    assert "So tested: " in claimed
+    assert "makes a false claim on at most that share of boards" in claimed
+    late = paragraph(panel, FACTS, {question: answer}, Declared(reason="no registration"))
+    assert "All tests are exploratory: no registration." in late
+    assert "false claim" not in late
+
+
+def test_the_deviation_of_an_unbalanced_board_is_that_of_what_is_tested() -> None:
+    # dataset a has one block with differences about -.1, b four with .03
+    rng = np.random.default_rng(6)
+    meetings = [
+        Meeting(Block(dataset, "n", rate / 10), (0, 1, 2),
+                np.stack([0.6 + mean + rng.normal(0, 0.01, 3), np.full(3, 0.6)], axis=1))
+        for dataset, rates, mean in (("a", (1,), -0.1), ("b", (1, 2, 3, 4), 0.03))
+        for rate in rates
+    ]  # fmt: skip
+    panel = Panel((Entrant("p1", "m"), Entrant("p0", "m")), tuple(meetings))
+    (found,) = questions_of(panel, replace(FACTS, questions=("pretraining",)))[
+        "pretraining"
+    ].comparisons
+    a = (meetings[0].scores[:, 0] - 0.6) / 5  # by hand: each block counts a fifth
+    b = sum(m.scores[:, 0] - 0.6 for m in meetings[1:]) / 5
+    tested = 2 * np.concatenate([a, b])  # six pairs, three a dataset, whose mean is the effect
+    assert found.effect == pytest.approx(tested.mean())
+    assert found.standardised == pytest.approx(tested.mean() / tested.std(ddof=1))
 
 
 # faults
@@ -510,6 +546,15 @@ def test_a_question_is_confirmatory_while_all_before_it_are_decided() -> None:
     assert found["pretraining"] == (True, 2)
     assert list(found)[:2] == ["methods", "pretraining"]
     assert all(of == (False, 0) for name, of in found.items() if name not in FACTS.questions)
+
+
+def test_without_a_claim_a_difference_that_is_separated_is_called_exploratory() -> None:
+    panel = draw_panel(np.random.default_rng(3), pretexts=2, seeds=8, gain=lambda p, m: 0.05 * p)
+    first, second, third = summary(questions_of(panel, FACTS), panel, FACTS, Declared())
+    assert first == "No claim at level 0.05."
+    assert second.startswith("Not decided: methods.")
+    assert third.startswith("Exploratory: pretraining (a comparison of a question before it")
+    assert "p1 is better than p0 by 0.04" in third
 
 
 def test_what_comes_after_an_undecided_question_is_exploratory() -> None:

@@ -13,9 +13,11 @@ from scipy import stats
 
 from medbench.protocol.decidable import pairs_needed, smallest_p
 from medbench_leaderboard.names import Block, Entrant
+from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.advice import RunCost, advise
 from medbench_leaderboard.statistics.bayes import PRIOR, signed_rank_posterior
-from medbench_leaderboard.statistics.estimates import tau_b
+from medbench_leaderboard.statistics.estimates import order_changes, tau_b
+from medbench_leaderboard.statistics.findings import OrderChange
 from medbench_leaderboard.statistics.friedman import friedman, ranks, relabelling_p
 from medbench_leaderboard.statistics.panel import Meeting, Panel
 from medbench_leaderboard.statistics.separation import groups, letters, open_ranks
@@ -257,6 +259,33 @@ def test_tau_b_is_scipys() -> None:
     first, second = RNG.integers(0, 6, (5, 8)).astype(float), RNG.normal(size=(5, 8))
     theirs = [stats.kendalltau(a, b).statistic for a, b in zip(first, second, strict=True)]
     assert tau_b(first, second) == pytest.approx(theirs)
+
+
+def test_an_order_that_stays_has_the_same_tau_of_halves_at_two_rates_as_at_one() -> None:
+    entrants = tuple(Entrant(name, "ce") for name in "abcde")
+    facts = ProtocolFacts("orders")
+
+    def change(seeds: int) -> tuple[OrderChange, Meeting, Meeting]:
+        scores = np.linspace(0.5, 0.54, 5) + RNG.normal(0, 0.03, (2, seeds, 5))
+        one, other = (
+            Meeting(Block("d", "n", rate), tuple(range(seeds)), own)
+            for rate, own in zip((0.2, 0.4), scores, strict=True)
+        )
+        (found,) = order_changes(Panel(entrants, (one, other)), facts)
+        return found, one, other
+
+    found, one, other = change(5)
+    (a, b), (c, d) = ((m.scores[::2].mean(0), m.scores[1::2].mean(0)) for m in (one, other))
+    tau = [stats.kendalltau(*of).statistic for of in ((a, d), (b, c), (a, b), (c, d))]
+    assert found.halves == pytest.approx((tau[0] + tau[1]) / 2)
+    assert found.expected == pytest.approx((tau[2] + tau[3]) / 2)
+    unchanged = [change(4)[0] for _ in range(150)]
+    halves, expected, whole = (
+        np.mean([getattr(each, name) for each in unchanged])
+        for name in ("halves", "expected", "tau")
+    )
+    assert halves == pytest.approx(expected, abs=0.08)
+    assert whole > expected + 0.08  # more seeds, less noise: not to be compared with it
 
 
 @pytest.mark.parametrize(

@@ -69,5 +69,5 @@ def analyse(
         orders=order_changes(panel, facts),
         advice=advise_all(panel, costs, 1 - facts.alpha),
         warnings=noted,
-        methods=paragraph(panel, facts, tested, as_given),
+        methods=paragraph(panel, facts, tested, declared, as_given),
     )

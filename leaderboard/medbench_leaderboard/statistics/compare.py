@@ -148,8 +148,12 @@ def _raw(question: str, part: Contrasts, facts: ProtocolFacts) -> list[Mapping[s
     signed_ranks = (np.sign(differences) * absolute).sum(axis=0)
     intervals = estimate.intervals(weights, level)
     wide = over_datasets(panel, weights, level, facts.resamples, stream("datasets"))
-    standardised = _standardised(differences)
-    posteriors = _posteriors(differences, facts, stream("posterior"))
+    # in the unit of a score, with the mean ``effects``: what the signs of are flipped
+    standardised = _standardised(contributions * len(contributions))
+    trend = question == "pretraining-trend"  # slopes are not in the unit of the region
+    posteriors = [None] * len(part.sides) if trend else _posteriors(
+        differences, facts, stream("posterior")
+    )  # fmt: skip
     return [
         {
             "where": part.where,
@@ -166,6 +170,7 @@ def _raw(question: str, part: Contrasts, facts: ProtocolFacts) -> list[Mapping[s
             "pairs": len(differences),
             "blocks": len(panel.meetings),
             "posterior": posteriors[i],
+            "datasets": panel.datasets,
         }
         for i, (first, second) in enumerate(part.sides)
     ]

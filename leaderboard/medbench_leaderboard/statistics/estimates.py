@@ -63,8 +63,9 @@ def order_changes(panel: Panel, facts: ProtocolFacts) -> tuple[OrderChange, ...]
     Kendall's tau-b (Kendall 1945) between the mean scores at the two rates, for
     each dataset and noise model that has both, averaged. Its interval is the
     bootstrap's standard error over seeds, widened by (S / (S - 1))^(1/2), times
-    the quantile of t. Noise of seeds alone makes an order look changed; so tau
-    between two halves of the seeds at the same rates is given too (``expected``).
+    the quantile of t. Noise of seeds alone makes an order look changed; so tau between
+    one half of the seeds at one rate and the other half at the other (``halves``) is given next to
+    that of two halves at the same rate (``expected``).
     """
     if len(panel.entrants) < 3:
         return ()
@@ -102,7 +103,9 @@ def _change(
 ) -> OrderChange:
     k = pairs[0][0].scores.shape[1]
     number = max(_FEWEST, min(_DRAWS, _MOST_PAIRS // (k * (k - 1) // 2)))
-    taus, draws, expected = [], np.zeros(number), []
+    taus, draws = [], np.zeros(number)
+    halves: list[float] = []
+    expected: list[float] = []
     fewest = min(min(len(one.seeds), len(other.seeds)) for one, other in pairs)
     for one, other in pairs:
         means = one.scores.mean(axis=0)[None], other.scores.mean(axis=0)[None]
@@ -110,6 +113,7 @@ def _change(
         if fewest > 1:
             draws += tau_b(_redrawn(one, number, rng), _redrawn(other, number, rng))
             (a, b), (c, d) = _halves(one), _halves(other)
+            halves += [float(tau_b(a, d)[0]), float(tau_b(b, c)[0])]
             expected += [float(tau_b(a, b)[0]), float(tau_b(c, d)[0])]
     tau = float(np.mean(taus))
     interval = None
@@ -122,6 +126,7 @@ def _change(
         higher=higher,
         tau=tau,
         interval=interval,
+        halves=float(np.mean(halves)) if halves else None,
         expected=float(np.mean(expected)) if expected else None,
         pairs=len(pairs),
     )

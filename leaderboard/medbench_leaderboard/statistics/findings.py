@@ -117,7 +117,9 @@ class Comparison:
     needed : int or None
         Pairs that a claim needs at least, where it is not decidable.
     posterior : Posterior or None
-        A second opinion.
+        A second opinion; None for slopes, which are no scores.
+    datasets : tuple of str
+        Those of its blocks.
     """
 
     question: str
@@ -140,6 +142,7 @@ class Comparison:
     decidable: bool
     needed: int | None
     posterior: Posterior | None = None
+    datasets: tuple[str, ...] = ()
 
     @property
     def separated(self) -> bool:
@@ -321,9 +324,12 @@ class OrderChange:
         averaged over datasets and noise models; 1 is the same order, 0 none.
     interval : Interval or None
         Bootstrap over seeds.
+    halves : float or None
+        The tau between one half of the seeds at one rate and the other half at the other, both
+        ways averaged. None with one seed.
     expected : float or None
-        The tau between two halves of the seeds at the same rates: what noise of
-        seeds alone leaves of an order that does not change. None with one seed.
+        The tau between two halves of the seeds at the same rate: what ``halves`` would be if the
+        order did not change. None with one seed.
     pairs : int
         Pairs of blocks (same dataset and noise model).
     """
@@ -332,6 +338,7 @@ class OrderChange:
     higher: float
     tau: float
     interval: Interval | None
+    halves: float | None
     expected: float | None
     pairs: int
 

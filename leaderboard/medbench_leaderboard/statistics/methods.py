@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medbench.interfaces.dataset import LABELS_AS_GIVEN
+from medbench_leaderboard.declared import Declared
 from medbench_leaderboard.names import many
 from medbench_leaderboard.protocol_facts import ProtocolFacts
 from medbench_leaderboard.statistics.findings import Answer
@@ -17,6 +18,7 @@ def paragraph(
     panel: Panel,
     facts: ProtocolFacts,
     tested: Mapping[str, Answer],
+    declared: Declared,
     as_given: Sequence[str] = (),
 ) -> str:
     """Return what was done, in the past tense, true of this board.
@@ -31,6 +33,7 @@ def paragraph(
     text = environment.get_template("procedure.txt").render(
         panel=panel,
         facts=facts,
+        declared=declared,
         many=many,
         seeds=" to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
         pairs=len(panel.repetitions()[0]),

@@ -27,12 +27,11 @@ def summary(
         found = f"Exploratory, no claim: {declared.reason}."
     elif claims:
         about = claims[0].interval
-        population = (
-            "" if about is None else f" This is about {about.over}: {listed(panel.datasets)}."
-        )
+        datasets = [name for name in panel.datasets if any(name in c.datasets for c in claims)]
+        population = "" if about is None else f" This is about {about.over}: {listed(datasets)}."
         found = f"Found: {_listed(claims)}.{population}"
     elif any(of.decidable for of in asked):
-        found = f"No difference was found at level {facts.alpha:g}."
+        found = f"No claim at level {facts.alpha:g}."
     else:
         found = (
             "These runs cannot decide any question of the protocol: a better rank is no evidence "
@@ -50,7 +49,7 @@ def answer(tested: Answer, friedman: Friedman | None) -> Answer:
         first = (
             f"On these test images some entrants differ (Friedman, p {p}). "
             if friedman.p <= tested.alpha
-            else f"No evidence that any entrants differ (Friedman, p {p}). "
+            else f"Friedman's test does not show that entrants differ (p {p}). "
         )
         said = first + said
     return replace(tested, sentence=said)
@@ -63,7 +62,7 @@ def difference(comparison: Comparison) -> str:
     interval = _interval(comparison)
     if comparison.question == "pretraining-trend":
         grows = "grows by" if comparison.separated else "is larger by"
-        return f"the lead of {better} over {worse} {grows} {size} with each 0.1 of rate{interval}"
+        return f"{better} minus {worse} {grows} {size} with each 0.1 of rate{interval}"
     if comparison.separated:
         return f"{better} is better than {worse}{where} by {size}{interval}"
     return f"{better} is {size} above {worse}{where}{interval}"
@@ -124,6 +123,9 @@ def _not_decided(tested: Answer) -> str:
     if not tested.decidable:
         return f"{named}. {_cannot(tested)}"
     if not tested.confirmatory:
+        if any(c.separated for c in tested.comparisons):
+            named = f"Exploratory: {tested.question}"
+            return f"{named} ({tested.why}). {_answer(tested, prefix=False)}"
         return f"{named} (exploratory here: {tested.why}). {_answer(tested, prefix=False)}"
     rest = [c for c in tested.comparisons if c.confirmatory and not c.claimed]
     if not rest:
