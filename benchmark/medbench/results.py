@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
+from numbers import Number
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from medbench.runs_table import (
     merge_runs,
     read_runs,
 )
+from medbench.store.atomic import write_bytes, writing
 from medbench.store.bundle import unpack_bundle
 from medbench.store.file_signatures import signatures_below
 from medbench.store.records import Header, Record, read_arrays, read_header, read_record
@@ -284,7 +286,8 @@ class Results:
 
         Columns: ``run_key``, the axes, and those of :class:`medbench.detection.Detection`:
         ``wrong``, ``share``, ``scored_by``, ``auroc``, ``precision_at_k``, ``loss_auroc``,
-        ``loss_precision_at_k``. Runs whose clean labels are not known have no row.
+        ``loss_precision_at_k``. Runs whose clean labels are not known have no row, nor have
+        those of a slim bundle, which holds no labels.
         """
         import pandas as pd
 
@@ -438,11 +441,12 @@ class Results:
         path : path
             The file. ``safetensors.torch.load_file`` reads it.
         """
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         # not np.ascontiguousarray, which gives a single number an axis
         arrays = {n: np.asarray(a, order="C") for n, a in self.weights(name).items()}
-        save_file(arrays, path)
+        with writing(Path(path)):
+            write_bytes(Path(path), save(arrays))
 
     def board(self) -> Any:
         """Return the board: its tables, ranking and findings.
@@ -474,6 +478,8 @@ class Results:
             raise StoreError(f"a run has no axis {min(unknown)!r}; its axes are {names}")
         runs = self.runs
         for axis, value in axes.items():
+            if not isinstance(value, str | Number):
+                raise StoreError(f"{axis}={value!r}: give one value of each axis")
             known, runs = runs[axis].unique(), runs[runs[axis] == value]
             if runs.empty:
                 raise StoreError(
@@ -593,6 +599,7 @@ class Results:
 
     def _key(self, name: str) -> str:
         """Return the key of which the first digits are given."""
+        name = name.lower()
         if len(name) == 64:
             return name
         known = {run.key for folder in self._folders for run in folder.plan()}

@@ -11,6 +11,7 @@ from typing import Any
 
 import tomlkit
 
+from medbench.errors import ProtocolError
 from medbench.folders import RESULTS, default_cache
 from medbench.interfaces.dataset import DataContext
 from medbench.interfaces.events import Event, GridStarted
@@ -190,7 +191,12 @@ def run(
     """
     if unknown := axes.keys() - set(REFINED_AXES):
         raise TypeError(f"run() got {sorted(unknown)}; the axes are {', '.join(REFINED_AXES)}")
+    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
+        raise ProtocolError(f"jobs={jobs!r}: give a whole number from 1 on, or None")
     values = {axis: _listed(value) for axis, value in axes.items()}
+    if empty := [axis for axis, listed in values.items() if not listed]:
+        raise ProtocolError(f"{empty[0]}=[] chooses nothing; leave {empty[0]} out for all of them")
+    plugins, add, settings, log = map(_listed, (plugins, add, settings, log))
     cells = (Path(results).parent if results else RESULTS) / "cells"
     paths = [file_of(p, cells) if isinstance(p, type) else Path(p) for p in plugins]
     with plugin_files(paths):

@@ -172,6 +172,20 @@ def broken_rules(results: Results, registry: Registry, cache: Path) -> Iterator[
                 yield f"{named} breaks {rule.name}: {result.found}"
 
 
+def check_target(target: Path) -> None:
+    """Refuse a folder that cannot be that of a new submission.
+
+    Raises
+    ------
+    StoreError
+        If its name is none, or it exists.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", target.name):
+        raise StoreError(f"{target.name!r} is no name for a submission: use a-z, 0-9 and -")
+    if target.exists():
+        raise StoreError(f"{target} exists; choose another --name")
+
+
 def write_submission(
     folder: ResultsFolder, target: Path, authors: Sequence[str], sources: Mapping[str, str]
 ) -> Path:
@@ -184,10 +198,7 @@ def write_submission(
     """
     from medbench.exporting import write_evaluations
 
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", target.name):
-        raise StoreError(f"{target.name!r} is no name for a submission: use a-z, 0-9 and -")
-    if target.exists():
-        raise StoreError(f"{target} exists; choose another --name")
+    check_target(target)
     target.mkdir(parents=True)
     try:
         bundle = write_bundle(folder, target / BUNDLE)

@@ -55,7 +55,7 @@ def ask_advice(
     if found is None:
         raise MedbenchError(
             "no block of these counts yet: each has missing runs, mixed settings or misleading "
-            "labels; `medbench status` lists the runs that are missing"
+            "labels; `medbench verify` lists the runs that are missing"
         )
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from zipfile import is_zipfile
 
@@ -65,6 +67,8 @@ def leaderboard(
         raise MedbenchError("several results folders have no board of their own: say --out DIR")
     if out is None and is_zipfile(roots[0]):
         raise MedbenchError("a bundle has no board of its own: say --out DIR")
+    if out is not None:
+        _refuse_files_of_others(out, FILES)
     folder = out or roots[0] / "board"
     board = update_board(load(roots), folder, everything=check)
     if not board.rebuilt:
@@ -76,6 +80,24 @@ def leaderboard(
     click.echo(board.text)
     for path in files.values():
         click.echo(path)
+
+
+def _refuse_files_of_others(out: Path, names: Iterable[str]) -> None:
+    """Keep what is no board from being overwritten.
+
+    Raises
+    ------
+    MedbenchError
+        Naming a file of this name that belongs to no board.
+    """
+    page = out / "index.html"
+    with suppress(OSError):
+        if "medbench board" in page.read_text("utf-8", errors="replace")[:2000]:
+            return
+    if there := [name for name in names if (out / name).exists()]:
+        raise MedbenchError(
+            f"{out / there[0]} is there, and no board of medbench; choose another folder with --out"
+        )
 
 
 def _rate(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:

@@ -20,6 +20,7 @@ Examples:
   medbench bundle quick-of-my-lab.zip --unpack FOLDER"""
 )
 @click.argument("results", required=False, type=click.Path(path_type=Path, exists=True))
+@click.option("--results", "named", type=FOLDER, help="The same as RESULTS.")
 @click.option("--out", type=FILE, help="The file to write.  [default: PROTOCOL.medbench.zip]")
 @click.option("--weights", is_flag=True, help="Put pretrained weights in, too.")
 @click.option("--slim", is_flag=True, help="Leave predictions of single images out.")
@@ -32,6 +33,7 @@ Examples:
 @json_option
 def bundle(
     results: Path | None,
+    named: Path | None,
     out: Path | None,
     weights: bool,
     slim: bool,
@@ -49,6 +51,7 @@ def bundle(
     from medbench.store.bundle import read_bundle, unpack_bundle, write_bundle
     from medbench.store.results import ResultsFolder
 
+    results = results or named
     if target is not None:
         if results is None:
             raise StoreError("say which bundle to unpack: medbench bundle FILE --unpack FOLDER")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.common import change_options, discover_with, json_option, print_json
+from medbench.cli.common import change_options, json_option, print_json
 from medbench.errors import ProtocolError
+from medbench.plugins.local import plugin_files
 
 
 @click.command(
@@ -43,15 +44,15 @@ def confirm(
     """
     # imported here: --help must not wait for them
     from medbench.canonical import canonical_json
-    from medbench.protocol.changes import changed
     from medbench.protocol.confirmation import confirmed, intend, read_intent
-    from medbench.protocol.read import protocol_named
     from medbench.runner.origin import plugin_distributions
+    from medbench.running import open_protocol
     from medbench.store.atomic import write_text, writing
 
-    registry = discover_with(plugins)
-    file = protocol_named(protocol_name, registry)
-    file = changed(file, registry, additions, settings)
+    click.get_current_context().with_resource(plugin_files(plugins))
+    opened = open_protocol(protocol_name, plugins, additions, settings)
+    registry, file = opened.registry, opened.file
+    of_plugins = [word for path in plugins for word in ("--plugin", str(path))]
     name = file.protocol.name
     registration = Path(f"{name}-confirmation.json")
     if beacon is None:
@@ -67,9 +68,12 @@ def confirm(
             return
         click.echo(f"{registration}: {name} registered at {intent.time}")
         click.echo(f"Publish this hash now:  {intent.hash}")
+        changes = [word for each in additions for word in ("--add", each)]
+        changes += [word for each in settings for word in ("--set", each)]
+        words = ["medbench", "confirm", protocol_name, *of_plugins, *changes, "--beacon", "HEX"]
         click.echo(
             "Then take a public random number that is published later (a drand round, the hash "
-            f"of a block):\n  medbench confirm {protocol_name} --beacon HEX"
+            f"of a block):\n  {shlex.join(words)}"
         )
         return
     made = confirmed(file, read_intent(registration), beacon)
@@ -79,6 +83,6 @@ def confirm(
         print_json({"path": str(made.path), "root_seed": made.protocol.root_seed})
         return
     click.echo(f"{made.path}: root seed {made.protocol.root_seed}")
-    command = shlex.join(["medbench", "run", "--all", "--protocol", str(made.path)])
-    click.echo(f"Run it:  {command}")
+    words = ["medbench", "run", "--all", "--protocol", str(made.path), *of_plugins]
+    click.echo(f"Run it:  {shlex.join(words)}")
     click.echo("The test images are those of the explored protocol; a tuned test set stays tuned.")

@@ -233,6 +233,13 @@ def data_prepare(
         raise PluginError(f"say where your copy of {name} is (SOURCE){instead}")
     if window is not None and not window[0] < window[1]:
         raise PluginError("--window LOW HIGH: LOW must be below HIGH")
+    target = dataset.target(DataContext(cache))
+    decisions = target.with_name(f"{target.stem}.decisions.csv")
+    if target.exists() and decisions.exists():
+        raise PluginError(
+            f"{decisions} holds corrections of {target.name}, which other images would replace; "
+            "choose another name, or move both away"
+        )
     options = PrepareOptions(
         size,
         channels,

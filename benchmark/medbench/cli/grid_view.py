@@ -107,6 +107,6 @@ def _trouble(trouble: Trouble, root: Path) -> Text:
     line = Text(f"{len(trouble.runs)} {trouble.status}: ", style=_STYLES.get(trouble.status, ""))
     # one line however long the reason is: the log has all of it
     line.append(" ".join(trouble.reason.split()), style="")
-    line.append(f"  ({log_command(root, key)}: {label})", style="dim")
+    line.append(f"  ({label})\n  {log_command(root, key)}", style="dim")
     line.no_wrap, line.overflow = False, "fold"
     return line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ def log(
     if that attempt failed.
     """
     results = ResultsFolder.open(find_results(results_dir))
+    if not re.fullmatch("[0-9a-f]*", prefix.lower()):
+        raise StoreError(f"{prefix!r} is no beginning of a key; keys have the digits 0-9 and a-f")
     found = _cause(results, find_by_prefix(results, prefix.lower()))
     number = attempt or max(1, results.next_attempt(found.key) - 1)
     text = _text(results, found, number, wait=follow)

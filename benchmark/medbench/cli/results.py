@@ -92,4 +92,4 @@ def _write(runs: pd.DataFrame, form: str, out: Path | None) -> None:
             text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
             out.write_text(text, encoding="utf-8") if out else sys.stdout.write(text)
     except OSError as error:
-        raise MedbenchError(f"{out} cannot be written: {error.strerror}") from error
+        raise MedbenchError(f"{out} cannot be written: {error.strerror or error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,25 @@ from medbench.cli.common import (
     cache_option,
     change_options,
     json_option,
+    print_json,
     protocol_option,
 )
 from medbench.cli.interval import Interval
-from medbench.cli.run_end import conclude
+from medbench.cli.run_end import NOTHING_DONE, conclude
 from medbench.cli.run_plan import show_plan
 from medbench.cluster.options import read_pairs
 from medbench.cluster.script import LEFT
-from medbench.errors import ClusterError, ProtocolError
+from medbench.errors import ClusterError, ProtocolError, StoreError
 from medbench.folders import RESULTS
 from medbench.interfaces.dataset import DataContext
-from medbench.plain import plain
+from medbench.plain import many, plain
 from medbench.plugins.local import plugin_files
-from medbench.protocol.runs import expand
+from medbench.protocol.runs import Expansion, expand
 from medbench.protocol.spec import REFINED_AXES
 from medbench.runner.local.stopping import STOP_SECONDS
 from medbench.runner.plan import failed_part
 from medbench.running import RunOptions, execute, open_protocol, words_of
-from medbench.store.results import ResultsFolder
+from medbench.store.results import PlannedRun, ResultsFolder
 
 #: What ``--on`` calls workers that Slurm starts; all else are executors.
 SLURM = "slurm"
@@ -185,6 +187,8 @@ def run(
     chosen = failed_part(asked, ResultsFolder.open(root)) if only_failed else asked
     if only_failed and not chosen.runs:
         click.echo("No run has failed.", err=True)
+        if as_json:
+            print_json({**NOTHING_DONE, "results": str(root), "board": None})
         return 0
     options = RunOptions(
         root,
@@ -207,6 +211,7 @@ def run(
             registry, file, whole, chosen, options, given, words,
             workers=workers, estimate_from=estimate_from, dry_run=dry_run,
         )  # fmt: skip
+    _say_leaving(root, file.protocol.name, whole)
     from medbench.cli.progress import progress_view
 
     try:
@@ -229,3 +234,19 @@ class StoppedCommand(click.exceptions.Abort):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def _say_leaving(root: Path, name: str, whole: Expansion) -> None:
+    """Say which finished runs are no longer planned: an option was left out, perhaps."""
+    leaving: list[PlannedRun] = []
+    with suppress(StoreError):  # there is no folder, or no plan that can be read
+        results, planned = ResultsFolder.open(root), {run.key for run in whole.runs}
+        if results.protocol_name == name:
+            done = results.done("runs")
+            leaving = [run for run in results.plan() if run.key in done - planned]
+    if leaving:
+        runs = f"{many(len(leaving), 'finished run')}, such as {leaving[0].label}"
+        click.echo(
+            f"no longer planned: {runs}; to keep them, give --plugin, --add and --set as before",
+            err=True,
+        )

@@ -35,6 +35,10 @@ _WORDS = {
 }
 
 
+#: What ``--json`` says where nothing was to do.
+NOTHING_DONE = dict.fromkeys(("runs", *_WORDS), 0)
+
+
 def conclude(
     registry: Registry, plan: Plan, summary: Summary, results: ResultsFolder, *, as_json: bool
 ) -> int:

@@ -63,10 +63,15 @@ def submit(
         raise MedbenchError("say who submits, and under which name: --name NAME --author WHO")
     if not sign_off:
         raise MedbenchError(f'give --sign-off if this is so: "{submitting.SIGN_OFF}"')
+    submitting.check_target(out / name)
+    if wrong := [source for source in sources if "=" not in source]:
+        raise MedbenchError(f"--source {wrong[0]}: say PACKAGE=WHERE")
     where = dict(source.partition("=")[::2] for source in sources)
     folder = ResultsFolder.open(find_results(results_dir))
     results = load(folder.root)
     packages = submitting.packages_of(results, where)
+    if unknown := where.keys() - {package.name for package in packages}:
+        raise MedbenchError(f"--source {min(unknown)}: no run used a package of this name")
     found = list(submitting.problems(results, folder, packages))
     if not found:  # the contract takes longer
         click.echo("Checking the contract of plugins of other packages.", err=True)

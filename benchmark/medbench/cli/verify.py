@@ -21,6 +21,7 @@ from medbench.cli.common import (
     print_json,
     results_option,
 )
+from medbench.errors import StoreError
 from medbench.plain import many
 from medbench.store.results import ResultsFolder
 
@@ -79,6 +80,8 @@ def verify(
     --repeat, some runs are done again and must give the same digests. Exit status: 0, or
     1 if a file is at fault, a run is missing or a repetition differs.
     """
+    if repeat is None and (beacon or pretrainings):
+        raise StoreError("--beacon and --pretrainings are of repetitions: say --repeat K, too")
     # imported here: --help must not wait for it
     from medbench.results import open_folder
     from medbench.runner.verification import check_folder
@@ -88,7 +91,7 @@ def verify(
         total = len(results.done("runs")) + len(results.done("pretrainings"))
         with click.progressbar(length=total, label="Verifying", file=sys.stderr) as bar:
             report = check_folder(results, bar.update)
-        shown = {**asdict(report), "results": str(results.root), "repeated": []}
+        shown = {**asdict(report), "results": results.label, "repeated": []}
         shown["faults"] = [{"file": file, "fault": text} for file, text in report.faults.items()]
         if not as_json:
             _print(results, report)

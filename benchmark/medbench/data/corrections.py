@@ -339,13 +339,18 @@ def _corrections(name: str, text: str) -> Iterator[tuple[str, dict[str, str]]]:
             f"{name}: no column {' and '.join(sorted(missing))}; a file of corrections has the"
             " columns id, label, who, and optionally when and why"
         )
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise CorrectionError(f"{name}: the column {twice[0]} is there more than once")
     reader.fieldnames = columns
     empty = True
-    for values in reader:
-        row = {column: (values.get(column) or "").strip() for column in columns}
-        row = dict.fromkeys(("when", "why", "content_hash"), "") | row
-        empty = False
-        yield f"{name}, line {reader.line_num}", row
+    try:
+        for values in reader:
+            row = {column: (values.get(column) or "").strip() for column in columns}
+            row = dict.fromkeys(("when", "why", "content_hash"), "") | row
+            empty = False
+            yield f"{name}, line {reader.line_num}", row
+    except csv.Error as error:
+        raise CorrectionError(f"{name}, line {reader.line_num}: no CSV ({error})") from error
     if empty:
         raise CorrectionError(f"{name}: holds no decision; nothing was changed")
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import stat
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -118,7 +119,9 @@ def write_bundle(
         computed = sorted((results.root / "index").glob("whole-*.parquet"))
         if not computed:
             raise StoreError(
-                f"{results.root} has no board yet; make it with `medbench leaderboard`"
+                f"{results.root} has no board yet; make it with `"
+                + shlex.join(["medbench", "leaderboard", "--results", str(results.root)])
+                + "`"
             )
         found += computed
     names = [*_ALWAYS, *(file.relative_to(results.root).as_posix() for file in found)]

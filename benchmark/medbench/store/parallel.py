@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TypeVar
 
-from medbench.store.processes import cores
+from medbench.store.processes import cores, main_left_out
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -60,11 +60,23 @@ def worker_processes(workers: int) -> Iterator[Executor]:
     """Start processes for functions that can be imported by name; they end with the block."""
     # never a plain fork: this process may have threads of its own. Nor the fork server: a process
     # has one, and that of the local executor must be the one that has loaded torch.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
+    with ProcessPoolExecutor(workers, _Spawn(), _start_worker) as pool:
         try:
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+class _Worker(SpawnProcess):
+    """A process that does not import the main module."""
+
+    def start(self) -> None:
+        with main_left_out():
+            super().start()
+
+
+class _Spawn(SpawnContext):
+    Process = _Worker
 
 
 def _start_worker() -> None:

@@ -1,14 +1,17 @@
-"""Identity of a process, so that others can tell whether it is still alive."""
+"""Identity of a process, so that others can tell whether it is alive, and how one is started."""
 
 from __future__ import annotations
 
 import os
 import platform
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,21 @@ def _place() -> str:
     except OSError:
         return ""
     return sha256(f"{boot} {namespace}".encode()).hexdigest()[:12]
+
+
+@contextmanager
+def main_left_out() -> Iterator[None]:
+    """Start processes that do not import the program's main module.
+
+    Python has each import it, so that a script without ``if __name__ == "__main__"`` would run
+    again in them. What our processes call is in no main module.
+    """
+    main = sys.modules["__main__"]
+    kept: dict[str, Any] = {
+        name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)
+    }
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(kept)

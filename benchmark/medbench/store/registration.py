@@ -218,7 +218,9 @@ def undeclared(results: ResultsFolder, lines: Sequence[Registration]) -> list[Ch
         differs("removed", f"{_counted(gone)} registered and missing from the plan", gone)
     if extra := digits - last.declaration.runs.keys():
         differs("added", f"{len(extra)} planned runs were never registered", extra)
-    if sha256(results.protocol_path.read_text("utf-8")) != last.declaration.protocol_sha256:
+    if not results.protocol_path.is_file():
+        differs("protocol", "protocol.toml is missing")
+    elif sha256(results.protocol_path.read_text("utf-8")) != last.declaration.protocol_sha256:
         differs("protocol", "protocol.toml is not the protocol that was registered last")
     known = {line.hash for line in lines}
     rows = read_index(results, ("run_key", "provenance", "fault")).to_pylist()

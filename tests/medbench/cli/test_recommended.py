@@ -82,7 +82,9 @@ def test_the_end_of_a_run_names_the_logs_and_they_say_why_once(failed: Failed) -
 
 def test_status_names_them_too(failed: Failed) -> None:
     shown = failed.give("medbench status --results out/here").out
-    for command in re.findall(r"\((medbench log [^:]*):", shown):
+    logs = re.findall(r"^  (medbench log .*)$", shown, re.MULTILINE)
+    assert logs, shown
+    for command in logs:
         assert failed.give(command).status == 1
     (repeat,) = re.findall(r"^to repeat failed runs: (medbench .*)$", shown, re.MULTILINE)
     assert failed.give(f"{repeat} --dry-run").status == 0

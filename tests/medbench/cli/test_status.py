@@ -159,9 +159,10 @@ def test_a_log_as_json(results: ResultsFolder) -> None:
 
 
 def test_an_unknown_and_an_ambiguous_prefix_are_one_clear_line(results: ResultsFolder) -> None:
-    unknown = log(results, "zz")
-    assert unknown.status == 2
-    assert "begins with 'zz'" in unknown.err and unknown.err.count("\n") == 1
+    for prefix, said in (("0" * 64, "begins with '000"), ("zz", "'zz' is no beginning of a key")):
+        unknown = log(results, prefix)
+        assert unknown.status == 2
+        assert said in unknown.err and unknown.err.count("\n") == 1
     ambiguous = log(results, "")
     assert ambiguous.status == 2
     assert "'' begins 6 keys" in ambiguous.err and ambiguous.err.count("\n") == 1

@@ -28,6 +28,7 @@ from medbench.runner.local.processes import KILLED, children, find, kill, kill_b
 from medbench.runner.local.usage import group_usage
 from medbench.store.atomic import sweep
 from medbench.store.attempts import Attempt
+from medbench.store.processes import main_left_out
 from medbench.store.results import ResultsFolder
 
 #: Seconds that a job has, after its timeout, to end its epoch and save a checkpoint.
@@ -126,7 +127,7 @@ class LocalExecutor(Executor):
             arguments = (theirs, self._announced)
             process = self._context.Process(target=start_evaluator, args=arguments)
             try:
-                with _server_environment(self.modules):
+                with _server_environment(self.modules), main_left_out():
                     process.start()
             except (EOFError, OSError):
                 mine.close()
