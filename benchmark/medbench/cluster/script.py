@@ -45,10 +45,11 @@ trap 'limit=near; kill -TERM $worker' USR1
 trap 'kill -TERM $worker' TERM
 {run} &
 worker=$!
-while kill -0 $worker 2>/dev/null; do
-    wait $worker
-    status=$?
-done
+# A signal interrupts wait; of a worker that has ended, wait tells the status as often as asked.
+wait $worker
+while kill -0 $worker 2>/dev/null; do wait $worker; done
+wait $worker
+status=$?
 [ -z "$limit" ] || [ $status -ne 143 ] || requeue
 # Only other workers have something to do: leave the node, and look again later.
 if [ $status -eq {left} ]; then

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from medbench.cluster.options import (
     read_table,
     seconds_of,
 )
-from medbench.cluster.script import NODE_FAULT, arrays, script
+from medbench.cluster.script import LEFT, NODE_FAULT, arrays, script
 from medbench.cluster.slurm import from_sacct, from_squeue, last_error
 from medbench.cluster.submission import margin_for
 from medbench.errors import ClusterError
@@ -171,7 +172,9 @@ def test_of_slurms_errors_the_last_counts() -> None:
 # ---------------------------------------------------------------- the script, run by bash
 
 
-def worker(tmp_path: Path, node: str, run: str, **environment: str) -> subprocess.Popen[str]:
+def worker(
+    tmp_path: Path, node: str, run: str, setup: Sequence[str] = (), **environment: str
+) -> subprocess.Popen[str]:
     """Start the script of a worker whose command and ``scontrol`` are small scripts."""
     folder = tmp_path / "results" / "cluster"
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +186,7 @@ def worker(tmp_path: Path, node: str, run: str, **environment: str) -> subproces
     }.items():
         (tools / name).write_text(f"#!/bin/bash\n{text}\n")
         (tools / name).chmod(0o755)
-    options = ClusterOptions(command="medbench", setup=("export SET=up",))
+    options = ClusterOptions(command="medbench", setup=("export SET=up", *setup))
     text = script(options, folder, 1, ["--all", "--set", "a b"], range(4), 2, 120)
     (tmp_path / "worker.sh").write_text(text)
     slurm = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2", "SLURMD_NODENAME": "n1"}
@@ -223,6 +226,15 @@ def test_a_worker_passes_on_the_exit_status(tmp_path: Path) -> None:
     out, _ = process.communicate(timeout=20)
     assert (process.returncode, out) == (1, "up run --all --set a b\n")
     assert asked(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [1, 3])
+def test_so_does_one_that_has_ended_before_the_script_looks(tmp_path: Path, status: int) -> None:
+    slow = 'kill() { sleep 0.5; builtin kill "$@"; }'
+    process = worker(tmp_path, "true", f"exit {status}", [slow])
+    process.communicate(timeout=20)
+    assert process.returncode == status
+    assert bool(asked(tmp_path)) == (status == LEFT)
 
 
 @pytest.mark.parametrize(
