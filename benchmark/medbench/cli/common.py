@@ -63,6 +63,11 @@ def results_words(root: Path) -> list[str]:
     return [] if only else ["--results", str(short_path(root.absolute()))]
 
 
+def run_command(protocol: str | Path, *words: str) -> str:
+    """Return the command that runs all of a protocol file."""
+    return shlex.join(["medbench", "run", "--all", "--protocol", str(protocol), *words])
+
+
 def log_command(root: Path, key: str) -> str:
     """Return the command that shows the log of a run or pretraining."""
     return shlex.join(["medbench", "log", key[:8], *results_words(root)])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.common import change_options, json_option, print_json
+from medbench.cli.common import change_options, json_option, print_json, run_command
 from medbench.errors import ProtocolError
 from medbench.plugins.local import plugin_files
 
@@ -83,6 +83,5 @@ def confirm(
         print_json({"path": str(made.path), "root_seed": made.protocol.root_seed})
         return
     click.echo(f"{made.path}: root seed {made.protocol.root_seed}")
-    words = ["medbench", "run", "--all", "--protocol", str(made.path), *of_plugins]
-    click.echo(f"Run it:  {shlex.join(words)}")
+    click.echo(f"Run it:  {run_command(made.path, *of_plugins)}")
     click.echo("The test images are those of the explored protocol; a tuned test set stays tuned.")

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from medbench.cli.common import cache_option, card_of, json_option, print_json, print_table
+from medbench.cli.common import (
+    cache_option,
+    card_of,
+    json_option,
+    print_json,
+    print_table,
+    run_command,
+)
 from medbench.cli.counting import counting
 from medbench.errors import MedbenchError, PluginError
 from medbench.folders import cache_words
@@ -237,8 +243,8 @@ def data_prepare(
     decisions = target.with_name(f"{target.stem}.decisions.csv")
     if target.exists() and decisions.exists():
         raise PluginError(
-            f"{decisions} holds corrections of {target.name}, which other images would replace; "
-            "choose another name, or move both away"
+            f"{decisions} holds corrections of {target.name}, which would be replaced; choose "
+            "another name, or move both files away"
         )
     options = PrepareOptions(
         size,
@@ -341,8 +347,7 @@ def _say_prepared(prepared: Prepared, cache: Path) -> None:
         if file.exists():
             click.echo(f"  {what}: {file}")
     if prepared.protocol is not None:
-        command = shlex.join(["medbench", "run", "--all", "--protocol", str(prepared.protocol)])
-        click.echo(f"Next: {command}{cache_words(cache)}")
+        click.echo(f"Next: {run_command(prepared.protocol)}{cache_words(cache)}")
 
 
 @data.command(

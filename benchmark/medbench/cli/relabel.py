@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medbench.cli.common import FILE, cache_option, json_option, print_json, print_table
+from medbench.cli.common import (
+    FILE,
+    cache_option,
+    json_option,
+    print_json,
+    print_table,
+    run_command,
+)
 from medbench.cli.counting import counting
 from medbench.cli.datasets import dataset_named
 from medbench.errors import PluginError, StoreError
@@ -92,8 +98,7 @@ def relabel(
         click.echo(note, err=True)
     _say(history, made)
     if protocol:
-        command = shlex.join(["medbench", "run", "--all", "--protocol", str(protocol)])
-        click.echo(f"Next: {command}{cache_words(cache)}")
+        click.echo(f"Next: {run_command(protocol)}{cache_words(cache)}")
 
 
 def _text(file: Path) -> str:

@@ -81,14 +81,14 @@ def _question(found: Decidability, file: ProtocolFile, seen: pd.DataFrame | None
         "smallest_effect": found.smallest_effect,
         "pair_deviation": deviation,
         "text": str(found),
-        "effect": found.effect_line,
+        "effect_text": found.effect_line,
     }
 
 
 def _question_line(question: Mapping[str, Any], metric: str) -> str:
     line = f"Question {question['text']}"
-    if question["effect"]:
-        line += f"\n  {question['effect']}"
+    if question["effect_text"]:
+        line += f"\n  {question['effect_text']}"
     if deviation := question["pair_deviation"]:
         line += f", {question['smallest_effect'] * deviation:.3f} of {metric} in these results"
     return line

@@ -90,6 +90,17 @@ def test_every_part_decides_the_key() -> None:
     assert len({RUN.key, *(run.key for run in changed)}) == 1 + len(changed)
 
 
+def test_a_key_does_not_depend_on_the_specs_before_it() -> None:
+    # zeros are equal and written otherwise: what is kept must not take one for the other
+    for rate in (0.0, -0.0):
+        run = replace(RUN, rate=rate)
+        canonical = json.dumps(
+            run.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
+        assert f'"rate":{rate},' in canonical
+        assert run.key == hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def test_axes_labels_steps_and_plugins() -> None:
     assert list(RUN.axes.items()) == [
         ("dataset", "chest"),
