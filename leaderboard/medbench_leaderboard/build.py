@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
+from altair.utils.schemapi import debug_mode
 
 from medbench.errors import StoreError
 from medbench.results import Results
@@ -25,7 +27,7 @@ from medbench_leaderboard.entrants import read_entrants
 from medbench_leaderboard.figures import other_charts, score_charts
 from medbench_leaderboard.figures.lines import line_figure
 from medbench_leaderboard.figures.refinement import refinement_chart
-from medbench_leaderboard.figures.render import Drawings, drawings
+from medbench_leaderboard.figures.render import Drawings
 from medbench_leaderboard.filters import read_filters
 from medbench_leaderboard.label_noise import read_block_noise
 from medbench_leaderboard.page import render_page
@@ -34,13 +36,11 @@ from medbench_leaderboard.pool_tables import pools_table, pools_tests
 from medbench_leaderboard.reading import read_data
 from medbench_leaderboard.tests_table import tests_table
 
-#: Runs above which pools are computed in the other process, which takes a second to load pandas.
-_MANY_RUNS = 2000
-
 
 def write_board(
     results: Results,
     out: Path,
+    executor: Executor,
     *,
     everything: bool = False,
     sections: Sequence[Section] = (),
@@ -62,6 +62,8 @@ def write_board(
         Of one results folder or several.
     out : pathlib.Path
         Folder for the files; made if it is not there.
+    executor : concurrent.futures.Executor
+        Another process, which works at the same time as this one.
     everything : bool
         Compare all records with their digests, however many there are.
     sections : sequence of Section
@@ -79,8 +81,8 @@ def write_board(
     StoreError
         If a folder holds no results, is damaged, or ``out`` cannot be written.
     """
-    with drawings() as figures:
-        board, contents = _contents(results, figures, sections, everything=everything)
+    with debug_mode(False):  # tests check the charts against the schema of Vega-Lite
+        board, contents = _contents(results, Drawings(executor), sections, everything=everything)
     try:
         for name, content in contents.items():
             write_bytes(out / name, content)
@@ -94,9 +96,9 @@ def write_board(
 def _contents(
     results: Results, figures: Drawings, sections: Sequence[Section], *, everything: bool
 ) -> tuple[Board, dict[str, bytes]]:
-    """Return the board and its files; another process draws, and computes pools of many runs."""
+    """Return the board and its files; another process draws, and computes the pools."""
     data = read_data(results, everything=everything, executor=figures.executor)
-    pools = figures.executor.submit(read_pools, data) if len(data.runs) > _MANY_RUNS else None
+    pools = figures.executor.submit(read_pools, data)
     board = first_board(results, data)
     charts = [figures.add(chart) for chart in score_charts(board)]
     curves = read_curves(results, board.runs, board.facts.primary)
@@ -108,7 +110,7 @@ def _contents(
         for i, section in enumerate(sections, start=1)
     ]  # fmt: skip
     bought = None if board.refinement is None else figures.add(refinement_chart(board))
-    board = replace(board, pools=pools.result() if pools else read_pools(data))
+    board = replace(board, pools=pools.result())
     explored = board_of(results.explored) if results.explored else None
     confirmed = read_confirmed(results, board, explored)
     attended = read_attended(results, board.runs, board.facts)

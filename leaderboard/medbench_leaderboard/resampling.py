@@ -37,8 +37,8 @@ from medbench_leaderboard.statistics.panel import Resamples
 #: Raised when something is computed in another way.
 _VERSION = 5
 
-#: Records that a process reads before it takes others.
-_AT_ONCE = 12
+#: Records that a process reads before it takes others; it takes up to three times as many ahead.
+_AT_ONCE = 3
 
 #: Of a test set: counts of resamples, shape (R, N), and weights of halves, shape (2, N).
 _Drawn = tuple[NDArray[np.float32], NDArray[np.float64]]

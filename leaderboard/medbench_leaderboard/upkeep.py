@@ -24,6 +24,7 @@ import medbench_leaderboard
 from medbench.errors import StoreError
 from medbench.results import Results
 from medbench.store.atomic import write_text
+from medbench.store.parallel import worker_processes
 from medbench_leaderboard.contributed import Section, contributed
 
 
@@ -74,12 +75,14 @@ def update_board(results: Results, out: Path, *, everything: bool = False) -> Sh
     kept = _kept(place)
     if kept and not everything and kept.source == source and kept.files == _state(out, kept.files):
         return kept
-    # imported here: what is up to date must not wait for pandas
-    from medbench_leaderboard.build import write_board
-    from medbench_leaderboard.standings_json import standings_json
-    from medbench_leaderboard.terminal import plain_text
+    with worker_processes(1) as executor:
+        executor.submit(_load)  # while this process loads pandas and Altair
+        # imported here: what is up to date must not wait for them
+        from medbench_leaderboard.build import write_board
+        from medbench_leaderboard.standings_json import standings_json
+        from medbench_leaderboard.terminal import plain_text
 
-    board, files = write_board(results, out, everything=everything, sections=sections)
+        board, files = write_board(results, out, executor, everything=everything, sections=sections)
     before = kept.files if kept else {}
     for name in before.keys() - {*files}:  # a figure that is no more goes, unless it was edited
         path = Path("figures", Path(name).name)
@@ -89,6 +92,14 @@ def update_board(results: Results, out: Path, *, everything: bool = False) -> Sh
     with suppress(OSError, StoreError):  # read-only, or the disk is full
         write_text(place, json.dumps(asdict(shown)))
     return shown
+
+
+def _load() -> None:
+    """Load what the other process works with: it reads records, then draws."""
+    import medbench_leaderboard.resampling  # noqa: F401
+    from medbench_leaderboard.drawing import warm_up
+
+    warm_up()
 
 
 def _place(results: Results, out: Path) -> Path:

@@ -12,18 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+import board_records as toy
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from medbench.results import load
+from medbench_leaderboard.board import read_board
 from medbench_leaderboard.contributed import Lines
+from medbench_leaderboard.curves import read_curves
 from medbench_leaderboard.drawing import Drawn
+from medbench_leaderboard.figures import other_charts, score_charts
 from medbench_leaderboard.figures.chart import BASE, Chart, first_panels, panel_words
 from medbench_leaderboard.figures.filters import relative_change, smoothness
 from medbench_leaderboard.figures.lines import line_figure, line_panels, on_scale
 from medbench_leaderboard.figures.render import Drawings
 from medbench_leaderboard.figures.style import PRINT, look, series_of
+from medbench_leaderboard.filters import read_filters
 from medbench_leaderboard.intervals import over_seeds
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -281,3 +287,24 @@ def test_all_colours_are_told_apart_by_all_eyes(style: str, kind: str) -> None:
     nearest = min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
     # a difference of 2.3 is just noticeable; neighbouring lines need several times that
     assert nearest > 15
+
+
+# ---------------------------------------------------------------- all charts of a board
+
+
+def test_every_chart_keeps_the_schema_of_vega_lite(tmp_path: Path) -> None:
+    """A board does not check its charts: it would take longer to make."""
+    points = toy.grid(pretext=["none", "simclr"], method=["ce", "co"], rate=[0.2, 0.4], seed=[0, 1])
+    results = toy.plan(tmp_path / "results", points)
+    for index, axes in enumerate(points):
+        toy.finish(results, axes, 0.5 + index / 64)
+    toy.pretrain(results, points[-1], [2.0, 1.0])
+    loaded = load(results.root)
+    board = read_board(results.root)
+    curves = read_curves(loaded, board.runs, board.facts.primary)
+    weights = read_filters(loaded, board.runs)
+    charts = [*score_charts(board), *other_charts(board, curves, weights)]
+    assert sum(len(one.rows) > 0 for one in charts) > 5
+    for one in charts:
+        # raises where a property is not the schema's
+        assert one.drawing.to_dict(validate=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from medbench.results import load
+from medbench.store.parallel import worker_processes
 from medbench.store.results import ResultsFolder
-from medbench_leaderboard import build
 from medbench_leaderboard.board import Board, Pool, read_board
+from medbench_leaderboard.build import write_board
 from medbench_leaderboard.pool_tables import COLUMNS, TESTED, pools_table, pools_tests
 from medbench_leaderboard.ranking import families_of, foreign_weights
 from medbench_leaderboard.tests_table import tests_table as comparisons_of
@@ -151,17 +153,15 @@ def test_nothing_done_has_no_pools(tmp_path: Path) -> None:
     assert isinstance(pools_table(()), pd.DataFrame)
 
 
-def test_pools_of_many_runs_come_from_another_process_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pools_from_another_process_are_the_same(tmp_path: Path) -> None:
     points = points_of(*ENTRANTS)
     results = toy.plan(tmp_path / "results", points)
     finish(results, points)
     boards = []
-    for name, many in (("here", 1000), ("elsewhere", 0)):
-        monkeypatch.setattr(build, "_MANY_RUNS", many)
+    for name, executors in (("here", ThreadPoolExecutor), ("elsewhere", worker_processes)):
         out = tmp_path / name
-        build.write_board(load(results.root), out)
+        with executors(1) as executor:
+            write_board(load(results.root), out, executor)
         boards.append({p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()})
     assert boards[0] == boards[1]
     assert Path("pools.csv") in boards[0]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import board_records as toy
@@ -48,7 +49,8 @@ def content(out: Path) -> dict[str, bytes]:
 
 def assert_as_if_made_now(results: ResultsFolder, out: Path, scratch: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
-    board, _ = write_board(load(results.root), scratch)
+    with ThreadPoolExecutor(1) as executor:
+        board, _ = write_board(load(results.root), scratch, executor)
     assert content(out) == content(scratch)
     shown = update_board(load(results.root), out)
     assert not shown.rebuilt

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.metadata import version
 
 import vl_convert
 
 from medbench.folders import default_cache
 from medbench.store.atomic import write_bytes
-from medbench.store.parallel import worker_processes
 from medbench_leaderboard import drawing
 from medbench_leaderboard.drawing import Drawn
 from medbench_leaderboard.figures.chart import Chart
@@ -51,14 +50,6 @@ class Drawings:
             files[f"{chart.name}.pdf"] = drawn.pdf
             files[f"{chart.name}.csv"] = chart.csv().encode()
         return files
-
-
-@contextmanager
-def drawings() -> Iterator[Drawings]:
-    """Start a process that draws; it ends with the block."""
-    with worker_processes(1) as executor:
-        executor.submit(drawing.warm_up)
-        yield Drawings(executor)
 
 
 def page_script() -> str:
