@@ -40,7 +40,7 @@ Examples:
 )
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All plugins, the built-in ones too.")
-@click.option("--kind", help="Kind of the plugins named, where a name has several.")
+@click.option("--kind", help="Only plugins of this kind.")
 @plugin_option
 @set_option
 @click.option("--rule", "only", multiple=True, help="Only this rule; may be repeated.")
@@ -70,16 +70,17 @@ def check(
         _list_rules(kind_named(rules_of_kind).name, as_json=as_json)
         return 0
     registry = discover_with(plugins)
-    found = list(registry.entries.values())
+    kinds = (kind_named(kind),) if kind else KINDS
+    found = [entry for entry in registry.entries.values() if entry.kind in kinds]
     if names:
         entries = [find_entry(registry, name, kind) for name in names]
     elif plugins:
         paths = {str(path.absolute()) for path in plugins}
         entries = [entry for entry in found if entry.path in paths]
     else:
-        kinds = (kind_named(kind),) if kind else KINDS
-        foreign = [entry for entry in found if everything or entry.distribution != PROJECT]
-        entries = [entry for entry in foreign if entry.kind in kinds]
+        entries = [entry for entry in found if everything or entry.distribution != PROJECT]
+    if not entries and plugins:
+        raise PluginError(f"--plugin brings no {kind or 'plugin'}")
     if not entries:
         raise PluginError(
             "no plugin of another package is installed; name one, or use --all for medbench's own"

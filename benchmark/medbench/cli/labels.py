@@ -15,6 +15,7 @@ from medbench.cli.common import (
     FOLDER,
     axis_options,
     cache_option,
+    change_options,
     json_option,
     print_json,
     protocol_option,
@@ -22,11 +23,11 @@ from medbench.cli.common import (
 )
 from medbench.errors import ProtocolError, StoreError
 from medbench.interfaces.dataset import DataContext
-from medbench.plugins.registry import discover
-from medbench.protocol.read import protocol_named
+from medbench.plugins.local import plugin_files
 from medbench.protocol.runs import expand
 from medbench.protocol.spec import RunSpec
 from medbench.runner.plan import check_prepared
+from medbench.running import open_protocol
 from medbench.store.atomic import write_text
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ Examples:
   medbench labels --protocol mine.toml --out labels --json"""
 )
 @protocol_option
+@change_options
 @axis_options(*_AXES)
 @click.option(
     "--out", required=True, type=FOLDER, help="Folder for the files; made if it is not there."
@@ -51,7 +53,14 @@ Examples:
 @cache_option
 @json_option
 def labels(
-    protocol_name: str, out: Path, cache: Path, as_json: bool, **axes: Sequence[Any]
+    protocol_name: str,
+    plugins: Sequence[Path],
+    additions: Sequence[str],
+    settings: Sequence[str],
+    out: Path,
+    cache: Path,
+    as_json: bool,
+    **axes: Sequence[Any],
 ) -> None:
     """Export the exact noisy labels that the runs of a protocol use.
 
@@ -61,9 +70,10 @@ def labels(
     next to each CSV has the hash of its labels, which is also in the records;
     the noise model `given` reads such files.
     """
-    registry = discover()
-    file = protocol_named(protocol_name, registry)
+    click.get_current_context().with_resource(plugin_files(plugins))
     context = DataContext(cache.absolute())
+    opened = open_protocol(protocol_name, plugins, additions, settings, context)
+    registry, file = opened.registry, opened.file
     expansion = expand(file, registry, context, axes)
     check_prepared(expansion)
     one_each: dict[tuple[Any, ...], RunSpec] = {}

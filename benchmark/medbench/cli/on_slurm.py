@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from medbench.cli.common import clock, short_path
+from medbench.cli.common import clock, print_json, short_path
 from medbench.cluster.options import ClusterOptions, cluster_options, read_pairs, read_table
 from medbench.cluster.slurm import known_options, largest_array
 from medbench.cluster.submission import Submitter, cluster_folder, margin_for
@@ -51,6 +51,7 @@ def submit(
     workers: int | None,
     estimate_from: Path | None,
     dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Submit workers, or print their script; return the exit status.
 
@@ -68,6 +69,8 @@ def submit(
         Results folder that tells how long an epoch takes.
     dry_run : bool
         Whether only the script is printed.
+    as_json : bool
+        Whether what was submitted is printed as JSON.
     """
     known = known_options()
     values = {**read_table(user_file()), **read_pairs(words)}
@@ -79,6 +82,8 @@ def submit(
     plan = make_plan(chosen, results, retry_failed=options.retry_failed)
     if not plan.to_do:
         click.echo(f"Nothing to do: {len(plan.runs)} runs are done or failed.", err=True)
+        if as_json:
+            print_json({"jobs": [], "workers": 0, "runs": 0, "results": str(options.results)})
         return 0
     asked = cluster_options(values, known)
     asked = replace(asked, workers=min(asked.workers, len(plan.to_do)))
@@ -105,7 +110,11 @@ def submit(
     submission, unprobed = submitter.submit(file.text, files)
     if unprobed:
         click.echo(f"No node was checked ({unprobed}); each worker checks its own.", err=True)
-    _say(submission.arrays, asked, submitter.margin, options.results, len(plan.to_do))
+    if as_json:
+        jobs_of = {"jobs": list(submission.arrays), "workers": asked.workers}
+        print_json({**jobs_of, "runs": len(plan.to_do), "results": str(options.results)})
+    else:
+        _say(submission.arrays, asked, submitter.margin, options.results, len(plan.to_do))
     return 0
 
 

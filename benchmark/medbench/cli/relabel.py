@@ -23,6 +23,7 @@ from medbench.cli.datasets import dataset_named
 from medbench.errors import PluginError, StoreError
 from medbench.folders import cache_words
 from medbench.interfaces.dataset import DataContext
+from medbench.plain import many
 from medbench.plugins.registry import discover
 from medbench.protocol.changes import renamed
 from medbench.store.atomic import write_text
@@ -147,7 +148,7 @@ def _say(history: History, made: Version) -> None:
     kept = len({each.id for each in made.decisions}) - summary["changed"]
     undone = f", which undoes {summary['undoes']}" if made.undoes else ""
     click.echo(
-        f"{summary['dataset']}{undone}: {summary['changed']} labels changed, {kept} kept;"
+        f"{summary['dataset']}{undone}: {many(summary['changed'], 'label')} changed, {kept} kept;"
         f" content hash {made.content_hash[:12]}"
     )
     before = list(history.labels(made.number - 1).values())

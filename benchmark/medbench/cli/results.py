@@ -33,8 +33,9 @@ Examples:
     default="table",
     show_default=True,
 )
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--out", type=FILE, help="File to write to.")
-def results(results_dir: Path | None, form: str, out: Path | None) -> int:
+def results(results_dir: Path | None, form: str, as_json: bool, out: Path | None) -> int:
     """Print one row a run: axes, status, digest and every metric in every reading.
 
     Exit status: 0, or 1 if a record cannot be read.
@@ -47,10 +48,10 @@ def results(results_dir: Path | None, form: str, out: Path | None) -> int:
     rates = [name for name in COLUMNS if name.startswith(("realised_rate", "estimated_rate"))]
     axes = _axes(runs)
     names = ["run_key", "status", "digest", *axes, *rates, "learnable", *SCORES, "reason"]
-    if form == "table":
-        _print(runs)
+    if as_json or form != "table":
+        _write(runs[names], "json" if as_json else form, out)
     else:
-        _write(runs[names], form, out)
+        _print(runs)
     unreadable = runs.loc[runs["status"] == UNREADABLE, "reason"]
     for reason in unreadable:
         click.echo(reason, err=True)

@@ -175,6 +175,8 @@ def run(
         raise ClusterError("--only-failed cannot be combined with --on slurm; use --retry-failed")
     if executor != SLURM and workers is not None:
         raise ClusterError("--workers needs --on slurm; elsewhere --jobs says how many run at once")
+    if estimate_from is not None and not dry_run and executor != SLURM:
+        raise ProtocolError("--estimate-from needs --dry-run, or --on slurm")
     context = DataContext(cache.absolute())
     opened = open_protocol(protocol_name, plugins, additions, settings, context)
     registry, file = opened.registry, opened.file
@@ -209,7 +211,7 @@ def run(
         given = click.get_current_context().params
         return submit(
             registry, file, whole, chosen, options, given, words,
-            workers=workers, estimate_from=estimate_from, dry_run=dry_run,
+            workers=workers, estimate_from=estimate_from, dry_run=dry_run, as_json=as_json,
         )  # fmt: skip
     _say_leaving(root, file.protocol.name, whole)
     from medbench.cli.progress import progress_view

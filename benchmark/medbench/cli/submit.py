@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from medbench.cli.common import FOLDER, cache_option, find_results, results_option, short_path
+from medbench.cli.common import (
+    FOLDER,
+    cache_option,
+    find_results,
+    json_option,
+    print_json,
+    results_option,
+    short_path,
+)
 from medbench.errors import MedbenchError
 from medbench.plain import many
 
@@ -35,6 +43,7 @@ Examples:
 )
 @click.option("--check", "checked", type=FOLDER, help="Only check this folder of a submission.")
 @cache_option
+@json_option
 def submit(
     results_dir: Path | None,
     name: str | None,
@@ -44,6 +53,7 @@ def submit(
     out: Path,
     checked: Path | None,
     cache: Path,
+    as_json: bool,
 ) -> int:
     """Check results and write the folder of a pull request to a public board.
 
@@ -58,7 +68,8 @@ def submit(
     from medbench.store.results import ResultsFolder
 
     if checked is not None:
-        return _say(submitting.check_submission(checked, click.echo))
+        progress = (lambda text: click.echo(text, err=True)) if as_json else click.echo
+        return _say(submitting.check_submission(checked, progress), checked, as_json=as_json)
     if not name or not authors:
         raise MedbenchError("say who submits, and under which name: --name NAME --author WHO")
     if not sign_off:
@@ -77,12 +88,17 @@ def submit(
         click.echo("Checking the contract of plugins of other packages.", err=True)
         found = list(submitting.broken_rules(results, discover(), cache.absolute()))
     if not found:
-        target = submitting.write_submission(folder, out / name, authors, where)
-        click.echo(f"{short_path(target.absolute())}: open a pull request that adds this folder")
-    return _say(found)
+        submitting.write_submission(folder, out / name, authors, where)
+        if not as_json:
+            place = short_path((out / name).absolute())
+            click.echo(f"{place}: open a pull request that adds this folder")
+    return _say(found, out / name, as_json=as_json)
 
 
-def _say(found: Sequence[str]) -> int:
+def _say(found: Sequence[str], folder: Path, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"folder": str(folder), "accepted": not found, "problems": list(found)})
+        return 1 if found else 0
     for text in found:
         click.echo(text)
     if found:

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medbench.cli.common import FOLDER, cache_option, clock, json_option, print_json, short_path
+from medbench.cli.common import (
+    FOLDER,
+    cache_option,
+    clock,
+    discover_with,
+    json_option,
+    plugin_option,
+    print_json,
+    short_path,
+)
 from medbench.cli.counting import counting
 from medbench.cli.datasets import dataset_named, datasets_of_protocol
 from medbench.cli.interval import Duration
 from medbench.errors import ProtocolError, StoreError
 from medbench.folders import cache_words
 from medbench.interfaces.dataset import DataContext, Dataset
-from medbench.plugins.registry import discover
 from medbench.store.atomic import write_text
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ Examples:
 )
 @click.option("--dataset", "names", multiple=True, help="Name of a dataset; may be repeated.")
 @click.option("--protocol", "protocol_name", help="All datasets of a protocol: a name or a file.")
+@plugin_option
 @click.option(
     "--out", type=FOLDER, help="Folder for the files.  [default: medbench-suspects/DATASET]"
 )
@@ -50,6 +59,7 @@ Examples:
 def suspects(
     names: Sequence[str],
     protocol_name: str | None,
+    plugins: Sequence[Path],
     out: Path | None,
     seconds: float,
     cache: Path,
@@ -64,7 +74,7 @@ def suspects(
     """
     if bool(names) == bool(protocol_name):
         raise ProtocolError("give --dataset NAME or --protocol NAME, and not both")
-    registry, context = discover(), DataContext(cache.absolute())
+    registry, context = discover_with(plugins), DataContext(cache.absolute())
     if protocol_name:
         datasets = datasets_of_protocol(protocol_name, registry, context)
     else:

@@ -269,11 +269,26 @@ def _place(error: BaseException, code: LocalCode) -> str:
 
 
 def _add_hooks(module: ModuleType) -> None:
-    """Add hooks that announce the plugin classes of a module, if it has no hooks."""
+    """Add hooks that announce the plugin classes of a module, if it has no hooks.
+
+    Raises
+    ------
+    PluginError
+        If a class, and none derived from it, has all methods of its kind.
+    """
     if any(name.startswith("medbench_") and callable(value) for name, value in _own(module)):
         return
     for kind in KINDS:
-        if plugins := [_record(found, kind) for found in _classes(module, kind)]:
+        derived = _classes(module, kind)
+        whole = [each for each in derived if not inspect.isabstract(each)]
+        for each in derived:
+            if not any(issubclass(one, each) for one in whole):
+                lacks = ", ".join(sorted(each.__abstractmethods__))
+                base = kind.base.partition(":")[2]
+                raise PluginError(
+                    f"{module.__file__}: class {each.__name__} lacks {lacks}, which {base} requires"
+                )
+        if plugins := [_record(found, kind) for found in whole]:
             setattr(module, kind.hook, hookimpl(lambda found=plugins: found))
 
 
@@ -282,13 +297,11 @@ def _own(module: ModuleType) -> list[tuple[str, Any]]:
     return [(n, v) for n, v in vars(module).items() if getattr(v, "__module__", "") == name]
 
 
-def _classes(module: ModuleType, kind: Kind) -> list[type[Any]]:
+def _classes(module: ModuleType, kind: Kind) -> list[Any]:
     where, _, name = kind.base.partition(":")
     base = getattr(importlib.import_module(where), name)
     return [
-        value
-        for _, value in _own(module)
-        if isinstance(value, type) and issubclass(value, base) and not inspect.isabstract(value)
+        value for _, value in _own(module) if isinstance(value, type) and issubclass(value, base)
     ]
 
 

@@ -120,7 +120,11 @@ class ResultsFolder:
             If there is none, or it is of a newer version.
         """
         if not (root / "medbench.json").is_file():
+            from zipfile import is_zipfile
+
             fix = f"name one with {option}, or make one with `medbench run`"
+            if root.is_file() and is_zipfile(root):
+                fix = f"it may be a bundle: unpack it, and give the folder with {option}"
             raise StoreError(f"{root} is no results folder; {fix}")
         results = cls(root)
         results._check(None)

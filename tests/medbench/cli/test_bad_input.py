@@ -116,6 +116,10 @@ COMMANDS = {
     "unknown kind": (["list", "metod"], ["metod", "method", "dataset"]),
     "unknown name": (["show", "method", "coteaching"], ["coteaching", "co-teaching"]),
     "unknown shown protocol": (["show", "protocol", "smok"], ["smok", "smoke"]),
+    "estimate without use": (
+        ["run", "--all", "--estimate-from", "nothing"],
+        ["--estimate-from needs --dry-run"],
+    ),
     "missing name": (["show", "method"], ["NAME", "medbench show --help"]),
 }
 
@@ -213,6 +217,20 @@ def test_a_file_that_is_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<p>a board</p>")
     shown = medbench("leaderboard", "--results", "index.html", cwd=tmp_path)
     assert_refused(shown, "index.html is not a sound bundle")
+
+
+def test_a_bundle_where_a_folder_is_needed(finished: Finished, tmp_path: Path) -> None:
+    file = tmp_path / "mine.zip"
+    assert medbench("bundle", "--results", finished.results, "--out", file).status == 0
+    for command in ("status", "submit"):
+        words = ("--name", "n", "--author", "a", "--sign-off") if command == "submit" else ()
+        assert_refused(medbench(command, "--results", file, *words), "may be a bundle: unpack it")
+
+
+def test_results_are_json_by_either_option(finished: Finished) -> None:
+    shown = medbench("results", "--results", finished.results, "--json")
+    other = medbench("results", "--results", finished.results, "--format", "json")
+    assert shown.json == other.json and len(shown.json) == 8
 
 
 def unwritable(folder: Path) -> Path:

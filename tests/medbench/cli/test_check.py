@@ -63,6 +63,13 @@ def test_json_and_one_rule(deaf: Path) -> None:
     assert medbench("check", "--plugin", deaf, "--rule", "labels").status == 0
 
 
+def test_only_plugins_of_a_kind(sound: Path) -> None:
+    assert medbench("check", "--plugin", sound, "--kind", "noise", "--rule", "labels").status == 0
+    ended = medbench("check", "--plugin", sound, "--kind", "method")
+    assert (ended.status, ended.out) == (2, "")
+    assert "--plugin brings no method" in ended.err
+
+
 def test_settings_to_check_with() -> None:
     matrix = "[[0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.0, 0.5, 0.5]]"
     given = ("--set", f"class-dependent.matrix={matrix}", "--rule", "matrix-agrees")

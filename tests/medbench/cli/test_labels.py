@@ -123,6 +123,26 @@ def test_filters_leave_a_part_and_an_unknown_value_is_named(tmp_path: Path) -> N
     assert "has no seed 9; it has 0, 1" in ended.err
 
 
+def test_labels_of_a_noise_model_in_a_file(tmp_path: Path) -> None:
+    plugin = tmp_path / "still.py"
+    plugin.write_text(
+        "from medbench.interfaces import NoiseModel\n\n\n"
+        "class Still(NoiseModel):\n"
+        '    """Changes nothing."""\n\n'
+        "    def transition_matrix(self, class_names, dataset, rate):\n"
+        "        return None\n\n"
+        "    def corrupt(self, data, rate, rng):\n"
+        "        return data.labels.copy()\n"
+    )
+    found = export(tmp_path, "--plugin", plugin, "--noise", "still", "--seed", 0)
+    assert [row["noise"] for row in found] == ["still"]
+    other = export(tmp_path, "--add", "pair-flip", "--set", "root_seed=7")
+    assert {(row["noise"], row["root_seed"]) for row in other} == {
+        ("symmetric", 7),
+        ("pair-flip", 7),
+    }
+
+
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     file = protocol(tmp_path / "shared.toml")

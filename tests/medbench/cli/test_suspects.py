@@ -100,6 +100,23 @@ def test_the_datasets_of_a_protocol_are_searched(clinic: Clinic) -> None:
     assert (clinic.folder / "there" / "suspects.csv").read_bytes() == first.read_bytes()
 
 
+def test_the_datasets_of_a_plugin_file_are_searched(clinic: Clinic, tmp_path: Path) -> None:
+    plugin = tmp_path / "wards.py"
+    plugin.write_text(
+        "from medbench.data import Hdf5Dataset\n\n\n"
+        "class Ward(Hdf5Dataset):\n"
+        '    """The images of the clinic under another name."""\n\n'
+        "    def path(self, context):\n"
+        "        return context.cache / 'clinic.h5'\n\n"
+        "    def fix(self, context):\n"
+        "        return 'prepare the clinic'\n"
+    )
+    out = tmp_path / "out"
+    ended = clinic.call("suspects", "--dataset", "ward", "--plugin", plugin, "--out", out)
+    assert ended.status == 0, ended.err
+    assert len((out / "suspects.csv").read_text().splitlines()) == 61
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -25,6 +25,14 @@ class SlipUp(MatrixNoise):
         return np.eye(K) * (1 - rate) + np.roll(np.eye(K), 1, axis=1) * rate
 '''
 
+UNFINISHED = '''
+from medbench.interfaces import NoiseModel
+
+
+class Quiet(NoiseModel):
+    """Forgets what it has to do."""
+'''
+
 HOOKED = (
     NOISE
     + """
@@ -119,6 +127,8 @@ def test_the_version_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> N
     ("text", "words"),
     [
         ("x = 1\n", "has no plugin"),
+        (UNFINISHED, "class Quiet lacks corrupt, transition_matrix, which NoiseModel requires"),
+        (NOISE + UNFINISHED, "class Quiet lacks corrupt"),
         ("import nothing_of_that_name\n", "line 1: ModuleNotFoundError"),
         ("\n\nx = (\n", "line 3: SyntaxError"),
         ("raise SystemExit('no')\n", "SystemExit"),
