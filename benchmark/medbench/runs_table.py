@@ -13,7 +13,6 @@ from medbench.store.states import DONE, UNREADABLE
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 #: The axes of a protocol, outermost first.
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
@@ -115,7 +114,7 @@ def read_runs(folder: ResultsFolder) -> pd.DataFrame:
     # imported here: a command that only names columns must not wait for it
     import pandas as pd
 
-    from medbench.store.index import read_index, read_pretraining_index
+    from medbench.store.index import read_index
     from medbench.store.status import run_statuses
 
     states = [
@@ -147,9 +146,6 @@ def read_runs(folder: ResultsFolder) -> pd.DataFrame:
     runs.loc[unreadable, "status"] = UNREADABLE
     runs["results"] = folder.label
     runs["oracle"] = runs["oracle"].astype(object).where(runs["oracle"] != "{}", "")
-    pretrainings = read_pretraining_index(folder)
-    for name in ("seconds", "cpu_seconds", "gpu_seconds"):
-        runs[f"pretraining_{name}"] = runs["pretraining"].map(_all_steps(pretrainings, name))
     about = _provenances(runs["provenance"])
     for name in ("versions", "pretext_family", "method_family"):
         values = {text: found[name] for text, found in about.items()}
@@ -178,21 +174,6 @@ def _provenances(provenance: pd.Series) -> dict[str, dict[str, str]]:
         if families["method"] and not families["pretext"]:
             found[text]["pretext_family"] = "none"
     return found
-
-
-def _all_steps(index: pa.Table, name: str) -> dict[str, float]:
-    """Return the sum of a cost over all steps of each pretraining, where it is known."""
-    columns = (index[column].to_pylist() for column in ("run_key", name, "parent"))
-    own = {key: (cost, parent) for key, cost, parent in zip(*columns, strict=True)}
-    totals = {}
-    for key in own:
-        total, step = 0.0, key
-        while step:
-            # the weights of a step may be missing: results are passed on without them
-            cost, step = own.get(step, (None, None))
-            total += float("nan") if cost is None else cost
-        totals[key] = total
-    return totals
 
 
 def leave_out(runs: pd.DataFrame, which: pd.Series, reason: str) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def _cells(advised: Advised) -> list[str]:
         advised.entrant.method + ("*" if advised.oracle else ""),
         f"{advised.mean:.3f}",
         f"{advised.behind:.3f}{ends}",
-        f"{advised.seconds:.1f}",
+        "?" if advised.seconds is None else f"{advised.seconds:.1f}",
         "?" if pretraining is None else f"{pretraining:.1f}",
         "?" if advised.parameters is None else f"{advised.parameters:,}",
     ]

@@ -33,8 +33,8 @@ COLUMNS: Mapping[str, str] = {
     "mean": "primary metric by the declared reading, mean over the blocks that count; empty where "
     "the entrant is not ranked",
     "runs": "finished runs, over which all costs are means",
-    "seconds": "wall seconds of a run with its pretraining, which several runs may share; without "
-    "it where its weights are missing",
+    "seconds": "wall seconds of a run with its pretraining, which several runs may share; empty "
+    "where the cost of the pretraining is not known",
     "cpu_seconds": "CPU seconds of the same",
     "gpu_seconds": "GPU seconds of the same; empty on a CPU",
     "peak_gib": "most memory that one process of the run held, GiB",
@@ -72,7 +72,8 @@ def read_entrant_costs(
     done = runs[runs["status"] == "done"]
     table = done.assign(peak_gib=done["peak_bytes"] / 2**30, gpu_gib=done["gpu_bytes"] / 2**30)
     for name in ("seconds", "cpu_seconds", "gpu_seconds"):
-        table[name] = done[name] + done[f"pretraining_{name}"].fillna(0.0)
+        before = done[f"pretraining_{name}"].where(done["pretraining"] != "", 0.0)
+        table[name] = done[name] + before
     entrants = table.groupby(ENTRANT, sort=False)
     found = entrants[[*MEASURES, *_AVERAGED]].mean()
     found["runs"] = entrants.size()

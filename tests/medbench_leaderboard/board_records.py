@@ -21,7 +21,7 @@ from medbench.store.registration import (
     register,
 )
 from medbench.store.results import PlannedRun, ResultsFolder
-from medbench.store.weights import PretrainedWeights, write_weights
+from medbench.store.weights import PretrainedWeights, read_weights, write_weights
 from medbench_leaderboard import medbench_build_board
 
 AXES = ("dataset", "noise", "rate", "pretext", "method", "seed")
@@ -154,6 +154,8 @@ def finish(
         "resources": dict(resources or {}),
         "times": {"data": 0.5, "training": 2.0, "evaluation": 0.5},
     }  # fmt: skip
+    if start and results.pretraining_path(start).exists():
+        metadata["pretraining"] = read_weights(results.pretraining_path(start)).cost
     arrays = {f"curves/{name}": np.asarray(curve, float) for name, curve in curves.items()}
     key = key_of(axes)
     record = make_record(key, axes, dict(spec or {"toy": True}), summary, arrays, metadata)

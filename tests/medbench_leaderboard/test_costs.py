@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medbench.store.weights import PretrainedWeights
 from medbench_leaderboard.board import read_board
 from medbench_leaderboard.costs import COLUMNS, pareto_front
 
@@ -39,10 +40,10 @@ def test_costs_are_means_with_pretraining(tmp_path: Path) -> None:
     seconds = {"none": 3.0, "rotation": 5.0, "simclr": 9.0}
     for axes in points:
         resources = usage(seconds[axes["pretext"]] + axes["seed"], 4.0)
-        toy.finish(results, axes, scores[axes["pretext"]], resources=resources)
         if axes["pretext"] != "none":
             about = {"times": {"training": 10.0}, "resources": {"cpu_seconds": 20.0}}
             toy.pretrain(results, axes, [1.0, 0.5], about)
+        toy.finish(results, axes, scores[axes["pretext"]], resources=resources)
     board = read_board(tmp_path)
     assert list(board.costs) == list(COLUMNS)
     costs = board.costs.set_index("pretext")
@@ -60,12 +61,29 @@ def test_costs_are_means_with_pretraining(tmp_path: Path) -> None:
     assert not costs["front_gpu_seconds"].any()
 
 
-def test_records_without_times_have_no_cost(tmp_path: Path) -> None:
+def test_a_curriculum_costs_all_its_steps() -> None:
+    def step(before: PretrainedWeights | None, seconds: float | None) -> PretrainedWeights:
+        resources = {"cpu_seconds": seconds, "gpu_seconds": None}
+        about = {"times": {"data": 1.0, "training": 2.0}, "resources": resources}
+        more = {"pretraining": before.cost} if before else {}
+        return PretrainedWeights("k", {}, {}, np.zeros(1), np.zeros(1), 0.5, {**about, **more})
+
+    first = step(None, 4.0)
+    assert first.cost == {"seconds": 3.0, "cpu_seconds": 4.0, "gpu_seconds": None}
+    assert step(first, 5.0).cost == {"seconds": 6.0, "cpu_seconds": 9.0, "gpu_seconds": None}
+    unknown = step(first, None)
+    assert step(unknown, 5.0).cost == {"seconds": 9.0, "cpu_seconds": None, "gpu_seconds": None}
+
+
+def test_a_pretraining_of_unknown_cost_is_not_free(tmp_path: Path) -> None:
     points = toy.grid(pretext=["none", "rotation"])
     results = toy.plan(tmp_path, points)
     toy.finish_all(results, points, lambda axes: 0.5)
-    costs = read_board(tmp_path).costs
+    board = read_board(tmp_path)
+    costs = board.costs.set_index("pretext")
     assert costs["cpu_seconds"].isna().all()
-    assert costs["front_seconds"].all()  # as good and as cheap as each other
+    assert costs["seconds"].isna().to_dict() == {"none": False, "rotation": True}
+    assert costs["front_seconds"].to_dict() == {"none": True, "rotation": False}
+    costs = costs.reset_index()
     for name in ("cpu_seconds", "gpu_seconds", "peak_gib"):
         assert not costs[f"front_{name}"].any()

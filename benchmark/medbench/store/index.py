@@ -24,7 +24,7 @@ from medbench.store.results import ResultsFolder
 from medbench.store.rows import PRETRAININGS, RUNS, SIGNATURE, Kind, read_rows
 
 #: Raised when rows are made in another way, so that older indexes are not used.
-_VERSION = {b"medbench": b"5"}
+_VERSION = {b"medbench": b"6"}
 
 #: Files read by one call in another process.
 _CHUNK = 500

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from medbench.canonical import canonical_json, sha256
+from medbench.canonical import canonical_json
 from medbench.errors import RecordError
 from medbench.metrics import METRICS, READINGS
 from medbench.store.agreement import agreement
@@ -69,6 +69,10 @@ COLUMNS: Columns = {
     "parameters": (_INT, "metadata.resources.parameters"),
     "card": (_JSON, "summary.card"),
     "seconds": (_REAL, "seconds"),
+    **{
+        f"pretraining_{name}": (_REAL, f"metadata.pretraining.{name}")
+        for name in ("seconds", "cpu_seconds", "gpu_seconds")
+    },
     **{name: (_REAL, f"cost.{name}") for name in COSTS},
     "weights_seen": (_JSON, "weights_seen"),
     "contamination": (_TEXT, "contamination"),
@@ -91,7 +95,6 @@ PRETRAINING_COLUMNS: Columns = {
     "pretext": (_TEXT, "spec.pretext.name"),
     "seed": (_INT, "spec.seed"),
     "step": (_INT, "spec.step"),
-    "parent": (_TEXT, "parent"),
     "loss": (_REAL, "loss"),
     "accuracy": (_REAL, "accuracy"),
     "seconds": (_REAL, "seconds"),
@@ -126,13 +129,11 @@ def pretraining_values(path: Path) -> dict[str, Any]:
     """Return what a table says of a pretraining, nested as in the header of its weights."""
     header = read_weights_header(path)
     metadata = {"times": {}, "resources": {}, **header.metadata}
-    parent = header.spec.get("parent")
     return {
         **vars(header),
         "fault": "",
         "metadata": metadata,
         "cost": cost_values(metadata["resources"]),
-        "parent": sha256(canonical_json(parent)) if parent else None,
         "seconds": sum(metadata["times"].values()),
     }
 

@@ -44,7 +44,7 @@ class PretrainedWeights:
     chance : float
         Accuracy of guessing.
     metadata : mapping
-        Provenance and times.
+        Provenance, times and resources; ``pretraining``: what the steps before it cost.
     initial : mapping of str to ndarray
         First-layer filters before any training.
     """
@@ -57,6 +57,20 @@ class PretrainedWeights:
     chance: float
     metadata: Mapping[str, Any]
     initial: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def cost(self) -> dict[str, float | None]:
+        """``seconds``, ``cpu_seconds`` and ``gpu_seconds`` of all steps up to this one."""
+        resources, before = self.metadata.get("resources") or {}, self.metadata.get("pretraining")
+        total: dict[str, float | None] = {
+            "seconds": sum((self.metadata.get("times") or {}).values()),
+            "cpu_seconds": resources.get("cpu_seconds"),
+            "gpu_seconds": resources.get("gpu_seconds"),
+        }
+        for name, own in total.items():
+            earlier = before.get(name) if before else 0.0
+            total[name] = None if own is None or earlier is None else own + earlier
+        return total
 
     def digest(self) -> str:
         """Return the SHA-256 over everything scientific."""

@@ -143,7 +143,7 @@ def _advised(entrant: Entrant, costs: list[RunCost], **values: Any) -> Advised:
     known = bool(np.isfinite(pretraining))
     return Advised(
         entrant=entrant,
-        seconds=float(np.mean([cost.seconds for cost in costs])) + (pretraining if known else 0),
+        seconds=float(np.mean([cost.seconds for cost in costs])) + pretraining if known else None,
         pretraining_seconds=pretraining if known else None,
         parameters=round(float(np.mean(parameters))) if parameters else None,
         oracle=any(cost.oracle for cost in costs),
@@ -164,8 +164,11 @@ def _sentence(entrants: list[Advised], level: float, known: bool) -> str:
     sure = f"at {level:.0%} confidence"
     if len(inside) == 1:
         return f"All but {best.entrant} are ruled out as the best {sure}."
-    cheapest = min(inside, key=lambda advised: advised.seconds)
     words = f"{_how_many(len(inside), len(entrants))} are not ruled out as the best {sure}"
+    costs = {advised.entrant: advised.seconds for advised in inside if advised.seconds is not None}
+    if len(costs) < len(inside):
+        return f"{words}; {best.entrant} has the best mean, and not all costs are known."
+    cheapest = min(inside, key=lambda advised: costs[advised.entrant])
     if cheapest is best:
         return f"{words}; {best.entrant} has the best mean and costs least of them."
     return f"{words}; {best.entrant} has the best mean, {cheapest.entrant} costs least of them."

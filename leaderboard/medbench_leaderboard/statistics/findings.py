@@ -359,11 +359,11 @@ class Advised:
         Of ``behind``; none for the best itself.
     recommended : bool
         Whether it is not ruled out as the best.
-    seconds : float
-        Mean wall seconds of a run with its share of the pretraining, where that
-        is known.
+    seconds : float or None
+        Mean wall seconds of a run with its share of the pretraining; None where that is not
+        known.
     pretraining_seconds : float or None
-        That share; None where the pretrainings are not there.
+        That share.
     parameters : int or None
         Trained parameters, where the records say.
     oracle : bool
@@ -375,7 +375,7 @@ class Advised:
     behind: float
     interval: Interval | None
     recommended: bool
-    seconds: float
+    seconds: float | None
     pretraining_seconds: float | None
     parameters: int | None
     oracle: bool

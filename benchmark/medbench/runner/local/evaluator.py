@@ -147,7 +147,8 @@ class Evaluator:
         if "test" not in images.card.trusted:
             summary["scored_against"] = LABELS_AS_GIVEN
         clock.lap("evaluation")
-        metadata = self._metadata(clock, training, meter.read(training.end.values))
+        usage = meter.read(training.end.values)
+        metadata = self._metadata(clock, training, usage, pretrained)
         named = (spec.key, spec.axes, spec.to_json())
         record = make_record(*named, summary, {**arrays, **curves}, metadata)
         if self.job.keep_state:
@@ -184,7 +185,7 @@ class Evaluator:
                 loss=np.array([epoch.values["loss"] for epoch in training.epochs]),
                 accuracy=np.array([epoch.values["accuracy"] for epoch in training.epochs]),
                 chance=end["chance"],
-                metadata=self._metadata(clock, training, meter.read(end["usage"])),
+                metadata=self._metadata(clock, training, meter.read(end["usage"]), before),
             ),
         )
         training.checkpointer.remove()
@@ -251,11 +252,17 @@ class Evaluator:
         write_phase(self._results.phase_path(key), FirstPhase(key, loss, losses, *given))
 
     def _metadata(
-        self, clock: Clock, training: Training, resources: Mapping[str, Any]
+        self,
+        clock: Clock,
+        training: Training,
+        resources: Mapping[str, Any],
+        start: PretrainedWeights | None,
     ) -> dict[str, Any]:
         resumed, origin = training.checkpointer.resumed, provenance(self.registry, self.job)
         about = {"times": clock.times, "resumed": resumed, "resources": resources}
-        return {"provenance": origin, **about}
+        # here, too, since results are passed on without the weights
+        before = {"pretraining": start.cost} if start else {}
+        return {"provenance": origin, **about, **before}
 
     def _train(
         self,
