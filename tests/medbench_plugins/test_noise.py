@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from medbench.errors import MedbenchError
-from medbench.interfaces.noise import CleanLabels, NoiseModel
+from medbench.interfaces import Settings
+from medbench.interfaces.noise import CleanLabels, MatrixNoise, NoiseModel
 from medbench_plugins.noise import NOISE_MODELS
 from medbench_plugins.noise.class_dependent import ClassDependent
 from medbench_plugins.noise.pair_flip import PairFlip
@@ -79,6 +80,18 @@ def test_draws_follow_the_matrix(name: str, rate: float) -> None:
         possible = np.array(row) > 0
         assert counts[~possible].sum() == 0
         assert chisquare(counts[possible], each * np.array(row)[possible]).pvalue > 1e-3
+
+
+class Doubled(MatrixNoise):
+    """Rows that are no probabilities."""
+
+    def transition_matrix(self, class_names: tuple[str, ...], dataset: str, rate: float) -> Any:
+        return np.full((2, 2), 0.9)
+
+
+def test_rows_that_are_no_probabilities_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"noise doubled are no probabilities: .* 1\.8, 1\.8"):
+        Doubled("doubled", Settings()).corrupt(data(np.zeros(4), 2), 0.4, np.random.default_rng(0))
 
 
 def test_exclusive_at_rate_1_never_keeps_a_label_and_inclusive_does() -> None:

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from medbench.engine.pretraining import PretrainingInput, PretrainingStage
-from medbench.interfaces import ImageSpace, PretextTask
+from medbench.errors import MedbenchError
+from medbench.interfaces import ImageSpace, PretextStep, PretextTask
 from medbench.interfaces.options import ComputeOptions, PretrainingOptions
 from medbench_plugins.backbones.narrow import Narrow
 from medbench_plugins.pretexts.barlow_twins import BarlowTwins, barlow
@@ -232,6 +233,26 @@ def stage(pretext, epochs=3):
     backbone = Narrow("narrow", Narrow.Settings(width=8, stages=2))
     settings = {"hidden": 16, "projection": 8}
     return PretrainingStage(given, backbone, make(pretext, **settings), "cpu")
+
+
+def told(step):
+    class Odd(SimCLR):
+        def loss(self, backbone, head, images, rng):
+            return step(super().loss(backbone, head, images, rng), len(images))
+
+    with pytest.raises(MedbenchError) as caught:
+        list(stage(Odd).epochs())
+    return str(caught.value)
+
+
+def test_steps_that_are_none_are_told():
+    assert "the loss is nan: its training diverged" in told(
+        lambda real, n: PretextStep(real.loss * float("nan"), real.correct, n)
+    )
+    assert "125 of 25 answers are correct" in told(
+        lambda real, n: PretextStep(real.loss, torch.tensor(5.0 * n), n)
+    )
+    assert "loss returned tuple, no PretextStep" in told(lambda real, n: (real.loss, 1, n))
 
 
 @pytest.mark.parametrize("pretext", [SimCLR, MoCo, BYOL, BarlowTwins, LeJEPA])

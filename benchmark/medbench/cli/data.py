@@ -22,9 +22,10 @@ from medbench.cli.counting import counting
 from medbench.errors import MedbenchError, PluginError
 from medbench.folders import cache_words
 from medbench.interfaces.dataset import SPLITS, DataContext, DatasetCard, all_trusted
-from medbench.plain import many
+from medbench.plain import many, plain
 from medbench.plugins.kinds import kind_named
 from medbench.plugins.registry import Registry, discover
+from medbench.protocol.shipped import protocol_paths
 
 if TYPE_CHECKING:
     from medbench.data import Prepared, PreparedDataset
@@ -284,6 +285,8 @@ def _preparable(registry: Registry, name: str) -> PreparedDataset:
             )
         if (kind.axis, own) in registry.entries:
             raise PluginError(f"name {own!r} is a registered dataset's; choose another")
+        if own in protocol_paths(registry):
+            raise PluginError(f"name {own!r} is a protocol's; choose another")
     entry = registry.get(kind, plugin)
     dataset = entry.create(own, entry.plugin.defaults)
     if not isinstance(dataset, PreparedDataset):
@@ -336,7 +339,10 @@ def _fetched(dataset: PreparedDataset, size: int | None, cache: Path) -> tuple[P
 def _say_prepared(prepared: Prepared, cache: Path) -> None:
     card = prepared.card
     counts = ", ".join(f"{count:,} {split}" for split, count in card.split_sizes.items())
-    click.echo(f"{prepared.path}: {counts}; {_size(card)}, {card.num_classes} classes")
+    names = ", ".join(plain(name, 40) for name in card.class_names[:10])
+    more = f" and {card.num_classes - 10} more" if card.num_classes > 10 else ""
+    click.echo(f"{prepared.path}: {counts}; {_size(card)}")
+    click.echo(f"  {card.num_classes} classes: {names}{more}")
     click.echo(f"  labels {card.label_words}")
     for line in (*card.confounders, *prepared.notes):
         click.echo(f"  {line}")

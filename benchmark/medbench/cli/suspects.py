@@ -110,7 +110,7 @@ def _search(
             found = search(card, data, images, plan, lambda done: scored(round(100 * done), 100))
         page = render_sheet(
             dataset.name, card.class_names, card.content_hash, found.suspects, found.estimate(),
-            lambda row: data.images[row],
+            lambda row: data.images[row], cache_words(context.cache),
         )  # fmt: skip
     try:
         write_text(folder / "suspects.csv", to_csv(found.suspects))

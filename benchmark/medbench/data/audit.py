@@ -150,7 +150,10 @@ def findings(audit: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(copies_sentence(done))
     if window := audit.get("window"):
         low, high = window
-        found.append(f"Values from {low:g} to {high:g} are stored as 0 to 255, others clipped.")
+        found.append(
+            f"Values from {low:g} to {high:g} are stored as 0 to 255 in images with more than 8"
+            " bits, others clipped."
+        )
     if unreadable["count"]:
         found.append(f"Images left out because they cannot be read: {unreadable['count']}.")
     return tuple(found)

@@ -288,15 +288,16 @@ def read_corrections(
     decisions: list[Decision] = []
     notes: list[str] = []
     disagreements: list[str] = []
+    seen: dict[tuple[str, str], str] = {}
     for name, text in files:
         rows = list(_corrections(name, text))
         notes += _check_version(name, rows, history)
-        seen: set[tuple[str, str]] = set()
         for where, row in rows:
             _check_row(where, row, labels, history)
-            if (row["id"], row["who"]) in seen:
-                raise CorrectionError(f"{where}: id {row['id']!r} twice; keep one of them")
-            seen.add((row["id"], row["who"]))
+            if before := seen.get((row["id"], row["who"])):
+                also = "" if before.startswith(f"{name}, ") else f", in {before}, too"
+                raise CorrectionError(f"{where}: id {row['id']!r} twice{also}; keep one of them")
+            seen[row["id"], row["who"]] = where
             made = Decision(
                 row["id"], labels[row["id"]], row["label"], row["who"], row["when"] or when,
                 row["why"],
@@ -336,8 +337,9 @@ def _corrections(name: str, text: str) -> Iterator[tuple[str, dict[str, str]]]:
     columns = [column.strip().lower() for column in reader.fieldnames or ()]
     if missing := {"id", "label", "who"} - set(columns):
         raise CorrectionError(
-            f"{name}: no column {' and '.join(sorted(missing))}; a file of corrections has the"
-            " columns id, label, who, and optionally when and why"
+            f"{name}: no column {' and '.join(sorted(missing))};"
+            f" found {', '.join(columns) or 'nothing'}; a file of corrections has the columns id,"
+            " label, who, and optionally when and why, with commas between them"
         )
     if twice := sorted({column for column in columns if columns.count(column) > 1}):
         raise CorrectionError(f"{name}: the column {twice[0]} is there more than once")
@@ -345,6 +347,11 @@ def _corrections(name: str, text: str) -> Iterator[tuple[str, dict[str, str]]]:
     empty = True
     try:
         for values in reader:
+            if None in values:
+                raise CorrectionError(
+                    f"{name}, line {reader.line_num}: more fields than columns; put quotes around"
+                    " a text with a comma"
+                )
             row = {column: (values.get(column) or "").strip() for column in columns}
             row = dict.fromkeys(("when", "why", "content_hash"), "") | row
             empty = False

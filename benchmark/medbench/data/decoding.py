@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from medbench.data.dicom import Window, decode_dicom, is_dicom, is_grey, read_header, scaled
 from medbench.data.samples import Box
@@ -25,6 +25,8 @@ MAX_PIXELS, MAX_SIDE = 40_000_000, 20_000
 #: Images above this are decoded by one process at a time, to bound memory.
 LARGE_PIXELS = 4_000_000
 
+#: Smallest of the orientations of EXIF that exchange height and width.
+_TURNED = 5
 _GREY = frozenset({"1", "L", "LA"})
 _DEEP = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})  # grey of 16 bits or more
 _COLOUR = frozenset({"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"})
@@ -90,7 +92,10 @@ def read_shape(data: bytes, where: str) -> tuple[int, int, int]:
         dataset = read_header(data, where)
         return int(dataset.Rows), int(dataset.Columns), 1 if is_grey(dataset) else 3
     image = _open(data, where)
-    return image.height, image.width, 1 if image.mode in _GREY | _DEEP else 3
+    height, width = image.height, image.width
+    if "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) >= _TURNED:
+        height, width = width, height
+    return height, width, 1 if image.mode in _GREY | _DEEP else 3
 
 
 def brightest_value(data: bytes, where: str) -> int:

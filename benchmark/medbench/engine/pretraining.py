@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from medbench.engine.views import DeviceImages, batch_count, shuffled_batches
 from medbench.errors import MedbenchError
 from medbench.interfaces.backbone import Backbone, ImageSpace, PatchNetwork
 from medbench.interfaces.options import ComputeOptions, PretrainingOptions
-from medbench.interfaces.pretext import Pretext, PretextTask
+from medbench.interfaces.pretext import Pretext, PretextStep, PretextTask
 
 
 @dataclass(frozen=True)
@@ -160,17 +161,24 @@ class PretrainingStage:
         self.optimiser.start_epoch(epoch)
         loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
-        questions = 0
+        questions, who = 0, f"pretext {self.pretext.name}"
         everything = torch.arange(len(self.images), device=device)
         chosen = shuffled_batches(everything, self.given.stage.batch_size, rng)
         for images in self.timer.batches(map(self.images.take, chosen), len):
             with autocast(device, self.given.compute):
                 step = self.pretext.loss(self.backbone, self.head, images, rng)
+            if not isinstance(step, PretextStep):
+                raise MedbenchError(f"{who}: loss returned {type(step).__name__}, no PretextStep")
             self.optimiser.step(step.loss)
             loss += step.loss.detach() * len(images)
             correct += step.correct
             questions += step.questions
-        return PretrainingEpoch(float(loss) / len(self.images), float(correct) / max(1, questions))
+        found = PretrainingEpoch(float(loss) / len(self.images), float(correct) / max(1, questions))
+        if not math.isfinite(found.loss):
+            raise MedbenchError(f"{who}: the loss is {found.loss}: its training diverged")
+        if not 0 <= found.accuracy <= 1:
+            raise MedbenchError(f"{who}: {float(correct):g} of {questions} answers are correct")
+        return found
 
     def weights(self) -> dict[str, NDArray[np.generic]]:
         """Return the backbone's weights by name."""

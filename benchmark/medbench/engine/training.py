@@ -22,6 +22,7 @@ from medbench.engine.networks import (
     seeded_construction,
 )
 from medbench.engine.optimisation import ScheduledOptimiser
+from medbench.engine.reports import check_report
 from medbench.engine.state import PluginState
 from medbench.engine.streams import numpy_stream, seed_global_rngs, torch_stream
 from medbench.engine.timing import StageTimer
@@ -266,7 +267,9 @@ class TrainingStage:
                 yield result
 
     def evaluate(self, report: EpochReport) -> EpochResult:
-        """Return a report with predictions for all images."""
+        """Return a report, checked, with predictions for all images."""
+        who = f"method {self.method.name}"
+        check_report(report, len(self.train), self.given.num_classes, who)
         train = self.predict(self.train)
         return EpochResult(
             report,

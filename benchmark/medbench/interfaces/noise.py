@@ -147,7 +147,14 @@ class MatrixNoise(NoiseModel):
         self, data: CleanLabels, rate: float, rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """Draw each noisy label from the row of T of its true class (inverse transform)."""
-        cumulative = np.cumsum(self.transition_matrix(data.class_names, data.dataset, rate), axis=1)
+        matrix = self.transition_matrix(data.class_names, data.dataset, rate)
+        sums = matrix.sum(axis=1)
+        if (matrix < 0).any() or not np.allclose(sums, 1, atol=1e-6):
+            raise ValueError(
+                f"rows of the transition matrix of noise {self.name} are no probabilities: they "
+                f"sum to {', '.join(f'{total:g}' for total in sums[:5])}"
+            )
+        cumulative = np.cumsum(matrix, axis=1)
         cumulative /= cumulative[:, -1:]  # rounding must not leave a gap below 1
         uniform = rng.random(len(data.labels))
         noisy: NDArray[np.int64] = (uniform[:, None] >= cumulative[data.labels]).sum(axis=1)

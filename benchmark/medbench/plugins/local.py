@@ -38,7 +38,7 @@ VARIABLE = "MEDBENCH_PLUGIN_PATH"
 _MOST_BYTES = 64 * 1024**2
 
 #: Folders that hold no code of the plugin.
-_PASSED_OVER = {"__pycache__", "tests", "build", "dist", "node_modules"}
+_PASSED_OVER = {"__pycache__", "tests", "node_modules"}
 
 #: Endings of class names that say no more than the kind does.
 _ENDINGS = re.compile(r"-(method|pretext|noise|noise-model|dataset|backbone|acquisition|executor)$")
@@ -151,8 +151,9 @@ def read_code(path: Path) -> LocalCode:
         raise PluginError(f"there is no plugin file or folder {path}")
     if points := _entry_points(path / "pyproject.toml"):
         root = path / "src" if (path / "src").is_dir() else path
+        files = _files_below(root, "*" if root != path else "*.py")
         tops = {module.partition(".")[0] for _, module in points}
-        files = [file for top in sorted(tops) for file in _files_of(root, top)]
+        files = sorted({*files, *(file for top in tops for file in _files_of(root, top))})
         return LocalCode(path, root, tuple(points), _version(root, files))
     if (path / "__init__.py").is_file():
         version = _version(path.parent, list(_files_of(path.parent, path.name)))
@@ -164,7 +165,7 @@ def read_code(path: Path) -> LocalCode:
             "no __init__.py and no Python file"
         )
     modules = tuple((file.stem, file.stem) for file in files)
-    return LocalCode(path, path, modules, _version(path, files))
+    return LocalCode(path, path, modules, _version(path, _files_below(path, "*.py")))
 
 
 def _entry_points(project: Path) -> list[tuple[str, str]]:
@@ -178,16 +179,20 @@ def _entry_points(project: Path) -> list[tuple[str, str]]:
     return [(name, target.partition(":")[0]) for name, target in points.items()]
 
 
-def _files_of(root: Path, top: str) -> Iterator[Path]:
-    """Yield the files of an import package; of a single module, all modules next to it."""
+def _files_of(root: Path, top: str) -> list[Path]:
+    """Return the files of an import package; of a single module, all modules next to it."""
     folder = root / top
-    if not folder.is_dir():
-        yield from sorted(root.glob("*.py"))
-        return
-    for file in sorted(folder.rglob("*")):
-        parts = file.relative_to(root).parts
+    return _files_below(folder, "*") if folder.is_dir() else sorted(root.glob("*.py"))
+
+
+def _files_below(folder: Path, pattern: str) -> list[Path]:
+    """Return files at any depth, without tests, hidden files and caches."""
+    found = []
+    for file in sorted(folder.rglob(pattern)):
+        parts = file.relative_to(folder).parts
         if file.is_file() and not any(p.startswith(".") or p in _PASSED_OVER for p in parts):
-            yield file
+            found.append(file)
+    return found
 
 
 def _version(root: Path, files: list[Path]) -> str:
@@ -319,5 +324,8 @@ def _record(found: type[Any], kind: Kind) -> Plugin:
 
 def _empty(code: LocalCode, found: list[Manifest]) -> Manifest:
     bases = ", ".join(kind.base.partition(":")[2] for kind in KINDS)
-    reason = f"{code.path} has no plugin: it defines no hook and no class derived from {bases}"
+    reason = (
+        f"{code.path} has no plugin: no class derived from {bases}, and no hook "
+        "that announces one; callbacks and board sections need an installed package"
+    )
     return Manifest(found[0].entry_point, file=str(code.path), faults=(Fault(reason),))

@@ -108,6 +108,8 @@ def _add(
         named = {axis: [n for a, n in registry.entries if a == axis] for axis in PLUGIN_AXES}
         named["datasets"] += prepared
         axis, name = _axis_of(plugin or left, named, f"--add {addition}"), left
+    if not name.strip():
+        raise ProtocolError(f"--add {addition}: the name is empty; write VARIANT=NAME")
     plugin = plugin or name
     if not (axis == "datasets" and plugin in prepared):
         registry.get(kind_named(axis), plugin)  # its error suggests similar names

@@ -32,6 +32,7 @@ def render_sheet(
     suspects: Sequence[Suspect],
     estimate: str,
     image: Callable[[int], NDArray[np.uint8]],
+    cache: str = "",
 ) -> str:
     """Return the sheet as HTML, which needs no other file and no network.
 
@@ -45,6 +46,8 @@ def render_sheet(
         How many labels are wrong, in words.
     image : callable
         Returns the pixels (H, W, C) of an image by its row number.
+    cache : str
+        What the next command needs to find the dataset, such as ``" --cache FOLDER"``.
     """
     codes = {each: code for code, each in enumerate(classes)}
     cards = [
@@ -63,7 +66,12 @@ def render_sheet(
             images=len(suspects),
             estimate=estimate,
             cards=cards,
-            data={"name": name, "classes": list(classes), "content_hash": content_hash},
+            data={
+                "name": name,
+                "classes": list(classes),
+                "content_hash": content_hash,
+                "cache": cache,
+            },
             style=Markup(_asset("sheet.css")),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -76,7 +76,7 @@ class FolderDataset(FilesDataset):
     folder, a zip archive, or the CSV file itself:
 
     - ``CLASS/image.png``; a further level ``CLASS/GROUP/image.png`` names the
-      patient;
+      patient, with any levels below it;
     - ``SPLIT/CLASS/image.png`` or ``SPLIT/CLASS/GROUP/image.png``;
     - a CSV file with the columns ``path`` (relative to it) and ``label``, and
       optionally ``split`` (train, val, test), ``group`` (the patient) and ``trusted``
@@ -116,16 +116,26 @@ class FolderDataset(FilesDataset):
     ) -> Prepared:
         """Prepare the images, and write a protocol to start with next to the file."""
         prepared = super().prepare(sources, context, options, progress)
-        return replace(prepared, protocol=_write_protocol(prepared.card, context))
+        path = context.cache / f"{prepared.card.name}.toml"
+        text, notes = protocol_text(prepared.card), prepared.notes
+        if not path.exists():
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
+            notes = (
+                *notes,
+                f"{path} is there already and stays, but is not the one for these images; for that"
+                " one remove it and prepare them again",
+            )
+        return replace(prepared, protocol=path, notes=notes)
 
     def index(self, files: Sequence[SourceFile]) -> DatasetIndex:
         """Return the images as the CSV file says, or else as the folders say."""
-        tables = [file for file in files if file.suffix == ".csv" and "/" not in file.name]
+        images = [file for file in files if file.suffix in IMAGE_SUFFIXES]
+        tables, elsewhere = _tables(files, images)
         if len(tables) > 1:
             named = ", ".join(file.name for file in tables)
             raise LayoutError(f"several CSV files ({named}); give the one to use as SOURCE")
-        images = [file for file in files if file.suffix in IMAGE_SUFFIXES]
-        notes: list[str] = []
+        notes = _left_out(files, images, elsewhere)
         if tables:
             rows, unused = _rows_of_table(tables[0], images)
             if unused:
@@ -137,10 +147,16 @@ class FolderDataset(FilesDataset):
         found, (rows, confounders) = rows, _with_splits(rows)
         class_names = tuple(sorted({row.label for row in rows}))
         _refuse_single(rows)
+        notes += _absent(rows, class_names)
         trusted = _trusted_splits(rows, notes)
         label_of = {name: label for label, name in enumerate(class_names)}
         several = len({row.file.container for row in rows}) > 1
         ids = {row.file: "/".join(row.file.parts) if several else row.file.name for row in rows}
+        if twice := [name for name, count in Counter(ids.values()).items() if count > 1]:
+            raise LayoutError(
+                f"{twice[0]} is in several sources of the same name; give the folder that holds"
+                " them, or rename one"
+            )
         samples = [
             Sample(row.file, label_of[row.label], row.split, ids[row.file], row.group)
             for row in rows
@@ -180,13 +196,21 @@ def _rows_of_folders(files: Sequence[SourceFile], images: Sequence[SourceFile]) 
         if trees[0][1][0].lower() in SPLIT_WORDS:
             break
         trees = [(file, tree[1:]) for file, tree in trees]
+    tops = {tree[0] for _, tree in trees if tree}
+    words = {SPLIT_WORDS[top.lower()] for top in tops if top.lower() in SPLIT_WORDS}
     splits = bool(trees) and all(tree and tree[0].lower() in SPLIT_WORDS for _, tree in trees)
+    if "train" in words and not splits:
+        others = sorted(top for top in tops if top.lower() not in SPLIT_WORDS)
+        raise LayoutError(
+            f"folders are named like splits, but not {', '.join(others[:3]) or 'all'}: move others"
+            f" away, or rename; {_EXPECTED}"
+        )
     rows = []
     for file, tree in trees:
         split, rest = (SPLIT_WORDS[tree[0].lower()], tree[1:]) if splits else ("", tree)
         if not rest:
             raise LayoutError(f"{file.where}: is in no class folder; {_EXPECTED}")
-        rows.append(Row(file, rest[0], split, "/".join(rest[1:])))
+        rows.append(Row(file, rest[0], split, "".join(rest[1:2])))
     if not rows:
         raise LayoutError(f"no image: {summarize_files(files)}; {_EXPECTED}")
     return rows
@@ -206,12 +230,23 @@ def _rows_of_table(table: SourceFile, images: Sequence[SourceFile]) -> tuple[lis
             f"{table.where}: no column {' and '.join(sorted(missing))};"
             f" found {', '.join(columns) or 'nothing'}; {_EXPECTED}"
         )
+    if twice := [column for column in _COLUMNS if columns.count(column) > 1]:
+        raise LayoutError(f"{table.where}: the column {twice[0]} is there more than once")
     reader.fieldnames = columns
-    by_name = {file.name: file for file in images if file.container == table.container}
+    above = _folder_of(table)
+    by_name = {
+        file.name.removeprefix(above): file
+        for file in images
+        if file.container == table.container and file.name.startswith(above)
+    }
     rows: dict[str, Row] = {}
     try:
         for values in reader:
             where = f"{table.where}, line {reader.line_num}"
+            if None in values:
+                raise LayoutError(
+                    f"{where}: more fields than columns; put quotes around a text with a comma"
+                )
             row = _row(values, by_name, where)
             if row.file.name in rows:
                 raise LayoutError(f"{where}: {row.file.name} is listed twice")
@@ -242,6 +277,57 @@ def _row(
     if trusted not in _TRUST_WORDS:
         raise LayoutError(f"{where}: trusted {given['trusted']!r}; it is yes, no or empty")
     return Row(by_name[path], given["label"], split, given["group"], _TRUST_WORDS[trusted])
+
+
+def _folder_of(file: SourceFile) -> str:
+    """Return the folder that a file is in, with a slash at its end, or nothing."""
+    above, slash, _ = file.name.rpartition("/")
+    return above + slash
+
+
+def _tables(
+    files: Sequence[SourceFile], images: Sequence[SourceFile]
+) -> tuple[list[SourceFile], list[SourceFile]]:
+    """Return the CSV files whose folder holds all images, and the others."""
+    found = [file for file in files if file.suffix == ".csv"]
+    depth = min((file.name.count("/") for file in found), default=0)
+    first = [file for file in found if file.name.count("/") == depth]
+    around = [f for f in first if all(image.name.startswith(_folder_of(f)) for image in images)]
+    return around, [file for file in found if file not in around]
+
+
+def _left_out(
+    files: Sequence[SourceFile], images: Sequence[SourceFile], tables: Sequence[SourceFile]
+) -> list[str]:
+    """Say which files are not used: images of another format may be among them."""
+    notes = []
+    others = [file for file in files if file not in set(images) and file.suffix != ".csv"]
+    if others:
+        counts = Counter(file.suffix or "no ending" for file in others)
+        named = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))
+        notes.append(
+            f"{len(others)} files left out ({named}), such as {others[0].name}; images end in"
+            f" {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    if tables:
+        notes.append(
+            f"{len(tables)} CSV files not used, such as {tables[0].name}; to use one, give it as"
+            " SOURCE"
+        )
+    return notes
+
+
+def _absent(rows: Sequence[Row], class_names: Sequence[str]) -> list[str]:
+    """Say which classes have no image in a split."""
+    there = {(row.split, row.label) for row in rows}
+    missing = {
+        split: [name for name in class_names if (split, name) not in there] for split in SPLITS
+    }
+    return [
+        f"no {split} image of class {', '.join(names[:5])}{' and others' if names[5:] else ''}"
+        for split, names in missing.items()
+        if names and any(row.split == split for row in rows)
+    ]
 
 
 def _refuse_single(rows: Sequence[Row]) -> None:
@@ -422,11 +508,3 @@ def _duration(minutes: float) -> str:
     if minutes < 100:
         return f"about {max(1, round(minutes))} min"
     return f"about {round(minutes / 60):,} h"
-
-
-def _write_protocol(card: DatasetCard, context: DataContext) -> Path:
-    """Write :func:`protocol_text` next to the prepared file, unless the file exists."""
-    path = context.cache / f"{card.name}.toml"
-    if not path.exists():
-        path.write_text(protocol_text(card), encoding="utf-8")
-    return path

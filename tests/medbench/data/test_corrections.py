@@ -152,7 +152,9 @@ def test_a_decision_that_was_undone_contradicts_nobody(zoo: History) -> None:
         ("id,label,who\n0.png,dog,\n", r"who is empty"),
         ("id,class\n0.png,dog\n", r"no column label and who"),
         ("id,label,who\n", r"holds no decision"),
-        ("", r"no column id and label and who"),
+        ("", r"no column id and label and who; found nothing"),
+        ("id;label;who\n0.png;dog;Ada\n", r"found id;label;who; .* with commas between them"),
+        ("id,label,who,why\n0.png,dog,Ada,he said, no\n", r"line 2: more fields than columns"),
         (f"id,label,who,content_hash\n0.png,dog,Ada,{'f' * 64}\n", r"made for other data \(ffffff"),
     ],
 )
@@ -163,6 +165,17 @@ def test_what_cannot_be_applied_is_one_line_and_changes_nothing(
         checked(zoo, text)
     assert "\n" not in str(raised.value)
     assert not zoo.file.exists()
+
+
+def test_a_reviewer_decides_once_over_all_files(zoo: History) -> None:
+    files = [
+        ("first.csv", "id,label,who\n0.png,dog,Ada\n"),
+        ("second.csv", "id,label,who\n1.png,eel,Ada\n0.png,eel,Ada\n"),
+    ]
+    with pytest.raises(
+        CorrectionError, match=r"second\.csv, line 3: .* in first\.csv, line 2, too"
+    ):
+        read_corrections(files, zoo, "today")
 
 
 def test_a_file_for_an_older_version_is_applied_and_it_is_said(zoo: History) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from medbench.data import LayoutError, RefusedError, UnreadableError
-from medbench.data.decoding import PixelFormat, decode_image
+from medbench.data.decoding import PixelFormat, decode_image, read_shape
 
 ROWS_PER_STRIP, ORIENTATION, PLANAR = 278, 274, 284
 HEIGHT, WIDTH = 21, 34
@@ -146,6 +146,9 @@ def test_a_jpeg_that_lies_on_its_side_is_turned(value: int) -> None:
     content = encoded(image, "JPEG", exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).tobytes()
     assert decode_image(content, "a.jpg", exactly(image, 3)) == upright
+    wide = encoded(smooth(3, 20, 30, 2), "JPEG", exif=exif)
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(wide)))
+    assert read_shape(wide, "a.jpg") == (turned.height, turned.width, 3)
     assert (upright == Image.open(io.BytesIO(content)).tobytes()) == (value == 1)
 
 

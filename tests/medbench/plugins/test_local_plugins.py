@@ -123,6 +123,19 @@ def test_the_version_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> N
     assert read_code(folder).version != before
 
 
+def test_the_version_covers_code_at_any_depth(tmp_path: Path) -> None:
+    modules, project = tmp_path / "modules", tmp_path / "project"
+    write(modules / "mine.py")
+    part = write(modules / "parts" / "loss.py", "A = 1")
+    write(project / "src" / "mine" / "__init__.py")
+    other = write(project / "src" / "lib" / "build" / "loss.py", "A = 1")
+    write(project / "pyproject.toml", '[project.entry-points.medbench]\nmine = "mine"\n')
+    for folder, file in ((modules, part), (project, other)):
+        before = read_code(folder).version
+        file.write_text("A = 2")
+        assert read_code(folder).version != before
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -104,14 +104,57 @@ def test_ten_suggestions_are_accepted_saved_and_taken_back(
 def test_an_image_is_kept_skipped_or_given_any_class(sheet: Path, chromium: Chromium) -> None:
     write(chromium, "who", "Ada")
     write(chromium, "why", 'a "clear" border')
-    press(chromium, "k", "s", Keys.ARROW_RIGHT, Keys.ARROW_LEFT, "a")
+    press(chromium, "k")
+    press(chromium, "s", Keys.ARROW_RIGHT, Keys.ARROW_LEFT, "a")
     other = chromium.driver.find_element(By.ID, "other")
     other.find_elements(By.TAG_NAME, "option")[3].click()
     rows = list(csv.DictReader(io.StringIO(saved(chromium))))
     assert [(row["id"], row["label"]) for row in rows] == [
         (ATTACK, "benign"), ("2.png", "malignant"), ("3.png", CLASSES[2]),
     ]  # fmt: skip
-    assert {row["why"] for row in rows} == {'a "clear" border'}
+    # a reason is that of the image for which it was written
+    assert [row["why"] for row in rows] == ['a "clear" border', "", ""]
+
+
+def test_each_decision_keeps_the_name_under_which_it_was_made(
+    sheet: Path, chromium: Chromium
+) -> None:
+    write(chromium, "who", "Ada")
+    press(chromium, "a")
+    saved(chromium)
+    chromium.open(sheet)
+    chromium.driver.find_element(By.ID, "who").clear()
+    write(chromium, "who", "Bob")
+    press(chromium, "a")
+    rows = list(csv.DictReader(io.StringIO(saved(chromium))))
+    assert [row["who"] for row in rows] == ["Ada", "Bob"]
+
+
+def test_a_key_after_a_choice_from_the_list_is_for_the_next_image(
+    sheet: Path, chromium: Chromium
+) -> None:
+    other = chromium.driver.find_element(By.ID, "other")
+    other.find_elements(By.TAG_NAME, "option")[3].click()
+    chromium.driver.switch_to.active_element.send_keys("k")
+    assert said(chromium) == "1 corrected, 1 kept, 0 skipped; 13 left."
+
+
+def test_decisions_of_a_longer_sheet_of_the_same_images_do_no_harm(
+    sheet: Path, chromium: Chromium, history: History
+) -> None:
+    write(chromium, "who", "Ada")
+    for _ in range(COUNT):
+        press(chromium, "a")
+    few = render_sheet(
+        "toy", CLASSES, history.card.content_hash, suspects(4), "12", image, " --cache /a/b"
+    )
+    sheet.write_text(few, "utf-8")
+    chromium.open(sheet)
+    assert said(chromium) == "4 corrected, 0 kept, 0 skipped; 0 left."
+    press(chromium, "u")
+    assert len(list(csv.DictReader(io.StringIO(saved(chromium))))) == COUNT - 1
+    assert said(chromium).endswith("toy-corrections.csv --cache /a/b")
+    assert chromium.complaints() == []
 
 
 def test_a_class_can_be_shown_alone_and_a_name_is_asked_for(

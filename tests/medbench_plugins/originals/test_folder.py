@@ -163,6 +163,8 @@ def test_a_table_names_labels_splits_and_groups(tmp_path: Path, clinic: Files) -
             "no split",
         ),
         ("", LayoutError, "found nothing"),
+        ("path,label\nhealthy/p00/00.png,lung, left\n", LayoutError, "line 2: more fields"),
+        ("path,label,Label\nhealthy/p00/00.png,a,b\n", LayoutError, "label is there more than"),
     ],
 )
 def test_a_wrong_table_names_the_line(
@@ -179,6 +181,59 @@ def test_images_without_class_folders_say_what_is_expected(tmp_path: Path, clini
         indexed(folder(), write_tree(tmp_path / "flat", flat))
     with pytest.raises(LayoutError, match=r"no image: found 1 x text/\*\.txt; expected"):
         indexed(folder(), write_tree(tmp_path / "text", {"a.txt": b""}))
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, clinic: Files) -> None:
+    more = {"ill/x.gif": b"GIF89a", "ill/IM0001": b"?", "odd/y.gif": b"GIF89a"}
+    found = indexed(folder(), write_tree(tmp_path / "a", {**clinic, **more}))
+    (note,) = (note for note in found.notes if "left out" in note)
+    assert note.startswith("3 files left out (2 .gif, 1 no ending), such as ill/")
+    assert indexed(folder(), write_tree(tmp_path / "b", clinic)).notes == []
+
+
+def test_studies_of_a_patient_stay_together(tmp_path: Path, clinic: Files) -> None:
+    files = {
+        f"{name.rpartition('/')[0]}/study-{place % 3}/{place}.png": data
+        for place, (name, data) in enumerate(clinic.items())
+    }
+    found = indexed(folder(), write_tree(tmp_path / "images", files))
+    assert {sample.group for sample in found.samples} == {name.split("/")[1] for name in clinic}
+
+
+def test_a_table_may_be_in_the_folder_that_holds_everything(tmp_path: Path, clinic: Files) -> None:
+    whole = {f"export/{name}": data for name, data in clinic.items()}
+    whole["export/labels.csv"] = table(clinic)
+    found = indexed(folder(), write_zip(tmp_path / "a.zip", whole))
+    alone = {**clinic, "labels.csv": table(clinic)}
+    other = indexed(folder(), write_tree(tmp_path / "b", alone))
+    assert found.card.class_names == other.card.class_names
+    assert [s.label for s in found.samples] == [s.label for s in other.samples]
+    part = {**clinic, "ill/notes.csv": b"a,b\n"}
+    (note,) = indexed(folder(), write_tree(tmp_path / "c", part)).notes
+    assert note.startswith("1 CSV files not used, such as ill/notes.csv")
+
+
+def test_a_class_without_a_test_image_is_named(tmp_path: Path, clinic: Files) -> None:
+    files = {
+        f"{'train' if place % 2 or name.startswith('ill') else 'test'}/{name}": data
+        for place, (name, data) in enumerate(clinic.items())
+    }
+    assert "no test image of class ill" in indexed(folder(), write_tree(tmp_path, files)).notes
+
+
+def test_folders_of_which_some_are_splits_are_refused(tmp_path: Path, clinic: Files) -> None:
+    files = {
+        f"{('train', 'test', 'external')[place % 3]}/{name}": data
+        for place, (name, data) in enumerate(clinic.items())
+    }
+    with pytest.raises(LayoutError, match="named like splits, but not external"):
+        indexed(folder(), write_tree(tmp_path, files))
+
+
+def test_sources_of_one_name_are_refused(tmp_path: Path, clinic: Files) -> None:
+    sources = [write_tree(tmp_path / site / "images", clinic) for site in ("a", "b")]
+    with pytest.raises(LayoutError, match="is in several sources of the same name"):
+        indexed(folder(), *sources)
 
 
 def trust_table(clinic: Files, trusted: Mapping[str, Sequence[str]]) -> bytes:

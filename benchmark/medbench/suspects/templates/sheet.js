@@ -3,10 +3,11 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const find = (id) => document.getElementById(id);
 const cards = [...document.querySelectorAll("#cards > li")];
 const store = `medbench-suspects-${data.content_hash}`;
-let decisions = []; // in the order in which they were made: {id, label, why, when}
+let decisions = []; // in the order in which they were made: {id, label, skipped, who, why, when}
 let current = 0;
 
 const of = (card) => decisions.find((made) => made.id === card.dataset.id);
+const cardOf = (made) => cards.find((card) => card.dataset.id === made.id);
 const shown = () => cards.filter((card) => !card.hidden);
 
 function remember() {
@@ -31,9 +32,10 @@ function draw() {
     if (card === cards[current]) card.setAttribute("aria-current", "true");
     else card.removeAttribute("aria-current");
   }
-  const saved = decisions.filter((made) => !made.skipped);
-  const corrected = saved.filter((made) => made.label !== +cards.find((card) => card.dataset.id === made.id).dataset.label);
-  find("said").textContent = `${corrected.length} corrected, ${saved.length - corrected.length} kept, ${decisions.length - saved.length} skipped; ${cards.length - decisions.length} left.`;
+  const here = decisions.filter(cardOf); // another sheet of the same images may have shown others
+  const saved = here.filter((made) => !made.skipped);
+  const corrected = saved.filter((made) => made.label !== +cardOf(made).dataset.label);
+  find("said").textContent = `${corrected.length} corrected, ${saved.length - corrected.length} kept, ${here.length - saved.length} skipped; ${cards.length - here.length} left.`;
 }
 
 function go(card) {
@@ -52,7 +54,8 @@ function decide(label, skipped = false) {
   const card = cards[current];
   if (!card || card.hidden) return;
   decisions = decisions.filter((made) => made.id !== card.dataset.id);
-  decisions.push({ id: card.dataset.id, label, skipped, why: find("why").value, when: new Date().toISOString() });
+  decisions.push({ id: card.dataset.id, label, skipped, who: find("who").value.trim(), why: find("why").value, when: new Date().toISOString() });
+  find("why").value = ""; // a reason is that of one image
   remember();
   const visible = shown(), place = visible.indexOf(card);
   go(visible.slice(place + 1).find((next) => !of(next)) ?? card);
@@ -62,8 +65,8 @@ function takeBack() {
   const last = decisions.pop();
   if (!last) return;
   remember();
-  const card = cards.find((each) => each.dataset.id === last.id);
-  if (card.hidden) { find("filter").value = ""; filter(); }
+  const card = cardOf(last);
+  if (card?.hidden) { find("filter").value = ""; filter(); }
   go(card);
 }
 
@@ -76,9 +79,11 @@ function filter() {
 function save() {
   const who = find("who").value.trim();
   if (!who) { find("said").textContent = "Write your name into Reviewer first."; find("who").focus(); return; }
+  for (const made of decisions) made.who ||= who;
+  remember();
   const quote = (text) => `"${String(text).replaceAll('"', '""')}"`;
   const rows = decisions.filter((made) => !made.skipped)
-    .map((made) => [made.id, data.classes[made.label], who, made.when, made.why, data.content_hash]);
+    .map((made) => [made.id, data.classes[made.label], made.who, made.when, made.why, data.content_hash]);
   if (!rows.length) { find("said").textContent = "No decision to save."; return; }
   const text = [["id", "label", "who", "when", "why", "content_hash"], ...rows].map((row) => row.map(quote).join(",")).join("\n") + "\n";
   const link = document.createElement("a");
@@ -86,7 +91,7 @@ function save() {
   link.download = `${data.name.replaceAll(/[^\w.@-]/g, "-")}-corrections.csv`;
   link.click();
   URL.revokeObjectURL(link.href);
-  find("said").textContent = `${rows.length} decisions saved. Next: medbench relabel --dataset ${data.name} ${link.download}`;
+  find("said").textContent = `${rows.length} decisions saved. Next: medbench relabel --dataset ${data.name} ${link.download}${data.cache}`;
 }
 
 const keys = {
@@ -109,6 +114,7 @@ find("who").addEventListener("change", remember);
 find("other").addEventListener("change", (event) => {
   if (event.target.value !== "") decide(+event.target.value);
   event.target.value = "";
+  event.target.blur(); // keys are for the images again
 });
 for (const card of cards) card.addEventListener("click", () => go(card));
 
