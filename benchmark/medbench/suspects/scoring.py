@@ -8,7 +8,8 @@ The rule, in the order of its steps:
 2. A label model weights them and estimates how often labels of each class are wrong
    (:mod:`medbench.suspects.label_model`); it gives each image the probability of each class.
 3. The models are asked again, with those probabilities in place of the given labels, and the
-   label model is fitted again.
+   label model is fitted again. An image's own label took part in the probabilities of others, so
+   that a trace of it returns in this round.
 4. Identical images share one class.
 """
 

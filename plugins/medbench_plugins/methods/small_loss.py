@@ -17,7 +17,7 @@ class SmallLoss(ForgettingMethod, OneNetwork):
     r"""One network learns from the samples of smallest loss of its own.
 
     The ablation of :class:`~medbench_plugins.methods.co_teaching.CoTeaching`:
-    same schedule :math:`R(t) = \tau \min((t / T_k)^c, 1)`, same number of
+    same schedule :math:`R(t) = \tau \min(t^c / T_k, 1)`, same number of
     samples kept of each batch, but they are learned by the network that chose
     them. Half the computation; what Co-teaching has over it is what the
     exchange is worth.

@@ -33,7 +33,8 @@ class JigMag(Pretext):
     From images of one resolution they are centred crops [I]; the preset
     ``random-crops`` takes each tile elsewhere. The common size is by default that
     of the smallest crop, so that tiles are only ever shrunk, with antialiasing:
-    enlarged tiles could be distinguished by their blur alone. A published
+    enlarged tiles could be distinguished by their blur alone. Sharpness still tells much: see
+    docs/fidelity.md. A published
     re-implementation stacks the tiles as channels, so that its first layer cannot
     be used afterwards; here one trunk sees the tiles one by one.
 
