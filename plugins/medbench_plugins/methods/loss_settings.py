@@ -78,7 +78,9 @@ class SCESettings(MethodSettings):
     beta: float = Field(
         1.0, ge=0, description="weight of reverse cross-entropy; .1 for 100 classes [P]"
     )
-    log_zero: float = Field(-4.0, lt=0, description="A, used for log 0 [P]; reference code has -9.21")
+    log_zero: float = Field(
+        -4.0, lt=0, description="A, used for log 0 [P]; reference code has -9.21"
+    )
     normalised: bool = Field(
         False, description="whether cross-entropy is divided by its sum over all classes (NCE)"
     )
