@@ -283,13 +283,17 @@ class TrainingStage:
         """Return the method's probabilities (N, K) for images as they are, checked."""
         with self.timer.part("evaluation"):
             with torch.inference_mode(), autocast(self.device, self.given.compute):
-                batches = [
-                    self.method.predict(batch).float()
-                    for batch in images.chunks(self.given.evaluation_batch)
-                ]
+                chunks = images.chunks(self.given.evaluation_batch)
+                batches = [self._tensor(self.method.predict(batch)).float() for batch in chunks]
             probabilities: NDArray[np.float32] = torch.cat(batches).cpu().numpy()
         self._check(probabilities, len(images))
         return probabilities
+
+    def _tensor(self, predicted: Any) -> torch.Tensor:
+        if not isinstance(predicted, torch.Tensor):
+            kind = type(predicted).__name__
+            raise MedbenchError(f"method {self.method.name} predicted a {kind}, no torch.Tensor")
+        return predicted
 
     def predicting_networks(self) -> list[Classifier]:
         """Return the networks of the method that its predictions pass through."""

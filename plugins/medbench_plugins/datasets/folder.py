@@ -300,8 +300,8 @@ def _left_out(
     files: Sequence[SourceFile], images: Sequence[SourceFile], tables: Sequence[SourceFile]
 ) -> list[str]:
     """Say which files are not used: images of another format may be among them."""
-    notes = []
-    others = [file for file in files if file not in set(images) and file.suffix != ".csv"]
+    notes, used = [], {*images}
+    others = [file for file in files if file not in used and file.suffix != ".csv"]
     if others:
         counts = Counter(file.suffix or "no ending" for file in others)
         named = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +113,32 @@ def test_what_is_no_probability_fails_instead_of_being_scored(
 ) -> None:
     with pytest.raises(MedbenchError, match=f"method constant predicted.*{reason}"):
         list(stage(row).epochs())
+
+
+class Arrays(Constant):
+    """Predicts with numpy."""
+
+    def predict(self, images: Tensor) -> Any:
+        return np.full((len(images), K), 1 / K)
+
+
+class Torn(Constant):
+    """Reports soft labels as corrected ones."""
+
+    def train_epoch(self, epoch: int) -> EpochReport:
+        return EpochReport(0.0, corrected=np.full((7, K), 0.5))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [(Arrays, "predicted a ndarray, no torch.Tensor"), (Torn, "corrected is float64 (7, 3), not")],
+)
+def test_what_a_method_returns_is_checked(method: type[Constant], reason: str) -> None:
+    under_test = stage((0.2, 0.5, 0.3))
+    under_test.method = method("odd", MethodSettings())
+    with pytest.raises(MedbenchError, match=r"^method odd:? ") as caught:
+        list(under_test.epochs())
+    assert reason in str(caught.value)
 
 
 def test_the_loss_of_samples_is_the_cross_entropy_with_their_labels() -> None:
