@@ -88,7 +88,7 @@ class FolderDataset(FilesDataset):
     SPLIT is train, val or test, or a word for it such as Training or Testing. Without splits, a
     fifth of each class becomes test and a tenth validation, groups and copies kept together;
     without a validation split only, a tenth of training becomes it. In a given split, copies of
-    training images are moved from validation and test to training.
+    training images, with their groups, are moved from validation and test to training.
     """
 
     plugin = "folder"
@@ -379,16 +379,28 @@ def _with_splits(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
 
 
 def _copies_together(rows: Sequence[Row]) -> list[Row]:
-    """Move copies to the first of their splits: those of training leave validation and test."""
-    first: dict[int, str] = {}
-    for row in sorted(rows, key=lambda row: list(SPLITS).index(row.split)):
-        if row.copies is not None:
-            first.setdefault(row.copies, row.split)
-    return [row if row.copies is None else replace(row, split=first[row.copies]) for row in rows]
+    """Move copies, and their groups, to the first of their splits: from test to training, say."""
+    found: list[Row] = []
+    for of in _together(rows).values():
+        splits_of = defaultdict(set)
+        for row in of:
+            splits_of[row.copies].add(row.split)
+        apart = any(len(splits) > 1 for copies, splits in splits_of.items() if copies is not None)
+        first = min((row.split for row in of), key=list(SPLITS).index)
+        found += [replace(row, split=first) for row in of] if apart else of
+    return found
 
 
 def _split(rows: Sequence[Row], shares: Mapping[str, float]) -> list[Row]:
     """Assign rows to splits; images of a group and copies follow the label of the first one."""
+    members = _together(rows)
+    labels = {name: label for label, name in enumerate(sorted({row.label for row in rows}))}
+    splits = stratified_split({name: labels[of[0].label] for name, of in members.items()}, shares)
+    return [replace(row, split=splits[name]) for name, of in members.items() for row in of]
+
+
+def _together(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
+    """Return the rows that groups and copies join, by the first name of each such set."""
     rows = sorted(rows, key=lambda row: row.file.name)
     names = [f"group/{row.group}" if row.group else f"image/{row.file.name}" for row in rows]
     members: defaultdict[str, list[Row]] = defaultdict(list)
@@ -400,9 +412,7 @@ def _split(rows: Sequence[Row], shares: Mapping[str, float]) -> list[Row]:
     )
     for row, first in zip(rows, together, strict=True):
         members[names[first]].append(row)
-    labels = {name: label for label, name in enumerate(sorted({row.label for row in rows}))}
-    splits = stratified_split({name: labels[of[0].label] for name, of in members.items()}, shares)
-    return [replace(row, split=splits[name]) for name, of in members.items() for row in of]
+    return members
 
 
 #: What the first protocol takes of a dataset at most: images by split, and pixels a side.

@@ -124,6 +124,27 @@ def test_in_given_splits_copies_leave_test_and_validation(tmp_path: Path, clinic
     assert both[held] == both["Training/healthy/00.png"]
 
 
+def test_a_copy_that_moves_takes_its_patient_along(tmp_path: Path, clinic: Files) -> None:
+    patients = list(dict.fromkeys(tuple(name.split("/")[:2]) for name in clinic))
+    held = set(patients[::3])
+    files = {
+        f"{'test' if tuple(name.split('/')[:2]) in held else 'train'}/{name}": data
+        for name, data in clinic.items()
+    }
+    found = indexed(folder(), write_tree(tmp_path, files))
+    before = {s.id: s.split for s in found.samples}
+    group = {s.id: s.group for s in found.samples}
+    moved = next(name for name, split in before.items() if split == "test")
+    copied = next(name for name, split in before.items() if split == "train")
+    after = split_again(found, (moved, copied))
+    of_patient = [name for name in group if group[name] == group[moved]]
+    assert len(of_patient) > 1
+    assert {after[name] for name in of_patient} == {after[copied]}
+    assert after[copied] in ("train", "validation")
+    others = [n for n in before if before[n] == "test" and n not in of_patient]
+    assert others and all(after[name] == "test" for name in others)
+
+
 def table(clinic: Files, *columns: str) -> bytes:
     rows = [",".join(("path", "label", *columns))]
     for name in clinic:
