@@ -97,7 +97,7 @@ def submit(
 
 def _say(found: Sequence[str], folder: Path, *, as_json: bool) -> int:
     if as_json:
-        print_json({"folder": str(folder), "accepted": not found, "problems": list(found)})
+        print_json({"path": str(folder), "accepted": not found, "problems": list(found)})
         return 1 if found else 0
     for text in found:
         click.echo(text)

@@ -52,7 +52,7 @@ def test_the_folder_says_what_the_runs_say(submitted: Path, finished: Finished) 
 
 def test_programs_read_what_is_in_the_way(finished: Finished, tmp_path: Path) -> None:
     about = submit(tmp_path, finished.results, "--json").json
-    assert about == {"folder": "submissions/mine", "accepted": True, "problems": []}
+    assert about == {"path": "submissions/mine", "accepted": True, "problems": []}
     (tmp_path / "submissions" / "mine" / "submission.toml").unlink()
     ended = medbench("submit", "--check", tmp_path / "submissions" / "mine", "--json")
     assert (ended.status, ended.json["accepted"], len(ended.json["problems"])) == (1, False, 1)
