@@ -54,7 +54,10 @@ class InPlace(SoundNoise):
 @breaks("noise", "matrix")
 class RowsOfTwo(SoundNoise):
     def transition_matrix(self, *given: Any) -> Any:
-        return 2 * super().transition_matrix(*given)  # drawing divides it out again
+        return 2 * super().transition_matrix(*given)
+
+    def corrupt(self, data: Any, rate: float, rng: Any) -> Any:
+        return SoundNoise(self.name, self.settings).corrupt(data, rate, rng)
 
 
 @breaks("noise", "matrix-agrees")
