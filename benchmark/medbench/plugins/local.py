@@ -151,9 +151,9 @@ def read_code(path: Path) -> LocalCode:
         raise PluginError(f"there is no plugin file or folder {path}")
     if points := _entry_points(path / "pyproject.toml"):
         root = path / "src" if (path / "src").is_dir() else path
-        files = _files_below(root, "*" if root != path else "*.py")
         tops = {module.partition(".")[0] for _, module in points}
-        files = sorted({*files, *(file for top in tops for file in _files_of(root, top))})
+        of_tops = (file for top in tops for file in _files_of(root, top))
+        files = sorted({*_files_below(root, "*.py"), *of_tops})
         return LocalCode(path, root, tuple(points), _version(root, files))
     if (path / "__init__.py").is_file():
         version = _version(path.parent, list(_files_of(path.parent, path.name)))

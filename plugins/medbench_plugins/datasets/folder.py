@@ -123,8 +123,8 @@ class FolderDataset(FilesDataset):
         elif path.read_text(encoding="utf-8") != text:
             notes = (
                 *notes,
-                f"{path} is there already and stays, but is not the one for these images; for that"
-                " one remove it and prepare them again",
+                f"{path} is there already and stays; it differs from what is written for these"
+                " images: for that, remove it and prepare them again",
             )
         return replace(prepared, protocol=path, notes=notes)
 

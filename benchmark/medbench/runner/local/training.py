@@ -248,11 +248,11 @@ def _epoch_message(result: EpochResult) -> Message:
         "test/probabilities": result.test,
     }
     if report.selected is not None:
-        arrays["train/selected"] = np.atleast_2d(np.asarray(report.selected, bool))
+        arrays["train/selected"] = report.selected
     if report.clean_probability is not None:
-        arrays["train/clean_probability"] = np.asarray(report.clean_probability, np.float32)
+        arrays["train/clean_probability"] = report.clean_probability.astype(np.float32)
     if report.corrected is not None:
-        arrays["train/corrected"] = np.asarray(report.corrected, np.int16)
+        arrays["train/corrected"] = report.corrected.astype(np.int16)
     return Message("epoch", {"loss": float(report.loss)}, arrays)
 
 
